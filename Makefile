@@ -1,0 +1,87 @@
+# The targets; `make help` lists them. Each sets up what it misses, but those that end in -no-deps.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+MAKEFLAGS += --no-print-directory
+
+# The interpreter that python/.venv is made from.
+export PYTHON ?= python3
+# The LFE REPL's program.
+LFE ?= lfe
+DEMO := examples/tour
+
+# The checkout's own interpreter, whatever is active in the shell that calls make.
+OWN_PYTHON := env -u PY_PYTHON -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONHOME
+VENV_BIN := $(CURDIR)/python/.venv/bin
+CODE_PATH := -pa $(CURDIR)/_build/default/lib/py/ebin
+GET_LFE := There is no LFE here: git clone https://github.com/lfe/lfe && make -C lfe, then make repl LFE=lfe/bin/lfe
+
+##@ Using it
+
+.PHONY: demo
+demo: build ## a guided tour of py, with real results
+	@$(OWN_PYTHON) escript $(DEMO)
+
+.PHONY: shell
+shell: build shell-no-deps ## the Erlang shell with py running
+
+.PHONY: repl
+repl: build repl-no-deps ## the LFE REPL with py running
+
+.PHONY: shell-no-deps
+shell-no-deps: ## the Erlang shell with what is built already
+	@erl $(CODE_PATH) -s py
+
+.PHONY: repl-no-deps
+repl-no-deps: ## the LFE REPL with what is built already
+	@command -v $(LFE) >/dev/null || { echo '$(GET_LFE)'; exit 1; }
+	@$(LFE) $(CODE_PATH) -s py
+
+##@ Working on it
+
+.PHONY: setup
+setup: ## install what is missing: Erlang, rebar3, python/.venv
+	@scripts/setup erlang python
+
+.PHONY: build
+build: setup ## compile the application
+	@rebar3 compile
+
+.PHONY: test
+test: build ## all tests: pytest, EUnit, Common Test
+	@scripts/test
+
+.PHONY: test-python test-eunit test-ct
+test-python test-eunit test-ct: test-%: build ## one part of the tests
+	@scripts/test $*
+
+.PHONY: test-packaging
+test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
+	@$(OWN_PYTHON) tests/packaging/run
+
+.PHONY: check
+check: setup ## static checks: xref, dialyzer, ruff, mypy
+	@scripts/setup python-check
+	rebar3 as check do xref, dialyzer
+	cd python && $(VENV_BIN)/ruff check . ../tests
+	cd python && $(VENV_BIN)/ruff format --check . ../tests
+	cd python && $(VENV_BIN)/mypy
+
+.PHONY: docs
+docs: setup ## the modules' reference, in _build/doc
+	rebar3 edoc
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf _build/default/lib _build/test _build/doc python/build python/dist
+
+.PHONY: distclean
+distclean: ## remove all that make has made, python/.venv too
+	rm -rf _build python/.venv python/build python/dist python/erl_bridge.egg-info
+	rm -rf .pytest_cache .hypothesis python/.mypy_cache python/.ruff_cache python/.pytest_cache
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	    /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	    /^[a-z%][a-z -]*:.*## / { split($$1, names, ":"); printf "  make %-32s %s\n", names[1], $$2 }' $(MAKEFILE_LIST)
