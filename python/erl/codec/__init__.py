@@ -1,0 +1,27 @@
+"""Values to terms and back: the external term format under the mapping options of a call.
+
+Two implementations have the same interface; this package is the compiled one (`native`) where it can be imported, the
+one in Python (`reference`) where not. `implementation` is the name of the one in use. It knows nothing of messages
+beyond the `Reader` that takes one apart, and nothing of the port.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
+else:
+    try:
+        from erl.codec.native import Options, Reader, decode, encode, encode_into, implementation
+    except ImportError:
+        from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
+
+__all__ = ["Options", "Reader", "decode", "encode", "encode_into", "implementation"]
+
+_FRAMES = 6000
+"""A term nested to the limit takes two frames a level on either way, below those of the caller."""
+
+if sys.getrecursionlimit() < _FRAMES:
+    sys.setrecursionlimit(_FRAMES)

@@ -1,0 +1,284 @@
+"""Tagged forms on their way in: what `{"date", {1923, 4, 2}}` and its like stand for.
+
+A builder gets the decoded payload and returns the value, or `NOT_FIT`: then the tuple is the user's own and stays one.
+The rare types are imported when the first of them arrives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from erl import terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Builder = Callable[[Any], object]
+
+
+class _NotFit:
+    """The type of `NOT_FIT`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NOT_FIT"
+
+
+NOT_FIT: Final = _NotFit()
+
+_RANGE_ERRORS = (ValueError, OverflowError)
+
+
+def text(payload: object) -> str | None:
+    """The text in a payload: a list of code points, a binary; None for anything else."""
+    if type(payload) is str:
+        return payload
+    if type(payload) is list:
+        return text_of_code_points(payload)
+    if type(payload) is bytes:
+        try:
+            return payload.decode()
+        except UnicodeDecodeError:
+            return None
+    return None
+
+
+def text_of_code_points(points: list[Any]) -> str | None:
+    """The `str` that a list of code points was; None for a list of anything else."""
+    if not {int}.issuperset(map(type, points)):
+        return None
+    try:
+        return "".join(map(chr, points))
+    except _RANGE_ERRORS:
+        return None
+
+
+def hashable(value: Any) -> Any:
+    """A value for a key or a set: a list there was a string, at any depth of tuples.
+
+    Raises TypeError for a list of anything else; other unhashable values are found when they are hashed.
+    """
+    kind = type(value)
+    if kind is list:
+        string = text_of_code_points(value)
+        if string is None:
+            raise TypeError("a list")
+        return string
+    if kind is tuple:
+        return tuple(map(hashable, value))
+    return value
+
+
+def hashables(values: list[Any]) -> list[Any]:
+    """`hashable` of each value; the list itself where that changes nothing."""
+    if not _CHANGED.isdisjoint(map(type, values)):
+        return list(map(hashable, values))
+    return values
+
+
+_CHANGED = frozenset((list, tuple))
+
+
+def _integers(payload: object, count: int) -> tuple[int, ...] | None:
+    if type(payload) is tuple and len(payload) == count and {int}.issuperset(map(type, payload)):
+        return payload
+    return None
+
+
+def _date(payload: object) -> object:
+    parts = _integers(payload, 3)
+    if parts is None:
+        return NOT_FIT
+    import datetime
+
+    try:
+        return datetime.date(*parts)
+    except _RANGE_ERRORS:
+        return NOT_FIT
+
+
+def _clock(payload: Any, count: int, type_name: str) -> object:
+    """A time or a datetime: integers, then what tells the zone."""
+    if type(payload) is not tuple or len(payload) != count + 1:
+        return NOT_FIT
+    parts, zone = _integers(payload[:count], count), payload[count]
+    import datetime
+
+    if parts is None or not (zone is None or isinstance(zone, datetime.tzinfo)):
+        return NOT_FIT
+    try:
+        return getattr(datetime, type_name)(*parts, zone)
+    except _RANGE_ERRORS:
+        return NOT_FIT
+
+
+def _time(payload: object) -> object:
+    return _clock(payload, 4, "time")
+
+
+def _datetime(payload: object) -> object:
+    return _clock(payload, 7, "datetime")
+
+
+def timedelta(payload: object) -> object:
+    """Days, seconds, microseconds."""
+    parts = _integers(payload, 3)
+    if parts is None:
+        return NOT_FIT
+    import datetime
+
+    try:
+        return datetime.timedelta(*parts)
+    except _RANGE_ERRORS:
+        return NOT_FIT
+
+
+def _timezone(payload: object) -> object:
+    if type(payload) is not int:
+        return NOT_FIT
+    import datetime
+
+    try:
+        return datetime.timezone(datetime.timedelta(seconds=payload))
+    except _RANGE_ERRORS:
+        return NOT_FIT
+
+
+def _zoneinfo(payload: object) -> object:
+    key = text(payload)
+    if not key:
+        return NOT_FIT
+    import zoneinfo
+
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return NOT_FIT
+
+
+def _decimal(payload: object) -> object:
+    number = text(payload)
+    if number is None:
+        return NOT_FIT
+    import decimal
+
+    try:
+        return decimal.Decimal(number)
+    except (decimal.InvalidOperation, ValueError):
+        return NOT_FIT
+
+
+def _fraction(payload: object) -> object:
+    parts = _integers(payload, 2)
+    if parts is None or parts[1] == 0:
+        return NOT_FIT
+    import fractions
+
+    return fractions.Fraction(*parts)
+
+
+_FLOATS_BY_ATOM = {"nan": float("nan"), "infinity": float("inf"), "-infinity": float("-inf")}
+
+
+def _float(value: object) -> float | None:
+    if type(value) is terms.Atom:
+        return _FLOATS_BY_ATOM.get(value)
+    if type(value) is float or type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return None
+
+
+def _complex(payload: object) -> object:
+    if type(payload) is not tuple or len(payload) != 2:
+        return NOT_FIT
+    real, imaginary = map(_float, payload)
+    if real is None or imaginary is None:
+        return NOT_FIT
+    return complex(real, imaginary)
+
+
+def _uuid(payload: object) -> object:
+    digits = text(payload)
+    if digits is None:
+        return NOT_FIT
+    import uuid
+
+    try:
+        return uuid.UUID(digits)
+    except ValueError:
+        return NOT_FIT
+
+
+def _user_dict(content: dict[Any, Any]) -> object:
+    from collections import UserDict
+
+    made: UserDict[Any, Any] = UserDict()
+    made.data = content
+    return made
+
+
+def _ordered_dict(content: dict[Any, Any]) -> object:
+    from collections import OrderedDict
+
+    return OrderedDict(content)
+
+
+def _default_dict(content: dict[Any, Any]) -> object:
+    from collections import defaultdict
+
+    return defaultdict(None, content)
+
+
+def _chain_map(content: dict[Any, Any]) -> object:
+    from collections import ChainMap
+
+    return ChainMap(content)
+
+
+def _counter(content: dict[Any, Any]) -> object:
+    from collections import Counter
+
+    return Counter(content)
+
+
+def _same_dict(content: dict[Any, Any]) -> object:
+    return content
+
+
+def _set(elements: Iterable[Any]) -> object:
+    return set(elements)
+
+
+LEAVES: Final[dict[bytes, Builder]] = {
+    b"date": _date,
+    b"time": _time,
+    b"datetime": _datetime,
+    b"timedelta": timedelta,
+    b"timezone": _timezone,
+    b"zoneinfo": _zoneinfo,
+    b"Decimal": _decimal,
+    b"Fraction": _fraction,
+    b"complex": _complex,
+    b"UUID": _uuid,
+}
+"""Forms whose payload is read like any term."""
+
+DICTS: Final[dict[bytes, Builder]] = {
+    b"dict": _same_dict,
+    b"UserDict": _user_dict,
+    b"OrderedDict": _ordered_dict,
+    b"defaultdict": _default_dict,
+    b"ChainMap": _chain_map,
+    b"Counter": _counter,
+}
+"""Forms whose payload is a list of pairs; their builders get the dict of them."""
+
+SETS: Final[dict[bytes, Builder]] = {b"set": _set, b"frozenset": frozenset}
+"""Forms whose payload is a list of hashable values; their builders get them."""
+
+BYTES: Final[dict[bytes, Builder]] = {b"bytearray": bytearray}
+"""Forms whose payload is a binary and read as bytes."""

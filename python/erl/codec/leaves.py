@@ -1,0 +1,135 @@
+"""Pids, ports, references and funs, by way of erlang-py.
+
+erlang-py trusts its input, so every leaf is measured first and handed over alone. What it read is written again in one
+spelling (newest tags, UTF-8 atoms), so that equal leaves have equal bytes whichever release sent them.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any, Final
+
+from erl import errors, terms
+from erl.codec import tags
+from erl.codec.extents import end_of_atom, end_of_term
+
+_u32 = Struct(">I").unpack_from
+
+_MAX_REFERENCE_WORDS: Final = 5
+_NEW_FUN_HEAD_BYTES: Final = 1 + 4 + 1 + 16 + 4 + 4
+"""Tag, size, arity, uniq, index, number of free variables."""
+
+PIDS: Final = frozenset((tags.NEW_PID, tags.PID))
+PORTS: Final = frozenset((tags.V4_PORT, tags.NEW_PORT, tags.PORT))
+REFERENCES: Final = frozenset((tags.NEWER_REFERENCE, tags.NEW_REFERENCE, tags.REFERENCE))
+FUNS: Final = frozenset((tags.NEW_FUN, tags.EXPORT, tags.FUN))
+ALL: Final = PIDS | PORTS | REFERENCES | FUNS
+
+_INTEGERS: Final = frozenset((tags.SMALL_INTEGER, tags.INTEGER))
+
+
+def read(data: bytes, position: int) -> tuple[object, int]:
+    """The leaf at `position`, whose tag is one of `ALL`, and the position after it. Raises `DecodeError`."""
+    tag = data[position]
+    end = end_of_term(data, position)
+    if tag in FUNS:
+        _check_fun(data, position, end)
+    external = data[position:end]
+    try:
+        leaf = _binary_to_term(bytes((tags.VERSION,)) + external)
+    except (SyntaxError, ValueError, TypeError) as cause:  # erlang-py's ParseException is a SyntaxError
+        raise errors.DecodeError(f"tag {tag} at byte {position}: {cause}") from None
+    if tag in PIDS:
+        return terms.Pid(_pid(leaf)), end
+    if tag in PORTS:
+        return terms.Port(_port(leaf)), end
+    if tag in REFERENCES:
+        return terms.Reference(_reference(leaf)), end
+    return terms.Fun(leaf.binary()), end
+
+
+def external_of(value: object) -> bytes | None:
+    """The term of an object of erlang-py's own classes, without version byte; None for any other object."""
+    binary: Any = getattr(value, "binary", None)
+    if type(value).__module__ != "erlang" or not callable(binary):
+        return None
+    try:
+        external = binary()
+    except (TypeError, ValueError, AttributeError) as cause:
+        raise errors.EncodeError(f"erlang-py could not encode a {type(value).__name__}: {cause}") from cause
+    return bytes(external)
+
+
+def _binary_to_term(data: bytes) -> Any:
+    import erlang  # type: ignore[import-untyped]
+
+    return erlang.binary_to_term(data)
+
+
+def _pid(leaf: Any) -> bytes:
+    leaf.node.value = _node(leaf.node.value)
+    leaf.creation = leaf.creation.rjust(4, b"\0")
+    return bytes(leaf.binary())
+
+
+def _port(leaf: Any) -> bytes:
+    leaf.node.value = _node(leaf.node.value)
+    leaf.creation = leaf.creation.rjust(4, b"\0")
+    leaf.id = leaf.id.rjust(8, b"\0")
+    return bytes(leaf.binary())
+
+
+def _reference(leaf: Any) -> bytes:
+    words = len(leaf.id) // 4
+    if not 1 <= words <= _MAX_REFERENCE_WORDS:
+        raise errors.DecodeError(f"a reference has 1 to {_MAX_REFERENCE_WORDS} words, not {words}")
+    leaf.node.value = _node(leaf.node.value)
+    leaf.creation = leaf.creation.rjust(4, b"\0")
+    return bytes(leaf.binary())
+
+
+def _node(name: bytes | str) -> str:
+    text = name.decode("latin-1") if isinstance(name, bytes) else name
+    if len(text) > terms.MAX_ATOM_CHARACTERS:
+        raise errors.DecodeError("a node's name is longer than an atom can be")
+    return text
+
+
+def _check_fun(data: bytes, position: int, end: int) -> None:
+    """A fun goes back to Erlang byte for byte, so its parts must be what Erlang will look for."""
+    tag = data[position]
+    if tag == tags.EXPORT:
+        i = end_of_atom(data, end_of_atom(data, position + 1))
+        fits = data[i] == tags.SMALL_INTEGER
+    elif tag == tags.NEW_FUN:
+        free = int(_u32(data, position + _NEW_FUN_HEAD_BYTES - 4)[0])
+        i = end_of_atom(data, position + _NEW_FUN_HEAD_BYTES)
+        fits = _ends_as_fun(data, _integers_and_pid(data, i), free, end)
+    else:
+        free = int(_u32(data, position + 1)[0])
+        if data[position + 5] not in PIDS:
+            raise errors.DecodeError(f"malformed fun at byte {position}")
+        i = end_of_atom(data, end_of_term(data, position + 5))
+        fits = data[i] in _INTEGERS and data[end_of_term(data, i)] in _INTEGERS
+    if not fits:
+        raise errors.DecodeError(f"malformed fun at byte {position}")
+
+
+def _integers_and_pid(data: bytes, position: int) -> int:
+    """The position after old index, old uniq and the pid of the creator; -1 where they are not."""
+    i = position
+    for expected in (_INTEGERS, _INTEGERS, PIDS):
+        if data[i] not in expected:
+            return -1
+        i = end_of_term(data, i)
+    return i
+
+
+def _ends_as_fun(data: bytes, position: int, free: int, end: int) -> bool:
+    if position < 0 or free > end - position:
+        return False
+    for _ in range(free):
+        if position >= end:
+            return False
+        position = end_of_term(data, position)
+    return position == end

@@ -1,0 +1,500 @@
+"""The external term format, written: values to bytes, under the options of a call.
+
+Every refusal is an `EncodeError`, and leaves the buffer as it was. A writer is found by the exact type of a value and
+remembered until an encoder is registered: what the type is for the codec itself, else its encoder, its tagged form,
+a reference for what is bound to this process, a pickle.
+"""
+
+from __future__ import annotations
+
+import struct
+from math import isfinite
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from erl import callout, encoders, errors, opaque, references, terms
+from erl.codec import leaves, runs, simplify, tags
+from erl.codec.extents import end_of_term
+from erl.codec.options import MAX_DEPTH, Options
+from erl.terms import MAX_ATOM_CHARACTERS, Atom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Writer = Callable[["_Mode", bytearray, Any, int], None]
+
+MAX_INTEGER_BYTES: Final = 8 * 1024 * 1024 - 2
+"""The longest integer that a BEAM reads (OTP 25; later ones read less)."""
+
+_MAX_STRING: Final = 65535
+_MAX_CACHED: Final = 4096
+_MAX_CACHED_CHARACTERS: Final = 64
+_PLAIN_PICKLE_PROTOCOL: Final = 2
+_PICKLE_PROTOCOL: Final = 5
+
+_tagged_u8 = Struct(">BB").pack
+_tagged_u16 = Struct(">BH").pack
+_tagged_u32 = Struct(">BI").pack
+_tagged_i32 = Struct(">Bi").pack
+_tagged_f64 = Struct(">Bd").pack
+
+_SMALL_INTEGERS: Final = tuple(_tagged_u8(tags.SMALL_INTEGER, number) for number in range(256))
+_PAIR: Final = b"h\x02"
+_DICT_HEAD: Final = b"h\x02k\x00\x04dict"
+_NAN_NAMES: Final = {float("inf"): "infinity", float("-inf"): "-infinity"}
+
+_DISTINCT: Final = frozenset((str, int, bytes, Atom))
+"""Key types whose unequal values are unequal terms."""
+
+
+class _Mode:
+    """One way to map: what it depends on, and the writers found so far."""
+
+    __slots__ = ("atoms", "dicts_map", "fast", "strings_binary", "tagged", "texts", "writers")
+
+    def __init__(self, strings_binary: bool, dicts_map: bool, tagged: bool) -> None:
+        self.strings_binary = strings_binary
+        self.dicts_map = dicts_map
+        self.tagged = tagged
+        self.texts: dict[str, bytes] = {}
+        self.atoms: dict[str, bytes] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Find every writer anew: what is registered has changed."""
+        self.writers: dict[type, Writer] = {}
+        self.fast = not self.tagged or not any(map(encoders.lookup, _BUILT_IN))
+
+    def atom(self, name: str) -> bytes:
+        """The encoded atom."""
+        spelled = self.atoms.get(name)
+        if spelled is None:
+            spelled = _spelled_atom(name, latin1=not self.tagged)
+            if len(self.atoms) >= _MAX_CACHED:
+                self.atoms.clear()
+            self.atoms[name] = spelled
+        return spelled
+
+    def text(self, string: str) -> bytes:
+        """The encoded `str`, remembered while it is short: for the keys of dicts."""
+        spelled = self.texts.get(string)
+        if spelled is None:
+            spelled = _spelled_binary(string) if self.strings_binary else _spelled_code_points(string)
+            if len(string) <= _MAX_CACHED_CHARACTERS:
+                if len(self.texts) >= _MAX_CACHED:
+                    self.texts.clear()
+                self.texts[string] = spelled
+        return spelled
+
+    def find(self, kind: type) -> Writer:
+        """The writer for values of exactly this type."""
+        writer = _find_writer(kind, self.tagged)
+        if len(self.writers) >= _MAX_CACHED:
+            self.writers.clear()
+        self.writers[kind] = writer
+        return writer
+
+
+def encode(value: object, options: Options) -> bytes:
+    """The value as a whole term. Raises `EncodeError`."""
+    buffer = bytearray(b"\x83")
+    encode_into(buffer, value, options)
+    return bytes(buffer)
+
+
+def encode_into(buffer: bytearray, value: object, options: Options) -> None:
+    """Append the value's term, without the version byte. On an error the buffer is what it was."""
+    start = len(buffer)
+    try:
+        _write(_mode(options), buffer, value, 0)
+    except BaseException as cause:
+        del buffer[start:]
+        if isinstance(cause, (RecursionError, MemoryError)):
+            raise errors.EncodeError(f"no room for the term: {type(cause).__name__}") from None
+        if isinstance(cause, struct.error):
+            raise errors.EncodeError("longer than a term can say (4,294,967,295)") from None
+        raise
+
+
+def _mode(options: Options) -> _Mode:
+    return _MODES[options.flags & 3 if options.tagged else 4]
+
+
+def _write(mode: _Mode, buffer: bytearray, value: Any, depth: int) -> None:
+    kind = type(value)
+    (mode.writers.get(kind) or mode.find(kind))(mode, buffer, value, depth)
+
+
+def _write_all(mode: _Mode, buffer: bytearray, values: tuple[Any, ...], depth: int) -> None:
+    """The elements of a container at `depth`; the commonest leaves without a call."""
+    writers = mode.writers
+    fast = mode.fast
+    for value in values:
+        kind = type(value)
+        if fast:
+            if kind is int:
+                if 0 <= value <= 255:
+                    buffer += _SMALL_INTEGERS[value]
+                    continue
+                if -0x80000000 <= value <= 0x7FFFFFFF:
+                    buffer += _tagged_i32(98, value)
+                    continue
+            elif kind is str:
+                buffer += _spelled_binary(value) if mode.strings_binary else _spelled_code_points(value)
+                continue
+            elif kind is float and isfinite(value):
+                buffer += _tagged_f64(70, value)
+                continue
+        (writers.get(kind) or mode.find(kind))(mode, buffer, value, depth)
+
+
+def _deeper(depth: int, levels: int = 1) -> int:
+    """The depth inside a container."""
+    if depth + levels > MAX_DEPTH:
+        raise errors.EncodeError(f"nested more than {MAX_DEPTH} deep (a cycle?)")
+    return depth + levels
+
+
+def _none(mode: _Mode, buffer: bytearray, value: None, depth: int) -> None:
+    buffer += mode.atom("undefined")
+
+
+def _bool(mode: _Mode, buffer: bytearray, value: bool, depth: int) -> None:
+    buffer += mode.atom("true" if value else "false")
+
+
+def _atom(mode: _Mode, buffer: bytearray, value: str, depth: int) -> None:
+    buffer += mode.atom(value)
+
+
+def _int(mode: _Mode, buffer: bytearray, value: int, depth: int) -> None:
+    if 0 <= value <= 255:
+        buffer += _SMALL_INTEGERS[value]
+    elif -0x80000000 <= value <= 0x7FFFFFFF:
+        buffer += _tagged_i32(tags.INTEGER, value)
+    else:
+        size = (value.bit_length() + 7) // 8
+        if size > MAX_INTEGER_BYTES:
+            raise errors.EncodeError(f"an int of {size} bytes: Erlang's have at most {MAX_INTEGER_BYTES}")
+        head = _tagged_u8(tags.SMALL_BIG, size) if size <= 255 else _tagged_u32(tags.LARGE_BIG, size)
+        buffer += head
+        buffer.append(value < 0)
+        buffer += abs(value).to_bytes(size, "little")
+
+
+def _float(mode: _Mode, buffer: bytearray, value: float, depth: int) -> None:
+    if isfinite(value):
+        buffer += _tagged_f64(tags.NEW_FLOAT, value)
+    else:
+        buffer += mode.atom(_NAN_NAMES.get(value, "nan"))
+
+
+def _str(mode: _Mode, buffer: bytearray, value: str, depth: int) -> None:
+    buffer += _spelled_binary(value) if mode.strings_binary else _spelled_code_points(value)
+
+
+def _tag(mode: _Mode, buffer: bytearray, value: str, depth: int) -> None:
+    buffer += _spelled_code_points(value)
+
+
+def _bytes(mode: _Mode, buffer: bytearray, value: bytes, depth: int) -> None:
+    buffer += _tagged_u32(tags.BINARY, len(value))
+    buffer += value
+
+
+def _tuple(mode: _Mode, buffer: bytearray, value: tuple[Any, ...], depth: int) -> None:
+    size = len(value)
+    buffer += _tagged_u8(tags.SMALL_TUPLE, size) if size <= 255 else _tagged_u32(tags.LARGE_TUPLE, size)
+    _write_all(mode, buffer, value, _deeper(depth))
+
+
+def _list(mode: _Mode, buffer: bytearray, value: list[Any], depth: int) -> None:
+    items = tuple(value)  # what an encoder does to the list meanwhile can't break the frame
+    inside = _deeper(depth)
+    if not items:
+        buffer.append(tags.NIL)
+        return
+    if mode.fast and _numbers(buffer, items):
+        return
+    buffer += _tagged_u32(tags.LIST, len(items))
+    _write_all(mode, buffer, items, inside)
+    buffer.append(tags.NIL)
+
+
+def _numbers(buffer: bytearray, items: tuple[Any, ...]) -> bool:
+    """Write a list of integers or one of floats in whole; False where it is neither, or too short to gain."""
+    count = len(items)
+    first = type(items[0])
+    if first is int:
+        if not {int}.issuperset(map(type, items)):
+            return False
+        least, most = min(items), max(items)
+        if least >= 0 and most <= 255:
+            _spell_bytes(buffer, bytes(items))
+            return True
+        if count < runs.MIN_LENGTH or least < -0x80000000 or most > 0x7FFFFFFF:
+            return False
+        buffer += _tagged_u32(tags.LIST, count)
+        runs.append_integers(buffer, items)
+    elif first is float and count >= runs.MIN_LENGTH:
+        if not {float}.issuperset(map(type, items)) or not all(map(isfinite, items)):
+            return False
+        buffer += _tagged_u32(tags.LIST, count)
+        runs.append_floats(buffer, items)
+    else:
+        return False
+    buffer.append(tags.NIL)
+    return True
+
+
+def _improper_list(mode: _Mode, buffer: bytearray, value: terms.ImproperList, depth: int) -> None:
+    items = tuple(value)
+    if not items:
+        raise errors.EncodeError("an improper list has lost its elements")
+    inside = _deeper(depth)
+    buffer += _tagged_u32(tags.LIST, len(items))
+    _write_all(mode, buffer, (*items, value.tail), inside)
+
+
+def _dict(mode: _Mode, buffer: bytearray, value: dict[Any, Any], depth: int) -> None:
+    items = tuple(value.items())
+    if mode.dicts_map:
+        inside = _deeper(depth)
+        buffer += _tagged_u32(tags.MAP, len(items))
+        kinds = set(map(type, value))
+        if len(kinds) > 1 or not kinds <= _DISTINCT or not mode.fast:
+            _write_distinct(mode, buffer, items, inside)
+        else:
+            _write_pairs(mode, buffer, items, b"", inside)
+        return
+    buffer += _DICT_HEAD
+    if not items:
+        _deeper(depth)
+        buffer.append(tags.NIL)
+        return
+    inside = _deeper(depth, 3)
+    buffer += _tagged_u32(tags.LIST, len(items))
+    _write_pairs(mode, buffer, items, _PAIR, inside)
+    buffer.append(tags.NIL)
+
+
+def _write_pairs(
+    mode: _Mode, buffer: bytearray, items: tuple[tuple[Any, Any], ...], head: bytes, depth: int
+) -> None:
+    writers, texts = mode.writers, mode.texts
+    fast = mode.fast
+    for key, value in items:
+        buffer += head
+        if fast and type(key) is str:
+            buffer += texts.get(key) or mode.text(key)
+        else:
+            _write(mode, buffer, key, depth)
+        kind = type(value)
+        if fast and kind is int and 0 <= value <= 255:
+            buffer += _SMALL_INTEGERS[value]
+        else:
+            (writers.get(kind) or mode.find(kind))(mode, buffer, value, depth)
+
+
+def _write_distinct(
+    mode: _Mode, buffer: bytearray, items: tuple[tuple[Any, Any], ...], depth: int
+) -> None:
+    """The pairs of a map whose keys, unequal in Python, may be one term (with strings as binaries: 'a' and b'a')."""
+    seen: dict[bytes, Any] = {}
+    for key, value in items:
+        start = len(buffer)
+        _write(mode, buffer, key, depth)
+        spelled = bytes(buffer[start:])
+        if spelled in seen:
+            both = f"{callout.shown(seen[spelled])} and {callout.shown(key)}"
+            raise errors.EncodeError(f"the keys {both} of a dict are the same term")
+        seen[spelled] = key
+        _write(mode, buffer, value, depth)
+
+
+def _handle(mode: _Mode, buffer: bytearray, value: Any, depth: int) -> None:
+    buffer += value.external
+
+
+def _bit_string(mode: _Mode, buffer: bytearray, value: terms.BitString, depth: int) -> None:
+    buffer += _tagged_u32(tags.BIT_BINARY, len(value.data))
+    buffer.append(value.bits)
+    buffer += value.data
+
+
+def _opaque_erlang(mode: _Mode, buffer: bytearray, value: terms.OpaqueErlang, depth: int) -> None:
+    _deeper(depth)
+    _write_opaque(mode, buffer, "erlang", value.external)
+
+
+def _pickle(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
+    """As a pickle; what can't be pickled, as a reference."""
+    _deeper(depth)
+    try:
+        pickled = opaque.dumps(value, _PICKLE_PROTOCOL if mode.tagged else _PLAIN_PICKLE_PROTOCOL)
+    except errors.NotPicklableError:
+        _reference(mode, buffer, value, depth)
+    else:
+        _write_opaque(mode, buffer, "python", pickled)
+
+
+def _write_opaque(mode: _Mode, buffer: bytearray, language: str, content: bytes) -> None:
+    buffer += _tagged_u8(tags.SMALL_TUPLE, 3)
+    buffer += mode.atom("$erlport.opaque")
+    buffer += mode.atom(language)
+    buffer += _tagged_u32(tags.BINARY, len(content))
+    buffer += content
+
+
+def _reference(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
+    _write(mode, buffer, references.hold(value), depth)
+
+
+def _foreign(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
+    """An object of erlang-py's own classes; checked, because erlang-py does not."""
+    external = leaves.external_of(value)
+    if external is None:
+        _pickle(mode, buffer, value, depth)
+        return
+    try:
+        fits = end_of_term(external, 0) == len(external)
+    except (errors.DecodeError, IndexError, struct.error):
+        fits = False
+    if not fits:
+        raise errors.EncodeError(f"{callout.shown(value)} is not a term")
+    buffer += external
+
+
+def _by_encoder(function: Callable[[Any], object]) -> Writer:
+    def write(mode: _Mode, buffer: bytearray, value: Any, depth: int) -> None:
+        what = f"the encoder of {type(value).__name__}"
+        _write(mode, buffer, callout.run(errors.EncodeError, what, function, value), _deeper(depth))
+
+    return write
+
+
+def _by_form(simplifier: Callable[[Any], object]) -> Writer:
+    def write(mode: _Mode, buffer: bytearray, value: Any, depth: int) -> None:
+        simpler = simplifier(value)
+        if simpler is simplify.NO_FORM:
+            _pickle(mode, buffer, value, depth)
+        else:
+            _write(mode, buffer, simpler, depth)
+
+    return write
+
+
+def _find_writer(kind: type, tagged: bool) -> Writer:
+    """The rules, first to last: a registered encoder, what the codec knows, a form, a reference, a pickle."""
+    if tagged:
+        encoder = encoders.lookup(kind)
+        if encoder is not None:
+            return _by_encoder(encoder)
+    writer = _BUILT_IN.get(kind)
+    if writer is not None and (tagged or kind is not dict):
+        return writer
+    if tagged:
+        simplifier = simplify.of_type(kind)
+        if simplifier is not None:
+            return _by_form(simplifier)
+    if kind.__module__ == "erlang":
+        return _foreign
+    return _reference if _is_bound_to_process(kind) else _pickle
+
+
+def _is_bound_to_process(kind: type) -> bool:
+    """Whether values of the type have a place or a state here that a copy would not share."""
+    name = (kind.__module__, kind.__qualname__)
+    return hasattr(kind, "__next__") or name in _BOUND
+
+
+_BOUND: Final = frozenset((("builtins", "module"), ("builtins", "code"), ("builtins", "memoryview")))
+
+
+def _spelled_atom(name: str, latin1: bool) -> bytes:
+    """An atom; `latin1` prefers ATOM_EXT, the one that ErlPort writes."""
+    if len(name) > MAX_ATOM_CHARACTERS:
+        raise errors.EncodeError(f"an atom of {len(name)} characters: {MAX_ATOM_CHARACTERS} is the most")
+    try:
+        if latin1 and max(map(ord, name), default=0) <= 255:
+            return _tagged_u16(tags.ATOM, len(name)) + name.encode("latin-1")
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        raise errors.EncodeError(f"the atom {name!r} has a lone surrogate") from None
+    if len(encoded) <= 255:
+        return _tagged_u8(tags.SMALL_ATOM_UTF8, len(encoded)) + encoded
+    return _tagged_u16(tags.ATOM_UTF8, len(encoded)) + encoded
+
+
+def _spelled_binary(string: str) -> bytes:
+    try:
+        encoded = string.encode()
+    except UnicodeEncodeError:
+        shown = callout.shown(string)
+        raise errors.EncodeError(f"{shown} has a lone surrogate, so it can't be a binary in UTF-8") from None
+    return _tagged_u32(tags.BINARY, len(encoded)) + encoded
+
+
+def _spelled_code_points(string: str) -> bytes | bytearray:
+    size = len(string)
+    if size <= _MAX_STRING:
+        if not size:
+            return b"j"
+        try:
+            return _tagged_u16(107, size) + string.encode("latin-1")
+        except UnicodeEncodeError:
+            pass
+    buffer = bytearray(_tagged_u32(tags.LIST, size))
+    points = string.encode("utf-32-be", "surrogatepass")
+    runs.append_column(buffer, points, tags.INTEGER, runs.INTEGER_BYTES)
+    buffer.append(tags.NIL)
+    return buffer
+
+
+def _spell_bytes(buffer: bytearray, elements: bytes) -> None:
+    """A list of integers from 0 to 255."""
+    if len(elements) <= _MAX_STRING:
+        buffer += _tagged_u16(tags.STRING, len(elements))
+        buffer += elements
+        return
+    buffer += _tagged_u32(tags.LIST, len(elements))
+    runs.append_column(buffer, elements, tags.SMALL_INTEGER, 2)
+    buffer.append(tags.NIL)
+
+
+_BUILT_IN: Final[dict[type, Writer]] = {
+    type(None): _none,
+    bool: _bool,
+    int: _int,
+    float: _float,
+    str: _str,
+    bytes: _bytes,
+    list: _list,
+    tuple: _tuple,
+    dict: _dict,
+    Atom: _atom,
+    terms.Tag: _tag,
+    terms.ImproperList: _improper_list,
+    terms.BitString: _bit_string,
+    terms.OpaqueErlang: _opaque_erlang,
+    terms.Pid: _handle,
+    terms.Port: _handle,
+    terms.Reference: _handle,
+    terms.Fun: _handle,
+}
+
+_MODES: Final = (
+    _Mode(strings_binary=False, dicts_map=False, tagged=True),
+    _Mode(strings_binary=True, dicts_map=False, tagged=True),
+    _Mode(strings_binary=False, dicts_map=True, tagged=True),
+    _Mode(strings_binary=True, dicts_map=True, tagged=True),
+    _Mode(strings_binary=False, dicts_map=False, tagged=False),
+)
+
+
+def _forget_writers() -> None:
+    for mode in _MODES:
+        mode.forget()
+
+
+encoders.watch(_forget_writers)

@@ -1,0 +1,55 @@
+"""The package's exceptions, all in one place.
+
+Three kinds are kept apart, as on the Erlang side: what user code raised is never one of these, what the bridge could
+not do is a `BridgeError`, and a cancelled call ends by `CallCancelled`, which user code does not catch by accident.
+"""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """Base of everything that the bridge itself raises."""
+
+
+class CodecError(BridgeError, ValueError):
+    """Raised when a value and a term can't be turned into each other; see the two subclasses."""
+
+
+class EncodeError(CodecError):
+    """Raised when a Python value has no term: too deep, a name too long, an encoder that failed."""
+
+
+class DecodeError(CodecError):
+    """Raised when bytes are not a term, or are one that has no Python value under the options of the call."""
+
+
+class NotPicklableError(EncodeError):
+    """Raised when a value can't be pickled, and where it can't be kept as a reference either."""
+
+
+class StaleReferenceError(BridgeError, LookupError):
+    """Raised when a reference names an object that was released, or one of another interpreter."""
+
+
+class ProtocolError(BridgeError):
+    """Raised when the other side sends a message that the protocol does not have at that place."""
+
+
+class CallCancelled(BaseException):
+    """Raised in the running call when it is cancelled. Not an `Exception`: `except Exception` lets it through."""
+
+
+class ErlangError(BridgeError):
+    """Raised in Python when a call of Erlang failed there.
+
+    `class_` is `error`, `exit` or `throw`, `reason` and `stacktrace` are the terms that Erlang caught.
+    """
+
+    def __init__(self, class_: object, reason: object, stacktrace: object = None) -> None:
+        super().__init__(class_, reason, stacktrace)
+        self.class_ = class_
+        self.reason = reason
+        self.stacktrace = stacktrace
+
+    def __str__(self) -> str:
+        return f"{self.class_}: {self.reason!r}"

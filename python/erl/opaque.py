@@ -1,0 +1,138 @@
+"""Python objects as bytes: pickles, signed with the key of the application that started this interpreter.
+
+A pickle is code that runs when it is read. So 32 bytes of keyed BLAKE2b follow its STOP opcode, and what bears no
+valid signature is refused before it is unpickled. `pickle.loads` passes over what follows STOP, so readers that know
+nothing of the signature still work. This module does not know terms.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from erl import callout, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIGNATURE_BYTES: Final = 32
+MAX_KEY_BYTES: Final = 64
+
+_PROTOCOL: Final = 5
+
+_key: bytes | None = None
+_policy: Literal["signed", "any"] = "signed"
+_dump: Callable[[Any, int], bytes] | None = None
+
+
+def set_key(key: bytes | None) -> None:
+    """Sign with this key (1 to 64 bytes) and accept what it signed; None: sign nothing, accept nothing signed.
+
+    Raises ValueError for a key of another length.
+    """
+    global _key
+    if key is not None and not 1 <= len(key) <= MAX_KEY_BYTES:
+        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(key)}")
+    _key = key
+
+
+def set_policy(policy: Literal["signed", "any"]) -> None:
+    """Which pickles `loads` reads: those signed with the key (as at the start), or any. Raises ValueError for others."""
+    global _policy
+    if policy not in ("signed", "any"):
+        raise ValueError(f'the policy is "signed" or "any", not {policy!r}')
+    _policy = policy
+
+
+def dumps(value: object, protocol: int = _PROTOCOL) -> bytes:
+    """The pickle of `value`, and its signature where there is a key.
+
+    Functions and classes that another interpreter can't find by name go by value, with cloudpickle.
+    Raises `NotPicklableError` for what can't be pickled, and `EncodeError` where a `__reduce__` of its own failed.
+    """
+    pickled = callout.run(errors.EncodeError, f"pickling a {type(value).__name__}", _pickled, value, protocol)
+    return pickled if _key is None else pickled + _signature(_key, pickled)
+
+
+def loads(data: bytes, *, unsigned: bool = False) -> object:
+    """The object in `data`; `unsigned` accepts it without a signature, as the policy "any" does.
+
+    Raises `DecodeError` for a missing or wrong signature and for a pickle that can't be read.
+    """
+    if not unsigned and _policy != "any":
+        _verify(data)
+    import pickle
+
+    return callout.run(errors.DecodeError, "reading an opaque Python object", pickle.loads, data)
+
+
+def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:
+    import hashlib
+
+    return hashlib.blake2b(pickled, digest_size=SIGNATURE_BYTES, key=key).digest()
+
+
+def _verify(data: bytes) -> None:
+    if _key is None:
+        raise errors.DecodeError(
+            "an opaque Python object was refused: this worker has no key to verify it; pickle => any accepts it"
+        )
+    import hmac
+
+    end = max(0, len(data) - SIGNATURE_BYTES)
+    if not hmac.compare_digest(_signature(_key, memoryview(data)[:end]), data[end:]):
+        raise errors.DecodeError(
+            "an opaque Python object was refused: no worker of this application signed it; pickle => any accepts it"
+        )
+
+
+def _pickled(value: object, protocol: int) -> bytes:
+    import pickle
+
+    global _dump
+    if _dump is None:
+        _dump = _named_dump()
+    try:
+        return _dump(value, protocol)
+    except (pickle.PicklingError, TypeError, AttributeError) as cause:
+        by_name = cause
+    return _pickled_by_value(value, protocol, by_name)
+
+
+def _pickled_by_value(value: object, protocol: int, by_name: Exception) -> bytes:
+    import pickle
+
+    try:
+        import cloudpickle  # type: ignore[import-untyped]
+    except ImportError:
+        raise _not_picklable(value, by_name) from by_name
+    try:
+        pickled: bytes = cloudpickle.dumps(value, protocol)
+    except (pickle.PicklingError, TypeError, AttributeError) as cause:
+        raise _not_picklable(value, cause) from cause
+    return pickled
+
+
+def _not_picklable(value: object, cause: Exception) -> errors.NotPicklableError:
+    return errors.NotPicklableError(f"a {type(value).__name__} can't be pickled: {callout.described(cause)}")
+
+
+def _named_dump() -> Callable[[Any, int], bytes]:
+    """A `pickle.dumps` that refuses functions and classes which only this interpreter can find by their names."""
+    import io
+    import pickle
+    import types
+
+    class NamedPickler(pickle.Pickler):
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, (type, types.FunctionType)) and (
+                value.__module__ == "__main__" or "<" in value.__qualname__
+            ):
+                raise pickle.PicklingError(f"{value.__qualname__} has no name that other interpreters know")
+            return NotImplemented
+
+    def dump(value: Any, protocol: int) -> bytes:
+        stream = io.BytesIO()
+        NamedPickler(stream, protocol).dump(value)
+        return stream.getvalue()
+
+    return dump
