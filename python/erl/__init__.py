@@ -1,0 +1,65 @@
+"""The Python half of py: Python for the Erlang ecosystem.
+
+Inside a worker, `erl.call("lists", "sum", [[1, 2, 3]])` calls Erlang; `erl.Atom` is an atom; `erl.encoders` and
+`erl.decoders` take the mappings of your own types. Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from erl import decoders, encoders, errors
+    from erl.api import call, cast, make_ref, self, set_message_handler
+    from erl.decoders import set_decoder
+    from erl.encoders import set_encoder
+    from erl.terms import Atom, BitString, Fun, ImproperList, Pid, Reference
+    from erl.terms import Port as PortId
+
+__all__ = [
+    "Atom",
+    "BitString",
+    "Fun",
+    "ImproperList",
+    "Pid",
+    "PortId",
+    "Reference",
+    "call",
+    "cast",
+    "decoders",
+    "encoders",
+    "errors",
+    "make_ref",
+    "self",
+    "set_decoder",
+    "set_encoder",
+    "set_message_handler",
+]
+
+_HOMES = {
+    **dict.fromkeys(("call", "cast", "make_ref", "self", "set_message_handler"), "erl.api"),
+    **dict.fromkeys(("Atom", "BitString", "Fun", "ImproperList", "Pid", "Reference"), "erl.terms"),
+    "set_decoder": "erl.decoders",
+    "set_encoder": "erl.encoders",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import sys
+
+    if name in _HOMES:
+        __import__(_HOMES[name])
+        value = getattr(sys.modules[_HOMES[name]], name)
+    elif name == "PortId":
+        from erl.terms import Port as value
+    elif name in ("decoders", "encoders", "errors"):
+        __import__(f"erl.{name}")
+        value = sys.modules[f"erl.{name}"]
+    else:
+        raise AttributeError(f"module 'erl' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,99 @@
+"""The port program, `python -m erl`: flags in, a `server.Server` on two descriptors out."""
+
+from __future__ import annotations
+
+import sys
+
+_USAGE = """\
+usage: python -m erl [--packet=1|2|4] [--use_stdio|--nouse_stdio] [--compressed=0..9] [--buffer_size=BYTES] [--py]
+
+The port program of py (Python for the Erlang ecosystem). Erlang starts it; started by hand it waits for frames:
+the Erlang external term format behind a big-endian length, as the ErlPort protocol has it.
+
+  --packet=N           bytes of a frame's length (4)
+  --use_stdio          frames on descriptors 0 and 1 (the default)
+  --nouse_stdio        frames on descriptors 3 and 4
+  --compressed=LEVEL   compress what is sent; 0 to 9, true or false (0)
+  --buffer_size=BYTES  how much is read at first (65536)
+  --py                 tagged values, references and signed pickles; without it, ErlPort's own mapping
+  --check              import everything, say which codec is in use, and end
+  --help, --version
+"""
+
+
+class _Flags:
+    packet = 4
+    use_stdio = True
+    compressed = 0
+    buffer_bytes = 65536
+    py = False
+
+
+def _parse(arguments: list[str]) -> _Flags:
+    flags = _Flags()
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        try:
+            if name == "--packet" and value in ("1", "2", "4"):
+                flags.packet = int(value)
+            elif name in ("--use_stdio", "--nouse_stdio") and not value:
+                flags.use_stdio = name == "--use_stdio"
+            elif name == "--compressed":
+                flags.compressed = {"true": 6, "false": 0}.get(value) or int(value if value != "false" else 0)
+            elif name == "--buffer_size" and int(value) > 0:
+                flags.buffer_bytes = int(value)
+            elif argument == "--py":
+                flags.py = True
+            else:
+                raise ValueError
+            if not 0 <= flags.compressed <= 9:
+                raise ValueError
+        except ValueError:
+            sys.exit(f"python -m erl: can't use the argument {argument!r}\n\n{_USAGE}")
+    return flags
+
+
+def _need_erlang_py(error: ImportError) -> None:
+    if error.name == "erlang" or "OtpErlang" in str(error):
+        sys.exit(
+            f"{sys.executable} lacks erlang-py, which py needs to read Erlang terms.\n"
+            f"Install it there: {sys.executable} -m pip install erlang-py"
+        )
+
+
+def main() -> None:
+    """Serve on the descriptors that the flags in `sys.argv` name, until Erlang closes them."""
+    arguments = sys.argv[1:]
+    if "--help" in arguments or "-h" in arguments:
+        print(_USAGE, end="")
+        return
+    if "--version" in arguments:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print("erl-bridge", version("erl-bridge"))
+        except PackageNotFoundError:
+            print("erl-bridge, not installed: run from a source tree")
+        return
+    try:
+        from erl import codec, port, server
+    except ImportError as error:
+        _need_erlang_py(error)
+        raise
+    if "--check" in arguments:
+        print(f"{sys.executable}: Python {sys.version.split()[0]}, codec {codec.implementation}")
+        return
+    flags = _parse(arguments)
+
+    from _signal import SIG_IGN, SIGINT, signal
+
+    # An interrupt typed in the shell is the shell's; it reaches the whole process group.
+    signal(SIGINT, SIG_IGN)
+    in_fd, out_fd = port.take_descriptors(flags.use_stdio)
+    port.leave_when_closed(in_fd, grace_seconds=0.5)
+    options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
+    server.Server(port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes), options, flags.compressed).start()
+
+
+if __name__ == "__main__":
+    main()

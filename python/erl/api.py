@@ -1,0 +1,61 @@
+"""What user code imports: `erl.call`, `erl.cast`, `erl.self`, `erl.set_message_handler`.
+
+Works inside a worker; elsewhere each function raises `errors.BridgeError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from erl import errors
+
+if TYPE_CHECKING:
+    from erl.server import Server
+
+_server: Server | None = None
+
+
+def _bind(server: Server) -> None:
+    global _server
+    _server = server
+
+
+def _bound() -> Server:
+    if _server is None:
+        raise errors.BridgeError("not inside a py worker: there is no Erlang to talk to")
+    return _server
+
+
+def call(module: str, function: str, args: list[Any]) -> Any:
+    """Call an Erlang function and return its result; the calls that arrive meanwhile are served.
+
+    Raises `errors.ErlangError` with the class, reason and stacktrace of what the function raised,
+    `errors.EncodeError` for an argument that can't be sent, and `errors.BridgeError` outside the main thread.
+    """
+    return _bound().call_erlang(module, function, list(args), "N")
+
+
+def cast(to: Any, message: Any) -> None:
+    """Send a message to a pid, a registered name (`Atom`) or a `(name, node)` of atoms. May be called in any thread.
+
+    Raises `errors.EncodeError` for a message that can't be sent; a receiver that is not there is no error.
+    """
+    _bound().cast(to, message)
+
+
+def self() -> Any:
+    """The pid of the worker process that owns this interpreter."""
+    return _bound().call_erlang("erlang", "self", [], "L")
+
+
+def make_ref() -> Any:
+    """A new, unique Erlang reference."""
+    return _bound().call_erlang("erlang", "make_ref", [], "L")
+
+
+def set_message_handler(handler: Callable[[Any], object]) -> None:
+    """Call `handler` with each message that Erlang casts to this worker. Raises `TypeError` for what is not callable."""
+    if not callable(handler):
+        raise TypeError(f"a message handler must be callable, not {type(handler).__name__}")
+    _bound().handler = handler

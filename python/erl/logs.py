@@ -1,0 +1,68 @@
+"""Python's `logging` to Erlang's `logger`.
+
+`logging` is costly to import, so nothing here imports it: the handler is put on the root logger when user code has.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+from erl.terms import Atom, Tag
+
+_LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
+
+Send = Callable[[tuple[object, ...]], None]
+"""Takes `(level, logger's name, text, file, line)`."""
+
+
+def install(send: Send, level: str) -> None:
+    """Send the records of `level` and above, now or as soon as `logging` is imported."""
+    if "logging" in sys.modules:
+        _add_handler(sys.modules["logging"], send, level)
+    else:
+        sys.meta_path.insert(0, _WhenImported(send, level))
+
+
+class _WhenImported:
+    """A finder that finds `logging` where it is, and adds the handler behind its last line."""
+
+    def __init__(self, send: Send, level: str) -> None:
+        self._send = send
+        self._level = level
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _add_handler(module, self._send, self._level)
+
+            loader.exec_module = exec_module
+        return spec
+
+
+def _add_handler(logging: Any, send: Send, level: str) -> None:
+    class BeamHandler(logging.Handler):  # type: ignore[misc]
+        """Sends each record to the worker process."""
+
+        def emit(self, record: Any) -> None:
+            try:
+                name = next(name for least, name in _LEVELS if record.levelno >= least)
+                send((Atom(name), Tag(record.name), Tag(self.format(record)), Tag(record.pathname), record.lineno))
+            except Exception:
+                self.handleError(record)
+
+    logging.root.addHandler(BeamHandler())
+    logging.root.setLevel(level.upper())

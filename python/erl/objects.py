@@ -1,0 +1,213 @@
+"""What the wrappers of the Erlang side call: names, objects, attributes, and the builtins that need a hand.
+
+The server calls the functions in `WRAPPERS` with arguments that begin with the call's mapping flags (which it has taken
+off); the others are ordinary functions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from erl.terms import Atom, Tag
+
+
+def name_of(value: object) -> str:
+    """A Python name from an atom, a str or bytes; `-` is `_`. Raises `TypeError`."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str):
+        return value.replace("-", "_")
+    raise TypeError(f"a name must be an atom or a binary, not {type(value).__name__}")
+
+
+def is_name(value: object) -> bool:
+    """Whether a call's target is a path rather than a callable."""
+    return isinstance(value, str | bytes)
+
+
+def find(path: str) -> Any:
+    """What a dotted path names: its longest importable prefix is the module, the rest are attributes.
+
+    Raises `ModuleNotFoundError` when not even the first part can be imported, `AttributeError` when the rest is missing,
+    and whatever a module raises while it is imported.
+    """
+    module = sys.modules.get(path)
+    if module is not None:
+        return module
+    parts = path.split(".")
+    missing: ModuleNotFoundError | None = None
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        try:
+            found: Any = _import(name)
+        except ModuleNotFoundError as error:
+            # A module that is there, and misses another one, is no reason to look at a shorter prefix.
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise
+            missing = error
+            continue
+        for attribute in parts[length:]:
+            found = getattr(found, attribute)
+        return found
+    assert missing is not None
+    raise missing
+
+
+def _import(name: str) -> ModuleType:
+    __import__(name)
+    return sys.modules[name]
+
+
+def function(module: str, name: str) -> Any:
+    """The function `name`, which may be dotted, of what the path `module` names."""
+    found = find(module.replace("-", "_"))
+    for attribute in name.replace("-", "_").split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            # A submodule that nobody has imported yet is no attribute of its package.
+            if not isinstance(found, ModuleType):
+                raise
+            try:
+                found = _import(f"{found.__name__}.{attribute}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{found.__name__}.{attribute}":
+                    raise
+                found = getattr(found, attribute)
+    return found
+
+
+def target(path_or_callable: object, name: object = None) -> Any:
+    """What a call's first two arguments name: module and function, a whole path, or the callable itself."""
+    if name is not None:
+        return function(name_of(path_or_callable), name_of(name))
+    if not is_name(path_or_callable):
+        return path_or_callable
+    module, _, last = name_of(path_or_callable).rpartition(".")
+    return function(module, last) if module else find(last)
+
+
+def keywords(pairs: list[tuple[object, object]]) -> dict[str, object]:
+    """Keyword arguments from `[(name, value)]`. The names stand as they are: `dict` takes any."""
+    return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in pairs}
+
+
+def call(what: object, name: object, args: list[object], pairs: list[tuple[object, object]]) -> object:
+    """Call what the first two arguments name (see `target`)."""
+    if pairs:
+        return target(what, name)(*args, **keywords(pairs))
+    return target(what, name)(*args)
+
+
+def method(obj: object, name: object, args: list[object], pairs: list[tuple[object, object]]) -> object:
+    """Call a method of an object."""
+    return getattr(obj, name_of(name))(*args, **keywords(pairs))
+
+
+def attr(obj: object, name: object) -> object:
+    """An attribute of an object."""
+    return getattr(obj, name_of(name))
+
+
+def const(path: object, name: object, type_: object) -> object:
+    """The value that a path, or a module and a name, stand for; converted by a type where one is given."""
+    value = target(path, name)
+    if type_ is None:
+        return value
+    type_name = name_of(type_)
+    return target(type_name if "." in type_name else f"builtins.{type_name}")(value)
+
+
+WRAPPERS: dict[str, Callable[..., object]] = {"call": call, "method": method, "attr": attr, "const": const}
+"""The functions whose arguments begin with mapping flags."""
+
+
+def help(subject: object) -> str:
+    """The text that Python's `help` would show, without the pager."""
+    import pydoc
+
+    return pydoc.render_doc(subject, renderer=pydoc.plaintext)
+
+
+def vars(obj: object) -> dict[str, object]:
+    """An object's variables as a plain dict; a class's are a view otherwise."""
+    import builtins
+
+    return dict(builtins.vars(obj))
+
+
+def ptype(obj: object) -> Atom:
+    """The name of an object's type, as an atom."""
+    return Atom(type(obj).__name__)
+
+
+def setitem(obj: Any, key: object, value: object) -> object:
+    """A copy of `obj` in which `key` is `value`."""
+    changed = _copy(obj)
+    changed[key] = value
+    return changed
+
+
+def delitem(obj: Any, key: object) -> object:
+    """A copy of `obj` without `key`."""
+    changed = _copy(obj)
+    del changed[key]
+    return changed
+
+
+def setattr(obj: Any, name: object, value: object) -> object:
+    """A copy of `obj` whose attribute `name` is `value`."""
+    import builtins
+
+    changed = _copy(obj)
+    builtins.setattr(changed, name_of(name), value)
+    return changed
+
+
+def _copy(obj: object) -> Any:
+    import copy
+
+    return copy.copy(obj)
+
+
+def trace_of(error: BaseException) -> list[object]:
+    """An exception's traceback as `errors` of the Erlang side have it.
+
+    `{File, Line, Function, Source}`, innermost first, without the frames of this package that lead to user code; then
+    `{cause, Class, Text, Trace}` for the exception that it was raised from.
+    """
+    return _trace(error, 8)
+
+
+def _trace(error: BaseException, causes: int) -> list[object]:
+    frames: list[object] = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        ours = code.co_filename.startswith(_PACKAGE) and not frames
+        if not ours and not code.co_filename.startswith("<frozen importlib"):
+            frames.append(_frame(code.co_filename, traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
+    frames = frames[-_MOST_FRAMES:]
+    frames.reverse()
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and causes:
+        from erl.wire import text_of
+
+        kind = type(cause)
+        name = Atom(f"{kind.__module__}.{kind.__qualname__}"[:255])
+        frames.append((Atom("cause"), name, Tag(text_of(cause)), _trace(cause, causes - 1)))
+    return frames
+
+
+def _frame(file: str, line: int, name: str) -> tuple[object, ...]:
+    import linecache
+
+    return (Tag(file), line or 0, Tag(name), Tag(linecache.getline(file, line or 0).strip()))
+
+
+_PACKAGE = __file__.rpartition("objects")[0]
+_MOST_FRAMES = 100

@@ -1,0 +1,122 @@
+"""The port: the only module that touches descriptors.
+
+The protocol's descriptors are moved away from the numbers that user code, C code and subprocesses write to, and are
+closed on exec. Writes are collected and go out together with `flush`; they may come from any thread.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import RLock
+from collections.abc import Iterator
+
+from erl.wire import FrameBuffer
+
+_FLUSH_BYTES = 1 << 20
+
+
+class PortClosedError(BaseException):
+    """Raised when Erlang has closed the port: time to leave, whatever user code catches."""
+
+
+class Port:
+    """Reads and writes frames on two descriptors."""
+
+    def __init__(self, in_fd: int, out_fd: int, packet: int = 4, buffer_bytes: int = 65536) -> None:
+        self._in = in_fd
+        self._out = out_fd
+        self._packet = packet
+        self._limit = 1 << (8 * packet)
+        self._buffer = FrameBuffer(packet, buffer_bytes)
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._lock = RLock()
+
+    def frames(self) -> Iterator[bytes]:
+        """Every frame that has arrived and is complete. Calls of this may nest."""
+        return self._buffer.frames()
+
+    def wait(self) -> None:
+        """Wait for bytes. Raises `PortClosedError`."""
+        try:
+            count = os.readv(self._in, [self._buffer.free()])
+        except OSError as error:
+            raise PortClosedError from error
+        if count == 0:
+            raise PortClosedError
+        self._buffer.fill(count)
+
+    def write(self, frame: bytes) -> None:
+        """Add a frame to what `flush` writes. Raises `ValueError` for one that the packet length can't count."""
+        if len(frame) >= self._limit:
+            raise ValueError(f"{len(frame)} bytes are too long for a packet length of {self._packet} bytes")
+        with self._lock:
+            self._pending.append(len(frame).to_bytes(self._packet, "big"))
+            self._pending.append(frame)
+            self._pending_bytes += len(frame)
+            if self._pending_bytes > _FLUSH_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending. Raises `PortClosedError`."""
+        with self._lock:
+            if not self._pending:
+                return
+            pending, self._pending, self._pending_bytes = self._pending, [], 0
+            small: list[bytes] = []
+            for chunk in pending:
+                if len(chunk) > 65536:
+                    self._write_all(b"".join(small))
+                    small.clear()
+                    self._write_all(chunk)
+                else:
+                    small.append(chunk)
+            self._write_all(b"".join(small))
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._out, view) :]
+            except OSError as error:
+                raise PortClosedError from error
+
+
+def private(fd: int) -> int:
+    """Move a descriptor to a high number that is closed on exec, and close the old one."""
+    import fcntl
+
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+    os.close(fd)
+    return moved
+
+
+def take_descriptors(use_stdio: bool) -> tuple[int, int]:
+    """The protocol's two descriptors, made private; 0 becomes /dev/null and 1 becomes 2, for user code and its children."""
+    in_fd, out_fd = (0, 1) if use_stdio else (3, 4)
+    moved = private(in_fd), private(out_fd)
+    null = os.open(os.devnull, os.O_RDONLY)
+    if null != 0:
+        os.dup2(null, 0)
+        os.close(null)
+    os.dup2(2, 1)
+    return moved
+
+
+def leave_when_closed(in_fd: int, grace_seconds: float) -> None:
+    """Start a thread that ends the process when Erlang closes the port, also while user code runs.
+
+    It sleeps in `poll` until then; the main thread has `grace_seconds` to end in good order.
+    """
+    import select
+    from _thread import start_new_thread
+    from time import sleep
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(in_fd, 0)  # hang-up is always reported
+        poll.poll()
+        sleep(grace_seconds)  # the main thread's time to run exit handlers
+        os._exit(0)
+
+    start_new_thread(watch, ())

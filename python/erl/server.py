@@ -1,0 +1,251 @@
+"""Runs user code: reads messages from the port, calls what they name, answers.
+
+Calls run in the main thread, first in, first out; one that waits for an answer of Erlang's lets those that arrive meanwhile
+nest. Answers are written together, at the latest before a call that may be slow and before waiting for more.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import get_ident
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from erl import api, console, decoders, encoders, errors, objects, opaque, references, wire
+from erl.codec import Options
+from erl.port import Port, PortClosedError
+from erl.terms import Atom
+
+_FAST_SECONDS = 0.0001
+_MOST_TIMES = 10_000
+
+
+class Server:
+    """One interpreter's side of the conversation."""
+
+    def __init__(self, port: Port, options: Options, compressed: int = 0) -> None:
+        self.handler: Callable[[Any], object] = _ignore
+        self.options = options
+        self.worker: object = None
+        self._port = port
+        self._compressed = compressed
+        self._thread = get_ident()
+        self._stdout = console.Stdout(self._print)
+        self._answers: dict[int, wire.Answer] = {}
+        self._waiting: set[int] = set()
+        self._last_id = 0
+        self._seconds: dict[object, float] = {}
+        self._leaving = False
+
+    def start(self) -> None:
+        """Take over standard output and serve until Erlang closes the port or asks to leave."""
+        api._bind(self)
+        sys.stdout = self._stdout
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
+        try:
+            self._serve(None)
+        except PortClosedError:
+            self.handler = _ignore
+
+    def leave(self) -> None:
+        """End `start` after this call."""
+        self._leaving = True
+
+    def _serve(self, until: int | None) -> None:
+        """Serve until the answer with this id has come; None: until the end."""
+        port = self._port
+        while True:
+            for frame in port.frames():
+                self._handle(frame)
+                if until in self._answers:
+                    return
+            if self._leaving and until is None:
+                port.flush()
+                return
+            port.flush()
+            port.wait()
+
+    def _handle(self, frame: bytes) -> None:
+        try:
+            message = wire.parse(frame, self.options)
+        except (errors.ProtocolError, errors.CodecError) as error:
+            self._send(wire.failure(None, error, [], self.options))
+            return
+        if isinstance(message, wire.Call):
+            self._call(message)
+        elif isinstance(message, wire.Message):
+            self._message(message.value)
+        elif message.id in self._waiting:
+            self._answers[message.id] = message
+
+    # Calls of Python
+
+    def _call(self, call: wire.Call) -> None:
+        options = self.options
+        try:
+            if call.module == "erl.objects" and call.function in objects.WRAPPERS and options.tagged:
+                run = objects.WRAPPERS[call.function]
+                options, args = call.reader.flagged_args()
+                call.reader.end()
+                key = _key(call.function, args)
+            else:
+                args = call.reader.args(options)
+                call.reader.end()
+                run = objects.function(call.module, call.function)
+                key = (call.module, call.function)
+            value = self._run(run, [decoders.apply(arg) for arg in args], key)
+            frame = self._result(call.id, value, options)
+        except PortClosedError:
+            raise
+        except BaseException as error:  # the door around user code: also SystemExit, KeyboardInterrupt
+            references.release(references.take_made())
+            frame = wire.failure(call.id, error, objects.trace_of(error), self.options)
+            # The frames of the traceback hold the call's values; let them go before the next call.
+            error.__traceback__ = None
+        self._stdout.flush()
+        self._send(frame)
+
+    def _run(self, run: Callable[..., object], args: list[object], key: object) -> object:
+        """Call user code, after the answers before it if it may hold them up."""
+        seconds = self._seconds
+        if key is None or seconds.get(key, 1.0) > _FAST_SECONDS:
+            self._port.flush()
+        start = perf_counter()
+        value = run(*args)
+        if key is not None:
+            if len(seconds) > _MOST_TIMES:
+                seconds.clear()
+            seconds[key] = perf_counter() - start
+        return value
+
+    def _result(self, id_: int, value: object, options: Options) -> bytes:
+        if options.return_ref:
+            value = references.hold(value)
+        frame = wire.result(id_, encoders.apply(value), options)
+        made = references.take_made()
+        if made:
+            owned = (Atom("$py.own"), (id_, made))
+            self._send(wire.message(self.worker, owned, self.options))
+        return frame
+
+    def _message(self, value: object) -> None:
+        self._port.flush()
+        try:
+            self.handler(value)
+        except PortClosedError:
+            raise
+        except BaseException as error:  # the same door, for the message handler
+            self._send(wire.failure(None, error, objects.trace_of(error), self.options))
+            error.__traceback__ = None
+        self._stdout.flush()
+
+    # Calls of Erlang
+
+    def call_erlang(self, module: str, function: str, args: list[object], context: str) -> object:
+        """Call an Erlang function and serve until its answer is here; see `api.call`."""
+        if get_ident() != self._thread:
+            raise errors.BridgeError("Erlang can be called in the main thread only; cast works in every thread")
+        self._last_id += 1
+        id_ = self._last_id
+        frame = wire.call(id_, module, function, args, context, self.options)
+        self._stdout.flush()
+        self._send(frame)
+        self._waiting.add(id_)
+        try:
+            self._serve(id_)
+        finally:
+            self._waiting.discard(id_)
+        answer = self._answers.pop(id_)
+        if answer.failed:
+            raise _erlang_error(answer.value)
+        return answer.value
+
+    def cast(self, to: object, message: object) -> None:
+        """Send a message to an Erlang process; see `api.cast`."""
+        self._send(wire.message(to, message, self.options))
+        if get_ident() != self._thread:
+            self._port.flush()
+
+    def log(self, record: tuple[object, ...]) -> None:
+        """Send a record of `logging` to the worker process."""
+        self.cast(self.worker, (Atom("$py.log"), record))
+
+    def _print(self, text: str) -> None:
+        self._send(wire.printed(text, self.options))
+        self._port.flush()
+
+    def _send(self, frame: bytes) -> None:
+        if self._compressed:
+            frame = wire.compress(frame, self._compressed)
+        self._port.write(frame)
+
+
+def _erlang_error(term: object) -> errors.ErlangError:
+    """The exception for the error of an answer: `{erlang, Class, Reason, Stack}`, or what another bridge sends."""
+    if isinstance(term, tuple) and len(term) == 4:
+        return errors.ErlangError(term[1], term[2], term[3])
+    return errors.ErlangError(Atom("error"), term)
+
+
+def _ignore(_message: object) -> None:
+    """The message handler where nobody has set one, as in ErlPort."""
+
+
+def _key(wrapper: str, args: list[object]) -> object:
+    """What a call's duration is remembered under; None for a call of an object, which may be any."""
+    if wrapper == "call" and objects.is_name(args[0]):
+        return (str(args[0]), args[1])
+    return None
+
+
+# What the worker process calls.
+
+
+def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
+    """The first call of a worker process: who it is, and the pool's options. Returns what this interpreter is.
+
+    Raises `errors.ProtocolError` when the two halves speak different versions.
+    """
+    if settings["wire"] != wire.VERSION:
+        raise errors.ProtocolError(
+            f"the application speaks version {settings['wire']} of the wire, the package erl-bridge of "
+            f"{sys.executable} version {wire.VERSION}: install the version that belongs to the application"
+        )
+    server = api._bound()
+    server.worker = settings["worker"]
+    server.options = Options.from_flags(settings["flags"])
+    references.set_identity(settings["worker"], settings["incarnation"])
+    opaque.set_key(settings["key"])
+    opaque.set_policy(str(settings["pickle"]))
+    _register(settings["encoders"], settings["decoders"])
+    from erl import codec, logs
+
+    logs.install(server.log, str(settings["log_level"]))
+    return [
+        (Atom("python"), sys.version),
+        (Atom("executable"), sys.executable),
+        (Atom("codec"), Atom(codec.implementation)),
+    ]
+
+
+def _register(
+    encoders: list[tuple[object, tuple[object, object]]], decoders: list[tuple[object, tuple[object, object]]]
+) -> None:
+    if encoders:
+        from erl.encoders import register as register_encoder
+
+        for type_, (module, function) in encoders:
+            register_encoder(objects.target(type_), objects.target(module, function))
+    if decoders:
+        from erl.decoders import register as register_decoder
+
+        for tag, (module, function) in decoders:
+            known = tag if isinstance(tag, Atom) else objects.name_of(tag)
+            register_decoder(known, objects.target(module, function))
+
+
+def leave() -> None:
+    """The last call of a worker process: run the exit handlers and go."""
+    api._bound().leave()
+

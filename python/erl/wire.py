@@ -1,0 +1,198 @@
+"""ErlPort's messages and frames, as bytes and back. Pure: knows no descriptor and runs no user code.
+
+A frame is a length of `packet` bytes (1, 2 or 4, big endian) and one term. The messages:
+
+    < {'C', Id, Module, Function, Args}       call of Python
+    > {'r', Id, Value}                        its result
+    > {'e', Id, Error}                        its exception
+    < {'M', Message}                          a message for the message handler
+    > {'e', Error}                            the message handler's exception
+    > {'C', Id, Module, Function, Args, Ctx}  call of Erlang
+    < {'r', Id, Value} | {'e', Id, Error}     its answer
+    > {'M', Pid, Message}                     a message to an Erlang process
+    > {'P', Text}                             what user code printed
+
+Higher features are ordinary calls of functions of `erl.*` and messages to the worker process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from erl import codec, errors
+from erl.codec import Options, Reader
+from erl.terms import Atom, Tag
+
+VERSION = 1
+"""The number of this wire, which both halves must agree on when a worker starts."""
+
+_FIRST_BUFFER_BYTES = 65536
+_KEEP_BUFFER_BYTES = 1 << 20
+
+
+class FrameBuffer:
+    """Collects bytes as they come and cuts them into frames.
+
+    Bytes are read into `free()`, then `fill(count)` says how many came; `frames()` gives every frame that is complete.
+    The buffer grows by doubling and only as bytes arrive, whatever length a frame claims.
+    """
+
+    __slots__ = ("_buffer", "_end", "_first", "_packet", "_start")
+
+    def __init__(self, packet: int, first_bytes: int = _FIRST_BUFFER_BYTES) -> None:
+        if packet not in (1, 2, 4):
+            raise ValueError(f"packet must be 1, 2 or 4 bytes, not {packet!r}")
+        self._packet = packet
+        self._first = max(first_bytes, 64)
+        self._buffer = bytearray(self._first)
+        self._start = 0
+        self._end = 0
+
+    def free(self) -> memoryview:
+        """Where the next bytes go: at least one byte, and room for a whole frame of ordinary size."""
+        buffer, start, end = self._buffer, self._start, self._end
+        if start == end:
+            self._start = self._end = start = end = 0
+            if len(buffer) > _KEEP_BUFFER_BYTES:
+                buffer = self._buffer = bytearray(self._first)
+        elif end == len(buffer) or self._wanted() > len(buffer) - start:
+            size = len(buffer)
+            if end - start > size // 2:
+                size *= 2
+            grown = bytearray(size)
+            grown[: end - start] = memoryview(buffer)[start:end]
+            buffer = self._buffer = grown
+            self._start, self._end = 0, end - start
+            end = self._end
+        return memoryview(buffer)[end:]
+
+    def _wanted(self) -> int:
+        """Bytes of the frame at the start, its length included, as far as they are known."""
+        header = self._start + self._packet
+        if header > self._end:
+            return self._packet
+        return self._packet + int.from_bytes(self._buffer[self._start : header], "big")
+
+    def fill(self, count: int) -> None:
+        """Say that `count` bytes were written to the start of `free()`."""
+        self._end += count
+
+    def frames(self) -> Iterator[bytes]:
+        """Each complete frame, without its length. What is left stays for later bytes."""
+        packet = self._packet
+        while True:
+            buffer, start = self._buffer, self._start
+            body = start + packet
+            if body > self._end:
+                return
+            stop = body + int.from_bytes(buffer[start:body], "big")
+            if stop > self._end:
+                return
+            self._start = stop
+            with memoryview(buffer) as view:
+                frame = bytes(view[body:stop])
+            yield frame
+
+
+class Call:
+    """A call of Python: its arguments are still to be read, with the mapping that the function's kind asks for."""
+
+    __slots__ = ("function", "id", "module", "reader")
+
+    def __init__(self, id_: int, module: str, function: str, reader: Reader) -> None:
+        self.id = id_
+        self.module = module
+        self.function = function
+        self.reader = reader
+
+
+class Answer:
+    """The answer to a call of Erlang: its value or its error."""
+
+    __slots__ = ("failed", "id", "value")
+
+    def __init__(self, id_: int, failed: bool, value: object) -> None:
+        self.id = id_
+        self.failed = failed
+        self.value = value
+
+
+class Message:
+    """A message for the message handler."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def parse(frame: bytes, options: Options) -> Call | Answer | Message:
+    """A message from its frame. Raises `errors.ProtocolError` for what is none, `errors.DecodeError` for what is no term."""
+    reader = Reader(frame)
+    arity = reader.tuple_header()
+    kind = reader.raw()
+    if kind == "C" and arity == 5:
+        id_, module, function = reader.raw(), reader.raw(), reader.raw()
+        if not (isinstance(id_, int) and isinstance(module, Atom) and isinstance(function, Atom)):
+            raise errors.ProtocolError(f"a call of {module!r}, {function!r} with the id {id_!r}")
+        return Call(id_, module, function, reader)
+    if kind == "M" and arity == 2:
+        value = reader.term(options)
+        reader.end()
+        return Message(value)
+    if kind in ("r", "e") and arity == 3:
+        id_ = reader.raw()
+        if not isinstance(id_, int):
+            raise errors.ProtocolError(f"an answer with the id {id_!r}")
+        value = reader.term(options)
+        reader.end()
+        return Answer(id_, kind == "e", value)
+    raise errors.ProtocolError(f"no message: a tuple of {arity} that begins with {kind!r}")
+
+
+def result(id_: int, value: object, options: Options) -> bytes:
+    """`{'r', Id, Value}`. Raises `errors.EncodeError`."""
+    return codec.encode((Atom("r"), id_, value), options)
+
+
+def failure(id_: int | None, error: BaseException, trace: list[object], options: Options) -> bytes:
+    """`{'e', Id, {python, Class, Text, Trace}}`, or without an id for the message handler's exception."""
+    kind = type(error)
+    name = Atom(f"{kind.__module__}.{kind.__qualname__}"[:255])
+    term = (Atom("python"), name, Tag(text_of(error)), trace)
+    return codec.encode((Atom("e"), term) if id_ is None else (Atom("e"), id_, term), options)
+
+
+def text_of(error: BaseException) -> str:
+    """An exception's text, also when its `__str__` raises."""
+    try:
+        text = str(error)
+        notes = getattr(error, "__notes__", ())
+        return "\n".join([text, *map(str, notes)]) if notes else text
+    except Exception as second:
+        return f"<exception str() failed with {type(second).__name__}>"
+
+
+def call(id_: int, module: str, function: str, args: list[object], context: str, options: Options) -> bytes:
+    """`{'C', Id, Module, Function, Args, Context}`, a call of Erlang. Raises `errors.EncodeError`."""
+    return codec.encode((Atom("C"), id_, Atom(module), Atom(function), args, Atom(context)), options)
+
+
+def message(to: object, value: object, options: Options) -> bytes:
+    """`{'M', To, Value}`, a message to an Erlang process. Raises `errors.EncodeError`."""
+    return codec.encode((Atom("M"), to, value), options)
+
+
+def printed(text: str, options: Options) -> bytes:
+    """`{'P', Text}`."""
+    return codec.encode((Atom("P"), Tag(text)), options)
+
+
+def compress(frame: bytes, level: int) -> bytes:
+    """The frame as a compressed term where that is shorter (ERTS external term format, tag 80)."""
+    import zlib
+
+    body = zlib.compress(memoryview(frame)[1:], level)
+    if len(body) + 6 >= len(frame):
+        return frame
+    return b"\x83P" + (len(frame) - 1).to_bytes(4, "big") + body
