@@ -1,0 +1,214 @@
+%%% @doc Python from Erlang, LFE and Elixir: the API, and nothing else.
+%%%
+%%% ```
+%%% 1> py:start().
+%%% {ok,started}
+%%% 2> py:func(os, getcwd).
+%%% "/home/me"
+%%% 3> py:func('datetime.datetime', now).
+%%% {"datetime",{2014,12,23,16,57,11,693773,undefined}}
+%%% '''
+%%%
+%%% == Names, arguments, options ==
+%%%
+%%% Names are atoms or binaries. A module may be dotted (`'os.path'''), a target may be a whole path
+%%% (`'os.path.isdir''') or a callable that Python returned. A `-' in a name is a `_' in Python.
+%%%
+%%% Arguments are a list; a binary among them is a Python `str', write `{bytes, B}' for `bytes' (in {@link pycall/3} a binary is
+%%% `bytes'). Keywords are a proplist or a map. The last, optional argument is always a map of {@link options()}; so keywords
+%%% given as a map need an options map after them.
+%%%
+%%% == Errors ==
+%%%
+%%% Every call fails in one of three ways (see {@link py_error}):
+%%%
+%%% <ul>
+%%% <li>`error({python, Class, Text, Trace})': Python raised;</li>
+%%% <li>`error({py, Reason})': the bridge failed, for example `timeout' or `not_started';</li>
+%%% <li>`error(badarg)': an argument or an option is wrong, nothing was sent.</li>
+%%% </ul>
+-module(py).
+
+-compile({no_auto_import, [abs/1, float/1, max/2, min/2, round/1]}).
+
+-export([start/0, stop/0, restart/0, start_pool/2, stop_pool/1, workers/0, workers/1, status/0, status/1]).
+-export([func/1, func/2, func/3, func/4, func/5]).
+-export([init/1, init/2, init/3, init/4, init/5]).
+-export([const/1, const/2, const/3, attr/2, attr/3, method/2, method/3, method/4, method/5]).
+-export([pycall/2, pycall/3, pycall/4, release/1]).
+%% Builtins, in py_builtins.hrl.
+-export([
+    abs/1, all/1, any/1, ascii/1, bin/1, bool/0, bool/1, bytearray/0, bytearray/1, bytearray/2, bytearray/3,
+    bytes/0, bytes/1, bytes/2, bytes/3, callable/1, chr/1, compile/3, compile/4, complex/0, complex/1,
+    complex/2, dict/0, dict/1, dir/1, divmod/2, enumerate/1, enumerate/2, filter/2, float/0, float/1, format/1,
+    format/2, frozenset/0, frozenset/1, getattr/2, getattr/3, hasattr/2, hash/1, hex/1, id/1, int/1, int/2,
+    isinstance/2, issubclass/2, iter/1, iter/2, len/1, map/2, map/3, max/1, max/2, max/3, max/4, memoryview/1,
+    min/1, min/2, min/3, min/4, next/1, next/2, object/0, oct/1, open/1, open/2, ord/1, pow/2, pow/3, print/1,
+    print/2, property/1, range/1, range/2, range/3, repr/1, reversed/1, round/1, round/2, set/0, set/1,
+    slice/1, slice/2, slice/3, sorted/1, sorted/2, str/0, str/1, str/2, sum/1, sum/2, tuple/0, tuple/1, type/1,
+    type/3, zip/1, zip/2, zip/3, help/1, vars/1, pylist/0, pylist/1, ptype/1, prepr/1, pdir/1, pvars/1
+]).
+%% Operators, in py_operators.hrl.
+-export([
+    lt/2, le/2, eq/2, ne/2, ge/2, gt/2, 'not-'/1, truth/1, 'is-'/2, 'is-not'/2, add/2, floordiv/2, mod/2,
+    mul/2, sub/2, truediv/2, matmul/2, index/1, neg/1, pos/1, 'and-'/2, 'or-'/2, 'xor'/2, lshift/2, rshift/2,
+    inv/1, invert/1, concat/2, contains/2, countOf/2, getitem/2, indexOf/2, length_hint/1, length_hint/2,
+    attrgetter/1, itemgetter/1, methodcaller/1, methodcaller/2, setitem/3, delitem/2, setattr/3
+]).
+-export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0]).
+
+-type arg() :: term().
+%% Any term; see `docs/values.md' for what Python makes of it.
+-type value() :: term().
+%% What Python returned, mapped as the call's options say.
+-type name() :: py_term:name().
+-type target() :: name() | py_term:opaque() | py_term:ref() | term().
+%% A dotted path, or a callable from Python.
+-type keywords() :: py_term:keywords().
+-type options() :: py_config:call_options().
+%% `pool' (default `default'), `worker' (a pid), `node'; `timeout' in milliseconds or `infinity' (default: the pool's
+%% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref'.
+
+%%% Life
+
+%% @doc Start the application and its pools; returns when Python serves. `erl -s py' calls this.
+-spec start() -> {ok, started} | {error, term()}.
+start() -> py_admin:start().
+
+%% @doc Stop the application. No Python process is left when it returns.
+-spec stop() -> {ok, stopped}.
+stop() -> py_admin:stop().
+
+%% @doc {@link stop/0}, then {@link start/0}.
+-spec restart() -> {ok, restarted} | {error, term()}.
+restart() -> py_admin:restart().
+
+%% @doc Start one more pool under a name of its own. Errors: `badarg' for a bad option;
+%% `{error, {py, {start, Name, Reason}}}' when its Python does not start; `{error, {py, {already_started, Pid}}}'.
+-spec start_pool(py_config:pool_name(), py_config:pool_options()) -> {ok, pid()} | {error, {py, term()}}.
+start_pool(Name, Options) -> py_admin:start_pool(Name, Options).
+
+%% @doc Stop a pool and its workers; calls that are open get `{py, {worker_down, stopped}}'.
+-spec stop_pool(py_config:pool_name()) -> ok | {error, {py, term()}}.
+stop_pool(Name) -> py_admin:stop_pool(Name).
+
+%% @doc What each worker is doing.
+-spec workers() -> [py_worker:info()].
+workers() -> py_admin:workers().
+
+%% @doc What each worker of a pool is doing.
+-spec workers(py_config:pool_name()) -> [py_worker:info()].
+workers(Pool) -> py_admin:workers(Pool).
+
+%% @doc Print {@link workers/0} as a table.
+-spec status() -> ok.
+status() -> py_print:status(workers()).
+
+%% @doc Print {@link workers/1} as a table.
+-spec status(py_config:pool_name()) -> ok.
+status(Pool) -> py_print:status(workers(Pool)).
+
+%%% Functions
+
+%% @doc Call what a path names, or a callable, without arguments.
+-spec func(target()) -> value().
+func(Target) -> py_call:func(func, [Target]).
+
+%% @doc `func(Module, Function)', `func(Target, Args)' or `func(Target, Options)'.
+-spec func(target(), name() | [arg()] | options()) -> value().
+func(Target, X) -> py_call:func(func, [Target, X]).
+
+%% @doc `func(Module, Function, Args)', `func(Module, Function, Options)', `func(Target, Args, Keywords)' or
+%% `func(Target, Args, Options)'.
+-spec func(target(), name() | [arg()], [arg()] | keywords() | options()) -> value().
+func(Target, X, Y) -> py_call:func(func, [Target, X, Y]).
+
+%% @doc `func(Module, Function, Args, Keywords)', `func(Module, Function, Args, Options)' or
+%% `func(Target, Args, Keywords, Options)'.
+-spec func(target(), name() | [arg()], [arg()] | keywords(), keywords() | options()) -> value().
+func(Target, X, Y, Z) -> py_call:func(func, [Target, X, Y, Z]).
+
+%% @doc Call a function of a module with positional and keyword arguments.
+-spec func(name(), name(), [arg()], keywords(), options()) -> value().
+func(Module, Function, Args, Keywords, Options) -> py_call:func(func, [Module, Function, Args, Keywords, Options]).
+
+%%% Objects
+
+%% @doc Make an object: {@link func/1} under the name that says so.
+-spec init(target()) -> value().
+init(Class) -> py_call:func(init, [Class]).
+
+%% @doc Make an object, see {@link func/2}.
+-spec init(target(), name() | [arg()] | options()) -> value().
+init(Target, X) -> py_call:func(init, [Target, X]).
+
+%% @doc Make an object, see {@link func/3}.
+-spec init(target(), name() | [arg()], [arg()] | keywords() | options()) -> value().
+init(Target, X, Y) -> py_call:func(init, [Target, X, Y]).
+
+%% @doc Make an object, see {@link func/4}.
+-spec init(target(), name() | [arg()], [arg()] | keywords(), keywords() | options()) -> value().
+init(Target, X, Y, Z) -> py_call:func(init, [Target, X, Y, Z]).
+
+%% @doc Make an object, see {@link func/5}.
+-spec init(name(), name(), [arg()], keywords(), options()) -> value().
+init(Module, Class, Args, Keywords, Options) -> py_call:func(init, [Module, Class, Args, Keywords, Options]).
+
+%% @doc The value that a dotted path names.
+-spec const(name()) -> value().
+const(Path) -> py_call:const(const, [Path]).
+
+%% @doc `const(Module, Name)' or `const(Path, Options)'.
+-spec const(name(), name() | options()) -> value().
+const(Module, X) -> py_call:const(const, [Module, X]).
+
+%% @doc `const(Module, Name, Type)', converted by a type such as `float', `int' or `str', or `const(Module, Name, Options)'.
+-spec const(name(), name(), name() | options()) -> value().
+const(Module, Name, X) -> py_call:const(const, [Module, Name, X]).
+
+%% @doc An object's attribute.
+-spec attr(arg(), name()) -> value().
+attr(Object, Name) -> py_call:attr(attr, [Object, Name]).
+
+%% @doc An object's attribute.
+-spec attr(arg(), name(), options()) -> value().
+attr(Object, Name, Options) -> py_call:attr(attr, [Object, Name, Options]).
+
+%% @doc Call an object's method without arguments.
+-spec method(arg(), name()) -> value().
+method(Object, Name) -> py_call:method(method, [Object, Name]).
+
+%% @doc `method(Object, Name, Args)' or `method(Object, Name, Options)'.
+-spec method(arg(), name(), [arg()] | options()) -> value().
+method(Object, Name, X) -> py_call:method(method, [Object, Name, X]).
+
+%% @doc `method(Object, Name, Args, Keywords)' or `method(Object, Name, Args, Options)'.
+-spec method(arg(), name(), [arg()], keywords() | options()) -> value().
+method(Object, Name, Args, X) -> py_call:method(method, [Object, Name, Args, X]).
+
+%% @doc Call an object's method.
+-spec method(arg(), name(), [arg()], keywords(), options()) -> value().
+method(Object, Name, Args, Keywords, Options) -> py_call:method(method, [Object, Name, Args, Keywords, Options]).
+
+%%% ErlPort's call
+
+%% @doc ErlPort's `python:call/4' on a worker of the pool: no keywords, binaries are `bytes'.
+-spec pycall(name(), name()) -> value().
+pycall(Module, Function) -> py_call:pycall(pycall, [Module, Function]).
+
+%% @doc `pycall(Module, Function, Args)' or `pycall(Module, Function, Options)'.
+-spec pycall(name(), name(), [arg()] | options()) -> value().
+pycall(Module, Function, X) -> py_call:pycall(pycall, [Module, Function, X]).
+
+%% @doc ErlPort's call with options.
+-spec pycall(name(), name(), [arg()], options()) -> value().
+pycall(Module, Function, Args, Options) -> py_call:pycall(pycall, [Module, Function, Args, Options]).
+
+%% @doc Forget a reference or a list of them; the Python objects go when nothing else holds them.
+-spec release(py_term:ref() | [py_term:ref()]) -> ok.
+release(References) -> py_call:release(release, [References]).
+
+%%% Builtins and operators
+
+-include("py_builtins.hrl").
+-include("py_operators.hrl").

@@ -1,0 +1,34 @@
+%%% @doc The OTP application `py': starts and stops the supervision tree.
+-module(py_app).
+-behaviour(application).
+
+-export([start/2, stop/1]).
+
+-spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
+start(_Type, _Args) ->
+    case py_sup:start_link() of
+        {ok, Sup} ->
+            case start_pools(py_config:pools()) of
+                ok ->
+                    {ok, Sup};
+                {error, _} = Error ->
+                    py_sup:stop(Sup),
+                    Error
+            end;
+        Other ->
+            Other
+    end.
+
+-spec stop(term()) -> ok.
+stop(_State) -> ok.
+
+start_pools({ok, Pools}) -> start_each(maps:to_list(Pools));
+start_pools({error, Reason}) -> {error, {py, Reason}}.
+
+start_each([{Name, Config} | Rest]) ->
+    case py_pools_sup:start_pool(Name, Config) of
+        {ok, _} -> start_each(Rest);
+        {error, _} = Error -> Error
+    end;
+start_each([]) ->
+    ok.

@@ -1,0 +1,110 @@
+%%% Python's builtins, one line each. A K in the list of the documentation (`docs/builtins.md') is here a call with three
+%%% arguments: the last may be keywords. Included by `py.erl'; the specifications' types are declared there.
+
+-spec abs(arg()) -> value().                         abs(X) -> py_call:builtin(abs, [X]).
+-spec all(arg()) -> value().                         all(X) -> py_call:builtin(all, [X]).
+-spec any(arg()) -> value().                         any(X) -> py_call:builtin(any, [X]).
+-spec ascii(arg()) -> value().                       ascii(X) -> py_call:builtin(ascii, [X]).
+-spec bin(arg()) -> value().                         bin(X) -> py_call:builtin(bin, [X]).
+-spec bool() -> value().                             bool() -> py_call:builtin(bool, []).
+-spec bool(arg()) -> value().                        bool(X) -> py_call:builtin(bool, [X]).
+-spec bytearray() -> value().                        bytearray() -> py_call:builtin(bytearray, []).
+-spec bytearray(arg()) -> value().                   bytearray(X) -> py_call:builtin(bytearray, [X]).
+-spec bytearray(arg(), arg()) -> value().            bytearray(X, Y) -> py_call:builtin(bytearray, [X, Y]).
+-spec bytearray(arg(), arg(), arg()) -> value().     bytearray(X, Y, Z) -> py_call:builtin(bytearray, [X, Y, Z]).
+-spec bytes() -> value().                            bytes() -> py_call:builtin(bytes, []).
+-spec bytes(arg()) -> value().                       bytes(X) -> py_call:builtin(bytes, [X]).
+-spec bytes(arg(), arg()) -> value().                bytes(X, Y) -> py_call:builtin(bytes, [X, Y]).
+-spec bytes(arg(), arg(), arg()) -> value().         bytes(X, Y, Z) -> py_call:builtin(bytes, [X, Y, Z]).
+-spec callable(arg()) -> value().                    callable(X) -> py_call:builtin(callable, [X]).
+-spec chr(arg()) -> value().                         chr(X) -> py_call:builtin(chr, [X]).
+-spec compile(arg(), arg(), arg()) -> value().       compile(X, Y, Z) -> py_call:builtin(compile, [X, Y, Z]).
+-spec compile(arg(), arg(), arg(), arg()) -> value(). compile(X, Y, Z, W) -> py_call:builtin(compile, [X, Y, Z], W).
+-spec complex() -> value().                          complex() -> py_call:builtin(complex, []).
+-spec complex(arg()) -> value().                     complex(X) -> py_call:builtin(complex, [X]).
+-spec complex(arg(), arg()) -> value().              complex(X, Y) -> py_call:builtin(complex, [X, Y]).
+-spec dict() -> value().                             dict() -> py_call:builtin(dict, []).
+-spec dict(arg()) -> value().                        dict(X) -> py_call:builtin(dict, [], X).
+-spec dir(arg()) -> value().                         dir(X) -> py_call:builtin(dir, [X]).
+-spec divmod(arg(), arg()) -> value().               divmod(X, Y) -> py_call:builtin(divmod, [X, Y]).
+-spec enumerate(arg()) -> value().                   enumerate(X) -> py_call:builtin(enumerate, [X]).
+-spec enumerate(arg(), arg()) -> value().            enumerate(X, Y) -> py_call:builtin(enumerate, [X, Y]).
+-spec filter(arg(), arg()) -> value().               filter(X, Y) -> py_call:builtin(filter, [X, Y]).
+-spec float() -> value().                            float() -> py_call:builtin(float, []).
+-spec float(arg()) -> value().                       float(X) -> py_call:builtin(float, [X]).
+-spec format(arg()) -> value().                      format(X) -> py_call:builtin(format, [X]).
+-spec format(arg(), arg()) -> value().               format(X, Y) -> py_call:builtin(format, [X, Y]).
+-spec frozenset() -> value().                        frozenset() -> py_call:builtin(frozenset, []).
+-spec frozenset(arg()) -> value().                   frozenset(X) -> py_call:builtin(frozenset, [X]).
+-spec getattr(arg(), arg()) -> value().              getattr(X, Y) -> py_call:builtin(getattr, [X, Y]).
+-spec getattr(arg(), arg(), arg()) -> value().       getattr(X, Y, Z) -> py_call:builtin(getattr, [X, Y, Z]).
+-spec hasattr(arg(), arg()) -> value().              hasattr(X, Y) -> py_call:builtin(hasattr, [X, Y]).
+-spec hash(arg()) -> value().                        hash(X) -> py_call:builtin(hash, [X]).
+-spec hex(arg()) -> value().                         hex(X) -> py_call:builtin(hex, [X]).
+-spec id(arg()) -> value().                          id(X) -> py_call:builtin(id, [X]).
+-spec int(arg()) -> value().                         int(X) -> py_call:builtin(int, [X]).
+-spec int(arg(), arg()) -> value().                  int(X, Y) -> py_call:builtin(int, [X], Y).
+-spec isinstance(arg(), arg()) -> value().           isinstance(X, Y) -> py_call:builtin(isinstance, [X, Y]).
+-spec issubclass(arg(), arg()) -> value().           issubclass(X, Y) -> py_call:builtin(issubclass, [X, Y]).
+-spec iter(arg()) -> value().                        iter(X) -> py_call:builtin(iter, [X]).
+-spec iter(arg(), arg()) -> value().                 iter(X, Y) -> py_call:builtin(iter, [X, Y]).
+-spec len(arg()) -> value().                         len(X) -> py_call:builtin(len, [X]).
+-spec map(arg(), arg()) -> value().                  map(X, Y) -> py_call:builtin(map, [X, Y]).
+-spec map(arg(), arg(), arg()) -> value().           map(X, Y, Z) -> py_call:builtin(map, [X, Y, Z]).
+-spec max(arg()) -> value().                         max(X) -> py_call:builtin(max, [X]).
+-spec max(arg(), arg()) -> value().                  max(X, Y) -> py_call:builtin(max, [X, Y]).
+-spec max(arg(), arg(), arg()) -> value().           max(X, Y, Z) -> py_call:builtin(max, [X, Y, Z]).
+-spec max(arg(), arg(), arg(), arg()) -> value().    max(X, Y, Z, W) -> py_call:builtin(max, [X, Y, Z, W]).
+-spec memoryview(arg()) -> value().                  memoryview(X) -> py_call:builtin(memoryview, [X]).
+-spec min(arg()) -> value().                         min(X) -> py_call:builtin(min, [X]).
+-spec min(arg(), arg()) -> value().                  min(X, Y) -> py_call:builtin(min, [X, Y]).
+-spec min(arg(), arg(), arg()) -> value().           min(X, Y, Z) -> py_call:builtin(min, [X, Y, Z]).
+-spec min(arg(), arg(), arg(), arg()) -> value().    min(X, Y, Z, W) -> py_call:builtin(min, [X, Y, Z, W]).
+-spec next(arg()) -> value().                        next(X) -> py_call:builtin(next, [X]).
+-spec next(arg(), arg()) -> value().                 next(X, Y) -> py_call:builtin(next, [X, Y]).
+-spec object() -> value().                           object() -> py_call:builtin(object, []).
+-spec oct(arg()) -> value().                         oct(X) -> py_call:builtin(oct, [X]).
+-spec open(arg()) -> value().                        open(X) -> py_call:builtin(open, [X]).
+-spec open(arg(), arg()) -> value().                 open(X, Y) -> py_call:builtin(open, [X], Y).
+-spec ord(arg()) -> value().                         ord(X) -> py_call:builtin(ord, [X]).
+-spec pow(arg(), arg()) -> value().                  pow(X, Y) -> py_call:builtin(pow, [X, Y]).
+-spec pow(arg(), arg(), arg()) -> value().           pow(X, Y, Z) -> py_call:builtin(pow, [X, Y, Z]).
+-spec print(arg()) -> value().                       print(X) -> py_call:builtin(print, [X]).
+-spec print(arg(), arg()) -> value().                print(X, Y) -> py_call:builtin(print, [X], Y).
+-spec property(arg()) -> value().                    property(X) -> py_call:builtin(property, [], X).
+-spec range(arg()) -> value().                       range(X) -> py_call:builtin(range, [X]).
+-spec range(arg(), arg()) -> value().                range(X, Y) -> py_call:builtin(range, [X, Y]).
+-spec range(arg(), arg(), arg()) -> value().         range(X, Y, Z) -> py_call:builtin(range, [X, Y, Z]).
+-spec repr(arg()) -> value().                        repr(X) -> py_call:builtin(repr, [X]).
+-spec reversed(arg()) -> value().                    reversed(X) -> py_call:builtin(reversed, [X]).
+-spec round(arg()) -> value().                       round(X) -> py_call:builtin(round, [X]).
+-spec round(arg(), arg()) -> value().                round(X, Y) -> py_call:builtin(round, [X, Y]).
+-spec set() -> value().                              set() -> py_call:builtin(set, []).
+-spec set(arg()) -> value().                         set(X) -> py_call:builtin(set, [X]).
+-spec slice(arg()) -> value().                       slice(X) -> py_call:builtin(slice, [X]).
+-spec slice(arg(), arg()) -> value().                slice(X, Y) -> py_call:builtin(slice, [X, Y]).
+-spec slice(arg(), arg(), arg()) -> value().         slice(X, Y, Z) -> py_call:builtin(slice, [X, Y, Z]).
+-spec sorted(arg()) -> value().                      sorted(X) -> py_call:builtin(sorted, [X]).
+-spec sorted(arg(), arg()) -> value().               sorted(X, Y) -> py_call:builtin(sorted, [X], Y).
+-spec str() -> value().                              str() -> py_call:builtin(str, []).
+-spec str(arg()) -> value().                         str(X) -> py_call:builtin(str, [X]).
+-spec str(arg(), arg()) -> value().                  str(X, Y) -> py_call:builtin(str, [X], Y).
+-spec sum(arg()) -> value().                         sum(X) -> py_call:builtin(sum, [X]).
+-spec sum(arg(), arg()) -> value().                  sum(X, Y) -> py_call:builtin(sum, [X, Y]).
+-spec tuple() -> value().                            tuple() -> py_call:builtin(tuple, []).
+-spec tuple(arg()) -> value().                       tuple(X) -> py_call:builtin(tuple, [X]).
+-spec type(arg()) -> value().                        type(X) -> py_call:builtin(type, [X]).
+-spec type(arg(), arg(), arg()) -> value().          type(X, Y, Z) -> py_call:builtin(type, [X, Y, Z]).
+-spec zip(arg()) -> value().                         zip(X) -> py_call:builtin(zip, [X]).
+-spec zip(arg(), arg()) -> value().                  zip(X, Y) -> py_call:builtin(zip, [X, Y]).
+-spec zip(arg(), arg(), arg()) -> value().           zip(X, Y, Z) -> py_call:builtin(zip, [X, Y, Z]).
+
+%% Additions, and those whose result Python shows but does not return.
+-spec help(arg()) -> value().                        help(X) -> py_call:object(help, [X]).
+-spec vars(arg()) -> value().                        vars(X) -> py_call:object(vars, [X]).
+-spec pylist() -> value().                           pylist() -> py_call:named(pylist, builtins, list, []).
+-spec pylist(arg()) -> value().                      pylist(X) -> py_call:named(pylist, builtins, list, [X]).
+-spec ptype(arg()) -> atom().                        ptype(X) -> py_call:object(ptype, [X]).
+-spec prepr(arg()) -> ok.                            prepr(X) -> py_print:prepr(X).
+-spec pdir(arg()) -> ok.                             pdir(X) -> py_print:pdir(X).
+-spec pvars(arg()) -> ok.                            pvars(X) -> py_print:pvars(X).

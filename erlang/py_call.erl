@@ -1,0 +1,276 @@
+%%% @doc One call, from the API's arguments to a result or an error.
+%%%
+%%% The caller's process does all of it but the routing: it checks the arguments, encodes them (before a worker is taken),
+%%% looks for references in what it has encoded, picks a worker, waits, and decodes the answer. The functions below take the API
+%%% function's arguments as a list, which is also what the shell shows when the call fails.
+-module(py_call).
+
+-export([func/2, method/2, attr/2, const/2, pycall/2]).
+-export([builtin/2, builtin/3, operator/2, object/2, named/4]).
+-export([release/2, perform/4]).
+
+-type args() :: [term()].
+
+%%% The API's shapes
+
+%% @doc A function of a module, a dotted path or a callable: `[Module, Function | Rest]' or `[Target | Rest]'.
+-spec func(func | init, args()) -> term().
+func(Api, Args) ->
+    case Args of
+        [Module, Function | Rest] when
+            is_atom(Module) orelse is_binary(Module), is_atom(Function) orelse is_binary(Function)
+        ->
+            call(Module, Function, Rest, 3, {Api, Args});
+        [Target | Rest] ->
+            call(Target, undefined, Rest, 2, {Api, Args})
+    end.
+
+call(Target, Function, Rest, Position, Api) ->
+    {Args, Keywords, Options} = arguments(Rest, Position, Api),
+    wrapped(call, [Target, Function, Args, Keywords], Options, length(element(2, Api)), Api).
+
+%% @doc `[Object, Name | Rest]'.
+-spec method(method, args()) -> term().
+method(method = Api, [Object, Name | Rest] = All) ->
+    is_name(Name, 2, {Api, All}),
+    {Args, Keywords, Options} = arguments(Rest, 3, {Api, All}),
+    wrapped(method, [Object, Name, Args, Keywords], Options, length(All), {Api, All}).
+
+%% @doc `[Object, Name]' or `[Object, Name, Options]'.
+-spec attr(attr, args()) -> term().
+attr(attr = Api, [Object, Name | Rest] = All) ->
+    is_name(Name, 2, {Api, All}),
+    wrapped(attr, [Object, Name], options(Rest), 3, {Api, All}).
+
+%% @doc `[Path]', `[Path, Options]', `[Module, Name]', `[Module, Name, Options]' or `[Module, Name, Type]'.
+-spec const(const, args()) -> term().
+const(const = Api, [Module | Rest] = All) ->
+    is_name(Module, 1, {Api, All}),
+    {Name, Type, Options} =
+        case Rest of
+            [] -> {undefined, undefined, #{}};
+            [#{} = O] -> {undefined, undefined, O};
+            [N] -> {N, undefined, #{}};
+            [N, #{} = O] -> {N, undefined, O};
+            [N, T] -> {N, T, #{}}
+        end,
+    is_name(Name, 2, {Api, All}),
+    is_name(Type, 3, {Api, All}),
+    wrapped(const, [Module, Name, Type], Options, length(All), {Api, All}).
+
+%% @doc ErlPort's call as it is: `[Module, Function]', `[.., Args]', `[.., Args, Options]'. With no option that changes the
+%% mapping it is ErlPort's message on the wire, too.
+-spec pycall(pycall, args()) -> term().
+pycall(pycall = Api, [Module, Function | Rest] = All) ->
+    is_name(Module, 1, {Api, All}),
+    is_name(Function, 2, {Api, All}),
+    {Args, Options} =
+        case Rest of
+            [] -> {[], #{}};
+            [#{} = O] -> {[], O};
+            [A] -> {A, #{}};
+            [A, O] -> {A, O}
+        end,
+    is_arguments(Args, 3, {Api, All}),
+    Mapped = is_map(Options) andalso map_size(maps:with([strings, dicts, binaries, return], Options)) > 0,
+    case is_atom(Module) andalso is_atom(Function) andalso not Mapped of
+        true ->
+            run({raw, Module, Function}, Args, Options, length(All), {Api, All});
+        false ->
+            Raw = maps:merge(#{binaries => bytes}, map_or(Options)),
+            wrapped(call, [Module, Function, Args, []], Raw, length(All), {Api, All})
+    end.
+
+%% What is no map is refused where the options are checked.
+map_or(Options) when is_map(Options) -> Options;
+map_or(Options) -> #{invalid => Options}.
+
+%% @doc A function of Python's `builtins', under the API's name for it.
+-spec builtin(atom(), args()) -> term().
+builtin(Name, Args) -> named(Name, builtins, Name, Args).
+
+%% @doc The same where the last argument may be keywords.
+-spec builtin(atom(), args(), Last :: term()) -> term().
+builtin(Name, Args, Last) ->
+    Api = {Name, Args ++ [Last]},
+    case py_term:is_keywords(Last) of
+        true ->
+            {ok, Keywords} = py_term:keywords(Last),
+            wrapped(call, [builtins, Name, Args, Keywords], #{}, 1, Api);
+        false ->
+            named(Name, builtins, Name, Args ++ [Last])
+    end.
+
+%% @doc A function of Python's `operator'.
+-spec operator(atom(), args()) -> term().
+operator(Name, Args) -> named(Name, operator, Name, Args).
+
+%% @doc A function of `erl.objects' that is no builtin of Python's.
+-spec object(atom(), args()) -> term().
+object(Name, Args) -> named(Name, 'erl.objects', Name, Args).
+
+%% @doc A function whose name in Python differs from the API's.
+-spec named(Api :: atom(), module(), atom(), args()) -> term().
+named(Api, Module, Name, Args) -> wrapped(call, [Module, Name, Args, []], #{}, 1, {Api, Args}).
+
+%% @doc Forget one reference or a list of them. References whose worker is gone are gone already.
+-spec release(release, args()) -> ok.
+release(release = Api, [Reference] = All) ->
+    References =
+        case Reference of
+            List when is_list(List) -> List;
+            _ -> [Reference]
+        end,
+    lists:all(fun py_term:is_ref/1, References) orelse
+        py_error:badarg(1, "must be a reference or a list of references", {Api, All}),
+    lists:foreach(
+        fun({_, Worker, Incarnation, Id}) -> py_worker:release(Worker, Incarnation, [Id]) end,
+        References
+    ).
+
+%%% Arguments
+
+arguments([], _, _) ->
+    {[], [], #{}};
+arguments([#{} = Options], _, _) ->
+    {[], [], Options};
+arguments([Args], Position, Api) ->
+    is_arguments(Args, Position, Api),
+    {Args, [], #{}};
+arguments([Args, #{} = Options], Position, Api) ->
+    is_arguments(Args, Position, Api),
+    {Args, [], Options};
+arguments([Args, Keywords], Position, Api) ->
+    is_arguments(Args, Position, Api),
+    {Args, keywords(Keywords, Position + 1, Api), #{}};
+arguments([Args, Keywords, Options], Position, Api) ->
+    is_arguments(Args, Position, Api),
+    {Args, keywords(Keywords, Position + 1, Api), Options}.
+
+options([]) -> #{};
+options([Options]) -> Options.
+
+is_name(Name, _, _) when is_atom(Name); is_binary(Name) -> ok;
+is_name(_, Position, Api) -> py_error:badarg(Position, "must be a name: an atom or a binary", Api).
+
+is_arguments(Args, _, _) when length(Args) >= 0 -> ok;
+is_arguments(_, Position, Api) -> py_error:badarg(Position, "must be the list of arguments", Api).
+
+keywords(Keywords, Position, Api) ->
+    case py_term:keywords(Keywords) of
+        {ok, List} -> List;
+        error -> py_error:badarg(Position, "must be keywords: a list of {Name, Value} or a map", Api)
+    end.
+
+%%% The call
+
+wrapped(Entry, Args, Options, Position, Api) -> run({wrapper, Entry}, Args, Options, Position, Api).
+
+run(Entry, Args, Options, Position, Api) ->
+    case py_config:call(Options) of
+        {ok, Checked} ->
+            case perform(Entry, Args, Checked, self()) of
+                {ok, Value} -> Value;
+                {error, Error} -> py_error:raise(Error, Api)
+            end;
+        {error, Problem} ->
+            Hint =
+                case Problem of
+                    {unknown_option, _, _} -> "; keywords as a map need an options map after them (#{} will do)";
+                    _ -> ""
+                end,
+            py_error:badarg(Position, [py_config:describe(Problem), Hint], Api)
+    end.
+
+%% @doc A checked call, here or on the node that its options name. For {@link run/5} and for other nodes.
+-spec perform({wrapper, atom()} | {raw, atom(), atom()}, args(), py_config:call_options(), Owner :: pid()) ->
+    {ok, term()} | {error, term()}.
+perform(Entry, Args, #{node := Node} = Options, Owner) when Node =/= node() ->
+    remote(Node, Entry, Args, maps:remove(node, Options), Owner);
+perform(Entry, Args, Options, Owner) ->
+    Name = pool_name(Options),
+    case py_table:pool(Name) of
+        {ok, #{timeout := Default, mapping := Mapping} = Pool} ->
+            Deadline = deadline(maps:get(timeout, Options, Default)),
+            Body = body(Entry, Args, Mapping, Options),
+            case worker(Body, Args, Name, Pool, Options) of
+                {ok, Worker} -> exchange(Worker, Body, Deadline, Owner);
+                {remote, Node} -> remote(Node, Entry, Args, Options, Owner);
+                {error, Reason} -> {error, {py, Reason}}
+            end;
+        {error, Reason} ->
+            {error, {py, Reason}}
+    end.
+
+remote(Node, Entry, Args, Options, Owner) ->
+    try
+        erpc:call(Node, ?MODULE, perform, [Entry, Args, Options, Owner])
+    catch
+        error:{erpc, noconnection} -> {error, {py, {node_down, Node}}};
+        error:{exception, undef, _} -> {error, {py, not_started}}
+    end.
+
+pool_name(#{pool := Name}) -> Name;
+pool_name(#{worker := Worker}) ->
+    case py_table:place(Worker) of
+        {ok, {Name, _}} -> Name;
+        error -> default
+    end;
+pool_name(_) -> default.
+
+body({raw, Module, Function}, Args, _Mapping, _Options) ->
+    py_wire:body(Module, Function, Args);
+body({wrapper, Entry}, Args, Mapping, Options) ->
+    py_wire:body('erl.objects', Entry, [py_term:flags(maps:merge(Mapping, Options)) | Args]).
+
+%% A call that holds references goes where they are.
+worker(Body, Args, Name, Pool, Options) ->
+    case py_wire:mentions(Body, py_term:reference_marker()) of
+        true ->
+            case lists:usort([Worker || {_, Worker, _, _} <- py_term:references(Args)]) of
+                [] -> chosen(Name, Pool, Options);
+                [Worker] -> home(Worker, Args, Options);
+                _ -> {error, {stale_reference, "references of several workers can't meet in one call"}}
+            end;
+        false ->
+            chosen(Name, Pool, Options)
+    end.
+
+home(Worker, _Args, _Options) when node(Worker) =/= node() -> {remote, node(Worker)};
+home(Worker, _Args, #{worker := Other}) when Other =/= Worker ->
+    {error, {stale_reference, "the reference belongs to another worker than the call's worker option names"}};
+home(Worker, Args, _Options) ->
+    case py_table:place(Worker) of
+        {ok, _} -> {ok, Worker};
+        error -> {error, {stale_reference, hd(py_term:references(Args))}}
+    end.
+
+chosen(_Name, _Pool, #{worker := Worker}) ->
+    case py_table:place(Worker) of
+        {ok, _} -> {ok, Worker};
+        error -> {error, {unknown_worker, Worker}}
+    end;
+chosen(Name, Pool, _Options) ->
+    py_pool:pick(Name, Pool).
+
+exchange(Worker, Body, Deadline, Owner) ->
+    case py_worker:call(Worker, Body, time_left(Deadline), Owner) of
+        {ok, Frame} ->
+            case py_wire:answer(Frame) of
+                {ok, Value} ->
+                    {ok, Value};
+                {error, Error} ->
+                    {error, py_error:from_python(Error)};
+                error ->
+                    py_worker:distrust(Worker, Frame),
+                    {error, {py, {protocol, unreadable_answer}}}
+            end;
+        {error, Reason} ->
+            {error, {py, Reason}}
+    end.
+
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+time_left(infinity) -> infinity;
+time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

@@ -1,0 +1,227 @@
+%%% @doc Options: what there is, what it may be, what it is when nothing is said. The only home of defaults.
+%%%
+%%% Pools come from the application environment (`sys.config'):
+%%%
+%%% ```
+%%% {py, [{pools, [{default, #{size => 4}}, {ml, #{python => {venv, "/srv/ml"}, size => 2}}]}]}
+%%% '''
+%%%
+%%% A pool `default' exists without any.
+-module(py_config).
+
+-export([pools/0, pool/1, call/1, max_workers/0, describe/1]).
+-export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
+
+-type pool_name() :: atom().
+-type scheduler() :: least_busy | round_robin | random.
+-type python() :: undefined | file:name_all() | {venv, file:name_all()}.
+%% A path, a name on `PATH', or the directory of a virtual environment.
+-type mfargs() :: {py_term:name(), py_term:name(), [term()]}.
+-type pool_options() :: #{
+    size => pos_integer(),
+    python => python(),
+    python_path => [file:name_all()],
+    env => [{string(), string() | false}],
+    cd => undefined | file:name_all(),
+    on_start => undefined | mfargs(),
+    scheduler => scheduler(),
+    call_timeout => timeout(),
+    start_timeout => pos_integer(),
+    kill_after => non_neg_integer(),
+    restart => #{max => non_neg_integer(), within => pos_integer(), delay => pos_integer(), max_delay => pos_integer()},
+    encoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
+    decoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
+    strings => list | binary,
+    dicts => tagged | map,
+    pickle => signed | any,
+    log_level => debug | info | warning | error | critical
+}.
+%% What a pool may be given. Times are milliseconds.
+-type pool() :: #{atom() => term()}.
+%% Checked and complete: every key of {@link pool_options()}.
+-type call_options() :: #{
+    pool => pool_name(),
+    worker => pid(),
+    node => node(),
+    timeout => timeout(),
+    strings => list | binary,
+    dicts => tagged | map,
+    binaries => str | bytes,
+    return => value | ref
+}.
+%% The last argument of every call.
+-type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
+    | {no_map, term()}.
+
+-define(MAX_WORKERS, 1024).
+
+%% @doc The most workers a pool can have.
+-spec max_workers() -> pos_integer().
+max_workers() -> ?MAX_WORKERS.
+
+%% @doc The checked pools of the application environment, and `default'.
+-spec pools() -> {ok, #{pool_name() => pool()}} | {error, {bad_config, term(), problem()}}.
+pools() ->
+    case application:get_env(py, pools, []) of
+        List when is_list(List) -> pools(List, #{});
+        Map when is_map(Map) -> pools(maps:to_list(Map), #{});
+        Other -> {error, {bad_config, pools, {bad_option, pools, Other, "a list of {Name, Options}"}}}
+    end.
+
+pools([{Name, Options} | Rest], Acc) when is_atom(Name) ->
+    case pool(Options) of
+        {ok, Pool} -> pools(Rest, Acc#{Name => Pool});
+        {error, Problem} -> {error, {bad_config, Name, Problem}}
+    end;
+pools([], #{default := _} = Acc) ->
+    {ok, Acc};
+pools([], Acc) ->
+    {ok, Default} = pool(#{}),
+    {ok, Acc#{default => Default}};
+pools([Other | _], _) ->
+    {error, {bad_config, pools, {bad_option, pools, Other, "{Name, Options}, Name an atom"}}}.
+
+%% @doc The options of one pool, checked, with the defaults filled in.
+-spec pool(pool_options() | [{atom(), term()}]) -> {ok, pool()} | {error, problem()}.
+pool(Options) when is_list(Options) ->
+    case lists:all(fun(Option) -> is_tuple(Option) andalso tuple_size(Option) =:= 2 end, Options) of
+        true -> pool(maps:from_list(Options));
+        false -> {error, {no_map, Options}}
+    end;
+pool(Options) ->
+    case check(Options, pool_table()) of
+        {ok, Checked} ->
+            Defaults = maps:map(fun(_, {Default, _, _}) -> Default end, pool_table()),
+            {ok, with_restart(maps:merge(Defaults, Checked), Defaults)};
+        Error ->
+            Error
+    end.
+
+with_restart(#{restart := Restart} = Pool, #{restart := Default}) ->
+    Pool#{restart := maps:merge(Default, Restart)}.
+
+%% @doc The options of one call, checked.
+-spec call(term()) -> {ok, call_options()} | {error, problem()}.
+call(Options) when map_size(Options) =:= 0 -> {ok, Options};
+call(Options) -> check(Options, call_table()).
+
+%% @doc What is wrong, for people.
+-spec describe(problem()) -> unicode:chardata().
+describe({unknown_option, Key, Known}) ->
+    io_lib:format("unknown option ~tp; there are ~ts", [Key, lists:join(", ", [atom_to_list(K) || K <- Known])]);
+describe({bad_option, Key, Value, Expected}) ->
+    io_lib:format("option ~tp must be ~ts, not ~tP", [Key, Expected, Value, 12]);
+describe({no_map, Term}) ->
+    io_lib:format("options must be a map, not ~tP", [Term, 12]).
+
+check(Options, Table) when is_map(Options) -> check_each(maps:to_list(Options), Options, Table);
+check(Options, _Table) -> {error, {no_map, Options}}.
+
+check_each([{Key, Value} | Rest], Options, Table) ->
+    case Table of
+        #{Key := {_Default, Check, Expected}} ->
+            case Check(Value) of
+                true -> check_each(Rest, Options, Table);
+                false -> {error, {bad_option, Key, Value, Expected}}
+            end;
+        #{} ->
+            {error, {unknown_option, Key, lists:sort(maps:keys(Table))}}
+    end;
+check_each([], Options, _Table) ->
+    {ok, Options}.
+
+%% Option => {Default, Check, what Check expects}.
+call_table() ->
+    #{
+        pool => {default, fun is_atom/1, "the name of a pool, an atom"},
+        worker => {undefined, fun is_pid/1, "the pid of a worker (see py:workers/0)"},
+        node => {undefined, fun is_atom/1, "a node"},
+        timeout => {infinity, fun is_timeout/1, timeout_text()},
+        strings => one_of(list, [list, binary]),
+        dicts => one_of(tagged, [tagged, map]),
+        binaries => one_of(str, [str, bytes]),
+        return => one_of(value, [value, ref])
+    }.
+
+pool_table() ->
+    #{
+        size => {erlang:system_info(schedulers_online), fun is_size/1, "an integer from 1 to 1024"},
+        python => {undefined, fun is_python/1, "a path, a name on PATH or {venv, Directory}"},
+        python_path => {[], fun is_paths/1, "a list of directories"},
+        env => {[], fun is_env/1, "a list of {Name, Value}, both strings, or {Name, false}"},
+        cd => {undefined, fun is_path/1, "a directory"},
+        on_start => {undefined, fun is_mfargs/1, "{Module, Function, Args}"},
+        scheduler => one_of(least_busy, [least_busy, round_robin, random]),
+        call_timeout => {infinity, fun is_timeout/1, timeout_text()},
+        start_timeout => {15_000, fun is_positive/1, "milliseconds, a positive integer"},
+        kill_after => {1_000, fun is_natural/1, "milliseconds, a non-negative integer"},
+        restart => {restart_default(), fun is_restart/1, "a map with max, within, delay and max_delay"},
+        encoders => {[], fun is_registrations/1, "a list of {'module.Class', {Module, Function}}"},
+        decoders => {[], fun is_registrations/1, "a list of {Tag, {Module, Function}}"},
+        strings => one_of(list, [list, binary]),
+        dicts => one_of(tagged, [tagged, map]),
+        pickle => one_of(signed, [signed, any]),
+        log_level => one_of(warning, [debug, info, warning, error, critical])
+    }.
+
+%% Five deaths within ten seconds are replaced at once or nearly so; then the delay doubles up to its maximum.
+restart_default() -> #{max => 5, within => 10_000, delay => 50, max_delay => 30_000}.
+
+one_of(Default, Values) ->
+    Texts = [atom_to_list(Value) || Value <- Values],
+    {Default, fun(Value) -> lists:member(Value, Values) end, lists:join(" | ", Texts)}.
+
+timeout_text() -> "milliseconds, a non-negative integer, or infinity".
+
+is_timeout(Value) -> Value =:= infinity orelse is_natural(Value).
+
+%% The longest time that a timer of the run-time system takes.
+is_natural(Value) -> is_integer(Value) andalso Value >= 0 andalso Value =< 16#ffffffff.
+
+is_positive(Value) -> is_natural(Value) andalso Value > 0.
+
+is_size(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< ?MAX_WORKERS.
+
+is_path(Value) -> is_binary(Value) orelse io_lib:printable_unicode_list(Value) orelse Value =:= undefined.
+
+is_paths(Value) -> is_list(Value) andalso lists:all(fun(Path) -> Path =/= undefined andalso is_path(Path) end, Value).
+
+is_python({venv, Directory}) -> Directory =/= undefined andalso is_path(Directory);
+is_python(Value) -> Value =/= [] andalso is_path(Value).
+
+is_env(Value) ->
+    is_list(Value) andalso
+        lists:all(
+            fun
+                ({Name, false}) -> io_lib:printable_unicode_list(Name);
+                ({Name, Text}) -> io_lib:printable_unicode_list(Name) andalso io_lib:printable_unicode_list(Text);
+                (_) -> false
+            end,
+            Value
+        ).
+
+is_mfargs({Module, Function, Args}) ->
+    py_term:is_name(Module) andalso py_term:is_name(Function) andalso is_proper(Args);
+is_mfargs(Value) ->
+    Value =:= undefined.
+
+is_proper(List) when length(List) >= 0 -> true;
+is_proper(_) -> false.
+
+is_restart(Value) when is_map(Value) ->
+    lists:all(
+        fun({Key, Number}) -> is_map_key(Key, restart_default()) andalso is_natural(Number) end,
+        maps:to_list(Value)
+    );
+is_restart(_) ->
+    false.
+
+is_registrations(Value) ->
+    is_list(Value) andalso
+        lists:all(
+            fun
+                ({Key, {Module, Function}}) -> lists:all(fun py_term:is_name/1, [Key, Module, Function]);
+                (_) -> false
+            end,
+            Value
+        ).

@@ -1,0 +1,144 @@
+%%% @doc The three kinds of failure, kept apart, and how the shell shows them.
+%%%
+%%% <ul>
+%%% <li>Python raised: `error({python, Class, Text, Trace})', see {@link python_error()};</li>
+%%% <li>the bridge failed: `error({py, Reason})', see {@link reason()};</li>
+%%% <li>the caller erred: `error(badarg)', before anything is sent.</li>
+%%% </ul>
+%%%
+%%% Each carries `error_info' (EEP 54), so the shell prints the Python traceback, or which argument was wrong and why,
+%%% under the error.
+-module(py_error).
+
+-export([from_python/1, raise/2, badarg/3, format_error/2, text/1, start_text/1]).
+-export_type([python_error/0, reason/0, frame/0, api/0]).
+
+-type frame() ::
+    {File :: string(), Line :: non_neg_integer(), Function :: string(), Source :: string()}
+    | {cause, Class :: atom(), Text :: string(), [frame()]}.
+%% A line of a Python traceback, innermost first as in Erlang's; then the exception that this one was raised from.
+-type python_error() :: {python, Class :: atom(), Text :: string(), [frame()]}.
+%% `Class' is the full name, such as `builtins.ZeroDivisionError'.
+-type reason() ::
+    timeout
+    | not_started
+    | {worker_down, py_worker:down_reason() | term()}
+    | {unknown_pool, term()}
+    | {unknown_worker, term()}
+    | {stale_reference, string() | py_term:ref()}
+    | {encode, string()}
+    | {decode, string()}
+    | {protocol, term()}
+    | {node_down, node()}
+    | {start, term(), term()}.
+-type api() :: {Function :: atom(), Args :: [term()]}.
+
+%% @doc A Python exception as an error of its kind: what the bridge's own Python raises is the bridge's.
+-spec from_python(term()) -> python_error() | {py, reason()} | term().
+from_python({python, 'erl.errors.EncodeError', Text, _}) -> {py, {encode, Text}};
+from_python({python, 'erl.errors.DecodeError', Text, _}) -> {py, {decode, Text}};
+from_python({python, 'erl.errors.StaleReferenceError', Text, _}) -> {py, {stale_reference, Text}};
+from_python(Error) -> Error.
+
+%% @doc Fail as the API function that was called, which the tail calls below it have taken off the stack.
+-spec raise(term(), api()) -> no_return().
+raise(Reason, Api) -> raise(Reason, Api, #{}).
+
+%% @doc `badarg' for the argument at this position.
+-spec badarg(pos_integer(), unicode:chardata(), api()) -> no_return().
+badarg(Position, Why, Api) -> raise(badarg, Api, #{Position => unicode:characters_to_binary(Why)}).
+
+raise(Reason, {Function, Args}, Cause) ->
+    {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
+    Callers = lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack),
+    Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
+    erlang:raise(error, Reason, [{py, Function, Args, Info} | Callers]).
+
+is_ours(Module) -> lists:member(Module, [py_error, py_call, py]).
+
+%% @doc What the shell prints under an error of ours (EEP 54).
+-spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:chardata()}.
+format_error(Reason, [{_Module, _Function, _Args, Info} | _]) ->
+    #{cause := Cause} = proplists:get_value(error_info, Info, #{cause => #{}}),
+    case text(Reason) of
+        "" -> Cause;
+        Text -> Cause#{general => Text}
+    end.
+
+%% @doc A failure for people: Python's traceback, or what was wrong and what to do.
+-spec text(term()) -> unicode:chardata().
+text({python, Class, Text, Trace}) when is_atom(Class), is_list(Trace) ->
+    traceback(Class, Text, Trace);
+text({py, Reason}) ->
+    reason(Reason);
+text(_) ->
+    "".
+
+traceback(Class, Text, Trace) ->
+    {Frames, Causes} = lists:partition(fun(Frame) -> element(1, Frame) =/= cause end, Trace),
+    [
+        [[traceback(C, T, F), "\n\nThat led to:\n\n"] || {cause, C, T, F} <- Causes],
+        ["Traceback (most recent call last):\n" || Frames =/= []],
+        [frame(Frame) || Frame <- lists:reverse(Frames)],
+        atom_to_list(Class),
+        [[": ", Text] || Text =/= ""]
+    ].
+
+frame({File, Line, Function, Source}) ->
+    [
+        io_lib:format("  File \"~ts\", line ~w, in ~ts~n", [File, Line, Function]),
+        ["    " ++ Source ++ "\n" || Source =/= ""]
+    ].
+
+reason(timeout) -> "the call did not end within its timeout";
+reason(not_started) -> "the application py is not running; py:start() starts it";
+reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; there are ~tp", [Name, py_table:pools()]);
+reason({unknown_worker, Worker}) -> io_lib:format("~tp is no worker; py:workers() lists them", [Worker]);
+reason({worker_down, {start, Reason}}) -> start_text(Reason);
+reason({worker_down, Reason}) -> ["the worker's Python ended: ", down(Reason)];
+reason({stale_reference, Text}) when is_list(Text) -> Text;
+reason({stale_reference, Reference}) -> io_lib:format("the worker of ~tp is gone", [Reference]);
+reason({encode, Text}) -> Text;
+reason({decode, Text}) -> Text;
+reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP", [Reason, 20]);
+reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
+reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
+reason({bad_config, Pool, Problem}) ->
+    io_lib:format("the configuration of pool ~tp: ~ts", [Pool, py_config:describe(Problem)]);
+reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
+
+down({exit_status, Status}) -> io_lib:format("exit status ~w", [Status]);
+down({signal, Signal}) -> io_lib:format("signal ~w", [Signal]);
+down({deadline, killed}) -> "it was killed after a call outlived its deadline";
+down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
+down(stopped) -> "it was stopped";
+down(restarting) -> "it is being restarted";
+down(closed) -> "it closed its port";
+down(Reason) -> io_lib:format("~tP", [Reason, 20]).
+
+%% @doc Why an interpreter did not start, and what to do about it.
+-spec start_text(term()) -> unicode:chardata().
+start_text({start, Reason}) ->
+    start_text(Reason);
+start_text({no_python, Source, Path}) ->
+    io_lib:format("no executable ~ts (~ts)", [Path, source(Source)]);
+start_text({open_port, Path, Reason}) ->
+    io_lib:format("can't start ~ts: ~tp", [Path, Reason]);
+start_text({failed, Python, ""}) ->
+    io_lib:format("~ts ended before it answered, and said nothing", [Python]);
+start_text({failed, Python, Text}) ->
+    io_lib:format("~ts did not start:~n~ts", [Python, Text]);
+start_text({no_answer, Python, Timeout}) ->
+    io_lib:format("~ts did not answer within its start_timeout of ~w ms", [Python, Timeout]);
+start_text({configure, Error}) ->
+    ["its Python refused the configuration: ", text(from_python(Error))];
+start_text({on_start, Error}) ->
+    ["on_start failed:\n", text(from_python(Error))];
+start_text(Reason) ->
+    io_lib:format("~tP", [Reason, 20]).
+
+source(python_option) -> "from the pool's python option";
+source('PY_PYTHON') -> "from PY_PYTHON";
+source('VIRTUAL_ENV') -> "from VIRTUAL_ENV";
+source(checkout) -> "the checkout's virtual environment; `make setup' makes it anew";
+source(path) -> "looked for on PATH; set PY_PYTHON or the pool's python option".

@@ -1,0 +1,22 @@
+%%% @doc The key that signs opaque pickles: one for all nodes that share a cookie, else one for this run of the node.
+-module(py_key).
+
+-export([get/0]).
+
+%% @doc 32 bytes.
+-spec get() -> <<_:256>>.
+get() ->
+    case erlang:get_cookie() of
+        nocookie -> random();
+        Cookie -> crypto:hash(sha256, [<<"py opaque pickles\0">>, atom_to_binary(Cookie, utf8)])
+    end.
+
+random() ->
+    case persistent_term:get(?MODULE, undefined) of
+        undefined ->
+            Key = crypto:strong_rand_bytes(32),
+            persistent_term:put(?MODULE, Key),
+            Key;
+        Key ->
+            Key
+    end.

@@ -1,0 +1,154 @@
+%%% @doc How an interpreter is found and started. Knows ports and paths, not what is said over them.
+%%%
+%%% The interpreter of a pool is the first of these that is given, and only that one: a broken choice is an error, never a
+%%% reason to try the next.
+%%%
+%%% <ol>
+%%% <li>the pool's `python' option</li>
+%%% <li>the environment variable `PY_PYTHON': a path or a name on `PATH'</li>
+%%% <li>the environment variable `VIRTUAL_ENV': a directory</li>
+%%% <li>`python/.venv' of the checkout that the application runs from</li>
+%%% <li>`python3' on `PATH'</li>
+%%% </ol>
+%%%
+%%% Python's protocol descriptors are 3 and 4, so nothing that is printed while an interpreter starts reaches the wire.
+-module(py_launcher).
+
+-export([find/1, open/2, kill/1, diagnose/1]).
+-export_type([source/0, reason/0]).
+
+-type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
+%% Where an interpreter's name came from.
+-type reason() ::
+    {no_python, source(), Path :: string()}
+    | {open_port, Path :: string(), file:posix() | badarg | system_limit}.
+
+-define(BOOTSTRAP,
+    "import sys\n"
+    "if sys.version_info < (3, 10):\n"
+    "    sys.exit('py needs Python 3.10 or later; ' + sys.executable + ' is ' + sys.version.split()[0])\n"
+    "sys.path.append(sys.argv.pop(1))\n"
+    "from erl.__main__ import main\n"
+    "main()\n"
+).
+
+%% @doc The interpreter that a pool's options ask for.
+-spec find(py_config:pool()) -> {ok, source(), file:filename_all()} | {error, reason()}.
+find(#{python := {venv, Directory}}) -> executable(python_option, in_venv(Directory));
+find(#{python := Python}) when Python =/= undefined -> executable(python_option, Python);
+find(_) ->
+    case {variable("PY_PYTHON"), variable("VIRTUAL_ENV")} of
+        {false, false} -> find_unasked();
+        {false, Directory} -> executable('VIRTUAL_ENV', in_venv(Directory));
+        {Python, _} -> executable('PY_PYTHON', Python)
+    end.
+
+find_unasked() ->
+    Venv = filename:join([priv_dir(), "..", "python", ".venv"]),
+    case filelib:is_dir(Venv) of
+        true -> executable(checkout, in_venv(Venv));
+        false -> executable(path, "python3")
+    end.
+
+%% An empty variable counts as unset, as in a shell's `${X:-}'.
+variable(Name) ->
+    case os:getenv(Name) of
+        "" -> false;
+        Value -> Value
+    end.
+
+in_venv(Directory) -> filename:join([Directory, "bin", "python"]).
+
+executable(Source, Name) ->
+    case os:find_executable(to_string(Name)) of
+        false -> {error, {no_python, Source, to_string(Name)}};
+        Path -> {ok, Source, filename:absname(Path)}
+    end.
+
+to_string(Name) when is_binary(Name) -> unicode:characters_to_list(Name);
+to_string(Name) -> Name.
+
+%% `code:priv_dir/1' can be relative.
+priv_dir() ->
+    case code:priv_dir(py) of
+        {error, bad_name} -> filename:absname("priv");
+        Directory -> filename:absname(Directory)
+    end.
+
+%% @doc Start the interpreter; the calling process owns the port. Messages of the port: `{Port, {data, Frame}}',
+%% `{Port, eof}', `{Port, {exit_status, Status}}'.
+%%
+%% The port's busy limits are off: a write never suspends the owner, what Python has not read yet waits in the port.
+-spec open(py_config:pool(), file:filename_all()) -> {ok, port(), OsPid :: pos_integer()} | {error, reason()}.
+open(#{env := Env, cd := Cd, python_path := Paths}, Python) ->
+    Arguments = ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python"), "--packet=4", "--nouse_stdio", "--py"],
+    Options = [
+        {args, Arguments},
+        {env, python_path(Paths, Env)},
+        {packet, 4},
+        binary,
+        nouse_stdio,
+        exit_status,
+        eof,
+        hide,
+        {busy_limits_port, disabled},
+        {busy_limits_msgq, disabled}
+        | [{cd, Cd} || Cd =/= undefined]
+    ],
+    try open_port({spawn_executable, Python}, Options) of
+        Port ->
+            case erlang:port_info(Port, os_pid) of
+                {os_pid, OsPid} -> {ok, Port, OsPid};
+                %% It has gone already; the exit status says how.
+                undefined -> {ok, Port, 0}
+            end
+    catch
+        error:Reason -> {error, {open_port, to_string(Python), Reason}}
+    end.
+
+%% The pool's directories come before those of the environment, as the pool is the nearer choice.
+python_path([], Env) ->
+    Env;
+python_path(Paths, Env) ->
+    Inherited =
+        case lists:keyfind("PYTHONPATH", 1, Env) of
+            {_, Value} -> Value;
+            false -> os:getenv("PYTHONPATH")
+        end,
+    Directories = [to_string(filename:absname(Path)) || Path <- Paths] ++ [Inherited || is_list(Inherited)],
+    lists:keystore("PYTHONPATH", 1, Env, {"PYTHONPATH", lists:append(lists:join(":", Directories))}).
+
+%% @doc End an interpreter for certain. Its exit status still arrives at the port's owner.
+-spec kill(OsPid :: non_neg_integer()) -> ok.
+kill(0) ->
+    ok;
+kill(OsPid) ->
+    _ = run("/bin/kill", ["-KILL", integer_to_list(OsPid)], 5_000),
+    ok.
+
+%% @doc What an interpreter that failed to start says for itself: run once more, without a port, for the text.
+-spec diagnose(file:filename_all()) -> string().
+diagnose(Python) ->
+    Arguments = ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python"), "--check"],
+    string:trim(unicode:characters_to_list(run(Python, Arguments, 10_000))).
+
+%% The output of a program, at most `Timeout' milliseconds of it.
+run(Program, Arguments, Timeout) ->
+    Options = [{args, Arguments}, stderr_to_stdout, exit_status, binary, hide],
+    try open_port({spawn_executable, Program}, Options) of
+        Port -> collect(Port, erlang:monotonic_time(millisecond) + Timeout, <<>>)
+    catch
+        error:Reason -> iolist_to_binary(io_lib:format("~ts: ~p", [Program, Reason]))
+    end.
+
+collect(Port, Deadline, Acc) ->
+    receive
+        {Port, {data, Data}} -> collect(Port, Deadline, <<Acc/binary, Data/binary>>);
+        {Port, {exit_status, _}} -> Acc
+    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+        catch port_close(Port),
+        receive
+            {Port, {exit_status, _}} -> Acc
+        after 0 -> Acc
+        end
+    end.

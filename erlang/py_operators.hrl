@@ -1,0 +1,45 @@
+%%% Python's `operator' module, one line each. Included by `py.erl'; the specifications' types are declared there.
+
+-spec lt(arg(), arg()) -> value().                   lt(X, Y) -> py_call:operator(lt, [X, Y]).
+-spec le(arg(), arg()) -> value().                   le(X, Y) -> py_call:operator(le, [X, Y]).
+-spec eq(arg(), arg()) -> value().                   eq(X, Y) -> py_call:operator(eq, [X, Y]).
+-spec ne(arg(), arg()) -> value().                   ne(X, Y) -> py_call:operator(ne, [X, Y]).
+-spec ge(arg(), arg()) -> value().                   ge(X, Y) -> py_call:operator(ge, [X, Y]).
+-spec gt(arg(), arg()) -> value().                   gt(X, Y) -> py_call:operator(gt, [X, Y]).
+-spec 'not-'(arg()) -> value().                      'not-'(X) -> py_call:operator('not-', [X]).
+-spec truth(arg()) -> value().                       truth(X) -> py_call:operator(truth, [X]).
+-spec 'is-'(arg(), arg()) -> value().                'is-'(X, Y) -> py_call:operator('is-', [X, Y]).
+-spec 'is-not'(arg(), arg()) -> value().             'is-not'(X, Y) -> py_call:operator('is-not', [X, Y]).
+-spec add(arg(), arg()) -> value().                  add(X, Y) -> py_call:operator(add, [X, Y]).
+-spec floordiv(arg(), arg()) -> value().             floordiv(X, Y) -> py_call:operator(floordiv, [X, Y]).
+-spec mod(arg(), arg()) -> value().                  mod(X, Y) -> py_call:operator(mod, [X, Y]).
+-spec mul(arg(), arg()) -> value().                  mul(X, Y) -> py_call:operator(mul, [X, Y]).
+-spec sub(arg(), arg()) -> value().                  sub(X, Y) -> py_call:operator(sub, [X, Y]).
+-spec truediv(arg(), arg()) -> value().              truediv(X, Y) -> py_call:operator(truediv, [X, Y]).
+-spec matmul(arg(), arg()) -> value().               matmul(X, Y) -> py_call:operator(matmul, [X, Y]).
+-spec index(arg()) -> value().                       index(X) -> py_call:operator(index, [X]).
+-spec neg(arg()) -> value().                         neg(X) -> py_call:operator(neg, [X]).
+-spec pos(arg()) -> value().                         pos(X) -> py_call:operator(pos, [X]).
+-spec 'and-'(arg(), arg()) -> value().               'and-'(X, Y) -> py_call:operator('and-', [X, Y]).
+-spec 'or-'(arg(), arg()) -> value().                'or-'(X, Y) -> py_call:operator('or-', [X, Y]).
+-spec 'xor'(arg(), arg()) -> value().                'xor'(X, Y) -> py_call:operator('xor', [X, Y]).
+-spec lshift(arg(), arg()) -> value().               lshift(X, Y) -> py_call:operator(lshift, [X, Y]).
+-spec rshift(arg(), arg()) -> value().               rshift(X, Y) -> py_call:operator(rshift, [X, Y]).
+-spec inv(arg()) -> value().                         inv(X) -> py_call:operator(inv, [X]).
+-spec invert(arg()) -> value().                      invert(X) -> py_call:operator(invert, [X]).
+-spec concat(arg(), arg()) -> value().               concat(X, Y) -> py_call:operator(concat, [X, Y]).
+-spec contains(arg(), arg()) -> value().             contains(X, Y) -> py_call:operator(contains, [X, Y]).
+-spec countOf(arg(), arg()) -> value().              countOf(X, Y) -> py_call:operator(countOf, [X, Y]).
+-spec getitem(arg(), arg()) -> value().              getitem(X, Y) -> py_call:operator(getitem, [X, Y]).
+-spec indexOf(arg(), arg()) -> value().              indexOf(X, Y) -> py_call:operator(indexOf, [X, Y]).
+-spec length_hint(arg()) -> value().                 length_hint(X) -> py_call:operator(length_hint, [X]).
+-spec length_hint(arg(), arg()) -> value().          length_hint(X, Y) -> py_call:operator(length_hint, [X, Y]).
+-spec attrgetter(arg()) -> value().                  attrgetter(X) -> py_call:operator(attrgetter, [X]).
+-spec itemgetter(arg()) -> value().                  itemgetter(X) -> py_call:operator(itemgetter, [X]).
+-spec methodcaller(arg()) -> value().                methodcaller(X) -> py_call:operator(methodcaller, [X]).
+-spec methodcaller(arg(), arg()) -> value().         methodcaller(X, Y) -> py_call:operator(methodcaller, [X, Y]).
+
+%% Analogs of what Python does in place: the changed copy is the result.
+-spec setitem(arg(), arg(), arg()) -> value().       setitem(X, Y, Z) -> py_call:object(setitem, [X, Y, Z]).
+-spec delitem(arg(), arg()) -> value().              delitem(X, Y) -> py_call:object(delitem, [X, Y]).
+-spec setattr(arg(), arg(), arg()) -> value().       setattr(X, Y, Z) -> py_call:object(setattr, [X, Y, Z]).

@@ -1,0 +1,54 @@
+%%% @doc Which process owns which references of one worker. Pure but for the monitors it sets.
+%%%
+%%% A reference belongs to the process whose call made it, until that process ends or someone releases it.
+-module(py_owners).
+
+-export([new/0, own/3, down/2, release/2, clear/1, count/1]).
+-export_type([owners/0]).
+
+-opaque owners() :: #{pid() => {reference(), [pos_integer()]}}.
+
+-spec new() -> owners().
+new() -> #{}.
+
+%% @doc These references are `Pid''s.
+-spec own(pid(), [pos_integer()], owners()) -> owners().
+own(Pid, Ids, Owners) ->
+    case Owners of
+        #{Pid := {Monitor, Held}} -> Owners#{Pid := {Monitor, Ids ++ Held}};
+        #{} -> Owners#{Pid => {monitor(process, Pid), Ids}}
+    end.
+
+%% @doc A process ended; the references that nobody owns now.
+-spec down(pid(), owners()) -> {[pos_integer()], owners()}.
+down(Pid, Owners) ->
+    case maps:take(Pid, Owners) of
+        {{_Monitor, Ids}, Left} -> {Ids, Left};
+        error -> {[], Owners}
+    end.
+
+%% @doc These references are gone, whoever owned them.
+-spec release([pos_integer()], owners()) -> owners().
+release(Ids, Owners) ->
+    maps:fold(
+        fun(Pid, {Monitor, Held}, Acc) ->
+            case Held -- Ids of
+                [] ->
+                    demonitor(Monitor, [flush]),
+                    Acc;
+                Left ->
+                    Acc#{Pid => {Monitor, Left}}
+            end
+        end,
+        #{},
+        Owners
+    ).
+
+%% @doc The interpreter is gone and every reference with it.
+-spec clear(owners()) -> owners().
+clear(Owners) ->
+    [demonitor(Monitor, [flush]) || {Monitor, _} <- maps:values(Owners)],
+    #{}.
+
+-spec count(owners()) -> non_neg_integer().
+count(Owners) -> lists:sum([length(Ids) || {_, Ids} <- maps:values(Owners)]).

@@ -1,0 +1,40 @@
+%%% @doc Holds one supervisor for each pool. Pools do not depend on each other.
+-module(py_pools_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, start_pool/2, stop_pool/1]).
+-export([init/1]).
+
+-spec start_link() -> supervisor:startlink_ret().
+start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+%% @doc Start a pool from a checked configuration; returns when all of its workers serve.
+%% Errors: `{error, {py, {already_started, Pid}}}', `{error, {py, {start, Name, Reason}}}' with the first worker's reason.
+-spec start_pool(py_config:pool_name(), py_config:pool()) -> {ok, pid()} | {error, {py, term()}}.
+start_pool(Name, Config) ->
+    Child = #{id => Name, start => {py_pool_sup, start_link, [Name, Config]}, type => supervisor},
+    case supervisor:start_child(?MODULE, Child) of
+        {ok, Pid} -> {ok, Pid};
+        {error, {already_started, Pid}} -> {error, {py, {already_started, Pid}}};
+        {error, already_present} ->
+            _ = supervisor:delete_child(?MODULE, Name),
+            start_pool(Name, Config);
+        {error, Reason} -> {error, {py, {start, Name, reason(Reason)}}}
+    end.
+
+%% @doc Stop a pool and its workers. `{error, not_found}' when there is none of that name.
+-spec stop_pool(py_config:pool_name()) -> ok | {error, not_found}.
+stop_pool(Name) ->
+    case supervisor:terminate_child(?MODULE, Name) of
+        ok -> supervisor:delete_child(?MODULE, Name);
+        {error, not_found} -> {error, not_found}
+    end.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), []}}.
+init([]) -> {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.
+
+%% The supervisors in between wrap the reason in their own child specifications.
+reason({{shutdown, {failed_to_start_child, _, Reason}}, _Child}) -> reason(Reason);
+reason({shutdown, Reason}) -> Reason;
+reason({{shutdown, Reason}, Child}) when is_tuple(Child), element(1, Child) =:= child -> Reason;
+reason(Reason) -> Reason.

@@ -1,0 +1,60 @@
+%%% @doc What the shell shows in full: its own output is cut after a few dozen elements.
+-module(py_print).
+
+-export([prepr/1, pdir/1, pvars/1, status/1]).
+
+%% @doc Print Python's `repr' of any value, an opaque or a reference, too.
+-spec prepr(term()) -> ok.
+prepr(Value) -> io:format("~ts~n", [py_call:builtin(repr, [Value])]).
+
+%% @doc Print the names of an object's attributes, one a line.
+-spec pdir(term()) -> ok.
+pdir(Value) -> [io:format("~ts~n", [Name]) || Name <- py_call:builtin(dir, [Value])], ok.
+
+%% @doc Print an object's variables, one a line.
+-spec pvars(term()) -> ok.
+pvars(Value) ->
+    {"dict", Pairs} = py_call:object(vars, [Value]),
+    [io:format("~ts = ~tp~n", [Name, Variable]) || {Name, Variable} <- Pairs],
+    ok.
+
+%% @doc Print workers as a table.
+-spec status([py_worker:info()]) -> ok.
+status(Workers) ->
+    Format = "~-16ts ~-12ts ~8ts ~-10ts ~10ts ~9ts ~6ts ~8ts ~10ts~n",
+    io:format(Format, ["POOL", "WORKER", "OS PID", "STATE", "CALLS", "IN FLIGHT", "REFS", "RESTARTS", "UPTIME"]),
+    [
+        io:format(Format, [
+            atom_to_list(Pool),
+            pid_to_list(Worker),
+            number(OsPid),
+            atom_to_list(State),
+            number(Calls),
+            number(InFlight),
+            number(References),
+            number(Restarts),
+            uptime(Uptime)
+        ])
+     || #{
+            pool := Pool,
+            worker := Worker,
+            os_pid := OsPid,
+            state := State,
+            calls := Calls,
+            in_flight := InFlight,
+            references := References,
+            restarts := Restarts,
+            uptime_ms := Uptime
+        } <- Workers
+    ],
+    ok.
+
+number(undefined) -> "-";
+number(Number) -> integer_to_list(Number).
+
+uptime(Ms) ->
+    {Days, {H, M, S}} = calendar:seconds_to_daystime(Ms div 1000),
+    case Days of
+        0 -> io_lib:format("~2..0w:~2..0w:~2..0w", [H, M, S]);
+        _ -> io_lib:format("~wd ~2..0w:~2..0w", [Days, H, M])
+    end.

@@ -1,0 +1,54 @@
+%%% @doc What Python asks of Erlang: print a text, send a message, log a record, call a function.
+%%%
+%%% Nothing here makes the worker process wait: texts go to the group leader as an I/O request whose answer nobody
+%%% reads, calls run in a process of their own, which hands its answer to the worker.
+-module(py_request).
+
+-export([print/2, deliver/2, log/2, call/3]).
+
+-type context() :: #{group_leader := pid(), metadata := map()}.
+
+%% @doc Print a text where the caller prints.
+-spec print(unicode:chardata(), context()) -> ok.
+print(Text, #{group_leader := Leader}) ->
+    Leader ! {io_request, self(), make_ref(), {put_chars, unicode, Text}},
+    ok.
+
+%% @doc Send a message for Python. A name that is not registered loses it, as `gen_server:cast/2' does.
+-spec deliver(term(), term()) -> ok.
+deliver(To, Message) ->
+    try To ! Message of
+        _ -> ok
+    catch
+        error:badarg -> ok
+    end.
+
+%% @doc Log a record of Python's `logging' with `logger'.
+-spec log({Level :: logger:level(), Name :: string(), Text :: string(), File :: string(), Line :: pos_integer()},
+    context()) -> ok.
+log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Leader}) ->
+    logger:log(Level, "~ts", [Text], Metadata#{
+        domain => [py, python], py_logger => Name, file => File, line => Line, gl => Leader
+    }).
+
+%% @doc Run a function that Python calls and send `{py_answer, Frame}' to the worker. With the context `'L'' the port's owner
+%% itself runs what asks about a process (`erlang:self/0'); any other function could hold up the worker.
+-spec call(py_wire:request(), pid(), context()) -> ok.
+call({call, Id, erlang, Function, [], 'L'}, Worker, _) when Function =:= self; Function =:= make_ref ->
+    Worker ! {py_answer, py_wire:result(Id, apply(erlang, Function, []))},
+    ok;
+call({call, Id, Module, Function, Args, _}, Worker, #{group_leader := Leader}) ->
+    _ = spawn(fun() ->
+        group_leader(Leader, self()),
+        Worker ! {py_answer, answer(Id, Module, Function, Args)}
+    end),
+    ok.
+
+%% The one place that catches whatever the called function throws: it belongs to Python's caller.
+answer(Id, Module, Function, Args) ->
+    try apply(Module, Function, Args) of
+        Value -> py_wire:result(Id, Value)
+    catch
+        error:{python, Class, Text, Trace} -> py_wire:failure(Id, {python, Class, Text, Trace});
+        Class:Reason:Stack -> py_wire:failure(Id, {erlang, Class, Reason, Stack})
+    end.

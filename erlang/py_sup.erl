@@ -1,0 +1,27 @@
+%%% @doc The root of the tree: one supervisor below it holds the pools.
+%%%
+%%% The table of pools and workers belongs to this process, so that it outlives whatever restarts below.
+-module(py_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, stop/1]).
+-export([init/1]).
+
+-spec start_link() -> supervisor:startlink_ret().
+start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+%% @doc Take the tree down, for an application whose start fails half way.
+-spec stop(pid()) -> ok.
+stop(Sup) ->
+    unlink(Sup),
+    Monitor = monitor(process, Sup),
+    exit(Sup, shutdown),
+    receive
+        {'DOWN', Monitor, process, Sup, _} -> ok
+    end.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    py_table:new(),
+    Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Pools]}}.

@@ -1,0 +1,102 @@
+%%% @doc Which pools and workers there are: one ETS table, written rarely, read by every call.
+%%%
+%%% How busy a worker is stands outside the table, in the pool's `atomics' array (one counter a slot, see {@link load()}),
+%%% because it changes twice a call.
+-module(py_table).
+
+-export([new/0, put_worker_sup/2, worker_sup/1]).
+-export([put_pool/2, pool/1, delete_pool/1, pools/0]).
+-export([put_worker/3, delete_worker/1, worker/2, workers/1, place/1]).
+-export_type([pool/0, slot/0, load/0]).
+
+-type slot() :: pos_integer().
+-type load() :: atomics:atomics_ref().
+%% Counter `Slot' is the number of calls that the worker in that slot has in hand, plus 2^32 while it can't serve.
+-type pool() :: #{
+    load := load(),
+    size := slot(),
+    scheduler := py_config:scheduler(),
+    timeout := timeout(),
+    mapping := py_term:mapping()
+}.
+
+-define(TABLE, ?MODULE).
+
+%% @doc Make the table; it belongs to the calling process.
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, set, {read_concurrency, true}]),
+    ok.
+
+-spec put_worker_sup(py_config:pool_name(), pid()) -> true.
+put_worker_sup(Pool, Sup) -> ets:insert(?TABLE, {{worker_sup, Pool}, Sup}).
+
+-spec worker_sup(py_config:pool_name()) -> pid().
+worker_sup(Pool) -> ets:lookup_element(?TABLE, {worker_sup, Pool}, 2).
+
+-spec put_pool(py_config:pool_name(), pool()) -> true.
+put_pool(Name, Pool) -> ets:insert(?TABLE, {{pool, Name}, Pool}).
+
+%% @doc The pool of that name; `not_started' when the application does not run.
+-spec pool(py_config:pool_name()) -> {ok, pool()} | {error, not_started | {unknown_pool, term()}}.
+pool(Name) ->
+    try ets:lookup(?TABLE, {pool, Name}) of
+        [{_, Pool}] -> {ok, Pool};
+        [] -> {error, {unknown_pool, Name}}
+    catch
+        error:badarg -> {error, not_started}
+    end.
+
+%% @doc Forget the pool and all that belongs to it.
+-spec delete_pool(py_config:pool_name()) -> true.
+delete_pool(Name) ->
+    [delete_worker(Pid) || {_, Pid} <- workers(Name)],
+    ets:delete(?TABLE, {worker_sup, Name}),
+    ets:delete(?TABLE, {pool, Name}).
+
+%% @doc The names of all pools, sorted; `[]' when the application does not run.
+-spec pools() -> [py_config:pool_name()].
+pools() ->
+    try
+        lists:sort([Name || [Name] <- ets:match(?TABLE, {{pool, '$1'}, '_'})])
+    catch
+        error:badarg -> []
+    end.
+
+-spec put_worker(py_config:pool_name(), slot(), pid()) -> true.
+put_worker(Pool, Slot, Pid) ->
+    ets:insert(?TABLE, [{{worker, Pool, Slot}, Pid}, {{place, Pid}, Pool, Slot}]).
+
+-spec delete_worker(pid()) -> true.
+delete_worker(Pid) ->
+    case place(Pid) of
+        {ok, {Pool, Slot}} ->
+            ets:delete(?TABLE, {place, Pid}),
+            ets:delete_object(?TABLE, {{worker, Pool, Slot}, Pid});
+        error ->
+            true
+    end.
+
+%% @doc The worker process in a slot; `error' while it is being replaced.
+-spec worker(py_config:pool_name(), slot()) -> {ok, pid()} | error.
+worker(Pool, Slot) ->
+    try
+        {ok, ets:lookup_element(?TABLE, {worker, Pool, Slot}, 2)}
+    catch
+        error:badarg -> error
+    end.
+
+%% @doc The workers of a pool by slot.
+-spec workers(py_config:pool_name()) -> [{slot(), pid()}].
+workers(Pool) ->
+    lists:sort([{Slot, Pid} || [Slot, Pid] <- ets:match(?TABLE, {{worker, Pool, '$1'}, '$2'})]).
+
+%% @doc The pool and slot of a worker process; `error' when it is none of ours.
+-spec place(term()) -> {ok, {py_config:pool_name(), slot()}} | error.
+place(Pid) ->
+    try ets:lookup(?TABLE, {place, Pid}) of
+        [{_, Pool, Slot}] -> {ok, {Pool, Slot}};
+        [] -> error
+    catch
+        error:badarg -> error
+    end.

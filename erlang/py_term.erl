@@ -1,0 +1,96 @@
+%%% @doc What the API's arguments become on the wire: names, keywords, mapping flags, references. Pure.
+%%%
+%%% Erlang terms need no conversion of their own: the external term format carries all of them, and Python's side
+%%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
+-module(py_term).
+
+-export([keywords/1, is_keywords/1, is_name/1, flags/1, references/1, reference_marker/0, is_ref/1]).
+-export_type([name/0, keywords/0, ref/0, opaque/0, mapping/0]).
+
+-type name() :: atom() | unicode:unicode_binary().
+%% A dotted Python name. A `-' in it is a `_' in Python.
+-type keywords() :: [{atom() | binary() | string(), term()}] | #{atom() | binary() | string() => term()}.
+-type ref() :: {'$py.ref', Worker :: pid(), Incarnation :: pos_integer(), Id :: pos_integer()}.
+%% An object that stayed in its Python.
+-type opaque() :: {'$erlport.opaque', python | erlang, binary()}.
+%% An object that travels as a pickle.
+-type mapping() :: #{
+    strings => list | binary, dicts => tagged | map, binaries => str | bytes, return => value | ref
+}.
+
+-define(MARKER, <<"$py.ref">>).
+
+%% @doc Keyword arguments as `[{Name, Value}]' with binary names, order kept; `error' for anything else.
+-spec keywords(term()) -> {ok, [{binary(), term()}]} | error.
+keywords(Map) when is_map(Map) -> keywords(maps:to_list(Map));
+keywords(List) when is_list(List) -> keywords(List, []);
+keywords(_) -> error.
+
+keywords([{Key, Value} | Rest], Acc) ->
+    case keyword(Key) of
+        error -> error;
+        Name -> keywords(Rest, [{Name, Value} | Acc])
+    end;
+keywords([], Acc) -> {ok, lists:reverse(Acc)};
+keywords(_, _) -> error.
+
+%% A binary or a string is taken as it stands: it may be a key of `dict', not an identifier.
+keyword(Key) when is_atom(Key) ->
+    binary:replace(atom_to_binary(Key, utf8), <<"-">>, <<"_">>, [global]);
+keyword(Key) when is_binary(Key) ->
+    Key;
+keyword([_ | _] = Key) ->
+    try unicode:characters_to_binary(Key) of
+        Name when is_binary(Name) -> Name;
+        _ -> error
+    catch
+        error:badarg -> error
+    end;
+keyword(_) ->
+    error.
+
+%% @doc Whether a last argument is meant as keywords: a map or a non-empty proplist with names for keys.
+-spec is_keywords(term()) -> boolean().
+is_keywords(Term) when map_size(Term) > 0; is_list(Term), Term =/= [] -> keywords(Term) =/= error;
+is_keywords(_) -> false.
+
+%% @doc Whether a term can be a Python name.
+-spec is_name(term()) -> boolean().
+is_name(Name) -> is_atom(Name) orelse is_binary(Name).
+
+%% @doc The mapping options as the flags integer that a wrapper call's arguments begin with
+%% (`erl.codec.Options.from_flags' reads it).
+-spec flags(mapping()) -> 0..15.
+flags(Options) ->
+    bit(strings, binary, 1, Options) bor bit(dicts, map, 2, Options) bor
+        bit(binaries, bytes, 4, Options) bor bit(return, ref, 8, Options).
+
+bit(Key, Value, Bit, Options) ->
+    case Options of
+        #{Key := Value} -> Bit;
+        #{} -> 0
+    end.
+
+%% @doc The bytes that the encoded form of every reference holds.
+-spec reference_marker() -> binary().
+reference_marker() -> ?MARKER.
+
+-spec is_ref(term()) -> boolean().
+is_ref({'$py.ref', Worker, Incarnation, Id}) ->
+    is_pid(Worker) andalso is_integer(Incarnation) andalso is_integer(Id);
+is_ref(_) ->
+    false.
+
+%% @doc All references in a term, at any depth.
+-spec references(term()) -> [ref()].
+references(Term) -> references(Term, []).
+
+references({'$py.ref', _, _, _} = Tuple, Acc) ->
+    case is_ref(Tuple) of
+        true -> [Tuple | Acc];
+        false -> Acc
+    end;
+references([Head | Tail], Acc) -> references(Tail, references(Head, Acc));
+references(Tuple, Acc) when is_tuple(Tuple) -> references(tuple_to_list(Tuple), Acc);
+references(Map, Acc) when is_map(Map) -> references(maps:to_list(Map), Acc);
+references(_, Acc) -> Acc.

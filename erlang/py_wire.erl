@@ -1,0 +1,129 @@
+%%% @doc ErlPort's messages as bytes, and back. Pure: knows no process and no port.
+%%%
+%%% A frame is one term in the external term format (ERTS User's Guide, "External Term Format"); the length in front
+%%% of it is the port's `{packet, N}'.
+%%%
+%%% ```
+%%% > {'C', Id, Module, Function, Args}       call of Python
+%%% < {'r', Id, Value}                        its result
+%%% < {'e', Id, Error}                        its exception
+%%% > {'M', Message}                          a message for the message handler
+%%% < {'e', Error}                            the message handler's exception
+%%% < {'C', Id, Module, Function, Args, Ctx}  call of Erlang; Ctx 'N' (a new process) or 'L' (the port's owner)
+%%% > {'r', Id, Value} | {'e', Id, Error}     its answer
+%%% < {'M', Pid, Message}                     a message to an Erlang process
+%%% < {'P', Text}                             what user code printed
+%%% '''
+%%%
+%%% A call is made in two steps, so that the caller pays for its own arguments and the worker process for none:
+%%% {@link body/3} in the caller, {@link call/2} puts the id in front of it. {@link route/1} reads no more of an
+%%% answer than its kind and its id.
+-module(py_wire).
+
+-export([version/0, body/3, mentions/2, call/2, message/1, result/2, failure/2, route/1, answer/1, request/1]).
+-export_type([body/0, id/0, request/0]).
+
+-type body() :: iodata().
+%% Module, function and arguments of a call, encoded.
+-type id() :: 1..16#7fffffff.
+-type request() ::
+    {call, Id :: term(), module(), atom(), [term()], Context :: atom()}
+    | {message, pid() | atom() | {atom(), node()}, term()}
+    | {print, unicode:chardata()}
+    | {handler_error, term()}.
+
+-define(VERSION, 131).
+-define(SMALL_INTEGER, 97).
+-define(INTEGER, 98).
+-define(ATOM, 100).
+-define(SMALL_TUPLE, 104).
+-define(SMALL_ATOM, 115).
+-define(SMALL_ATOM_UTF8, 119).
+
+%% @doc The number of this wire, which both halves must agree on when a worker starts.
+-spec version() -> pos_integer().
+version() -> 1.
+
+%% @doc The part of a call that does not depend on the worker. Large binaries in `Args' are not copied.
+-spec body(module(), atom(), [term()]) -> body().
+body(Module, Function, Args) ->
+    [atom(Module), atom(Function) | bare(erlang:term_to_iovec(Args))].
+
+%% @doc Whether the bytes of `Pattern' (see `binary:compile_pattern/1') occur in the body. A large binary in the
+%% arguments is an element of its own, so this costs a search at memory speed and no second walk over the terms.
+-spec mentions(body(), binary:cp() | binary()) -> boolean().
+mentions([_Module, _Function | Args], Pattern) ->
+    lists:any(fun(Part) -> binary:match(Part, Pattern) =/= nomatch end, Args).
+
+%% @doc A whole call frame.
+-spec call(id(), body()) -> iodata().
+call(Id, Body) ->
+    [<<?VERSION, ?SMALL_TUPLE, 5, ?ATOM, 1:16, $C, ?INTEGER, Id:32>> | Body].
+
+%% @doc A message for Python's message handler.
+-spec message(term()) -> iodata().
+message(Message) ->
+    [<<?VERSION, ?SMALL_TUPLE, 2, ?ATOM, 1:16, $M>> | bare(erlang:term_to_iovec(Message))].
+
+%% @doc The result of Python's own call.
+-spec result(Id :: term(), term()) -> iodata().
+result(Id, Value) -> erlang:term_to_iovec({r, Id, Value}).
+
+%% @doc The failure of Python's own call.
+-spec failure(Id :: term(), term()) -> iodata().
+failure(Id, Error) -> erlang:term_to_iovec({e, Id, Error}).
+
+%% @doc Where a frame from Python goes: to the caller of `Id', or, as a request, to the port's owner. Reads the
+%% frame's head only.
+-spec route(binary()) -> {answer, id()} | request.
+route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, Kind, Rest/binary>>) -> answer(Kind, Rest);
+route(<<?VERSION, ?SMALL_TUPLE, 3, ?ATOM, 1:16, Kind, Rest/binary>>) -> answer(Kind, Rest);
+route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM, 1, Kind, Rest/binary>>) -> answer(Kind, Rest);
+route(<<?VERSION, $P, _/binary>> = Compressed) ->
+    try binary_to_term(Compressed) of
+        {Kind, Id, _} when Kind =:= r orelse Kind =:= e, is_integer(Id) -> {answer, Id};
+        _ -> request
+    catch
+        error:badarg -> request
+    end;
+route(_) ->
+    request.
+
+answer(Kind, <<?SMALL_INTEGER, Id, _/binary>>) when Kind =:= $r; Kind =:= $e -> {answer, Id};
+answer(Kind, <<?INTEGER, Id:32, _/binary>>) when Kind =:= $r; Kind =:= $e -> {answer, Id};
+answer(_, _) -> request.
+
+%% @doc The value or the error in an answer frame; `error' when it can't be read.
+-spec answer(binary()) -> {ok, term()} | {error, term()} | error.
+answer(Frame) ->
+    try binary_to_term(Frame) of
+        {r, _Id, Value} -> {ok, Value};
+        {e, _Id, Error} -> {error, Error};
+        _ -> error
+    catch
+        error:badarg -> error
+    end.
+
+%% @doc What Python asks of Erlang in a frame that is no answer; `error' when it can't be read.
+-spec request(binary()) -> request() | error.
+request(Frame) ->
+    try binary_to_term(Frame) of
+        {'C', Id, M, F, A, Context} when is_atom(M), is_atom(F), is_list(A) -> {call, Id, M, F, A, Context};
+        {'M', To, Message} -> {message, To, Message};
+        {'P', Text} -> {print, Text};
+        {e, Error} -> {handler_error, Error};
+        _ -> error
+    catch
+        error:badarg -> error
+    end.
+
+%% ATOM_EXT where Latin-1 can write it: the one atom tag that every release and ErlPort's Python read.
+atom(Name) ->
+    try atom_to_binary(Name, latin1) of
+        Latin1 -> [<<?ATOM, (byte_size(Latin1)):16>>, Latin1]
+    catch
+        error:badarg -> bare(term_to_binary(Name))
+    end.
+
+bare([<<?VERSION, First/binary>> | Rest]) -> [First | Rest];
+bare(<<?VERSION, Rest/binary>>) -> Rest.
