@@ -1,0 +1,175 @@
+%%% Options: what is taken, what is refused, what is said about it, and the defaults.
+-module(py_config_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+%% A deadline of OTP's timers.
+-define(LONGEST_MS, 16#ffffffff).
+
+%% {option of a call, values that it takes, values that it refuses}.
+call_options() ->
+    [
+        {pool, [default, ml], ["default", <<"default">>, 1]},
+        {worker, [self()], [worker, 1]},
+        {node, [node()], ["node@host"]},
+        {timeout, [infinity, 0, 1, ?LONGEST_MS], [-1, 1.5, "1", undefined, ?LONGEST_MS + 1]},
+        {strings, [list, binary], [string, "binary", true]},
+        {dicts, [tagged, map], [maps, list]},
+        {binaries, [str, bytes], [binary]},
+        {return, [value, ref], [reference]}
+    ].
+
+%% The same for a pool.
+pool_options() ->
+    [
+        {size, [1, 1024], [0, -1, 1025, 1.0, two]},
+        {python, [undefined, "/usr/bin/python3", <<"python3">>, {venv, "/srv/ml"}, {venv, <<"/srv/ml">>}], [
+            python3, "", {venv, undefined}, {venv, 1}, 3
+        ]},
+        {python_path, [[], ["a"], [<<"a">>, "b"]], ["a", [undefined], [a], a]},
+        {env, [[], [{"A", "b"}], [{"A", false}]], [[{a, "b"}], [{"A", b}], ["A=b"], #{}]},
+        {cd, [undefined, "/tmp", <<"/tmp">>], [tmp, 1]},
+        {on_start, [undefined, {m, f, []}, {<<"m">>, <<"f">>, [1]}], [{m, f}, {m, f, a}, {m, f, [a | b]}, {"m", f, []}]},
+        {scheduler, [least_busy, round_robin, random], [fastest]},
+        {call_timeout, [infinity, 0, 5_000], [-1, never]},
+        {start_timeout, [1, ?LONGEST_MS], [0, infinity, -1]},
+        {kill_after, [0, 1_000], [infinity, -1]},
+        {restart, [#{}, #{max => 0}, #{max => 1, within => 2, delay => 3, max_delay => 4}], [
+            #{most => 1}, #{max => -1}, [], 5
+        ]},
+        {encoders, [[], [{'m.C', {m, f}}], [{<<"m.C">>, {<<"m">>, <<"f">>}}]], [[{'m.C', m}], #{}, ["m.C"]]},
+        {decoders, [[], [{point, {m, f}}], [{<<"point">>, {m, f}}]], [[{"point", {m, f}}], point]},
+        {strings, [list, binary], [string]},
+        {dicts, [tagged, map], [maps]},
+        {pickle, [signed, any], [none]},
+        {log_level, [debug, info, warning, error, critical], [notice, 3]}
+    ].
+
+a_good_option_of_a_call_is_taken_as_it_is_test_() ->
+    [
+        {name(Key, Value), ?_assertEqual({ok, #{Key => Value}}, py_config:call(#{Key => Value}))}
+     || {Key, Good, _} <- call_options(), Value <- Good
+    ].
+
+a_bad_option_of_a_call_is_named_with_what_it_must_be_test_() ->
+    [
+        {name(Key, Value), ?_assertMatch({error, {bad_option, Key, Value, _}}, py_config:call(#{Key => Value}))}
+     || {Key, _, Bad} <- call_options(), Value <- Bad
+    ].
+
+a_good_option_of_a_pool_is_taken_test_() ->
+    [
+        {name(Key, Value), fun() ->
+            {ok, Pool} = py_config:pool(#{Key => Value}),
+            case Key of
+                restart -> ?assertEqual(Value, maps:with(maps:keys(Value), map_get(restart, Pool)));
+                _ -> ?assertEqual(Value, map_get(Key, Pool))
+            end
+        end}
+     || {Key, Good, _} <- pool_options(), Value <- Good
+    ].
+
+a_bad_option_of_a_pool_is_named_with_what_it_must_be_test_() ->
+    [
+        {name(Key, Value), ?_assertMatch({error, {bad_option, Key, Value, _}}, py_config:pool(#{Key => Value}))}
+     || {Key, _, Bad} <- pool_options(), Value <- Bad
+    ].
+
+name(Key, Value) -> lists:flatten(io_lib:format("~tw => ~tw", [Key, Value])).
+
+the_options_of_this_file_are_all_there_are_test() ->
+    {ok, Pool} = py_config:pool(#{}),
+    ?assertEqual(lists:sort(maps:keys(Pool)), lists:sort([Key || {Key, _, _} <- pool_options()])),
+    {error, {unknown_option, zzz, Known}} = py_config:call(#{zzz => 1}),
+    ?assertEqual(Known, lists:sort([Key || {Key, _, _} <- call_options()])).
+
+the_defaults_are_these_test() ->
+    {ok, Pool} = py_config:pool(#{}),
+    ?assertMatch(
+        #{
+            python := undefined,
+            python_path := [],
+            env := [],
+            on_start := undefined,
+            scheduler := least_busy,
+            call_timeout := infinity,
+            start_timeout := 15_000,
+            kill_after := 1_000,
+            restart := #{max := 5, within := 10_000, delay := 50, max_delay := 30_000},
+            strings := list,
+            dicts := tagged,
+            pickle := signed
+        },
+        Pool
+    ),
+    ?assertEqual(erlang:system_info(schedulers_online), map_get(size, Pool)).
+
+a_restart_option_keeps_the_defaults_it_does_not_name_test() ->
+    {ok, #{restart := Restart}} = py_config:pool(#{restart => #{max => 1}}),
+    ?assertMatch(#{max := 1, within := 10_000, delay := 50, max_delay := 30_000}, Restart).
+
+a_pool_may_be_a_proplist_as_sys_config_likes_it_test() ->
+    ?assertMatch({ok, #{size := 2}}, py_config:pool([{size, 2}])),
+    ?assertMatch({error, {no_map, [size]}}, py_config:pool([size])).
+
+options_that_are_no_map_are_refused_test_() ->
+    [?_assertEqual({error, {no_map, No}}, py_config:call(No)) || No <- [[], [{timeout, 1}], 5, timeout, undefined]].
+
+an_unknown_option_is_named_with_the_known_ones_test() ->
+    {error, Problem} = py_config:call(#{timeuot => 5}),
+    Text = text(Problem),
+    [?assertNotEqual(nomatch, string:find(Text, Word)) || Word <- ["timeuot", "timeout", "worker", "strings"]].
+
+a_bad_value_is_told_with_what_is_expected_test() ->
+    {error, Problem} = py_config:call(#{timeout => -1}),
+    ?assertEqual("option timeout must be milliseconds, a non-negative integer, or infinity, not -1", text(Problem)).
+
+options_that_are_no_map_are_told_so_test() ->
+    ?assertEqual("options must be a map, not 5", text({no_map, 5})).
+
+text(Problem) -> unicode:characters_to_list(py_config:describe(Problem)).
+
+%% Pools of the application environment.
+
+environment_test_() ->
+    {foreach, fun() -> application:get_env(py, pools) end,
+        fun
+            (undefined) -> application:unset_env(py, pools);
+            ({ok, Before}) -> application:set_env(py, pools, Before)
+        end,
+        [
+            {"a pool default exists without any", fun a_pool_default_exists_without_any/0},
+            {"pools are a proplist or a map", fun pools_are_a_proplist_or_a_map/0},
+            {"a default of one's own is kept", fun a_default_of_ones_own_is_kept/0},
+            {"a bad pool is named", fun a_bad_pool_is_named/0}
+        ]}.
+
+a_pool_default_exists_without_any() ->
+    application:unset_env(py, pools),
+    ?assertMatch({ok, #{default := #{size := _}}}, py_config:pools()).
+
+pools_are_a_proplist_or_a_map() ->
+    [
+        begin
+            application:set_env(py, pools, Pools),
+            {ok, Checked} = py_config:pools(),
+            ?assertEqual([default, ml], lists:sort(maps:keys(Checked))),
+            ?assertMatch(#{ml := #{size := 2}}, Checked)
+        end
+     || Pools <- [[{ml, #{size => 2}}], [{ml, [{size, 2}]}], #{ml => #{size => 2}}]
+    ].
+
+a_default_of_ones_own_is_kept() ->
+    application:set_env(py, pools, [{default, #{size => 7}}]),
+    ?assertMatch({ok, #{default := #{size := 7}}}, py_config:pools()).
+
+a_bad_pool_is_named() ->
+    application:set_env(py, pools, [{ml, #{size => 0}}]),
+    ?assertMatch({error, {bad_config, ml, {bad_option, size, 0, _}}}, py_config:pools()),
+    [
+        begin
+            application:set_env(py, pools, Bad),
+            ?assertMatch({error, {bad_config, pools, {bad_option, pools, _, _}}}, py_config:pools())
+        end
+     || Bad <- [7, [ml], [{"ml", #{}}]]
+    ].

@@ -1,0 +1,123 @@
+%%% The three kinds of failure and what the shell shows of them.
+-module(py_error_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+text(Reason) -> lists:flatten(unicode:characters_to_list(py_error:text(Reason))).
+
+an_exception_reads_as_python_prints_it_test() ->
+    Trace = [{"/srv/b.py", 7, "inner", "1 / 0"}, {"/srv/a.py", 3, "outer", "inner()"}],
+    ?assertEqual(
+        "Traceback (most recent call last):\n"
+        "  File \"/srv/a.py\", line 3, in outer\n"
+        "    inner()\n"
+        "  File \"/srv/b.py\", line 7, in inner\n"
+        "    1 / 0\n"
+        "builtins.ZeroDivisionError: division by zero",
+        text({python, 'builtins.ZeroDivisionError', "division by zero", Trace})
+    ).
+
+an_exception_without_frames_is_one_line_test_() ->
+    [
+        ?_assertEqual("builtins.KeyError: 'a'", text({python, 'builtins.KeyError', "'a'", []})),
+        ?_assertEqual("builtins.StopIteration", text({python, 'builtins.StopIteration', "", []}))
+    ].
+
+a_line_without_source_is_left_out_test() ->
+    ?assertEqual(
+        "Traceback (most recent call last):\n  File \"<string>\", line 1, in f\na.B: c",
+        text({python, 'a.B', "c", [{"<string>", 1, "f", ""}]})
+    ).
+
+a_cause_stands_before_what_it_led_to_test() ->
+    Cause = {cause, 'builtins.KeyError', "'a'", []},
+    ?assertEqual(
+        "builtins.KeyError: 'a'\n\nThat led to:\n\nbuiltins.ValueError: no a",
+        text({python, 'builtins.ValueError', "no a", [Cause]})
+    ).
+
+text_beyond_latin1_is_kept_test() ->
+    ?assertEqual("builtins.ValueError: Ünïcode ключ 🐍", text({python, 'builtins.ValueError', "Ünïcode ключ 🐍", []})).
+
+what_is_no_error_of_ours_has_no_text_test_() ->
+    [?_assertEqual("", text(Other)) || Other <- [badarg, undef, {badmatch, 1}, {python, a}, {python, "a", "b", []}]].
+
+%% {reason, words its text has}.
+reasons() ->
+    [
+        {timeout, ["timeout"]},
+        {not_started, ["py:start()"]},
+        {{unknown_pool, ml}, ["ml"]},
+        {{unknown_worker, self()}, [pid_to_list(self()), "py:workers()"]},
+        {{worker_down, {exit_status, 3}}, ["exit status 3"]},
+        {{worker_down, {signal, 9}}, ["signal 9"]},
+        {{worker_down, {deadline, killed}}, ["deadline"]},
+        {{worker_down, {protocol, <<"junk">>}}, ["protocol", "junk"]},
+        {{worker_down, stopped}, ["stopped"]},
+        {{worker_down, closed}, ["closed"]},
+        {{worker_down, restarting}, ["restarted"]},
+        {{worker_down, {start, {no_python, path, "python3"}}}, ["python3", "PATH"]},
+        {{stale_reference, "it is gone"}, ["it is gone"]},
+        {{stale_reference, {'$py.ref', self(), 1, 2}}, ["gone"]},
+        {{encode, "can't encode"}, ["can't encode"]},
+        {{decode, "can't decode"}, ["can't decode"]},
+        {{protocol, unreadable_answer}, ["unreadable_answer"]},
+        {{node_down, 'a@b'}, ["a@b"]},
+        {{start, ml, {no_python, 'PY_PYTHON', "/no/python"}}, ["ml", "/no/python", "PY_PYTHON"]},
+        {{start, ml, {no_python, 'VIRTUAL_ENV', "/no/bin/python"}}, ["/no/bin/python", "VIRTUAL_ENV"]},
+        {{start, ml, {no_python, python_option, "/no/python"}}, ["/no/python", "python option"]},
+        {{start, ml, {no_python, checkout, "/no/python"}}, ["/no/python", "make setup"]},
+        {{start, ml, {open_port, "/no/python", eacces}}, ["/no/python", "eacces"]},
+        {{start, ml, {failed, "/bin/false", ""}}, ["/bin/false", "said nothing"]},
+        {{start, ml, {failed, "/bin/python", "too old"}}, ["/bin/python", "too old"]},
+        {{start, ml, {no_answer, "/bin/cat", 100}}, ["/bin/cat", "100 ms", "start_timeout"]},
+        {{start, ml, {on_start, {python, 'builtins.OSError', "no file", []}}}, ["on_start", "builtins.OSError: no file"]},
+        {{start, ml, {configure, {python, 'erl.errors.ProtocolError', "version 2", []}}}, ["configuration", "version 2"]},
+        {{bad_config, ml, {bad_option, size, 0, "an integer"}}, ["ml", "size", "an integer"]},
+        {never_heard_of, ["never_heard_of"]}
+    ].
+
+each_reason_of_the_bridge_says_what_was_wrong_test_() ->
+    [
+        {lists:flatten(io_lib:format("~tp names ~ts", [Reason, Word])),
+            ?_assertNotEqual(nomatch, string:find(text({py, Reason}), Word))}
+     || {Reason, Words} <- reasons(), Word <- Words
+    ].
+
+the_bridges_own_exceptions_are_the_bridges_errors_test_() ->
+    [
+        ?_assertEqual(Expected, py_error:from_python({python, Class, "text", []}))
+     || {Expected, Class} <- [
+            {{py, {encode, "text"}}, 'erl.errors.EncodeError'},
+            {{py, {decode, "text"}}, 'erl.errors.DecodeError'},
+            {{py, {stale_reference, "text"}}, 'erl.errors.StaleReferenceError'},
+            {{python, 'builtins.ValueError', "text", []}, 'builtins.ValueError'}
+        ]
+    ].
+
+raising_names_the_api_function_and_its_arguments_test() ->
+    Error = {python, 'builtins.ValueError', "text", []},
+    try py_error:raise(Error, {func, [a, b, [1]]}) of
+        _ -> error(returned)
+    catch
+        error:Error:Stack ->
+            [{py, func, [a, b, [1]], Info} | _] = Stack,
+            ?assertMatch(#{module := py_error}, proplists:get_value(error_info, Info))
+    end.
+
+badarg_says_which_argument_and_why_test() ->
+    try py_error:badarg(3, "must be the list of arguments", {func, [a, b, c]}) of
+        _ -> error(returned)
+    catch
+        error:badarg:Stack ->
+            ?assertEqual(#{3 => <<"must be the list of arguments">>}, py_error:format_error(badarg, Stack))
+    end.
+
+an_exception_is_explained_under_the_error_test() ->
+    Error = {python, 'builtins.ValueError', "text", []},
+    Stack = [{py, func, [a], [{error_info, #{module => py_error, cause => #{}}}]}],
+    #{general := Text} = py_error:format_error(Error, Stack),
+    ?assertEqual("builtins.ValueError: text", lists:flatten(unicode:characters_to_list(Text))).
+
+a_stack_without_our_information_is_no_crash_test() ->
+    ?assertEqual(#{}, py_error:format_error(badarg, [{py, func, [a], []}])).

@@ -1,0 +1,90 @@
+%%% The layers of the application: a module calls modules of lower layers only.
+-module(py_layers_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+%% From the top down. Modules of one layer do not call each other.
+layers() ->
+    [
+        [py_app, 'py-util'],
+        [py_sup, py],
+        %% What an operator and the shell ask.
+        [py_admin, py_print],
+        %% Features are built on this one.
+        [py_call],
+        [py_pools_sup],
+        [py_pool_sup],
+        [py_pool],
+        [py_worker_sup],
+        [py_worker],
+        [py_request],
+        [py_launcher],
+        [py_wire],
+        %% Leaves: they call nothing but other leaves.
+        [py_key, py_inflight, py_restart, py_owners],
+        [py_error],
+        [py_config, py_table],
+        [py_term]
+    ].
+
+%% Calls that go up, each with its reason. Not one more.
+exceptions() ->
+    %% A worker writes its load where its pool's choice reads it.
+    [{py_worker, py_pool}].
+
+%% The modules that may read or write frames.
+knows_bytes() -> [py_call, py_worker, py_request].
+
+every_module_has_a_layer_test() ->
+    ?assertEqual([], modules() -- lists:append(layers())),
+    ?assertEqual([], lists:append(layers()) -- modules()).
+
+a_module_calls_lower_layers_only_test_() ->
+    [
+        {lists:concat([Caller, " calls ", Callee]), ?_assert(depth(Caller) < depth(Callee))}
+     || {Caller, Callee} <- calls(), not lists:member({Caller, Callee}, exceptions())
+    ].
+
+an_exception_that_nobody_needs_is_taken_off_the_list_test() ->
+    ?assertEqual([], exceptions() -- calls()).
+
+frames_are_known_to_the_call_path_only_test() ->
+    ?assertEqual([], [Caller || {Caller, py_wire} <- calls()] -- knows_bytes()).
+
+the_pure_modules_call_no_process_and_no_port_test_() ->
+    [
+        {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
+     || Module <- [py_wire, py_term, py_inflight, py_restart], {M, F, _} <- imports(Module)
+    ].
+
+effects() ->
+    [{erlang, F} || F <- [send, '!', spawn, open_port, port_command, monitor, start_timer, monotonic_time]] ++
+        [{ets, F} || F <- [insert, lookup, new]] ++ [{gen_server, F} || F <- [call, cast]].
+
+depth(Module) -> depth(Module, layers(), 1).
+
+depth(Module, [Layer | Below], Depth) ->
+    case lists:member(Module, Layer) of
+        true -> Depth;
+        false -> depth(Module, Below, Depth + 1)
+    end.
+
+calls() ->
+    lists:usort([{Caller, Callee} || Caller <- modules(), {Callee, _, _} <- imports(Caller),
+        Callee =/= Caller, lists:member(Callee, modules())]).
+
+imports(Module) ->
+    {ok, {Module, [{imports, Imports}]}} = beam_lib:chunks(filename:join(ebin(), atom_to_list(Module)), [imports]),
+    Imports.
+
+%% What is compiled beside `py' and is no test.
+modules() ->
+    Names = [filename:basename(File, ".beam") || File <- filelib:wildcard(filename:join(ebin(), "py*.beam"))],
+    Sources = [list_to_atom(Name) || Name <- Names, is_source(Name)],
+    ?assert(lists:member(py, Sources)),
+    lists:sort(Sources).
+
+is_source(Name) ->
+    re:run(Name, "_tests$|_SUITE$") =:= nomatch.
+
+ebin() -> filename:dirname(code:where_is_file("py.beam")).

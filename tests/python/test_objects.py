@@ -1,0 +1,124 @@
+"""Names and objects as the Erlang side asks for them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from erl import objects
+from erl.terms import Atom
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "expected"),
+    [
+        ("os", "getcwd", os.getcwd),
+        (b"os", b"getcwd", os.getcwd),
+        (Atom("os.path"), Atom("isdir"), os.path.isdir),
+        ("os.path.isdir", None, os.path.isdir),
+        ("math.pi", None, math.pi),
+        ("datetime.datetime.now", None, datetime.datetime.now),
+        ("datetime", "datetime.now", datetime.datetime.now),
+        ("functools", "lru-cache", __import__("functools").lru_cache),
+        (math.sqrt, None, math.sqrt),
+    ],
+)
+def test_a_target_is_found(path: object, name: object, expected: object) -> None:
+    assert objects.target(path, name) == expected
+
+
+def test_a_submodule_is_found_before_anyone_imported_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "freshly_made"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "inner.py").write_text("def one():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert objects.target("freshly_made.inner.one")() == 1
+
+
+def test_an_attribute_wins_over_a_submodule_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "both_named"
+    package.mkdir()
+    (package / "__init__.py").write_text("from both_named.thing import thing\n")
+    (package / "thing.py").write_text("def thing():\n    return 'function'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert objects.target("both_named", "thing")() == "function"
+    assert objects.target("both_named.thing")() == "function"
+
+
+def test_a_module_that_misses_another_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "incomplete.py").write_text("import not_there_at_all\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
+        objects.target("incomplete", "f")
+
+
+def test_a_missing_module_and_a_missing_attribute_are_pythons_errors() -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        objects.target("no_such_module", "f")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        objects.target("no_such_module.part.f")
+    with pytest.raises(AttributeError, match="nope"):
+        objects.target("os", "nope")
+
+
+def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(TypeError, match="name"):
+        objects.name_of(12)
+
+
+def test_calls_take_keywords_with_any_text_for_a_name() -> None:
+    assert objects.call("builtins", "dict", [], [(b"a-b", 1), ("c", 2)]) == {"a-b": 1, "c": 2}
+    assert objects.method([3, 1], "sort", [], [("reverse", True)]) is None
+
+
+def test_a_constant_is_converted_by_a_type() -> None:
+    assert objects.const("math", "pi", None) == math.pi
+    assert objects.const("math.pi", None, Atom("int")) == 3
+    assert objects.const("math", "pi", "fractions.Fraction").denominator > 1
+
+
+def test_analogs_leave_their_argument_unchanged() -> None:
+    before = [1, 2, 3]
+    assert objects.setitem(before, 0, 9) == [9, 2, 3]
+    assert objects.delitem(before, 0) == [2, 3]
+    assert before == [1, 2, 3]
+    with pytest.raises(TypeError):
+        objects.setitem((1,), 0, 2)
+
+
+def test_help_is_text() -> None:
+    assert "square root" in objects.help("math.sqrt")
+
+
+def test_a_trace_begins_in_user_code_and_ends_at_the_cause() -> None:
+    def outer() -> None:
+        try:
+            {}["key"]  # noqa: B018
+        except KeyError as error:
+            raise ValueError("outer") from error
+
+    try:
+        objects.call(outer, None, [], [])
+    except ValueError as error:
+        trace = objects.trace_of(error)
+    innermost, cause = trace[0], trace[-1]
+    assert innermost[0] == __file__  # type: ignore[index]
+    assert innermost[2:] == ("outer", 'raise ValueError("outer") from error')  # type: ignore[index]
+    assert cause[:3] == ("cause", "builtins.KeyError", "'key'")  # type: ignore[index]
+    assert "erl.objects" in sys.modules
+
+
+def test_a_trace_of_a_deep_recursion_is_cut() -> None:
+    def recurse() -> None:
+        recurse()
+
+    try:
+        recurse()
+    except RecursionError as error:
+        assert len(objects.trace_of(error)) == 100

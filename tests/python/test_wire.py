@@ -1,0 +1,144 @@
+"""Frames and messages: any split of the bytes gives the same messages, and what is none is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erl import codec, errors, wire
+from erl.codec import Options
+from erl.terms import Atom
+
+OPTIONS = Options.from_flags(4)
+
+
+def split(frames: list[bytes], packet: int, cuts: list[int], first_bytes: int = 64) -> list[bytes]:
+    stream = b"".join(len(frame).to_bytes(packet, "big") + frame for frame in frames)
+    buffer = wire.FrameBuffer(packet, first_bytes)
+    seen: list[bytes] = []
+    position = 0
+    while position < len(stream):
+        free = buffer.free()
+        step = min(cuts[position % len(cuts)], len(free), len(stream) - position)
+        free[:step] = stream[position : position + step]
+        del free
+        buffer.fill(step)
+        position += step
+        seen.extend(buffer.frames())
+    return seen
+
+
+@given(
+    frames=st.lists(st.binary(max_size=200), max_size=20),
+    packet=st.sampled_from([1, 2, 4]),
+    cuts=st.lists(st.integers(1, 300), min_size=1, max_size=8),
+)
+def test_any_split_of_the_bytes_gives_the_same_frames(frames: list[bytes], packet: int, cuts: list[int]) -> None:
+    assert split(frames, packet, cuts) == frames
+
+
+def test_a_frame_larger_than_the_buffer_makes_it_grow() -> None:
+    frames = [b"a", b"x" * 1_000_000, b"b", b"y" * 3_000_000, b"c"]
+    assert split(frames, 4, [65536, 1, 100_000]) == frames
+
+
+def test_the_buffer_does_not_grow_by_a_claim_alone() -> None:
+    buffer = wire.FrameBuffer(4, 64)
+    free = buffer.free()
+    free[:4] = (2**32 - 1).to_bytes(4, "big")
+    del free
+    buffer.fill(4)
+    assert list(buffer.frames()) == []
+    assert len(buffer.free()) < 1024
+
+
+def test_the_buffer_shrinks_again_after_a_large_frame() -> None:
+    buffer = wire.FrameBuffer(4, 64)
+    stream = (5_000_000).to_bytes(4, "big") + bytes(5_000_000)
+    while stream:
+        free = buffer.free()
+        step = min(len(free), len(stream))
+        free[:step] = stream[:step]
+        del free
+        buffer.fill(step)
+        stream = stream[step:]
+    assert [len(frame) for frame in buffer.frames()] == [5_000_000]
+    assert len(buffer.free()) == 64
+
+
+def test_frames_may_be_taken_while_frames_are_taken() -> None:
+    buffer = wire.FrameBuffer(1, 64)
+    free = buffer.free()
+    free[:6] = b"\x01a\x01b\x01c"
+    del free
+    buffer.fill(6)
+    outer = buffer.frames()
+    assert next(outer) == b"a"
+    assert next(buffer.frames()) == b"b"
+    assert list(outer) == [b"c"]
+
+
+def test_a_packet_length_is_one_two_or_four_bytes() -> None:
+    with pytest.raises(ValueError, match="packet"):
+        wire.FrameBuffer(3)
+
+
+def test_a_call_is_parsed_up_to_its_arguments() -> None:
+    call = wire.parse(codec.encode((Atom("C"), 7, Atom("os.path"), Atom("isdir"), [b"/tmp"]), OPTIONS), OPTIONS)
+    assert isinstance(call, wire.Call)
+    assert (call.id, call.module, call.function) == (7, "os.path", "isdir")
+    assert call.reader.args(OPTIONS) == [b"/tmp"]
+
+
+def test_answers_and_messages_are_parsed_whole() -> None:
+    answer = wire.parse(codec.encode((Atom("e"), 2, Atom("no")), OPTIONS), OPTIONS)
+    assert isinstance(answer, wire.Answer)
+    assert (answer.id, answer.failed, answer.value) == (2, True, Atom("no"))
+    message = wire.parse(codec.encode((Atom("M"), [1]), OPTIONS), OPTIONS)
+    assert isinstance(message, wire.Message)
+    assert message.value == [1]
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        (Atom("C"), 1, Atom("m"), Atom("f")),
+        (Atom("C"), Atom("one"), Atom("m"), Atom("f"), []),
+        (Atom("C"), 1, b"m", Atom("f"), []),
+        (Atom("r"), Atom("x"), 1),
+        (Atom("Z"), 1),
+        (),
+    ],
+)
+def test_a_term_that_is_no_message_is_refused(term: object) -> None:
+    with pytest.raises((errors.ProtocolError, errors.DecodeError)):
+        wire.parse(codec.encode(term, OPTIONS), OPTIONS)
+
+
+@given(st.binary(max_size=100))
+def test_random_bytes_are_a_message_or_an_error(data: bytes) -> None:
+    for frame in (data, b"\x83" + data, b"\x83h\x03w\x01C" + data):
+        try:
+            wire.parse(frame, OPTIONS)
+        except (errors.ProtocolError, errors.DecodeError):
+            continue
+
+
+def test_an_exception_whose_text_raises_is_still_reported() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    frame = wire.failure(3, Mute(), [], OPTIONS)
+    kind, id_, error = codec.decode(frame, OPTIONS)  # type: ignore[misc]
+    assert (kind, id_) == ("e", 3)
+    assert "str() failed" in "".join(map(chr, error[2]))
+
+
+def test_compression_keeps_the_term_and_never_lengthens_the_frame() -> None:
+    long = codec.encode([b"x" * 10_000], OPTIONS)
+    assert len(wire.compress(long, 6)) < 200
+    assert codec.decode(wire.compress(long, 6), OPTIONS) == [b"x" * 10_000]
+    short = codec.encode(1, OPTIONS)
+    assert wire.compress(short, 6) == short
