@@ -62,7 +62,8 @@ format_error(Reason, [{_Module, _Function, _Args, Info} | _]) ->
     #{cause := Cause} = proplists:get_value(error_info, Info, #{cause => #{}}),
     case text(Reason) of
         "" -> Cause;
-        Text -> Cause#{general => Text}
+        %% The shell indents the first line only.
+        Text -> Cause#{general => string:replace(Text, "\n", "\n     ", all)}
     end.
 
 %% @doc A failure for people: Python's traceback, or what was wrong and what to do.

@@ -53,8 +53,11 @@ def _parse(arguments: list[str]) -> _Flags:
     return flags
 
 
-def _need_erlang_py(error: ImportError) -> None:
-    if error.name == "erlang" or "OtpErlang" in str(error):
+def _need_erlang_py() -> None:
+    try:
+        # By name: any directory `erlang` on the path would satisfy `import erlang`.
+        from erlang import binary_to_term  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError:
         sys.exit(
             f"{sys.executable} lacks erlang-py, which py needs to read Erlang terms.\n"
             f"Install it there: {sys.executable} -m pip install erlang-py"
@@ -75,11 +78,9 @@ def main() -> None:
         except PackageNotFoundError:
             print("erl-bridge, not installed: run from a source tree")
         return
-    try:
-        from erl import codec, port, server
-    except ImportError as error:
-        _need_erlang_py(error)
-        raise
+    _need_erlang_py()
+    from erl import codec, port, server
+
     if "--check" in arguments:
         print(f"{sys.executable}: Python {sys.version.split()[0]}, codec {codec.implementation}")
         return

@@ -33,7 +33,7 @@ all() ->
 init_per_testcase(versions_are_told_and_nothing_is_started_for_them, Config) ->
     Config;
 init_per_testcase(_, Config) ->
-    ok = py_application:start(),
+    ok = py_application:start([{default, #{size => 2, python_path => [?config(data_dir, Config)]}}]),
     Config.
 
 end_per_testcase(_, _Config) -> py_application:stop().
