@@ -48,6 +48,7 @@ raise(Reason, Api) -> raise(Reason, Api, #{}).
 -spec badarg(pos_integer(), unicode:chardata(), api()) -> no_return().
 badarg(Position, Why, Api) -> raise(badarg, Api, #{Position => unicode:characters_to_binary(Why)}).
 
+-spec raise(term(), api(), map()) -> no_return().
 raise(Reason, {Function, Args}, Cause) ->
     {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
     Callers = lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack),

@@ -68,11 +68,14 @@ executable(Source, Name) ->
 to_string(Name) when is_binary(Name) -> unicode:characters_to_list(Name);
 to_string(Name) -> Name.
 
-%% `code:priv_dir/1' can be relative.
+%% `code:priv_dir/1' can be relative, and knows no directory of another name than the application's.
 priv_dir() ->
     case code:priv_dir(py) of
-        {error, bad_name} -> filename:absname("priv");
-        Directory -> filename:absname(Directory)
+        {error, bad_name} ->
+            Ebin = filename:dirname(filename:absname(code:which(?MODULE))),
+            filename:join(filename:dirname(Ebin), "priv");
+        Directory ->
+            filename:absname(Directory)
     end.
 
 %% @doc Start the interpreter; the calling process owns the port. Messages of the port: `{Port, {data, Frame}}',

@@ -324,7 +324,9 @@ answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
             doom({protocol, head(Frame)}, State)
     end.
 
-reply(From, Answer) -> From ! {From, Answer}.
+reply(From, Answer) ->
+    From ! {From, Answer},
+    ok.
 
 cancel(From, #state{calls = Calls, waiting = Waiting} = State) ->
     case py_inflight:cancel(From, Calls) of
@@ -460,11 +462,14 @@ log_death(Reason, Delay, #state{pool = Pool, slot = Slot} = State) ->
 fail_all(Why, State) -> fail_waiting({worker_down, Why}, fail_open({worker_down, Why}, State)).
 
 fail_open(Error, #state{calls = Calls} = State) ->
-    [reply(From, {error, Error}) || #{from := From} <- py_inflight:all(Calls), is_reference(From)],
+    lists:foreach(
+        fun(From) -> reply(From, {error, Error}) end,
+        [From || #{from := From} <- py_inflight:all(Calls), is_reference(From)]
+    ),
     State#state{calls = py_inflight:new(), kill_timer = undefined}.
 
 fail_waiting(Error, #state{waiting = Waiting} = State) ->
-    [reply(From, {error, Error}) || {#{from := From}, _} <- queue:to_list(Waiting)],
+    lists:foreach(fun({#{from := From}, _}) -> reply(From, {error, Error}) end, queue:to_list(Waiting)),
     State#state{waiting = queue:new()}.
 
 stop_timer(#state{timer = undefined} = State) ->

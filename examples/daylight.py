@@ -1,8 +1,9 @@
 """Sunrise, sunset and the length of each day of 2024 in four cities: the data of the tour, and what it does with them.
 
 `data/daylight.csv` is made by `python daylight.py` from the formulas of the NOAA Global Monitoring Laboratory's solar
-calculator ("General Solar Position Calculations": the Fourier series for the equation of time and the sun's declination, a
-zenith of 90.833 degrees for sunrise and sunset). Times are minutes after midnight UTC. The file is in the public domain (CC0).
+calculator ("General Solar Position Calculations": the Fourier series for the equation of time and the sun's
+declination, a zenith of 90.833 degrees for sunrise and sunset). Times are minutes after midnight UTC. The file is in
+the public domain (CC0).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sqlite3
 import statistics
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 DATA = Path(__file__).with_name("data") / "daylight.csv"
@@ -81,7 +83,7 @@ def fit(city: str) -> dict[str, float]:
 def profile(city: str) -> tuple[str, int, float]:
     """The city, the process that did the work, and how fast the days grow at most, in minutes a day."""
     values = minutes(city)
-    growth = max(later - earlier for earlier, later in zip(values, values[1:], strict=False))
+    growth = max(later - earlier for earlier, later in pairwise(values))
     return city, os.getpid(), round(growth, 2)
 
 

@@ -86,14 +86,17 @@ def main() -> None:
         return
     flags = _parse(arguments)
 
-    from _signal import SIG_IGN, SIGINT, signal
+    # The C module: `signal` would import enum for the sake of three numbers.
+    from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]
 
     # An interrupt typed in the shell is the shell's; it reaches the whole process group.
     signal(SIGINT, SIG_IGN)
     in_fd, out_fd = port.take_descriptors(flags.use_stdio)
     port.leave_when_closed(in_fd, grace_seconds=0.5)
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
-    server.Server(port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes), options, flags.compressed).start()
+    server.Server(
+        port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes), options, flags.compressed
+    ).start()
 
 
 if __name__ == "__main__":

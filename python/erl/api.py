@@ -55,7 +55,7 @@ def make_ref() -> Any:
 
 
 def set_message_handler(handler: Callable[[Any], object]) -> None:
-    """Call `handler` with each message that Erlang casts to this worker. Raises `TypeError` for what is not callable."""
+    """Call `handler` with each message that Erlang casts to this worker. Raises `TypeError` where it can't be."""
     if not callable(handler):
         raise TypeError(f"a message handler must be callable, not {type(handler).__name__}")
     _bound().handler = handler

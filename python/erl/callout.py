@@ -5,14 +5,14 @@ This is the one place of the codec where any exception is caught, because any ca
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
 from erl import errors
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
-_Result = TypeVar("_Result")
+    _Result = TypeVar("_Result")
 
 
 def run(
@@ -20,8 +20,8 @@ def run(
 ) -> _Result:
     """The result of `function(*arguments)`.
 
-    What it raises becomes an `error` that says `what` failed and why. An `error` goes through as it is, so does a
-    `StaleReferenceError`, and so does what is not an `Exception` (a cancelled call, an interrupt).
+    What it raises becomes an `error` that says `what` failed and why. An `error` goes through as it is, so
+    does a `StaleReferenceError`, and so does what is not an `Exception` (a cancelled call, an interrupt).
     """
     try:
         return function(*arguments)

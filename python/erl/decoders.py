@@ -1,18 +1,18 @@
 """What user code says about tagged tuples on their way from Erlang.
 
-A decoder is a function of the payload of a tuple `{Tag, Payload}`; what it returns stands in the tuple's place. A tag
-is a `str`, which matches a string head (`{"point", {1, 2}}`), or an `Atom` (`{point, {1, 2}}`). A registered tag wins
-over a tag of the codec's own.
+A decoder is a function of the payload of a tuple `{Tag, Payload}`; what it returns stands in the tuple's
+place. A tag is a `str`, which matches a string head (`{"point", {1, 2}}`), or an `Atom` (`{point, {1,
+2}}`). A registered tag wins over a tag of the codec's own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from erl.terms import Atom
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     Decoder = Callable[[Any], object]
 
@@ -24,11 +24,12 @@ _top: Decoder | None = None
 _MAX_STRING_BYTES = 65535
 
 
-def register(tag: str, function: Decoder | None = None) -> Any:
+def register(tag: Any, function: Decoder | None = None) -> Any:
     """Decode `{Tag, Payload}` as `function(payload)`; without `function`, a decorator. Returns the function.
 
-    Raises TypeError for a tag that is no `str` or a function that is not callable, ValueError for a string tag that is
-    empty, longer than 65,535 characters, or not Latin-1 (Erlang writes that one as a list of other integers).
+    Raises TypeError for a tag that is no `str` or a function that is not callable, ValueError for a string
+    tag that is empty, longer than 65,535 characters, or not Latin-1 (Erlang writes that one as a list of
+    other integers).
     """
     if function is None:
         return lambda decorated: register(tag, decorated)
@@ -60,7 +61,9 @@ def atoms() -> dict[bytes, Decoder]:
 
 
 def set_decoder(function: Decoder | None) -> None:
-    """ErlPort's way: every argument of a call goes through `function`, once and as a whole; None: none does."""
+    """ErlPort's way: every argument of a call goes through `function`, once and as a whole; None: none
+    does.
+    """
     global _top
     _top = function
 

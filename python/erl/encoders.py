@@ -1,16 +1,17 @@
 """What user code says about its own types on their way to Erlang.
 
-An encoder is a function of a value that returns a simpler one, which is then encoded in its place: a tuple of an atom
-and a list, say. It is found by type as `functools.singledispatch` finds: the nearest class in the method resolution
-order wins, abstract base classes count. A registered encoder wins over what the codec would do with the type.
+An encoder is a function of a value that returns a simpler one, which is then encoded in its place: a tuple
+of an atom and a list, say. It is found by type as `functools.singledispatch` finds: the nearest class in
+the method resolution order wins, abstract base classes count. A registered encoder wins over what the codec
+would do with the type.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     Encoder = Callable[[Any], object]
 
@@ -20,7 +21,7 @@ _watchers: list[Callable[[], None]] = []
 _top: Encoder | None = None
 
 
-def register(type_: type, function: Encoder | None = None) -> Any:
+def register(type_: Any, function: Encoder | None = None) -> Any:
     """Encode instances of `type_` and its subclasses by `function`; without `function`, a decorator.
 
     Returns the function. A second registration of the type replaces the first.
@@ -28,7 +29,7 @@ def register(type_: type, function: Encoder | None = None) -> Any:
     """
     if function is None:
         return lambda decorated: register(type_, decorated)
-    if not isinstance(type_, type) or not callable(function):
+    if not (isinstance(type_, type) and callable(function)):
         raise TypeError("an encoder is registered as register(type, function)")
     _registered[type_] = function
     _changed()
@@ -52,7 +53,9 @@ def lookup(type_: type) -> Encoder | None:
 
 
 def set_encoder(function: Encoder | None) -> None:
-    """ErlPort's way: every result goes through `function`, once and as a whole, before it is encoded; None: none does."""
+    """ErlPort's way: every result goes through `function`, once and as a whole, before it is encoded; None:
+    none does.
+    """
     global _top
     _top = function
 

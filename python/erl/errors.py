@@ -1,7 +1,8 @@
 """The package's exceptions, all in one place.
 
-Three kinds are kept apart, as on the Erlang side: what user code raised is never one of these, what the bridge could
-not do is a `BridgeError`, and a cancelled call ends by `CallCancelled`, which user code does not catch by accident.
+Three kinds are kept apart, as on the Erlang side: what user code raised is never one of these, what the
+bridge could not do is a `BridgeError`, and a cancelled call ends by `CallCancelled`, which user code does
+not catch by accident.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class ProtocolError(BridgeError):
 
 
 class CallCancelled(BaseException):
-    """Raised in the running call when it is cancelled. Not an `Exception`: `except Exception` lets it through."""
+    """Raised in the running call when it is cancelled. Not an `Exception`: `except Exception` lets it
+    through.
+    """
 
 
 class ErlangError(BridgeError):

@@ -39,7 +39,7 @@ class _WhenImported:
     ) -> ModuleSpec | None:
         if name != "logging":
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader
@@ -60,7 +60,15 @@ def _add_handler(logging: Any, send: Send, level: str) -> None:
         def emit(self, record: Any) -> None:
             try:
                 name = next(name for least, name in _LEVELS if record.levelno >= least)
-                send((Atom(name), Tag(record.name), Tag(self.format(record)), Tag(record.pathname), record.lineno))
+                send(
+                    (
+                        Atom(name),
+                        Tag(record.name),
+                        Tag(self.format(record)),
+                        Tag(record.pathname),
+                        record.lineno,
+                    )
+                )
             except Exception:
                 self.handleError(record)
 

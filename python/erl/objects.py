@@ -31,8 +31,8 @@ def is_name(value: object) -> bool:
 def find(path: str) -> Any:
     """What a dotted path names: its longest importable prefix is the module, the rest are attributes.
 
-    Raises `ModuleNotFoundError` when not even the first part can be imported, `AttributeError` when the rest is missing,
-    and whatever a module raises while it is imported.
+    Raises `ModuleNotFoundError` when not even the first part can be imported, `AttributeError` when the rest is
+    missing, and whatever a module raises while it is imported.
     """
     module = sys.modules.get(path)
     if module is not None:
@@ -125,14 +125,15 @@ WRAPPERS: dict[str, Callable[..., object]] = {"call": call, "method": method, "a
 """The functions whose arguments begin with mapping flags."""
 
 
-def help(subject: object) -> str:
+def help(subject: object) -> str:  # noqa: A001 (the API's name)
     """The text that Python's `help` would show, without the pager."""
     import pydoc
 
-    return pydoc.render_doc(subject, renderer=pydoc.plaintext)
+    plain: Any = pydoc.plaintext  # type: ignore[attr-defined]  # not in typeshed
+    return pydoc.render_doc(subject, renderer=plain)
 
 
-def vars(obj: object) -> dict[str, object]:
+def vars(obj: object) -> dict[str, object]:  # noqa: A001 (the API's name)
     """An object's variables as a plain dict; a class's are a view otherwise."""
     import builtins
 
@@ -158,7 +159,7 @@ def delitem(obj: Any, key: object) -> object:
     return changed
 
 
-def setattr(obj: Any, name: object, value: object) -> object:
+def setattr(obj: Any, name: object, value: object) -> object:  # noqa: A001 (the API's name)
     """A copy of `obj` whose attribute `name` is `value`."""
     import builtins
 

@@ -1,18 +1,18 @@
 """Python objects as bytes: pickles, signed with the key of the application that started this interpreter.
 
-A pickle is code that runs when it is read. So 32 bytes of keyed BLAKE2b follow its STOP opcode, and what bears no
-valid signature is refused before it is unpickled. `pickle.loads` passes over what follows STOP, so readers that know
-nothing of the signature still work. This module does not know terms.
+A pickle is code that runs when it is read. So 32 bytes of keyed BLAKE2b follow its STOP opcode, and what
+bears no valid signature is refused before it is unpickled. `pickle.loads` passes over what follows STOP, so
+readers that know nothing of the signature still work. This module does not know terms.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
-
 from erl import callout, errors
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
 SIGNATURE_BYTES: Final = 32
 MAX_KEY_BYTES: Final = 64
@@ -20,12 +20,13 @@ MAX_KEY_BYTES: Final = 64
 _PROTOCOL: Final = 5
 
 _key: bytes | None = None
-_policy: Literal["signed", "any"] = "signed"
+_policy = "signed"
 _dump: Callable[[Any, int], bytes] | None = None
 
 
 def set_key(key: bytes | None) -> None:
-    """Sign with this key (1 to 64 bytes) and accept what it signed; None: sign nothing, accept nothing signed.
+    """Sign with this key (1 to 64 bytes) and accept what it signed; None: sign nothing, accept nothing
+    signed.
 
     Raises ValueError for a key of another length.
     """
@@ -35,8 +36,10 @@ def set_key(key: bytes | None) -> None:
     _key = key
 
 
-def set_policy(policy: Literal["signed", "any"]) -> None:
-    """Which pickles `loads` reads: those signed with the key (as at the start), or any. Raises ValueError for others."""
+def set_policy(policy: str) -> None:
+    """Which pickles `loads` reads: those signed with the key (as at the start), or any. Raises ValueError
+    for others.
+    """
     global _policy
     if policy not in ("signed", "any"):
         raise ValueError(f'the policy is "signed" or "any", not {policy!r}')
@@ -46,8 +49,8 @@ def set_policy(policy: Literal["signed", "any"]) -> None:
 def dumps(value: object, protocol: int = _PROTOCOL) -> bytes:
     """The pickle of `value`, and its signature where there is a key.
 
-    Functions and classes that another interpreter can't find by name go by value, with cloudpickle.
-    Raises `NotPicklableError` for what can't be pickled, and `EncodeError` where a `__reduce__` of its own failed.
+    Functions and classes that another interpreter can't find by name go by value, with cloudpickle. Raises
+    `NotPicklableError` for what can't be pickled, and `EncodeError` where a `__reduce__` of its own failed.
     """
     pickled = callout.run(errors.EncodeError, f"pickling a {type(value).__name__}", _pickled, value, protocol)
     return pickled if _key is None else pickled + _signature(_key, pickled)
@@ -74,14 +77,15 @@ def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:
 def _verify(data: bytes) -> None:
     if _key is None:
         raise errors.DecodeError(
-            "an opaque Python object was refused: this worker has no key to verify it; pickle => any accepts it"
+            "an opaque Python object was refused: there is no key here to verify it (pickle => any accepts it)"
         )
     import hmac
 
     end = max(0, len(data) - SIGNATURE_BYTES)
     if not hmac.compare_digest(_signature(_key, memoryview(data)[:end]), data[end:]):
         raise errors.DecodeError(
-            "an opaque Python object was refused: no worker of this application signed it; pickle => any accepts it"
+            "an opaque Python object was refused: no worker of this application signed it"
+            " (pickle => any accepts it)"
         )
 
 
@@ -117,7 +121,9 @@ def _not_picklable(value: object, cause: Exception) -> errors.NotPicklableError:
 
 
 def _named_dump() -> Callable[[Any, int], bytes]:
-    """A `pickle.dumps` that refuses functions and classes which only this interpreter can find by their names."""
+    """A `pickle.dumps` that refuses functions and classes which only this interpreter can find by their
+    names.
+    """
     import io
     import pickle
     import types

@@ -92,13 +92,14 @@ def private(fd: int) -> int:
 
 
 def take_descriptors(use_stdio: bool) -> tuple[int, int]:
-    """The protocol's two descriptors, made private; 0 becomes /dev/null and 1 becomes 2, for user code and its children."""
+    """The protocol's two descriptors, made private; 0 becomes /dev/null and 1 becomes 2, for user code to use."""
     in_fd, out_fd = (0, 1) if use_stdio else (3, 4)
     moved = private(in_fd), private(out_fd)
     null = os.open(os.devnull, os.O_RDONLY)
     if null != 0:
         os.dup2(null, 0)
         os.close(null)
+    os.set_inheritable(0, True)
     os.dup2(2, 1)
     return moved
 

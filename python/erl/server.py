@@ -1,7 +1,7 @@
 """Runs user code: reads messages from the port, calls what they name, answers.
 
-Calls run in the main thread, first in, first out; one that waits for an answer of Erlang's lets those that arrive meanwhile
-nest. Answers are written together, at the latest before a call that may be slow and before waiting for more.
+Calls run in the main thread, first in, first out; one that waits for an answer of Erlang's lets those that arrive
+meanwhile nest. Answers are written together, at the latest before a call that may be slow and before waiting for more.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ class Server:
     def call_erlang(self, module: str, function: str, args: list[object], context: str) -> object:
         """Call an Erlang function and serve until its answer is here; see `api.call`."""
         if get_ident() != self._thread:
-            raise errors.BridgeError("Erlang can be called in the main thread only; cast works in every thread")
+            raise errors.BridgeError(
+                "Erlang can be called in the main thread only; cast works in every thread"
+            )
         self._last_id += 1
         id_ = self._last_id
         frame = wire.call(id_, module, function, args, context, self.options)
@@ -248,4 +250,3 @@ def _register(
 def leave() -> None:
     """The last call of a worker process: run the exit handlers and go."""
     api._bound().leave()
-

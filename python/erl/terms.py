@@ -1,12 +1,18 @@
 """Erlang terms that Python has no type for.
 
-The types know how they compare, hash, print and pickle. They know neither the wire nor the mapping options: the
-codec makes them and writes them.
+The types know how they compare, hash, print and pickle. They know neither the wire nor the mapping options:
+the codec makes them and writes them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Final
+
+    _List = list[Any]
+else:
+    _List = list
 
 MAX_ATOM_CHARACTERS: Final = 255
 """The longest atom, in characters (not bytes), as in Erlang."""
@@ -22,14 +28,14 @@ class Atom(str):
     """
 
     __slots__ = ()
-    _interned: dict[str, Atom] = {}
+    _interned: ClassVar[dict[str, Atom]] = {}
 
     def __new__(cls, text: str) -> Atom:
         atom = cls._interned.get(text)
         if atom is not None and type(atom) is cls:
             return atom
         if len(text) > MAX_ATOM_CHARACTERS:
-            raise ValueError(f"an atom has at most {MAX_ATOM_CHARACTERS} characters, this one has {len(text)}")
+            raise ValueError(f"an atom of {len(text)} characters: {MAX_ATOM_CHARACTERS} is the most")
         if len(cls._interned) >= _MAX_INTERNED:
             cls._interned.clear()
         atom = cls._interned[text] = super().__new__(cls, text)
@@ -40,7 +46,9 @@ class Atom(str):
 
 
 class Tag(str):
-    """Text that is a list of code points for Erlang whatever the options: the heads and payloads of tagged forms."""
+    """Text that is a list of code points for Erlang whatever the options: the heads and payloads of tagged
+    forms.
+    """
 
     __slots__ = ()
 
@@ -48,7 +56,7 @@ class Tag(str):
         return f"Tag({str.__repr__(self)})"
 
 
-class ImproperList(list[Any]):
+class ImproperList(_List):
     """A list that ends in something else than the empty list: `[1, 2 | Tail]`.
 
     Raises ValueError for no elements, or for a tail that is a list itself (that is a proper list).
@@ -73,7 +81,7 @@ class ImproperList(list[Any]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return f"ImproperList({list.__repr__(self)}, {self.tail!r})"
@@ -115,8 +123,8 @@ class BitString:
 class _Handle:
     """What Erlang alone can look into: Python holds it, compares it, and sends it back.
 
-    `external` is the term in the external term format, without the version byte and, as far as the codec made it,
-    in one canonical spelling; so equal handles have equal bytes.
+    `external` is the term in the external term format, without the version byte and, as far as the codec
+    made it, in one canonical spelling; so equal handles have equal bytes.
     """
 
     __slots__ = ("external",)

@@ -127,7 +127,10 @@ class Message:
 
 
 def parse(frame: bytes, options: Options) -> Call | Answer | Message:
-    """A message from its frame. Raises `errors.ProtocolError` for what is none, `errors.DecodeError` for what is no term."""
+    """A message from its frame.
+
+    Raises `errors.ProtocolError` for what is no message, `errors.DecodeError` for what is no term.
+    """
     reader = Reader(frame)
     arity = reader.tuple_header()
     kind = reader.raw()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -21,13 +22,18 @@ ANSWER_SECONDS = 20.0
 class Conversation:
     """Starts the port program with these flags; ends it, by its own pid, with the block."""
 
-    def __init__(self, *flags: str, packet: int = 4, shell: str | None = None, options: Options | None = None) -> None:
+    def __init__(
+        self, *flags: str, packet: int = 4, shell: str | None = None, options: Options | None = None
+    ) -> None:
         self.packet = packet
         self.options = options if options is not None else Options.from_flags(4)
         command = [sys.executable, "-m", "erl", *flags]
         if shell is not None:
             command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGES), str(Path(__file__).parent)])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(PACKAGES), str(Path(__file__).parent)]),
+        }
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
         )
@@ -36,9 +42,15 @@ class Conversation:
     def __enter__(self) -> Conversation:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
     def send(self, *terms: object) -> None:
         """Send messages together, in one write."""

@@ -32,7 +32,9 @@ def test_a_target_is_found(path: object, name: object, expected: object) -> None
     assert objects.target(path, name) == expected
 
 
-def test_a_submodule_is_found_before_anyone_imported_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_submodule_is_found_before_anyone_imported_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "freshly_made"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -41,7 +43,9 @@ def test_a_submodule_is_found_before_anyone_imported_it(tmp_path: Path, monkeypa
     assert objects.target("freshly_made.inner.one")() == 1
 
 
-def test_an_attribute_wins_over_a_submodule_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attribute_wins_over_a_submodule_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "both_named"
     package.mkdir()
     (package / "__init__.py").write_text("from both_named.thing import thing\n")
@@ -99,7 +103,7 @@ def test_help_is_text() -> None:
 def test_a_trace_begins_in_user_code_and_ends_at_the_cause() -> None:
     def outer() -> None:
         try:
-            {}["key"]  # noqa: B018
+            {}["key"]
         except KeyError as error:
             raise ValueError("outer") from error
 
@@ -118,7 +122,6 @@ def test_a_trace_of_a_deep_recursion_is_cut() -> None:
     def recurse() -> None:
         recurse()
 
-    try:
+    with pytest.raises(RecursionError) as caught:
         recurse()
-    except RecursionError as error:
-        assert len(objects.trace_of(error)) == 100
+    assert len(objects.trace_of(caught.value)) == 100

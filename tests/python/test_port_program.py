@@ -22,7 +22,9 @@ def erlport(*flags: str, packet: int = 4, shell: str | None = None) -> Conversat
 
 def test_a_call_with_erlports_flags_has_erlports_bytes() -> None:
     with erlport("--use_stdio", "--compressed=0", "--buffer_size=65536") as python:
-        python.send_frames(bytes.fromhex("83680564000143 6101 6400086f70657261746f72 640003616464 6b00020102"))
+        python.send_frames(
+            bytes.fromhex("83680564000143 6101 6400086f70657261746f72 640003616464 6b00020102")
+        )
         assert python.receive_frame() == bytes.fromhex("83680364000172 6101 6103")
 
 
@@ -117,7 +119,9 @@ def test_a_junk_frame_is_reported_and_the_next_call_served(junk: bytes) -> None:
 
 def test_arguments_that_can_not_be_read_fail_their_own_call() -> None:
     with Conversation("--py") as python:
-        python.send_frames(bytes.fromhex("83 68 05 7701 43 6109 77086f70657261746f72 7703616464 6c 00000002 61 01"))
+        python.send_frames(
+            bytes.fromhex("83 68 05 7701 43 6109 77086f70657261746f72 7703616464 6c 00000002 61 01")
+        )
         kind, id_, error = python.receive()
         assert (kind, id_, error[1]) == ("e", 9, "erl.errors.DecodeError")  # type: ignore[index]
 
@@ -162,12 +166,16 @@ def test_the_closed_port_ends_a_busy_process() -> None:
 
 @pytest.mark.parametrize(("flags", "text"), [(["--help"], "usage"), (["--check"], "codec")])
 def test_it_says_what_it_is(flags: list[str], text: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "erl", *flags], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "erl", *flags], capture_output=True, text=True, timeout=30, check=True
+    )
     assert text in done.stdout
 
 
 @pytest.mark.parametrize("flag", ["--packet=3", "--compressed=x", "--buffer_size=0", "--what"])
 def test_a_bad_flag_is_named(flag: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "erl", flag], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "erl", flag], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode != 0
     assert flag in done.stderr

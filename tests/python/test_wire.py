@@ -34,7 +34,9 @@ def split(frames: list[bytes], packet: int, cuts: list[int], first_bytes: int = 
     packet=st.sampled_from([1, 2, 4]),
     cuts=st.lists(st.integers(1, 300), min_size=1, max_size=8),
 )
-def test_any_split_of_the_bytes_gives_the_same_frames(frames: list[bytes], packet: int, cuts: list[int]) -> None:
+def test_any_split_of_the_bytes_gives_the_same_frames(
+    frames: list[bytes], packet: int, cuts: list[int]
+) -> None:
     assert split(frames, packet, cuts) == frames
 
 
@@ -85,7 +87,9 @@ def test_a_packet_length_is_one_two_or_four_bytes() -> None:
 
 
 def test_a_call_is_parsed_up_to_its_arguments() -> None:
-    call = wire.parse(codec.encode((Atom("C"), 7, Atom("os.path"), Atom("isdir"), [b"/tmp"]), OPTIONS), OPTIONS)
+    call = wire.parse(
+        codec.encode((Atom("C"), 7, Atom("os.path"), Atom("isdir"), [b"/tmp"]), OPTIONS), OPTIONS
+    )
     assert isinstance(call, wire.Call)
     assert (call.id, call.module, call.function) == (7, "os.path", "isdir")
     assert call.reader.args(OPTIONS) == [b"/tmp"]

@@ -1,0 +1,136 @@
+"""What the tests share: a BEAM to ask, values compared to the last type, and a clean slate for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+from collections import ChainMap, UserDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from erl import decoders, encoders, opaque
+from erl.terms import ImproperList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+settings.register_profile("dev", deadline=None, max_examples=200)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=500,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+_SECONDS_TO_END = 10
+
+
+class Beam:
+    """A running BEAM that answers questions about terms (`term_server.escript`)."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("term_server.escript")
+        self._process = subprocess.Popen(
+            ["escript", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=-1
+        )
+
+    def ask(self, operation: str, operand: bytes) -> bytes:
+        """The answer; ValueError with Erlang's reason where it refuses the operand."""
+        pipe_in, pipe_out = self._process.stdin, self._process.stdout
+        assert pipe_in is not None
+        assert pipe_out is not None
+        pipe_in.write(struct.pack(">I", len(operand) + 1) + operation.encode() + operand)
+        pipe_in.flush()
+        (size,) = struct.unpack(">I", pipe_out.read(4))
+        answer = pipe_out.read(size)
+        if answer[:1] == b"-":
+            raise ValueError(answer[1:].decode())
+        return answer[1:]
+
+    def echo(self, term: bytes, spelling: str = "t") -> bytes:
+        """The term as Erlang writes it; `spelling` is an operation of the script's: t, 0, 2 or z."""
+        return self.ask(spelling, term)
+
+    def same(self, one: bytes, other: bytes) -> bool:
+        """Whether Erlang holds the two for the same term (`=:=`)."""
+        return self.ask("=", struct.pack(">I", len(one)) + one + other) == b"true"
+
+    def evaluate(self, text: str) -> bytes:
+        """The term of an Erlang expression, which ends in a full stop."""
+        return self.ask("e", text.encode())
+
+    def text(self, term: bytes) -> str:
+        """The term as `~tw` prints it."""
+        return self.ask("p", term).decode()
+
+    def end(self) -> None:
+        """Close its input and wait for it; a BEAM that stays is killed, by its own pid."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def beam() -> Iterator[Beam]:
+    """One BEAM for the whole run."""
+    if shutil.which("escript") is None:
+        pytest.skip("Erlang's escript is not on PATH")
+    running = Beam()
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def key() -> Iterator[bytes]:
+    """A key for pickles, for the length of a test."""
+    secret = b"the key of this test"
+    opaque.set_key(secret)
+    yield secret
+    opaque.set_key(None)
+    opaque.set_policy("signed")
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """Encoders and decoders of a test are forgotten after it."""
+    yield
+    for type_ in list(encoders._registered):
+        encoders.unregister(type_)
+    decoders._strings.clear()
+    decoders._atoms.clear()
+    decoders._changed()
+    encoders.set_encoder(None)
+    decoders.set_decoder(None)
+
+
+def exact(value: Any) -> Any:
+    """Something to compare that tells apart what `==` does not: types at every depth, signs of zero, kinds of NaN."""
+    kind = type(value)
+    if kind is float or kind is complex:
+        return kind, repr(value)
+    if kind in (list, tuple):
+        return kind, [exact(item) for item in value]
+    if kind is ImproperList:
+        return kind, [exact(item) for item in value], exact(value.tail)
+    if isinstance(value, (dict, UserDict, ChainMap)):
+        pairs = [(exact(key), exact(item)) for key, item in value.items()]
+        return kind, sorted(pairs, key=repr)
+    if kind in (set, frozenset):
+        return kind, sorted((exact(item) for item in value), key=repr)
+    if hasattr(value, "tzinfo"):
+        return kind, value, repr(value.tzinfo)
+    return kind, repr(value) if kind.__name__ == "Decimal" else value
