@@ -6,9 +6,10 @@ Inside a worker, `erl.call("lists", "sum", [[1, 2, 3]])` calls Erlang; `erl.Atom
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from typing import Any
+
     from erl import decoders, encoders, errors
     from erl.api import call, cast, make_ref, self, set_message_handler
     from erl.decoders import set_decoder

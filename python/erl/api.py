@@ -5,12 +5,13 @@ Works inside a worker; elsewhere each function raises `errors.BridgeError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
 from erl import errors
 
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from erl.server import Server
 
 _server: Server | None = None

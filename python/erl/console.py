@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 from _thread import RLock
-from collections.abc import Callable
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOST_CHARACTERS = 1 << 16
 

@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
-from typing import Any
+from _frozen_importlib_external import PathFinder
 
 from erl.terms import Atom, Tag
 
-_LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
 
-Send = Callable[[tuple[object, ...]], None]
-"""Takes `(level, logger's name, text, file, line)`."""
+    Send = Callable[[tuple[object, ...]], None]
+    """Takes `(level, logger's name, text, file, line)`."""
+
+_LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
 
 
 def install(send: Send, level: str) -> None:

@@ -7,11 +7,14 @@ off); the others are ordinary functions.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
 
 from erl.terms import Atom, Tag
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
 
 
 def name_of(value: object) -> str:
@@ -69,7 +72,7 @@ def function(module: str, name: str) -> Any:
             found = getattr(found, attribute)
         except AttributeError:
             # A submodule that nobody has imported yet is no attribute of its package.
-            if not isinstance(found, ModuleType):
+            if not isinstance(found, _MODULE):
                 raise
             try:
                 found = _import(f"{found.__name__}.{attribute}")
@@ -212,3 +215,4 @@ def _frame(file: str, line: int, name: str) -> tuple[object, ...]:
 
 _PACKAGE = __file__.rpartition("objects")[0]
 _MOST_FRAMES = 100
+_MODULE = type(sys)

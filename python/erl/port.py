@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
-from collections.abc import Iterator
 
 from erl.wire import FrameBuffer
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FLUSH_BYTES = 1 << 20
 

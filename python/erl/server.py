@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import sys
 from _thread import get_ident
-from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
 from erl import api, console, decoders, encoders, errors, objects, opaque, references, wire
 from erl.codec import Options
 from erl.port import Port, PortClosedError
 from erl.terms import Atom
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _FAST_SECONDS = 0.0001
 _MOST_TIMES = 10_000
@@ -125,7 +128,7 @@ class Server:
         frame = wire.result(id_, encoders.apply(value), options)
         made = references.take_made()
         if made:
-            owned = (Atom("$py.own"), (id_, made))
+            owned = (Atom("$py.own"), id_, made)
             self._send(wire.message(self.worker, owned, self.options))
         return frame
 

@@ -17,11 +17,13 @@ Higher features are ordinary calls of functions of `erl.*` and messages to the w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from erl import codec, errors
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VERSION = 1
 """The number of this wire, which both halves must agree on when a worker starts."""

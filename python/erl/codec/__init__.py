@@ -1,15 +1,15 @@
 """Values to terms and back: the external term format under the mapping options of a call.
 
-Two implementations have the same interface; this package is the compiled one (`native`) where it can be imported, the
-one in Python (`reference`) where not. `implementation` is the name of the one in use. It knows nothing of messages
-beyond the `Reader` that takes one apart, and nothing of the port.
+Two implementations have the same interface; this package is the compiled one (`native`) where it can be
+imported, the one in Python (`reference`) where not. `implementation` is the name of the one in use. It
+knows nothing of messages beyond the `Reader` that takes one apart, and nothing of the port.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 else:

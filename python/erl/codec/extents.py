@@ -56,9 +56,7 @@ def end_of_term(data: bytes, position: int) -> int:
             i += 5
         elif tag == tags.SMALL_BIG:
             i += 3 + data[i + 1]
-        elif tag == tags.LARGE_BIG:
-            i += 6 + _u32(data, i + 1)[0]
-        elif tag == tags.BIT_BINARY:
+        elif tag == tags.LARGE_BIG or tag == tags.BIT_BINARY:
             i += 6 + _u32(data, i + 1)[0]
         elif tag in _AFTER_NODE:
             i = end_of_atom(data, i + 1) + _AFTER_NODE[tag]

@@ -1,17 +1,17 @@
 """Tagged forms on their way in: what `{"date", {1923, 4, 2}}` and its like stand for.
 
-A builder gets the decoded payload and returns the value, or `NOT_FIT`: then the tuple is the user's own and stays one.
-The rare types are imported when the first of them arrives.
+A builder gets the decoded payload and returns the value, or `NOT_FIT`: then the tuple is the user's own and
+stays one. The rare types are imported when the first of them arrives.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from erl import callout, errors, terms
 
-from erl import terms
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
     Builder = Callable[[Any], object]
 
@@ -78,6 +78,23 @@ def hashables(values: list[Any]) -> list[Any]:
 
 
 _CHANGED = frozenset((list, tuple))
+
+
+def dict_of(keys: list[Any], values: list[Any]) -> dict[Any, Any] | None:
+    """A dict, its keys made hashable; None where one can't be. Keys equal in Python fall together."""
+    if _SAFE_TO_HASH.issuperset(map(type, keys)):
+        return _zipped(keys, values)
+    return callout.run(errors.DecodeError, "hashing the keys", _zipped, keys, values)
+
+
+def _zipped(keys: list[Any], values: list[Any]) -> dict[Any, Any] | None:
+    try:
+        return dict(zip(hashables(keys), values, strict=True))
+    except TypeError:
+        return None
+
+
+_SAFE_TO_HASH = frozenset((str, int, float, bool, type(None), bytes, list, terms.Atom))
 
 
 def _integers(payload: object, count: int) -> tuple[int, ...] | None:

@@ -1,17 +1,24 @@
 """Pids, ports, references and funs, by way of erlang-py.
 
-erlang-py trusts its input, so every leaf is measured first and handed over alone. What it read is written again in one
-spelling (newest tags, UTF-8 atoms), so that equal leaves have equal bytes whichever release sent them.
+erlang-py trusts its input, so every leaf is measured first and handed over alone. What it read is written
+again in one spelling (newest tags, UTF-8 atoms), so that equal leaves have equal bytes whichever release
+sent them.
 """
 
 from __future__ import annotations
 
 from struct import Struct
-from typing import Any, Final
 
 from erl import errors, terms
 from erl.codec import tags
 from erl.codec.extents import end_of_atom, end_of_term
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+# By name, for mypy: it would take the repository's directory erlang/ for this module, which has no types.
+_erlang_py: Any = __import__("erlang")
 
 _u32 = Struct(">I").unpack_from
 
@@ -36,7 +43,7 @@ def read(data: bytes, position: int) -> tuple[object, int]:
         _check_fun(data, position, end)
     external = data[position:end]
     try:
-        leaf = _binary_to_term(bytes((tags.VERSION,)) + external)
+        leaf = _erlang_py.binary_to_term(b"\x83" + external)
     except (SyntaxError, ValueError, TypeError) as cause:  # erlang-py's ParseException is a SyntaxError
         raise errors.DecodeError(f"tag {tag} at byte {position}: {cause}") from None
     if tag in PIDS:
@@ -58,12 +65,6 @@ def external_of(value: object) -> bytes | None:
     except (TypeError, ValueError, AttributeError) as cause:
         raise errors.EncodeError(f"erlang-py could not encode a {type(value).__name__}: {cause}") from cause
     return bytes(external)
-
-
-def _binary_to_term(data: bytes) -> Any:
-    import erlang  # type: ignore[import-untyped]
-
-    return erlang.binary_to_term(data)
 
 
 def _pid(leaf: Any) -> bytes:

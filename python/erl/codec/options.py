@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, NoReturn
+
 
 MAX_DEPTH: Final = 1000
 """Containers (lists, tuples, maps) inside one another. The tagged form of a dict is three of them."""
@@ -15,7 +18,9 @@ DICTS_MAP: Final = 2
 BINARIES_BYTES: Final = 4
 RETURN_REF: Final = 8
 PLAIN: Final = 16
-"""ErlPort's own mapping. Never among the flags of a call: the server sets it when it is started as ErlPort's."""
+"""ErlPort's own mapping: never among the flags of a call, but set by a server that was started as
+ErlPort's.
+"""
 
 _ALL: Final = 31
 

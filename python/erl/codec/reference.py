@@ -1,4 +1,6 @@
-"""The codec in Python, always there: containers and common leaves by itself, rare leaves by way of erlang-py."""
+"""The codec in Python, always there: containers and common leaves by itself, rare leaves by way of erlang-
+py.
+"""
 
 from __future__ import annotations
 

@@ -1,19 +1,21 @@
-"""Runs of numbers of one width, read and written in whole: slices with a stride instead of a step for each element.
+"""Runs of numbers of one width, read and written in whole: slices with a stride instead of a step for each
+element.
 
-In a run, every element has the same tag, so the tags stand `width` bytes apart and so does each byte of the numbers.
+In a run, every element has the same tag, so the tags stand `width` bytes apart and so does each byte of the
+numbers.
 """
 
 from __future__ import annotations
 
 import sys
 from math import isfinite
-from typing import TYPE_CHECKING, Final
 
 from erl import errors
 from erl.codec import tags
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
+    from typing import Final
 
 MIN_LENGTH: Final = 16
 """Shorter runs are not worth the set-up."""
@@ -47,12 +49,24 @@ def length(data: bytes, position: int, width: int, count: int) -> int:
 
 def integers(data: bytes, position: int, count: int) -> list[int]:
     """The values of `count` INTEGER_EXT that follow one another."""
-    return _columns(data, position, count, "i", INTEGER_BYTES).tolist()
+    from array import array
+
+    column = array("i", _column(data, position, count, INTEGER_BYTES))
+    if _SWAP:
+        column.byteswap()
+    return column.tolist()
 
 
 def floats(data: bytes, position: int, count: int) -> list[float]:
-    """The values of `count` NEW_FLOAT_EXT that follow one another. Raises `DecodeError` for NaN and infinity."""
-    values: list[float] = _columns(data, position, count, "d", FLOAT_BYTES).tolist()
+    """The values of `count` NEW_FLOAT_EXT that follow one another. Raises `DecodeError` for NaN and
+    infinity.
+    """
+    from array import array
+
+    column = array("d", _column(data, position, count, FLOAT_BYTES))
+    if _SWAP:
+        column.byteswap()
+    values = column.tolist()
     if not all(map(isfinite, values)):
         raise errors.DecodeError("a float that is not finite")
     return values
@@ -88,15 +102,11 @@ def append_column(buffer: bytearray, numbers: bytes, tag: int, width: int) -> No
     buffer += elements
 
 
-def _columns(data: bytes, position: int, count: int, code: str, width: int) -> array[int] | array[float]:
-    from array import array
-
+def _column(data: bytes, position: int, count: int, width: int) -> bytes:
+    """The numbers of a run without their tags."""
     size = width - 1
     numbers = bytearray(count * size)
     end = position + count * width
     for byte in range(size):
         numbers[byte::size] = data[position + byte + 1 : end : width]
-    column: array[int] | array[float] = array(code, numbers)  # type: ignore[arg-type]
-    if _SWAP:
-        column.byteswap()
-    return column
+    return bytes(numbers)

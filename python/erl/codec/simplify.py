@@ -1,19 +1,20 @@
 """Tagged forms on their way out: values of the standard library, and numpy's scalars, as simpler values.
 
-A simplifier returns what is encoded in the value's place, or `NO_FORM` where the form would lose something: a named
-time zone, a fold. The codec pickles the value then. Nothing is imported here: a value of a type can only be there if
-its module was imported.
+A simplifier returns what is encoded in the value's place, or `NO_FORM` where the form would lose something:
+a named time zone, a fold. The codec pickles the value then. Nothing is imported here: a value of a type can
+only be there if its module was imported.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
 
 from erl.terms import Tag
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     Simplifier = Callable[[Any], object]
 
@@ -25,7 +26,7 @@ _MAX_COMPLEX_BYTES: Final = 16
 
 def of_type(kind: type) -> Simplifier | None:
     """The simplifier for exactly this type, or None."""
-    module = kind.__module__
+    module: Any = kind.__module__  # a class can put anything there
     by_name = _SIMPLIFIERS.get(module) if isinstance(module, str) else None
     if by_name is not None and getattr(sys.modules.get(module), kind.__name__, None) is kind:
         return by_name.get(kind.__name__)

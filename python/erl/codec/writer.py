@@ -1,8 +1,8 @@
 """The external term format, written: values to bytes, under the options of a call.
 
-Every refusal is an `EncodeError`, and leaves the buffer as it was. A writer is found by the exact type of a value and
-remembered until an encoder is registered: what the type is for the codec itself, else its encoder, its tagged form,
-a reference for what is bound to this process, a pickle.
+Every refusal is an `EncodeError`, and leaves the buffer as it was. A writer is found by the exact type of a
+value and remembered until an encoder is registered: what the type is for the codec itself, else its
+encoder, its tagged form, a reference for what is bound to this process, a pickle.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from math import isfinite
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
 
 from erl import callout, encoders, errors, opaque, references, terms
 from erl.codec import leaves, runs, simplify, tags
@@ -18,8 +17,10 @@ from erl.codec.extents import end_of_term
 from erl.codec.options import MAX_DEPTH, Options
 from erl.terms import MAX_ATOM_CHARACTERS, Atom
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     Writer = Callable[["_Mode", bytearray, Any, int], None]
 
@@ -88,7 +89,8 @@ class _Mode:
 
     def find(self, kind: type) -> Writer:
         """The writer for values of exactly this type."""
-        writer = _find_writer(kind, self.tagged)
+        what = f"finding out how to encode a {kind.__name__}"
+        writer = callout.run(errors.EncodeError, what, _find_writer, kind, self.tagged)
         if len(self.writers) >= _MAX_CACHED:
             self.writers.clear()
         self.writers[kind] = writer
@@ -105,15 +107,19 @@ def encode(value: object, options: Options) -> bytes:
 def encode_into(buffer: bytearray, value: object, options: Options) -> None:
     """Append the value's term, without the version byte. On an error the buffer is what it was."""
     start = len(buffer)
+    written = False
     try:
         _write(_mode(options), buffer, value, 0)
-    except BaseException as cause:
-        del buffer[start:]
-        if isinstance(cause, (RecursionError, MemoryError)):
-            raise errors.EncodeError(f"no room for the term: {type(cause).__name__}") from None
-        if isinstance(cause, struct.error):
-            raise errors.EncodeError("longer than a term can say (4,294,967,295)") from None
-        raise
+        written = True
+    except (RecursionError, MemoryError) as cause:
+        raise errors.EncodeError(f"no room for the term: {type(cause).__name__}") from None
+    except struct.error:
+        raise errors.EncodeError("longer than a term can say (4,294,967,295)") from None
+    except TypeError as cause:  # from the table of writers: a metaclass without a hash
+        raise errors.EncodeError(f"a value whose type can't be looked up: {cause}") from cause
+    finally:
+        if not written:
+            del buffer[start:]
 
 
 def _mode(options: Options) -> _Mode:
@@ -228,14 +234,23 @@ def _numbers(buffer: bytearray, items: tuple[Any, ...]) -> bool:
     if first is int:
         if not {int}.issuperset(map(type, items)):
             return False
-        least, most = min(items), max(items)
-        if least >= 0 and most <= 255:
-            _spell_bytes(buffer, bytes(items))
-            return True
-        if count < runs.MIN_LENGTH or least < -0x80000000 or most > 0x7FFFFFFF:
+        if 0 <= items[0] <= 255 and 0 <= items[-1] <= 255:
+            try:
+                elements = bytes(items)
+            except ValueError:
+                pass
+            else:
+                _spell_bytes(buffer, elements)
+                return True
+        if count < runs.MIN_LENGTH:
             return False
+        start = len(buffer)
         buffer += _tagged_u32(tags.LIST, count)
-        runs.append_integers(buffer, items)
+        try:
+            runs.append_integers(buffer, items)
+        except OverflowError:
+            del buffer[start:]
+            return False
     elif first is float and count >= runs.MIN_LENGTH:
         if not {float}.issuperset(map(type, items)) or not all(map(isfinite, items)):
             return False
@@ -296,10 +311,10 @@ def _write_pairs(
             (writers.get(kind) or mode.find(kind))(mode, buffer, value, depth)
 
 
-def _write_distinct(
-    mode: _Mode, buffer: bytearray, items: tuple[tuple[Any, Any], ...], depth: int
-) -> None:
-    """The pairs of a map whose keys, unequal in Python, may be one term (with strings as binaries: 'a' and b'a')."""
+def _write_distinct(mode: _Mode, buffer: bytearray, items: tuple[tuple[Any, Any], ...], depth: int) -> None:
+    """The pairs of a map whose keys, unequal in Python, may be one term (with strings as binaries: 'a' and
+    b'a').
+    """
     seen: dict[bytes, Any] = {}
     for key, value in items:
         start = len(buffer)
@@ -435,7 +450,7 @@ def _spelled_binary(string: str) -> bytes:
     return _tagged_u32(tags.BINARY, len(encoded)) + encoded
 
 
-def _spelled_code_points(string: str) -> bytes | bytearray:
+def _spelled_code_points(string: str) -> bytes:
     size = len(string)
     if size <= _MAX_STRING:
         if not size:
@@ -448,7 +463,7 @@ def _spelled_code_points(string: str) -> bytes | bytearray:
     points = string.encode("utf-32-be", "surrogatepass")
     runs.append_column(buffer, points, tags.INTEGER, runs.INTEGER_BYTES)
     buffer.append(tags.NIL)
-    return buffer
+    return bytes(buffer)
 
 
 def _spell_bytes(buffer: bytearray, elements: bytes) -> None:

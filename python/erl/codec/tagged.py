@@ -1,0 +1,225 @@
+"""What headed tuples stand for: tagged forms, opaques and references, and what user code says of its own.
+
+A tuple that looks like a form and does not fit it is the user's own and stays a tuple. Which forms there
+are, `forms` says; here is how their payloads are read.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from erl import callout, decoders, errors, opaque, references
+from erl.codec import forms, tags
+from erl.codec.extents import end_of_term
+from erl.codec.forms import NOT_FIT
+from erl.codec.walk import HEADS, Walk, check_depth
+from erl.terms import Atom, OpaqueErlang, Pid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_u16 = Struct(">H").unpack_from
+_u32 = Struct(">I").unpack_from
+
+_SHORT = frozenset((tags.SMALL_ATOM_UTF8, tags.SMALL_ATOM))
+"""Tags whose length is one byte."""
+
+_LEAF, _DICT, _SET, _BYTES, _USER = range(5)
+_strings: dict[bytes, tuple[int, Any]] = {}
+_atoms: dict[bytes, tuple[int, Any]] = {}
+
+
+def _collect() -> None:
+    """What stands for something when it heads a 2-tuple; a registered decoder hides a form of the codec's."""
+    _strings.clear()
+    _atoms.clear()
+    kinds = ((_LEAF, forms.LEAVES), (_DICT, forms.DICTS), (_SET, forms.SETS), (_BYTES, forms.BYTES))
+    for kind, table in kinds:
+        _strings.update((name, (kind, builder)) for name, builder in table.items())
+    _atoms[b"bytes"] = (_BYTES, bytes)
+    _strings.update((name, (_USER, decoder)) for name, decoder in decoders.strings().items())
+    _atoms.update((name, (_USER, decoder)) for name, decoder in decoders.atoms().items())
+
+
+_collect()
+decoders.watch(_collect)
+
+
+class TaggedWalk(Walk):
+    """A walk that knows the heads. With plain options it knows `$erlport.opaque` alone."""
+
+    __slots__ = ()
+
+    def _headed(self, i: int, count: int, depth: int) -> Any:
+        string = self._data[i] == tags.STRING
+        name, end = self._name(i)
+        if count == 2:
+            table = _strings if string else _atoms
+            if name in table and self._tagged:
+                return self._form(table[name], i, end, depth)
+        elif string:
+            if count == 4 and name == b"timedelta" and self._tagged:
+                return self._flat_timedelta(i, depth)
+        elif count == 3:
+            if name == b"$erlport.opaque":
+                return self._opaque(end, depth)
+        elif name == b"$py.ref" and self._tagged:
+            return self._reference(i, depth)
+        return tuple(self._items(i, count, depth))
+
+    def _form(self, form: tuple[int, Any], i: int, payload: int, depth: int) -> Any:
+        """`{Tag, Payload}`, the tag known and at `i`: its value, or the tuple where the payload does not
+        fit.
+        """
+        kind, builder = form
+        if kind == _DICT:
+            made, content = self._dict(payload, builder, depth)
+        elif kind == _SET:
+            made, content = self._set(payload, builder, depth)
+        elif kind == _BYTES and self._data[payload] == tags.BINARY:
+            return builder(self._block(payload + 5, _u32(self._data, payload + 1)[0]))
+        else:
+            content = self._items(payload, 1, depth)[0]
+            made = self._built(form, i, content)
+        if made is not NOT_FIT:
+            return made
+        return (self._head(i), content)
+
+    def _name(self, i: int) -> tuple[bytes, int]:
+        """The characters of the string or atom at `i`, and the position after it."""
+        data = self._data
+        if data[i] in _SHORT:
+            start = i + 2
+            end = start + data[i + 1]
+        else:
+            start = i + 3
+            end = start + _u16(data, i + 1)[0]
+        return data[start:end], end
+
+    def _head(self, i: int) -> Any:
+        """The value of the string or atom at `i`; the walk stays where it is."""
+        after = self.position
+        head = self._items(i, 1, 0)[0]
+        self.position = after
+        return head
+
+    def _built(self, form: tuple[int, Any], i: int, content: Any) -> Any:
+        """What a form whose tag is at `i` makes of a payload that was read like any term."""
+        kind, builder = form
+        if kind == _USER:
+            what = f"the decoder of {self._name(i)[0].decode('utf-8', 'replace')!r}"
+            return callout.run(errors.DecodeError, what, builder, content)
+        if kind == _LEAF:
+            return builder(content)
+        if kind == _BYTES:
+            if type(content) is str:
+                content = content.encode()
+            return builder(content) if type(content) is bytes else NOT_FIT
+        if type(content) is not list:
+            return NOT_FIT
+        if kind == _SET:
+            keys = values = content
+        elif all(type(pair) is tuple and len(pair) == 2 for pair in content):
+            keys, values = [pair[0] for pair in content], [pair[1] for pair in content]
+        else:
+            return NOT_FIT
+        members = forms.dict_of(keys, values)
+        return builder(members) if members is not None and len(members) == len(content) else NOT_FIT
+
+    def _dict(self, i: int, builder: Any, depth: int) -> tuple[Any, Any]:
+        """The payload of a dict's form: the value and nothing, or NOT_FIT and the payload.
+
+        The 2-tuples of the list are pairs, whatever heads them: `{"date", X}` is a key and its value here.
+        """
+        data = self._data
+        if data[i] == tags.NIL:
+            self.position = i + 1
+            return builder({}), None
+        if data[i] != tags.LIST:
+            return NOT_FIT, self._items(i, 1, depth)[0]
+        count = _u32(data, i + 1)[0]
+        check_depth(depth + 1 if count == 0 else depth + 2)
+        starts: list[int] = []
+        read = self._items(i + 5, 2 * count, depth + 2, starts, pairs=True)
+        keys, values = read[0::2], read[1::2]
+        end = self.position
+        if len(keys) == count and data[end] == tags.NIL:
+            content = forms.dict_of(keys, values)
+            if content is not None and (len(content) == count or self._same_spelling(keys, starts)):
+                self.position = end + 1
+                return builder(content), None
+        items = [self._reconsidered(*pair) for pair in zip(starts, keys, values, strict=True)]
+        items += self._items(end, count - len(keys), depth + 1)
+        return NOT_FIT, self._list_tail(items, depth + 1)
+
+    def _reconsidered(self, i: int, key: Any, value: Any) -> Any:
+        """A 2-tuple at `i` that was read as a pair, after all no pair of a dict."""
+        form = None
+        if self._data[i] in HEADS:
+            string = self._data[i] == tags.STRING
+            form = (_strings if string else _atoms).get(self._name(i)[0])
+            key = self._head(i)
+        made = NOT_FIT if form is None else self._built(form, i, value)
+        return (key, value) if made is NOT_FIT else made
+
+    def _set(self, i: int, builder: Any, depth: int) -> tuple[Any, Any]:
+        """The payload of a set's form: the value and nothing, or NOT_FIT and the payload."""
+        data = self._data
+        if data[i] != tags.LIST:
+            payload = self._items(i, 1, depth)[0]
+            if data[i] == tags.NIL or data[i] == tags.STRING:
+                return builder(payload), None
+            return NOT_FIT, payload
+        count = _u32(data, i + 1)[0]
+        check_depth(depth + 1)
+        starts: list[int] = []
+        elements = self._items(i + 5, count, depth + 1, starts)
+        end = self.position
+        if data[end] == tags.NIL:
+            members = forms.dict_of(elements, elements)
+            if members is not None and (len(members) == count or self._same_spelling(elements, starts)):
+                self.position = end + 1
+                return builder(members), None
+        items = [
+            list(element.encode("latin-1")) if data[start] == tags.STRING else element
+            for start, element in zip(starts, elements, strict=True)
+        ]
+        return NOT_FIT, self._list_tail(items, depth + 1)
+
+    def _same_spelling(self, keys: list[Any], starts: list[int]) -> bool:
+        """Whether keys that are equal in Python are the same term as well (1 and true, say, are not)."""
+        data = self._data
+        first: dict[Any, int] = {}
+        for key, start in zip(forms.hashables(keys), starts, strict=True):
+            other = first.setdefault(key, start)
+            if other != start:
+                term, other_term = (data[at : end_of_term(data, at)] for at in (start, other))
+                if term != other_term:
+                    return False
+        return True
+
+    def _flat_timedelta(self, i: int, depth: int) -> Any:
+        """`{"timedelta", Days, Seconds, Microseconds}`, as earlier bridges wrote it."""
+        parts = tuple(self._items(i, 4, depth))
+        made = forms.timedelta(parts[1:])
+        return parts if made is NOT_FIT else made
+
+    def _reference(self, i: int, depth: int) -> Any:
+        """`{'$py.ref', Worker, Incarnation, Id}`: the object itself."""
+        parts = tuple(self._items(i, 4, depth))
+        _, worker, incarnation, number = parts
+        if type(worker) is Pid and type(incarnation) is int and type(number) is int:
+            return references.resolve(worker, incarnation, number)
+        return parts
+
+    def _opaque(self, payload: int, depth: int) -> Any:
+        """`{'$erlport.opaque', Language, Bytes}`."""
+        language = self._items(payload, 1, depth)[0]
+        after = self.position
+        if self._data[after] == tags.BINARY and type(language) is Atom and language in ("python", "erlang"):
+            content = self._block(after + 5, _u32(self._data, after + 1)[0])
+            if language == "erlang":
+                return OpaqueErlang(content)
+            return opaque.loads(content, unsigned=not self._tagged)
+        return (Atom("$erlport.opaque"), language, self._items(after, 1, depth)[0])
