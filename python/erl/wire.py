@@ -51,29 +51,22 @@ class FrameBuffer:
         self._end = 0
 
     def free(self) -> memoryview:
-        """Where the next bytes go: at least one byte, and room for a whole frame of ordinary size."""
-        buffer, start, end = self._buffer, self._start, self._end
+        """Where the next bytes go: at least one byte."""
+        start, end = self._start, self._end
         if start == end:
-            self._start = self._end = start = end = 0
-            if len(buffer) > _KEEP_BUFFER_BYTES:
-                buffer = self._buffer = bytearray(self._first)
-        elif end == len(buffer) or self._wanted() > len(buffer) - start:
-            size = len(buffer)
-            if end - start > size // 2:
-                size *= 2
-            grown = bytearray(size)
-            grown[: end - start] = memoryview(buffer)[start:end]
-            buffer = self._buffer = grown
+            self._start = self._end = end = 0
+            if len(self._buffer) > _KEEP_BUFFER_BYTES:
+                self._buffer = bytearray(self._first)
+        elif end == len(self._buffer):
+            # Full, and the frame at the start is not complete: what is left moves to the front of a buffer that it
+            # fills by half at most, so each byte moves a bounded number of times.
+            size = len(self._buffer)
+            grown = bytearray(size * 2 if end - start > size // 2 else size)
+            grown[: end - start] = memoryview(self._buffer)[start:end]
+            self._buffer = grown
             self._start, self._end = 0, end - start
             end = self._end
-        return memoryview(buffer)[end:]
-
-    def _wanted(self) -> int:
-        """Bytes of the frame at the start, its length included, as far as they are known."""
-        header = self._start + self._packet
-        if header > self._end:
-            return self._packet
-        return self._packet + int.from_bytes(self._buffer[self._start : header], "big")
+        return memoryview(self._buffer)[end:]
 
     def fill(self, count: int) -> None:
         """Say that `count` bytes were written to the start of `free()`."""
