@@ -20,7 +20,7 @@ start(_Type, _Args) ->
     end.
 
 -spec stop(term()) -> ok.
-stop(_State) -> ok.
+stop(_State) -> py_table:forget_pools().
 
 start_pools({ok, Pools}) -> start_each(maps:to_list(Pools));
 start_pools({error, Reason}) -> {error, {py, Reason}}.

@@ -71,9 +71,17 @@ bit(Key, Value, Bit, Options) ->
         #{} -> 0
     end.
 
-%% @doc The bytes that the encoded form of every reference holds.
--spec reference_marker() -> binary().
-reference_marker() -> ?MARKER.
+%% @doc A pattern for the bytes that the encoded form of every reference holds.
+-spec reference_marker() -> binary:cp().
+reference_marker() ->
+    case persistent_term:get(?MODULE, undefined) of
+        undefined ->
+            Pattern = binary:compile_pattern(?MARKER),
+            persistent_term:put(?MODULE, Pattern),
+            Pattern;
+        Pattern ->
+            Pattern
+    end.
 
 -spec is_ref(term()) -> boolean().
 is_ref({'$py.ref', Worker, Incarnation, Id}) ->
