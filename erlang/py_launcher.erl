@@ -126,7 +126,8 @@ python_path(Paths, Env) ->
 kill(0) ->
     ok;
 kill(OsPid) ->
-    _ = run("/bin/kill", ["-KILL", integer_to_list(OsPid)], 5_000),
+    %% The shell's own `kill': the program is no part of a small system.
+    _ = run("/bin/sh", ["-c", "kill -KILL " ++ integer_to_list(OsPid)], 5_000),
     ok.
 
 %% @doc What an interpreter that failed to start says for itself: run once more, without a port, for the text.

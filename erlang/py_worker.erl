@@ -62,6 +62,7 @@
 %% How long an interpreter that has ended may take to deliver what is left in the pipe, and how long one that serves
 %% nothing may take to leave when it is asked to.
 -define(DRAIN_MS, 200).
+-define(LARGE_BYTES, 1 bsl 20).
 -define(LEAVE_MS, 1_000).
 
 %%% For callers
@@ -167,14 +168,17 @@ handle_cast({distrust, Frame}, #state{port = Port} = State) when Port =/= undefi
 handle_cast(_Message, State) ->
     {noreply, State}.
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, hibernate}.
 handle_info({Port, {data, Frame}}, #state{port = Port} = State) ->
-    case py_wire:route(Frame) of
-        {answer, Id} -> {noreply, answer(Id, Frame, State)};
-        request -> {noreply, request(Frame, State)}
-    end;
+    Next =
+        case py_wire:route(Frame) of
+            {answer, Id} -> answer(Id, Frame, State);
+            request -> request(Frame, State)
+        end,
+    noreply(byte_size(Frame) > ?LARGE_BYTES, Next);
 handle_info({py_call, Alias, Owner, Leader, Body}, State) ->
-    {noreply, accept(#{from => Alias, owner => Owner, group_leader => Leader}, Body, State)};
+    Next = accept(#{from => Alias, owner => Owner, group_leader => Leader}, Body, State),
+    noreply(length(Body) > 1, Next);
 handle_info({py_cancel, Alias}, State) ->
     {noreply, cancel(Alias, State)};
 handle_info({py_answer, Frame}, #state{phase = serving} = State) ->
@@ -196,6 +200,10 @@ handle_info({'DOWN', _Monitor, process, Pid, _}, #state{owners = Owners} = State
 handle_info(_Message, State) ->
     %% Answers to I/O requests, and the last words of a port that is gone.
     {noreply, State}.
+
+%% A large binary that only passed through must not wait for this process's next collection of garbage.
+noreply(true, State) -> {noreply, State, hibernate};
+noreply(false, State) -> {noreply, State}.
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, State) ->
