@@ -27,6 +27,11 @@ class Stdout(io.TextIOBase):
         self._length = 0
         self._lock = RLock()
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is text that was not given away yet."""
+        return self._length > 0
+
     def writable(self) -> bool:
         return True
 

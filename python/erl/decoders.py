@@ -68,9 +68,9 @@ def set_decoder(function: Decoder | None) -> None:
     _top = function
 
 
-def apply(value: object) -> object:
-    """What the function of `set_decoder` makes of an argument."""
-    return value if _top is None else _top(value)
+def apply(arguments: list[object]) -> list[object]:
+    """What the function of `set_decoder` makes of the arguments of a call."""
+    return arguments if _top is None else [_top(argument) for argument in arguments]
 
 
 def watch(function: Callable[[], None]) -> None:

@@ -55,6 +55,11 @@ def resolve(worker: object, incarnation: object, number: object) -> object:
         ) from None
 
 
+def made() -> bool:
+    """Whether references were made since the last call of `take_made`."""
+    return bool(_made)
+
+
 def take_made() -> list[int]:
     """The ids made since the last call of this function."""
     global _made

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FAST_SECONDS = 0.0001
-_MOST_TIMES = 10_000
+_DOUBTS_OF_SLOW = 1000
+_MOST_KEYS = 10_000
 
 
 class Server:
@@ -35,10 +36,10 @@ class Server:
         self._compressed = compressed
         self._thread = get_ident()
         self._stdout = console.Stdout(self._print)
-        self._answers: dict[int, wire.Answer] = {}
+        self._answers: dict[int, wire.Message] = {}
         self._waiting: set[int] = set()
         self._last_id = 0
-        self._seconds: dict[object, float] = {}
+        self._doubts: dict[object, int] = {}
         self._leaving = False
 
     def start(self) -> None:
@@ -75,29 +76,26 @@ class Server:
         except (errors.ProtocolError, errors.CodecError) as error:
             self._send(wire.failure(None, error, [], self.options))
             return
-        if isinstance(message, wire.Call):
+        if message.kind == "C":
             self._call(message)
-        elif isinstance(message, wire.Message):
+        elif message.kind == "M":
             self._message(message.value)
         elif message.id in self._waiting:
             self._answers[message.id] = message
 
     # Calls of Python
 
-    def _call(self, call: wire.Call) -> None:
+    def _call(self, call: wire.Message) -> None:
         options = self.options
         try:
             if call.module == "erl.objects" and call.function in objects.WRAPPERS and options.tagged:
-                run = objects.WRAPPERS[call.function]
                 options, args = call.reader.flagged_args()
-                call.reader.end()
-                key = _key(call.function, args)
+                run, key = objects.WRAPPERS[call.function], _key(call.function, args)
             else:
                 args = call.reader.args(options)
-                call.reader.end()
-                run = objects.function(call.module, call.function)
-                key = (call.module, call.function)
-            value = self._run(run, [decoders.apply(arg) for arg in args], key)
+                run, key = objects.function(call.module, call.function), (call.module, call.function)
+            call.reader.end()
+            value = self._run(run, decoders.apply(args), key)
             frame = self._result(call.id, value, options)
         except PortClosedError:
             raise
@@ -106,29 +104,39 @@ class Server:
             frame = wire.failure(call.id, error, objects.trace_of(error), self.options)
             # The frames of the traceback hold the call's values; let them go before the next call.
             error.__traceback__ = None
-        self._stdout.flush()
+        if self._stdout.pending:
+            self._stdout.flush()
         self._send(frame)
 
     def _run(self, run: Callable[..., object], args: list[object], key: object) -> object:
-        """Call user code, after the answers before it if it may hold them up."""
-        seconds = self._seconds
-        if key is None or seconds.get(key, 1.0) > _FAST_SECONDS:
+        """Call user code, after the answers before it if it may hold them up.
+
+        A callable is trusted to be fast once it was fast as often as it is asked for: once when it is new, a thousand
+        times when it was slow.
+        """
+        doubts = self._doubts.get(key, 1)
+        if doubts:
             self._port.flush()
         start = perf_counter()
         value = run(*args)
-        if key is not None:
-            if len(seconds) > _MOST_TIMES:
-                seconds.clear()
-            seconds[key] = perf_counter() - start
+        if perf_counter() - start > _FAST_SECONDS:
+            self._doubt(key, _DOUBTS_OF_SLOW)
+        elif doubts:
+            self._doubt(key, doubts - 1)
         return value
+
+    def _doubt(self, key: object, doubts: int) -> None:
+        if len(self._doubts) > _MOST_KEYS:
+            self._doubts.clear()
+        if key is not None:
+            self._doubts[key] = doubts
 
     def _result(self, id_: int, value: object, options: Options) -> bytes:
         if options.return_ref:
             value = references.hold(value)
         frame = wire.result(id_, encoders.apply(value), options)
-        made = references.take_made()
-        if made:
-            owned = (Atom("$py.own"), id_, made)
+        if references.made():
+            owned = (Atom("$py.own"), (id_, references.take_made()))
             self._send(wire.message(self.worker, owned, self.options))
         return frame
 
@@ -162,7 +170,7 @@ class Server:
         finally:
             self._waiting.discard(id_)
         answer = self._answers.pop(id_)
-        if answer.failed:
+        if answer.kind == "e":
             raise _erlang_error(answer.value)
         return answer.value
 
@@ -198,10 +206,12 @@ def _ignore(_message: object) -> None:
 
 
 def _key(wrapper: str, args: list[object]) -> object:
-    """What a call's duration is remembered under; None for a call of an object, which may be any."""
-    if wrapper == "call" and objects.is_name(args[0]):
-        return (str(args[0]), args[1])
-    return None
+    """What a callable is remembered under; None for one that is an object itself, which may be any."""
+    if wrapper == "call":
+        return (args[0], args[1]) if objects.is_name(args[0]) else None
+    if wrapper == "method":
+        return (type(args[0]), args[1])
+    return wrapper
 
 
 # What the worker process calls.

@@ -17,6 +17,8 @@ Higher features are ordinary calls of functions of `erl.*` and messages to the w
 
 from __future__ import annotations
 
+from struct import Struct
+
 from erl import codec, errors
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
@@ -30,6 +32,8 @@ VERSION = 1
 
 _FIRST_BUFFER_BYTES = 65536
 _KEEP_BUFFER_BYTES = 1 << 20
+_SMALL_BYTES = 4096
+"""Below this a second copy of a frame is cheaper than a view of it."""
 
 
 class FrameBuffer:
@@ -39,12 +43,13 @@ class FrameBuffer:
     The buffer grows by doubling and only as bytes arrive, whatever length a frame claims.
     """
 
-    __slots__ = ("_buffer", "_end", "_first", "_packet", "_start")
+    __slots__ = ("_buffer", "_end", "_first", "_length_at", "_packet", "_start")
 
     def __init__(self, packet: int, first_bytes: int = _FIRST_BUFFER_BYTES) -> None:
         if packet not in (1, 2, 4):
             raise ValueError(f"packet must be 1, 2 or 4 bytes, not {packet!r}")
         self._packet = packet
+        self._length_at = Struct({1: ">B", 2: ">H", 4: ">I"}[packet]).unpack_from
         self._first = max(first_bytes, 64)
         self._buffer = bytearray(self._first)
         self._start = 0
@@ -74,54 +79,45 @@ class FrameBuffer:
 
     def frames(self) -> Iterator[bytes]:
         """Each complete frame, without its length. What is left stays for later bytes."""
-        packet = self._packet
+        packet, length_at = self._packet, self._length_at
         while True:
             buffer, start = self._buffer, self._start
             body = start + packet
             if body > self._end:
                 return
-            stop = body + int.from_bytes(buffer[start:body], "big")
+            stop = body + length_at(buffer, start)[0]
             if stop > self._end:
                 return
             self._start = stop
-            with memoryview(buffer) as view:
-                frame = bytes(view[body:stop])
-            yield frame
-
-
-class Call:
-    """A call of Python: its arguments are still to be read, with the mapping that the function's kind asks for."""
-
-    __slots__ = ("function", "id", "module", "reader")
-
-    def __init__(self, id_: int, module: str, function: str, reader: Reader) -> None:
-        self.id = id_
-        self.module = module
-        self.function = function
-        self.reader = reader
-
-
-class Answer:
-    """The answer to a call of Erlang: its value or its error."""
-
-    __slots__ = ("failed", "id", "value")
-
-    def __init__(self, id_: int, failed: bool, value: object) -> None:
-        self.id = id_
-        self.failed = failed
-        self.value = value
+            if stop - body < _SMALL_BYTES:
+                yield bytes(buffer[body:stop])
+            else:
+                with memoryview(buffer) as view:
+                    frame = bytes(view[body:stop])
+                yield frame
 
 
 class Message:
-    """A message for the message handler."""
+    """A message of Erlang's.
 
-    __slots__ = ("value",)
+    `kind` is its first letter: "C" a call of Python, whose arguments are still to be read, with the mapping that the
+    function's kind asks for; "r" or "e" the answer to a call of Erlang; "M" a message for the message handler.
+    """
 
-    def __init__(self, value: object) -> None:
+    __slots__ = ("function", "id", "kind", "module", "reader", "value")
+
+    def __init__(
+        self, kind: str, id_: int, reader: Reader, module: str = "", function: str = "", value: object = None
+    ) -> None:
+        self.kind = kind
+        self.id = id_
+        self.reader = reader
+        self.module = module
+        self.function = function
         self.value = value
 
 
-def parse(frame: bytes, options: Options) -> Call | Answer | Message:
+def parse(frame: bytes, options: Options) -> Message:
     """A message from its frame.
 
     Raises `errors.ProtocolError` for what is no message, `errors.DecodeError` for what is no term.
@@ -131,21 +127,20 @@ def parse(frame: bytes, options: Options) -> Call | Answer | Message:
     kind = reader.raw()
     if kind == "C" and arity == 5:
         id_, module, function = reader.raw(), reader.raw(), reader.raw()
-        if not (isinstance(id_, int) and isinstance(module, Atom) and isinstance(function, Atom)):
+        if type(id_) is not int or type(module) is not Atom or type(function) is not Atom:
             raise errors.ProtocolError(f"a call of {module!r}, {function!r} with the id {id_!r}")
-        return Call(id_, module, function, reader)
+        return Message("C", id_, reader, module, function)
     if kind == "M" and arity == 2:
-        value = reader.term(options)
-        reader.end()
-        return Message(value)
-    if kind in ("r", "e") and arity == 3:
+        id_ = 0
+    elif kind in ("r", "e") and arity == 3:
         id_ = reader.raw()
-        if not isinstance(id_, int):
+        if type(id_) is not int:
             raise errors.ProtocolError(f"an answer with the id {id_!r}")
-        value = reader.term(options)
-        reader.end()
-        return Answer(id_, kind == "e", value)
-    raise errors.ProtocolError(f"no message: a tuple of {arity} that begins with {kind!r}")
+    else:
+        raise errors.ProtocolError(f"no message: a tuple of {arity} that begins with {kind!r}")
+    value = reader.term(options)
+    reader.end()
+    return Message(kind, id_, reader, value=value)
 
 
 def result(id_: int, value: object, options: Options) -> bytes:

@@ -25,7 +25,18 @@ LAYERS = [
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What no first call needs. `decimal`, `uuid` and the like come with the first value of their type.
-COSTLY = {"argparse", "dataclasses", "decimal", "inspect", "logging", "numpy", "pydoc", "subprocess", "uuid", "zoneinfo"}
+COSTLY = {
+    "argparse",
+    "dataclasses",
+    "decimal",
+    "inspect",
+    "logging",
+    "numpy",
+    "pydoc",
+    "subprocess",
+    "uuid",
+    "zoneinfo",
+}
 
 
 def layer_of(path: Path) -> str:
@@ -53,7 +64,9 @@ def loaded_imports(path: Path) -> set[str]:
     return found
 
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE
+)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -82,5 +95,7 @@ def test_starting_imports_nothing_costly() -> None:
         check=True,
         env={"PYTHONPATH": str(PACKAGE.parent)},
     )
-    site = subprocess.run([sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    site = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
     assert COSTLY & (set(done.stdout.split()) - set(site.stdout.split())) == set()
