@@ -14,6 +14,8 @@ DEMO := examples/tour
 OWN_PYTHON := env -u PY_PYTHON -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONHOME
 VENV_BIN := $(CURDIR)/python/.venv/bin
 CODE_PATH := -pa $(CURDIR)/_build/default/lib/py/ebin
+# As seen from python/, where the tools run: from the root they would take erlang/ for the module of that name.
+PYTHON_SOURCES := . ../tests ../examples $(if $(wildcard bench),../bench)
 GET_LFE := There is no LFE here: git clone https://github.com/lfe/lfe && make -C lfe, then make repl LFE=lfe/bin/lfe
 
 ##@ Using it
@@ -26,16 +28,19 @@ demo: build ## a guided tour of py, with real results
 shell: build shell-no-deps ## the Erlang shell with py running
 
 .PHONY: repl
-repl: build repl-no-deps ## the LFE REPL with py running
+repl: lfe build repl-no-deps ## the LFE REPL with py running
 
 .PHONY: shell-no-deps
 shell-no-deps: ## the Erlang shell with what is built already
 	@erl $(CODE_PATH) -s py
 
 .PHONY: repl-no-deps
-repl-no-deps: ## the LFE REPL with what is built already
-	@command -v $(LFE) >/dev/null || { echo '$(GET_LFE)'; exit 1; }
+repl-no-deps: lfe ## the LFE REPL with what is built already
 	@$(LFE) $(CODE_PATH) -s py
+
+.PHONY: lfe
+lfe:
+	@command -v $(LFE) >/dev/null || { echo '$(GET_LFE)'; exit 1; }
 
 ##@ Working on it
 
@@ -45,7 +50,8 @@ setup: ## install what is missing: Erlang, rebar3, python/.venv
 
 .PHONY: build
 build: setup ## compile the application
-	@rebar3 compile
+	@# What is typed ahead is for the shell that follows.
+	@rebar3 compile </dev/null
 
 .PHONY: test
 test: build ## all tests: pytest, EUnit, Common Test
@@ -59,12 +65,16 @@ test-python test-eunit test-ct: test-%: build ## one part of the tests
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run
 
-.PHONY: check
-check: setup ## static checks: xref, dialyzer, ruff, mypy
-	@scripts/setup python-check
+.PHONY: check check-erlang check-python
+check: check-erlang check-python ## static checks: xref and dialyzer, ruff and mypy
+
+check-erlang: setup
 	rebar3 as check do xref, dialyzer
-	cd python && $(VENV_BIN)/ruff check . ../tests
-	cd python && $(VENV_BIN)/ruff format --check . ../tests
+
+check-python: setup
+	@scripts/setup python-check
+	cd python && $(VENV_BIN)/ruff check --config pyproject.toml $(PYTHON_SOURCES)
+	cd python && $(VENV_BIN)/ruff format --check --config pyproject.toml $(PYTHON_SOURCES)
 	cd python && $(VENV_BIN)/mypy
 
 .PHONY: docs

@@ -44,10 +44,19 @@ find(_) ->
     end.
 
 find_unasked() ->
-    Venv = filename:join([priv_dir(), "..", "python", ".venv"]),
+    Venv = filename:join([checkout(), "python", ".venv"]),
     case filelib:is_dir(Venv) of
         true -> executable(checkout, in_venv(Venv));
         false -> executable(path, "python3")
+    end.
+
+%% rebar3 links the checkout's `priv' into `_build'. Python looks for `pyvenv.cfg' along the name that it is started
+%% by, so that name must not lead through the link.
+checkout() ->
+    Priv = priv_dir(),
+    case file:read_link_all(Priv) of
+        {ok, Target} -> filename:dirname(filename:absname(Target, filename:dirname(Priv)));
+        {error, _} -> filename:dirname(Priv)
     end.
 
 %% An empty variable counts as unset, as in a shell's `${X:-}'.
@@ -87,7 +96,7 @@ open(#{env := Env, cd := Cd, python_path := Paths}, Python) ->
     Arguments = ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python"), "--packet=4", "--nouse_stdio", "--py"],
     Options = [
         {args, Arguments},
-        {env, python_path(Paths, Env)},
+        {env, [native(Variable) || Variable <- python_path(Paths, Env)]},
         {packet, 4},
         binary,
         nouse_stdio,
@@ -120,6 +129,16 @@ python_path(Paths, Env) ->
         end,
     Directories = [to_string(filename:absname(Path)) || Path <- Paths] ++ [Inherited || is_list(Inherited)],
     lists:keystore("PYTHONPATH", 1, Env, {"PYTHONPATH", lists:append(lists:join(":", Directories))}).
+
+%% Under a locale that is not UTF-8 a port takes bytes; Python reads its environment as UTF-8 there, too (PEP 540).
+native({Name, Value}) ->
+    case file:native_name_encoding() of
+        utf8 -> {Name, Value};
+        latin1 -> {utf8_bytes(Name), utf8_bytes(Value)}
+    end.
+
+utf8_bytes(false) -> false;
+utf8_bytes(Text) -> binary_to_list(unicode:characters_to_binary(Text)).
 
 %% @doc End an interpreter for certain. Its exit status still arrives at the port's owner.
 -spec kill(OsPid :: non_neg_integer()) -> ok.
