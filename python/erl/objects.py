@@ -64,8 +64,37 @@ def _import(name: str) -> ModuleType:
     return sys.modules[name]
 
 
+_cached: dict[tuple[str, str], tuple[Any, str, object, Any]] = {}
+"""What `function` found: the module, the first attribute's name and value in it, and the function."""
+
+_MOST_CACHED = 10_000
+
+
 def function(module: str, name: str) -> Any:
-    """The function `name`, which may be dotted, of what the path `module` names."""
+    """The function `name`, which may be dotted, of what the path `module` names.
+
+    What was found is remembered for as long as the module is the same and has the same first attribute: a module that
+    was reloaded or patched is looked at again.
+    """
+    key = (module, name)
+    known = _cached.get(key)
+    if known is not None:
+        holder, first, value, found = known
+        if sys.modules.get(holder.__name__) is holder and holder.__dict__.get(first, known) is value:
+            return found
+    found = _function(module, name)
+    holder = sys.modules.get(module)
+    if holder is not None:
+        if len(_cached) >= _MOST_CACHED:
+            _cached.clear()
+        first = name.replace("-", "_").partition(".")[0]
+        value = holder.__dict__.get(first, known)
+        if value is not known:
+            _cached[key] = (holder, first, value, found)
+    return found
+
+
+def _function(module: str, name: str) -> Any:
     found = find(module.replace("-", "_"))
     for attribute in name.replace("-", "_").split("."):
         try:
@@ -86,6 +115,8 @@ def function(module: str, name: str) -> Any:
 def target(path_or_callable: object, name: object = None) -> Any:
     """What a call's first two arguments name: module and function, a whole path, or the callable itself."""
     if name is not None:
+        if type(name) is Atom and type(path_or_callable) is Atom:
+            return function(path_or_callable, name)
         return function(name_of(path_or_callable), name_of(name))
     if not is_name(path_or_callable):
         return path_or_callable

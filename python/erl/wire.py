@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """The number of this wire, which both halves must agree on when a worker starts."""
 
+_RESULT = Atom("r")
+
 _FIRST_BUFFER_BYTES = 65536
 _KEEP_BUFFER_BYTES = 1 << 20
 _SMALL_BYTES = 4096
@@ -145,7 +147,7 @@ def parse(frame: bytes, options: Options) -> Message:
 
 def result(id_: int, value: object, options: Options) -> bytes:
     """`{'r', Id, Value}`. Raises `errors.EncodeError`."""
-    return codec.encode((Atom("r"), id_, value), options)
+    return codec.encode((_RESULT, id_, value), options)
 
 
 def failure(id_: int | None, error: BaseException, trace: list[object], options: Options) -> bytes:

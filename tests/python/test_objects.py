@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import math
 import os
 import sys
@@ -53,6 +54,22 @@ def test_an_attribute_wins_over_a_submodule_of_its_name(
     monkeypatch.syspath_prepend(str(tmp_path))
     assert objects.target("both_named", "thing")() == "function"
     assert objects.target("both_named.thing")() == "function"
+
+
+def test_a_reloaded_or_patched_module_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "changing.py"
+    source.write_text("def f():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert objects.call("changing", "f", [], []) == 1
+    source.write_text("def f():\n    return 2\n")
+    importlib.reload(sys.modules["changing"])
+    assert objects.call("changing", "f", [], []) == 2
+    monkeypatch.setattr(sys.modules["changing"], "f", lambda: 3)
+    assert objects.call("changing", "f", [], []) == 3
+    source.write_text("def f():\n    return 4\n")
+    del sys.modules["changing"]
+    assert objects.call("changing", "f", [], []) == 4
 
 
 def test_a_module_that_misses_another_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
