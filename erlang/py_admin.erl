@@ -68,11 +68,18 @@ stop_pool(Name) ->
 
 %% @doc All workers of all pools.
 -spec workers() -> [py_worker:info()].
-workers() -> lists:append([workers(Pool) || Pool <- py_table:pools()]).
+workers() -> lists:append([infos(Pool) || Pool <- py_table:pools()]).
 
-%% @doc The workers of one pool, by slot. One that is just being replaced is left out.
+%% @doc The workers of one pool, by slot. One that is just being replaced is left out. Fails with
+%% `{py, {unknown_pool, Pool}}' or `{py, not_started}'.
 -spec workers(py_config:pool_name()) -> [py_worker:info()].
 workers(Pool) ->
+    case py_table:pool(Pool) of
+        {ok, _} -> infos(Pool);
+        {error, Reason} -> py_error:raise({py, Reason}, {workers, [Pool]})
+    end.
+
+infos(Pool) ->
     lists:append([
         case py_worker:info(Worker) of
             {ok, Info} -> [Info];

@@ -10,6 +10,7 @@ start(_Type, _Args) ->
         {ok, Sup} ->
             case start_pools(py_config:pools()) of
                 ok ->
+                    true = py_table:started(),
                     {ok, Sup};
                 {error, _} = Error ->
                     py_sup:stop(Sup),

@@ -30,7 +30,9 @@
     | {decode, string()}
     | {protocol, term()}
     | {node_down, node()}
-    | {start, term(), term()}.
+    | {start, term(), term()}
+    | {already_started, pid()}
+    | {bad_config, term(), py_config:problem()}.
 -type api() :: {Function :: atom(), Args :: [term()]}.
 
 %% @doc A Python exception as an error of its kind: what the bridge's own Python raises is the bridge's.
@@ -93,7 +95,7 @@ frame({File, Line, Function, Source}) ->
     ].
 
 reason(timeout) -> "the call did not end within its timeout";
-reason(not_started) -> "the application py is not running; py:start() starts it";
+reason(not_started) -> "the application py is not running, or not yet; py:start() starts it";
 reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; there are ~tp", [Name, py_table:pools()]);
 reason({unknown_worker, Worker}) -> io_lib:format("~tp is no worker; py:workers() lists them", [Worker]);
 reason({worker_down, {start, Reason}}) -> start_text(Reason);
@@ -104,6 +106,7 @@ reason({encode, Text}) -> Text;
 reason({decode, Text}) -> Text;
 reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP", [Reason, 20]);
 reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
+reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
 reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
 reason({bad_config, Pool, Problem}) ->
     io_lib:format("the configuration of pool ~tp: ~ts", [Pool, py_config:describe(Problem)]);
@@ -124,6 +127,8 @@ start_text({start, Reason}) ->
     start_text(Reason);
 start_text({no_python, Source, Path}) ->
     io_lib:format("no executable ~ts (~ts)", [Path, source(Source)]);
+start_text({no_directory, Path}) ->
+    io_lib:format("the pool's cd option names no directory: ~ts", [Path]);
 start_text({open_port, Path, Reason}) ->
     io_lib:format("can't start ~ts: ~tp", [Path, Reason]);
 start_text({failed, Python, ""}) ->

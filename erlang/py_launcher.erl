@@ -14,13 +14,14 @@
 %%% Python's protocol descriptors are 3 and 4, so nothing that is printed while an interpreter starts reaches the wire.
 -module(py_launcher).
 
--export([find/1, open/2, kill/1, diagnose/1]).
+-export([find/1, open/2, kill/1, diagnose/2]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
 %% Where an interpreter's name came from.
 -type reason() ::
     {no_python, source(), Path :: string()}
+    | {no_directory, Path :: string()}
     | {open_port, Path :: string(), file:posix() | badarg | system_limit}.
 
 -define(BOOTSTRAP,
@@ -92,20 +93,21 @@ priv_dir() ->
 %%
 %% The port's busy limits are off: a write never suspends the owner, what Python has not read yet waits in the port.
 -spec open(py_config:pool(), file:filename_all()) -> {ok, port(), OsPid :: pos_integer()} | {error, reason()}.
-open(#{env := Env, cd := Cd, python_path := Paths}, Python) ->
-    Arguments = ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python"), "--packet=4", "--nouse_stdio", "--py"],
+open(#{cd := Cd} = Config, Python) ->
+    case Cd =:= undefined orelse filelib:is_dir(Cd) of
+        true -> open_interpreter(Config, Python);
+        false -> {error, {no_directory, to_string(Cd)}}
+    end.
+
+open_interpreter(Config, Python) ->
     Options = [
-        {args, Arguments},
-        {env, [native(Variable) || Variable <- python_path(Paths, Env)]},
+        {args, arguments(["--packet=4", "--nouse_stdio", "--py"])},
         {packet, 4},
-        binary,
         nouse_stdio,
-        exit_status,
         eof,
-        hide,
         {busy_limits_port, disabled},
         {busy_limits_msgq, disabled}
-        | [{cd, Cd} || Cd =/= undefined]
+        | common_options(Config)
     ],
     try open_port({spawn_executable, Python}, Options) of
         Port ->
@@ -117,6 +119,17 @@ open(#{env := Env, cd := Cd, python_path := Paths}, Python) ->
     catch
         error:Reason -> {error, {open_port, to_string(Python), Reason}}
     end.
+
+arguments(Flags) -> ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python") | Flags].
+
+common_options(#{env := Env, cd := Cd, python_path := Paths}) ->
+    [
+        {env, [native(Variable) || Variable <- python_path(Paths, Env)]},
+        binary,
+        exit_status,
+        hide
+        | [{cd, Cd} || Cd =/= undefined]
+    ].
 
 %% The pool's directories come before those of the environment, as the pool is the nearer choice.
 python_path([], Env) ->
@@ -146,19 +159,22 @@ kill(0) ->
     ok;
 kill(OsPid) ->
     %% The shell's own `kill': the program is no part of a small system.
-    _ = run("/bin/sh", ["-c", "kill -KILL " ++ integer_to_list(OsPid)], 5_000),
+    Options = [{args, ["-c", "kill -KILL " ++ integer_to_list(OsPid)]}, exit_status, binary, hide],
+    _ = run("/bin/sh", Options, 5_000),
     ok.
 
-%% @doc What an interpreter that failed to start says for itself: run once more, without a port, for the text.
--spec diagnose(file:filename_all()) -> string().
-diagnose(Python) ->
-    Arguments = ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python"), "--check"],
-    string:trim(unicode:characters_to_list(run(Python, Arguments, 10_000))).
+%% @doc What an interpreter that failed to start says for itself: run once more, without a protocol, for the text.
+-spec diagnose(py_config:pool(), file:filename_all()) -> string().
+diagnose(Config, Python) ->
+    Output = run(Python, [{args, arguments(["--check"])} | common_options(Config)], 10_000),
+    case unicode:characters_to_list(Output) of
+        Text when is_list(Text) -> string:trim(Text);
+        _ -> string:trim(binary_to_list(Output))
+    end.
 
 %% The output of a program, at most `Timeout' milliseconds of it.
-run(Program, Arguments, Timeout) ->
-    Options = [{args, Arguments}, stderr_to_stdout, exit_status, binary, hide],
-    try open_port({spawn_executable, Program}, Options) of
+run(Program, Options, Timeout) ->
+    try open_port({spawn_executable, Program}, [stderr_to_stdout | Options]) of
         Port -> collect(Port, erlang:monotonic_time(millisecond) + Timeout, <<>>)
     catch
         error:Reason -> iolist_to_binary(io_lib:format("~ts: ~p", [Program, Reason]))

@@ -23,5 +23,7 @@ stop(Sup) ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     py_table:new(),
+    %% Where it is drawn by lot, it is drawn once: workers start side by side.
+    _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Pools]}}.

@@ -8,7 +8,7 @@
 -module(py_table).
 
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1]).
--export([put_pool/2, pool/1, delete_pool/1, pools/0]).
+-export([put_pool/2, pool/1, started/0, delete_pool/1, pools/0]).
 -export([put_worker/3, delete_worker/1, worker/2, workers/1, place/1]).
 -export_type([pool/0, slot/0, load/0]).
 
@@ -53,12 +53,23 @@ put_pool(Name, Pool) ->
 pool(Name) ->
     case persistent_term:get({?MODULE, Name}, undefined) of
         undefined ->
-            case ets:whereis(?TABLE) of
-                undefined -> {error, not_started};
-                _ -> {error, {unknown_pool, Name}}
+            case is_started() of
+                true -> {error, {unknown_pool, Name}};
+                false -> {error, not_started}
             end;
         Pool ->
             {ok, Pool}
+    end.
+
+%% @doc Say that the pools of the configuration are there: from now on another name is an unknown one.
+-spec started() -> true.
+started() -> ets:insert(?TABLE, {started}).
+
+is_started() ->
+    try
+        ets:member(?TABLE, started)
+    catch
+        error:badarg -> false
     end.
 
 %% @doc Forget the pool and all that belongs to it.

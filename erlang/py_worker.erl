@@ -64,6 +64,8 @@
 -define(DRAIN_MS, 200).
 -define(LARGE_BYTES, 1 bsl 20).
 -define(LEAVE_MS, 1_000).
+%% How long the port of a killed interpreter may take to say so.
+-define(GONE_MS, 5_000).
 
 %%% For callers
 
@@ -406,10 +408,11 @@ forget(Ids, State) ->
 
 %%% Death
 
-%% Kill the interpreter; what it dies of is the reason, not the signal.
+%% Kill the interpreter; what it dies of is the reason, not the signal. A port that never says that it ended (its program
+%% could not even be started) is given up after a while.
 doom(Reason, #state{doom = undefined, os_pid = OsPid} = State) ->
     py_launcher:kill(OsPid),
-    State#state{doom = Reason};
+    (stop_timer(State))#state{doom = Reason, timer = erlang:start_timer(?GONE_MS, self(), gone)};
 doom(_Reason, State) ->
     State.
 
@@ -424,7 +427,7 @@ timer(launch, State) ->
     launch(State);
 timer(drained, #state{exit = #{status := undefined}} = State) ->
     ended(doom(closed, State));
-timer(drained, State) ->
+timer(Event, State) when Event =:= drained; Event =:= gone ->
     died(reason(State), State);
 timer(start_timeout, #state{config = #{start_timeout := Timeout}} = State) ->
     doom({start, {timeout, Timeout}}, State).
@@ -433,8 +436,8 @@ reason(#state{doom = {start, {timeout, Timeout}}, python = Python}) ->
     {start, {no_answer, Python, Timeout}};
 reason(#state{doom = Doom}) when Doom =/= undefined ->
     Doom;
-reason(#state{phase = starting, python = Python}) ->
-    {start, {failed, Python, py_launcher:diagnose(Python)}};
+reason(#state{phase = starting, python = Python, config = Config}) ->
+    {start, {failed, Python, py_launcher:diagnose(Config, Python)}};
 reason(#state{exit = #{status := Status}}) when Status > 128 ->
     {signal, Status - 128};
 reason(#state{exit = #{status := Status}}) ->

@@ -10,7 +10,7 @@ without_the_application_there_is_nothing_test() ->
     ?assertEqual(error, py_table:place(self())).
 
 with_table_test_() ->
-    {foreach, fun py_table:new/0, fun(_) -> ets:delete(py_table) end, [
+    {foreach, fun start/0, fun(_) -> ets:delete(py_table) end, [
         {"a pool is found by its name", fun a_pool_is_found_by_its_name/0},
         {"a worker is found by its slot and back", fun a_worker_is_found_by_its_slot_and_back/0},
         {"a worker that was replaced takes nothing of its successor along", fun a_replaced_worker/0},
@@ -56,3 +56,7 @@ a_deleted_pool() ->
     ?assertEqual({error, {unknown_pool, ml}}, py_table:pool(ml)),
     ?assertEqual([], py_table:workers(ml)),
     ?assertMatch([_], py_table:workers(default)).
+
+start() ->
+    ok = py_table:new(),
+    true = py_table:started().
