@@ -1,0 +1,285 @@
+%%% What README.md and docs/ show is what happens, and nothing that they have to name is missing.
+%%%
+%%% An `erlang' block whose lines begin with a shell's prompt (`1> py:add(1, 2).') is run line by line; the variables of
+%%% a page are kept up to its end. What is printed and the result are compared with the lines that follow the prompt:
+%%% white space does not count, `...' stands for anything, and a failure may be shown by its first lines only.
+%%% A `python' block that begins with a comment that names a file (`# shop.py') is a module that the page's calls can import.
+-module(py_docs_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([suite/0, all/0, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    what_the_pages_show_is_what_the_shell_shows/1,
+    a_result_that_differs_is_told/1,
+    every_relative_link_leads_to_a_file/1,
+    every_function_of_py_is_documented/1,
+    every_option_is_documented/1,
+    every_reason_is_documented/1,
+    every_make_target_that_is_named_exists/1
+]).
+
+-define(SESSIONS, [what_the_pages_show_is_what_the_shell_shows, a_result_that_differs_is_told]).
+-define(LEAST_RESULTS, 100).
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() ->
+    ?SESSIONS ++
+        [
+            every_relative_link_leads_to_a_file,
+            every_function_of_py_is_documented,
+            every_option_is_documented,
+            every_reason_is_documented,
+            every_make_target_that_is_named_exists
+        ].
+
+init_per_testcase(Case, Config) ->
+    case lists:member(Case, ?SESSIONS) of
+        true ->
+            Modules = filename:join(?config(priv_dir, Config), "modules"),
+            [write_module(Modules, Block) || Page <- pages(), {"python", Block} <- blocks(Page)],
+            Paths = [Modules, filename:join(root(), "examples")],
+            ok = py_application:start([{default, #{size => 2, python_path => Paths}}]);
+        false ->
+            ok
+    end,
+    Config.
+
+end_per_testcase(Case, _Config) ->
+    case lists:member(Case, ?SESSIONS) of
+        true -> py_application:stop();
+        false -> ok
+    end.
+
+%%% Sessions
+
+what_the_pages_show_is_what_the_shell_shows(_Config) ->
+    {Counts, Differences} = lists:unzip([run_page(Page) || Page <- pages()]),
+    ?assertEqual([], lists:append(Differences)),
+    ct:comment("~w results", [lists:sum(Counts)]),
+    ?assert(lists:sum(Counts) >= ?LEAST_RESULTS).
+
+%% The check itself: it would be worth nothing if it passed over these.
+a_result_that_differs_is_told(_Config) ->
+    Shown = fun(Lines) -> {_, Differences} = run_blocks("page", [Lines]), length(Differences) end,
+    ?assertEqual(0, Shown(["1> X = py:add(1, 2).", "3", "2> X + 1.", "4"])),
+    ?assertEqual(1, Shown(["1> py:add(1, 2).", "4"])),
+    ?assertEqual(0, Shown(["1> py:pylist(py:range(9)).", "[0, 1, ...,", " 8]"])),
+    ?assertEqual(1, Shown(["1> py:pylist(py:range(9)).", "[0, 1, ..., 9]"])),
+    ?assertEqual(0, Shown(["1> py:truediv(1, 0).", "** exception error: {python,'builtins.ZeroDivisionError',..."])),
+    ?assertEqual(1, Shown(["1> py:truediv(1, 0).", "** exception error: {python,'builtins.ValueError',..."])),
+    ?assertEqual(1, Shown(["1> py:truediv(1, 1).", "** exception error: {python,'builtins.ZeroDivisionError',..."])),
+    ?assertEqual(0, Shown(["1> py:print(<<\"hi\">>).", "hi", "undefined"])),
+    ?assertEqual(1, Shown(["1> py:print(<<\"hi\">>).", "undefined"])).
+
+run_page(Page) ->
+    Found = run_blocks(filename:basename(Page), [Block || {"erlang", Block} <- blocks(Page)]),
+    %% A page may have stopped the application, or left a pool.
+    {ok, started} = py:start(),
+    [ok = py:stop_pool(Pool) || Pool <- py_table:pools(), Pool =/= default],
+    Found.
+
+run_blocks(Page, Blocks) ->
+    {Count, Differences, _} = lists:foldl(
+        fun(Block, Acc) -> lists:foldl(fun(Step, A) -> run_step(Page, Step, A) end, Acc, steps(Block)) end,
+        {0, [], erl_eval:new_bindings()},
+        Blocks
+    ),
+    {Count, lists:reverse(Differences)}.
+
+run_step(Page, {Text, Expected}, {Count, Differences, Bindings}) ->
+    settle(),
+    {Actual, Next} = evaluate(Text, Bindings),
+    case matches(Expected, Actual) of
+        true -> {Count + 1, Differences, Next};
+        false -> {Count + 1, [#{page => Page, typed => Text, shown => Expected, real => Actual} | Differences], Next}
+    end.
+
+%% A reader types slower than the calls that the lines before have given up are ended.
+settle() -> py_eventually:equals(0, fun() -> lists:sum([Calls || #{in_flight := Calls} <- py:workers()]) end).
+
+%% `{Typed, Shown}' for each prompt of a block; none where the block is no session.
+steps([[N | _] = Line | Rest]) when N >= $0, N =< $9 ->
+    case string:split(Line, "> ") of
+        [_Number, Typed] -> typed(Typed, Rest);
+        _ -> steps(Rest)
+    end;
+steps([_ | Rest]) ->
+    steps(Rest);
+steps([]) ->
+    [].
+
+typed(Text, Rest) ->
+    case {is_complete(Text), Rest} of
+        {false, [Line | More]} ->
+            typed(Text ++ "\n" ++ Line, More);
+        _ ->
+            {Shown, More} = lists:splitwith(fun(Line) -> re:run(Line, "^[0-9]+> ") =:= nomatch end, Rest),
+            [{Text, lists:append(lists:join("\n", Shown))} | steps(More)]
+    end.
+
+is_complete(Text) ->
+    case erl_scan:string(Text) of
+        {ok, Tokens, _} -> Tokens =/= [] andalso element(1, lists:last(Tokens)) =:= dot;
+        {error, _, _} -> false
+    end.
+
+%% What a shell would show for a line, and the variables after it.
+evaluate(Text, Bindings) ->
+    {ok, Tokens, _} = erl_scan:string(Text),
+    {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+    {Result, Leader} = py_output:of_call(fun() -> value_of(Expressions, Bindings) end),
+    Printed = py_output:text(Leader),
+    py_output:stop(Leader),
+    case Result of
+        {value, Value, Next} -> {Printed ++ lists:flatten(io_lib:format("~tp", [Value])), Next};
+        {raised, Shown} -> {Printed ++ Shown, Bindings}
+    end.
+
+value_of(Expressions, Bindings) ->
+    try
+        erl_eval:exprs(Expressions, Bindings)
+    catch
+        Class:Reason:Stack -> {raised, "** " ++ shown(Class, Reason, Stack)}
+    end.
+
+shown(Class, Reason, Stack) ->
+    Options = #{stack_trim_fun => fun(Module, _, _) -> Module =:= erl_eval orelse Module =:= ?MODULE end},
+    unicode:characters_to_list(erl_error:format_exception(Class, Reason, Stack, Options)).
+
+%% Without white space; `...' matches anything; of a failure the beginning is enough.
+matches(Expected, Actual) ->
+    Pieces = string:split(squeezed(Expected), "...", all),
+    Quoted = [re:replace(Piece, "[][\\\\.^$|?*+(){}]", "\\\\&", [global, unicode, {return, list}]) || Piece <- Pieces],
+    End =
+        case string:prefix(Expected, "** ") of
+            nomatch -> "$";
+            _ -> ""
+        end,
+    Pattern = "^" ++ lists:append(lists:join(".*", Quoted)) ++ End,
+    re:run(squeezed(Actual), Pattern, [unicode, dotall, {capture, none}]) =:= match.
+
+squeezed(Text) -> re:replace(Text, "\\s+", "", [global, unicode, {return, list}]).
+
+write_module(Directory, ["# " ++ Name | _] = Lines) ->
+    case filename:extension(Name) of
+        ".py" ->
+            File = filename:join(Directory, Name),
+            ok = filelib:ensure_dir(File),
+            ok = file:write_file(File, unicode:characters_to_binary([[Line, $\n] || Line <- Lines]));
+        _ ->
+            ok
+    end;
+write_module(_, _) ->
+    ok.
+
+%%% Completeness
+
+every_relative_link_leads_to_a_file(_Config) ->
+    Broken = [
+        {filename:basename(Page), Target}
+     || Page <- pages(), Target <- links(Page), not filelib:is_file(filename:join(filename:dirname(Page), Target))
+    ],
+    ?assertEqual([], Broken).
+
+links(Page) ->
+    case re:run(text(Page), "\\]\\(([^)\\s]+)\\)|(?:src|srcset)=\"([^\"]+)\"", [global, {capture, all_but_first, list}]) of
+        {match, Found} -> [hd(string:split(Link, "#")) || Match <- Found, Link <- Match, is_relative(Link)];
+        nomatch -> []
+    end.
+
+is_relative("") -> false;
+is_relative("#" ++ _) -> false;
+is_relative(Link) -> re:run(Link, "^[a-z]+:") =:= nomatch.
+
+%% Written as `name/1', `name/0,1' or `name/0-3'.
+every_function_of_py_is_documented(_Config) ->
+    {match, Found} = re:run(docs(), "([a-zA-Z_]+|'[a-z-]+')/([0-9](?:[-,][0-9])*)", [global, {capture, all_but_first, list}]),
+    Documented = [{unquoted(Name), Arity} || [Name, Arities] <- Found, Arity <- arities(Arities)],
+    Exported = [{atom_to_list(F), A} || {F, A} <- py:module_info(exports), F =/= module_info],
+    ?assertEqual([], lists:sort(Exported -- Documented)).
+
+unquoted("'" ++ Name) -> lists:droplast(Name);
+unquoted(Name) -> Name.
+
+arities(Text) ->
+    lists:append([
+        case [list_to_integer(Number) || Number <- string:lexemes(Part, "-")] of
+            [First, Last] -> lists:seq(First, Last);
+            One -> One
+        end
+     || Part <- string:lexemes(Text, ",")
+    ]).
+
+%% Each is a row of its page's table, `| `size` | ...'.
+every_option_is_documented(_Config) ->
+    {ok, #{restart := Restart} = Pool} = py_config:pool(#{}),
+    {error, {unknown_option, none, OfCalls}} = py_config:call(#{none => 0}),
+    ?assertEqual([], (maps:keys(Pool) ++ maps:keys(Restart)) -- rows("servers.md")),
+    ?assertEqual([], OfCalls -- rows("functions.md")).
+
+rows(Page) ->
+    {match, Rows} = re:run(page(Page), "^\\| `([a-z_]+)` \\|", [global, multiline, {capture, all_but_first, list}]),
+    [list_to_atom(Name) || [Name] <- Rows].
+
+every_reason_is_documented(_Config) ->
+    Reasons = members(py_error, reason) ++ members(py_worker, down_reason) ++ members(py_launcher, reason),
+    ?assert(length(Reasons) > 10),
+    ?assertEqual([], [Reason || Reason <- Reasons, string:find(page("errors.md"), Reason) =:= nomatch]).
+
+%% The members of a union that are atoms, or tuples with a head: `timeout', `{encode,'.
+members(Module, Type) ->
+    {ok, {_, [{abstract_code, {raw_abstract_v1, Forms}}]}} = beam_lib:chunks(code:which(Module), [abstract_code]),
+    [Members] = [M || {attribute, _, type, {Name, {type, _, union, M}, []}} <- Forms, Name =:= Type],
+    lists:append([member(Member) || Member <- Members]).
+
+member({atom, _, Atom}) -> [atom_to_list(Atom)];
+member({type, _, tuple, [{atom, _, Tag} | _]}) -> ["{" ++ atom_to_list(Tag) ++ ","];
+member(_) -> [].
+
+every_make_target_that_is_named_exists(_Config) ->
+    {ok, Makefile} = file:read_file(filename:join(root(), "Makefile")),
+    {match, Rules} = re:run(Makefile, "^([a-z][a-z -]*):", [global, multiline, {capture, all_but_first, list}]),
+    Targets = lists:append([string:lexemes(Names, " ") || [Names] <- Rules]),
+    {match, Named} = re:run(docs(), "(?:`|^\\$ )make ([a-z-]+)", [global, multiline, {capture, all_but_first, list}]),
+    ?assertEqual([], lists:usort([Target || [Target] <- Named]) -- Targets).
+
+%%% Pages
+
+pages() ->
+    [filename:join(root(), "README.md") | lists:sort(filelib:wildcard(filename:join([root(), "docs", "*.md"])))].
+
+page(Name) -> text(filename:join([root(), "docs", Name])).
+
+docs() -> lists:append([text(Page) || Page <- pages()]).
+
+text(Page) ->
+    {ok, Bytes} = file:read_file(Page),
+    unicode:characters_to_list(Bytes).
+
+%% `{Language, Lines}' of each fenced block.
+blocks(Page) -> blocks(string:split(text(Page), "\n", all), []).
+
+blocks(["```" ++ Language | Rest], Acc) ->
+    {Lines, [_ | More]} = lists:splitwith(fun(Line) -> string:trim(Line) =/= "```" end, Rest),
+    blocks(More, [{string:trim(Language), Lines} | Acc]);
+blocks([_ | Rest], Acc) ->
+    blocks(Rest, Acc);
+blocks([], Acc) ->
+    lists:reverse(Acc).
+
+%% The checkout: the directory above this module that holds the pages.
+root() -> root(filename:dirname(filename:absname(code:which(?MODULE)))).
+
+root(Directory) ->
+    case filelib:is_regular(filename:join([Directory, "erlang", "py.app.src"])) andalso
+        filelib:is_regular(filename:join(Directory, "README.md"))
+    of
+        true ->
+            Directory;
+        false ->
+            Directory =/= filename:dirname(Directory) orelse error(no_checkout),
+            root(filename:dirname(Directory))
+    end.
