@@ -21,7 +21,7 @@ _PROTOCOL: Final = 5
 
 _key: bytes | None = None
 _policy = "signed"
-_dump: Callable[[Any, int], bytes] | None = None
+_by_name: tuple[Callable[[Any, int], bytes], type[Exception]] | None = None
 
 
 def set_key(key: bytes | None) -> None:
@@ -92,23 +92,25 @@ def _verify(data: bytes) -> None:
 def _pickled(value: object, protocol: int) -> bytes:
     import pickle
 
-    global _dump
-    if _dump is None:
-        _dump = _named_dump()
+    global _by_name
+    if _by_name is None:
+        _by_name = _named_pickler()
+    dump, unnamed_error = _by_name
     try:
-        return _dump(value, protocol)
+        return dump(value, protocol)
+    except unnamed_error as cause:
+        return _pickled_by_value(value, protocol, cause)
     except (pickle.PicklingError, TypeError, AttributeError) as cause:
-        by_name = cause
-    return _pickled_by_value(value, protocol, by_name)
+        raise _not_picklable(value, cause) from cause
 
 
-def _pickled_by_value(value: object, protocol: int, by_name: Exception) -> bytes:
+def _pickled_by_value(value: object, protocol: int, unnamed: Exception) -> bytes:
     import pickle
 
     try:
         import cloudpickle  # type: ignore[import-untyped]
     except ImportError:
-        raise _not_picklable(value, by_name) from by_name
+        raise _not_picklable(value, unnamed) from unnamed
     try:
         pickled: bytes = cloudpickle.dumps(value, protocol)
     except (pickle.PicklingError, TypeError, AttributeError) as cause:
@@ -120,20 +122,34 @@ def _not_picklable(value: object, cause: Exception) -> errors.NotPicklableError:
     return errors.NotPicklableError(f"a {type(value).__name__} can't be pickled: {callout.described(cause)}")
 
 
-def _named_dump() -> Callable[[Any, int], bytes]:
-    """A `pickle.dumps` that refuses functions and classes which only this interpreter can find by their
-    names.
+def _named_pickler() -> tuple[Callable[[Any, int], bytes], type[Exception]]:
+    """A `pickle.dumps`, and what it raises for functions and classes that others would not find by their names.
+
+    (Other things that `pickle` refuses and cloudpickle does not, such as an open file, which it would replace by
+    a copy of the content, are none of cloudpickle's business here.)
     """
     import io
     import pickle
+    import sys
     import types
+
+    class UnnamedError(pickle.PicklingError):
+        pass
+
+    def has_name(value: Any) -> bool:
+        found: Any = sys.modules.get(value.__module__)
+        for name in value.__qualname__.split("."):
+            found = getattr(found, name, None)
+        return found is value and value.__module__ != "__main__"
 
     class NamedPickler(pickle.Pickler):
         def reducer_override(self, value: Any) -> Any:
-            if isinstance(value, (type, types.FunctionType)) and (
-                value.__module__ == "__main__" or "<" in value.__qualname__
+            if (
+                isinstance(value, (type, types.FunctionType))
+                and value not in singletons
+                and not has_name(value)
             ):
-                raise pickle.PicklingError(f"{value.__qualname__} has no name that other interpreters know")
+                raise UnnamedError(f"{value.__qualname__} has no name that other interpreters know")
             return NotImplemented
 
     def dump(value: Any, protocol: int) -> bytes:
@@ -141,4 +157,5 @@ def _named_dump() -> Callable[[Any, int], bytes]:
         NamedPickler(stream, protocol).dump(value)
         return stream.getvalue()
 
-    return dump
+    singletons = (type(None), type(NotImplemented), type(...))  # pickle knows these types by their values
+    return dump, UnnamedError

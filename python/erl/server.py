@@ -136,7 +136,7 @@ class Server:
             value = references.hold(value)
         frame = wire.result(id_, encoders.apply(value), options)
         if references.made():
-            owned = (Atom("$py.own"), (id_, references.take_made()))
+            owned = (Atom("$py.own"), id_, references.take_made())
             self._send(wire.message(self.worker, owned, self.options))
         return frame
 

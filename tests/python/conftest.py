@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import struct
@@ -31,6 +32,15 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 _SECONDS_TO_END = 10
+_SECONDS_FOR_A_TEST = 300
+
+
+@pytest.fixture(autouse=True)
+def _deadline() -> Iterator[None]:
+    """A test that hangs shows where, and ends the run."""
+    faulthandler.dump_traceback_later(_SECONDS_FOR_A_TEST, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 class Beam:
@@ -118,7 +128,9 @@ def registered() -> Iterator[None]:
 
 
 def exact(value: Any) -> Any:
-    """Something to compare that tells apart what `==` does not: types at every depth, signs of zero, kinds of NaN."""
+    """Something to compare that tells apart what `==` does not: types at every depth, signs of zero, kinds
+    of NaN.
+    """
     kind = type(value)
     if kind is float or kind is complex:
         return kind, repr(value)

@@ -56,7 +56,9 @@ def test_an_attribute_wins_over_a_submodule_of_its_name(
     assert objects.target("both_named.thing")() == "function"
 
 
-def test_a_reloaded_or_patched_module_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reloaded_or_patched_module_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "changing.py"
     source.write_text("def f():\n    return 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))

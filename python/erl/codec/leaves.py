@@ -2,7 +2,7 @@
 
 erlang-py trusts its input, so every leaf is measured first and handed over alone. What it read is written
 again in one spelling (newest tags, UTF-8 atoms), so that equal leaves have equal bytes whichever release
-sent them.
+sent them. Closures alone stay as they came: they hold terms of any kind.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ def read(data: bytes, position: int) -> tuple[object, int]:
     external = data[position:end]
     try:
         leaf = _erlang_py.binary_to_term(b"\x83" + external)
+    except UnicodeDecodeError:
+        raise errors.DecodeError(
+            f"the name of an atom is not UTF-8, in tag {tag} at byte {position}"
+        ) from None
     except (SyntaxError, ValueError, TypeError) as cause:  # erlang-py's ParseException is a SyntaxError
         raise errors.DecodeError(f"tag {tag} at byte {position}: {cause}") from None
     if tag in PIDS:
@@ -52,6 +56,8 @@ def read(data: bytes, position: int) -> tuple[object, int]:
         return terms.Port(_port(leaf)), end
     if tag in REFERENCES:
         return terms.Reference(_reference(leaf)), end
+    if tag == tags.EXPORT:
+        return terms.Fun(_export(external)), end
     return terms.Fun(leaf.binary()), end
 
 
@@ -92,8 +98,25 @@ def _reference(leaf: Any) -> bytes:
 def _node(name: bytes | str) -> str:
     text = name.decode("latin-1") if isinstance(name, bytes) else name
     if len(text) > terms.MAX_ATOM_CHARACTERS:
-        raise errors.DecodeError("a node's name is longer than an atom can be")
+        raise errors.DecodeError("a name in a pid, port, reference or fun is longer than an atom can be")
     return text
+
+
+def _export(external: bytes) -> bytes:
+    """Module, function, arity."""
+    middle = end_of_atom(external, 1)
+    end = end_of_atom(external, middle)
+    return external[:1] + _atom(external[1:middle]) + _atom(external[middle:end]) + external[end:]
+
+
+def _atom(external: bytes) -> bytes:
+    short = external[0] in (tags.SMALL_ATOM_UTF8, tags.SMALL_ATOM)
+    latin1 = external[0] in (tags.SMALL_ATOM, tags.ATOM)
+    try:
+        name = external[2 if short else 3 :].decode("latin-1" if latin1 else "utf-8")
+    except UnicodeDecodeError:
+        raise errors.DecodeError("the name of an atom is not UTF-8") from None
+    return bytes(_erlang_py.OtpErlangAtom(_node(name)).binary())
 
 
 def _check_fun(data: bytes, position: int, end: int) -> None:

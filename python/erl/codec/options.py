@@ -13,6 +13,9 @@ MAX_DEPTH: Final = 1000
 MAX_INFLATED_BYTES: Final = 256 * 1024 * 1024
 """The most that a compressed term may grow to."""
 
+MAX_INTEGER_BYTES: Final = 8 * 1024 * 1024 - 2
+"""The longest integer that a BEAM reads (OTP 25; later ones read less)."""
+
 STRINGS_BINARY: Final = 1
 DICTS_MAP: Final = 2
 BINARIES_BYTES: Final = 4

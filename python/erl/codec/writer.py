@@ -12,10 +12,10 @@ from math import isfinite
 from struct import Struct
 
 from erl import callout, encoders, errors, opaque, references, terms
-from erl.codec import leaves, runs, simplify, tags
+from erl.codec import leaves, simplify, spelling, tags
 from erl.codec.extents import end_of_term
-from erl.codec.options import MAX_DEPTH, Options
-from erl.terms import MAX_ATOM_CHARACTERS, Atom
+from erl.codec.options import MAX_DEPTH, MAX_INTEGER_BYTES, Options
+from erl.terms import Atom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,17 +24,12 @@ if TYPE_CHECKING:
 
     Writer = Callable[["_Mode", bytearray, Any, int], None]
 
-MAX_INTEGER_BYTES: Final = 8 * 1024 * 1024 - 2
-"""The longest integer that a BEAM reads (OTP 25; later ones read less)."""
-
-_MAX_STRING: Final = 65535
 _MAX_CACHED: Final = 4096
 _MAX_CACHED_CHARACTERS: Final = 64
 _PLAIN_PICKLE_PROTOCOL: Final = 2
 _PICKLE_PROTOCOL: Final = 5
 
 _tagged_u8 = Struct(">BB").pack
-_tagged_u16 = Struct(">BH").pack
 _tagged_u32 = Struct(">BI").pack
 _tagged_i32 = Struct(">Bi").pack
 _tagged_f64 = Struct(">Bd").pack
@@ -70,7 +65,7 @@ class _Mode:
         """The encoded atom."""
         spelled = self.atoms.get(name)
         if spelled is None:
-            spelled = _spelled_atom(name, latin1=not self.tagged)
+            spelled = spelling.atom(name, latin1=not self.tagged)
             if len(self.atoms) >= _MAX_CACHED:
                 self.atoms.clear()
             self.atoms[name] = spelled
@@ -80,7 +75,7 @@ class _Mode:
         """The encoded `str`, remembered while it is short: for the keys of dicts."""
         spelled = self.texts.get(string)
         if spelled is None:
-            spelled = _spelled_binary(string) if self.strings_binary else _spelled_code_points(string)
+            spelled = spelling.binary(string) if self.strings_binary else spelling.code_points(string)
             if len(string) <= _MAX_CACHED_CHARACTERS:
                 if len(self.texts) >= _MAX_CACHED:
                     self.texts.clear()
@@ -146,7 +141,7 @@ def _write_all(mode: _Mode, buffer: bytearray, values: tuple[Any, ...], depth: i
                     buffer += _tagged_i32(98, value)
                     continue
             elif kind is str:
-                buffer += _spelled_binary(value) if mode.strings_binary else _spelled_code_points(value)
+                buffer += spelling.binary(value) if mode.strings_binary else spelling.code_points(value)
                 continue
             elif kind is float and isfinite(value):
                 buffer += _tagged_f64(70, value)
@@ -182,10 +177,7 @@ def _int(mode: _Mode, buffer: bytearray, value: int, depth: int) -> None:
         size = (value.bit_length() + 7) // 8
         if size > MAX_INTEGER_BYTES:
             raise errors.EncodeError(f"an int of {size} bytes: Erlang's have at most {MAX_INTEGER_BYTES}")
-        head = _tagged_u8(tags.SMALL_BIG, size) if size <= 255 else _tagged_u32(tags.LARGE_BIG, size)
-        buffer += head
-        buffer.append(value < 0)
-        buffer += abs(value).to_bytes(size, "little")
+        buffer += spelling.big(value, size)
 
 
 def _float(mode: _Mode, buffer: bytearray, value: float, depth: int) -> None:
@@ -196,11 +188,11 @@ def _float(mode: _Mode, buffer: bytearray, value: float, depth: int) -> None:
 
 
 def _str(mode: _Mode, buffer: bytearray, value: str, depth: int) -> None:
-    buffer += _spelled_binary(value) if mode.strings_binary else _spelled_code_points(value)
+    buffer += spelling.binary(value) if mode.strings_binary else spelling.code_points(value)
 
 
 def _tag(mode: _Mode, buffer: bytearray, value: str, depth: int) -> None:
-    buffer += _spelled_code_points(value)
+    buffer += spelling.code_points(value)
 
 
 def _bytes(mode: _Mode, buffer: bytearray, value: bytes, depth: int) -> None:
@@ -220,46 +212,11 @@ def _list(mode: _Mode, buffer: bytearray, value: list[Any], depth: int) -> None:
     if not items:
         buffer.append(tags.NIL)
         return
-    if mode.fast and _numbers(buffer, items):
+    if mode.fast and spelling.append_numbers(buffer, items):
         return
     buffer += _tagged_u32(tags.LIST, len(items))
     _write_all(mode, buffer, items, inside)
     buffer.append(tags.NIL)
-
-
-def _numbers(buffer: bytearray, items: tuple[Any, ...]) -> bool:
-    """Write a list of integers or one of floats in whole; False where it is neither, or too short to gain."""
-    count = len(items)
-    first = type(items[0])
-    if first is int:
-        if not {int}.issuperset(map(type, items)):
-            return False
-        if 0 <= items[0] <= 255 and 0 <= items[-1] <= 255:
-            try:
-                elements = bytes(items)
-            except ValueError:
-                pass
-            else:
-                _spell_bytes(buffer, elements)
-                return True
-        if count < runs.MIN_LENGTH:
-            return False
-        start = len(buffer)
-        buffer += _tagged_u32(tags.LIST, count)
-        try:
-            runs.append_integers(buffer, items)
-        except OverflowError:
-            del buffer[start:]
-            return False
-    elif first is float and count >= runs.MIN_LENGTH:
-        if not {float}.issuperset(map(type, items)) or not all(map(isfinite, items)):
-            return False
-        buffer += _tagged_u32(tags.LIST, count)
-        runs.append_floats(buffer, items)
-    else:
-        return False
-    buffer.append(tags.NIL)
-    return True
 
 
 def _improper_list(mode: _Mode, buffer: bytearray, value: terms.ImproperList, depth: int) -> None:
@@ -424,57 +381,6 @@ def _is_bound_to_process(kind: type) -> bool:
 
 
 _BOUND: Final = frozenset((("builtins", "module"), ("builtins", "code"), ("builtins", "memoryview")))
-
-
-def _spelled_atom(name: str, latin1: bool) -> bytes:
-    """An atom; `latin1` prefers ATOM_EXT, the one that ErlPort writes."""
-    if len(name) > MAX_ATOM_CHARACTERS:
-        raise errors.EncodeError(f"an atom of {len(name)} characters: {MAX_ATOM_CHARACTERS} is the most")
-    try:
-        if latin1 and max(map(ord, name), default=0) <= 255:
-            return _tagged_u16(tags.ATOM, len(name)) + name.encode("latin-1")
-        encoded = name.encode()
-    except UnicodeEncodeError:
-        raise errors.EncodeError(f"the atom {name!r} has a lone surrogate") from None
-    if len(encoded) <= 255:
-        return _tagged_u8(tags.SMALL_ATOM_UTF8, len(encoded)) + encoded
-    return _tagged_u16(tags.ATOM_UTF8, len(encoded)) + encoded
-
-
-def _spelled_binary(string: str) -> bytes:
-    try:
-        encoded = string.encode()
-    except UnicodeEncodeError:
-        shown = callout.shown(string)
-        raise errors.EncodeError(f"{shown} has a lone surrogate, so it can't be a binary in UTF-8") from None
-    return _tagged_u32(tags.BINARY, len(encoded)) + encoded
-
-
-def _spelled_code_points(string: str) -> bytes:
-    size = len(string)
-    if size <= _MAX_STRING:
-        if not size:
-            return b"j"
-        try:
-            return _tagged_u16(107, size) + string.encode("latin-1")
-        except UnicodeEncodeError:
-            pass
-    buffer = bytearray(_tagged_u32(tags.LIST, size))
-    points = string.encode("utf-32-be", "surrogatepass")
-    runs.append_column(buffer, points, tags.INTEGER, runs.INTEGER_BYTES)
-    buffer.append(tags.NIL)
-    return bytes(buffer)
-
-
-def _spell_bytes(buffer: bytearray, elements: bytes) -> None:
-    """A list of integers from 0 to 255."""
-    if len(elements) <= _MAX_STRING:
-        buffer += _tagged_u16(tags.STRING, len(elements))
-        buffer += elements
-        return
-    buffer += _tagged_u32(tags.LIST, len(elements))
-    runs.append_column(buffer, elements, tags.SMALL_INTEGER, 2)
-    buffer.append(tags.NIL)
 
 
 _BUILT_IN: Final[dict[type, Writer]] = {

@@ -1,0 +1,468 @@
+"""What becomes of Python's values, beyond the golden vectors: every option, every depth, and nothing lost
+silently.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import io
+import math
+import threading
+import uuid
+import zoneinfo
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import Beam, exact
+
+from erl import errors, references
+from erl.codec import Options, decode, encode
+from erl.terms import Atom, BitString, Fun, ImproperList, OpaqueErlang, Pid, Tag
+
+TAGGED_FLAGS = range(8)
+DEFAULT = Options.from_flags(0)
+BYTES = Options.from_flags(4)
+WHOLE = Options.from_flags(3)
+PLAIN = Options.from_flags(20)
+WORKER = Pid(b"Xw\x0dnonode@nohost" + bytes(12))
+PARIS = zoneinfo.ZoneInfo("Europe/Paris")
+
+# Values that come back as they are, whatever the options.
+SAME_UNDER_ALL_OPTIONS: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -(2**31) - 1,
+    10**400,
+    -0.0,
+    1e-300,
+    [],
+    (),
+    [[], [[]]],
+    (1, (2, [3.5, ()])),
+    Atom("an atom"),
+    ImproperList([1, []], Atom("t")),
+    BitString(b"\xe0", 3),
+    OpaqueErlang(b"\x83j"),
+    bytearray(b"\x00\xff"),
+    {},
+    {1: 2, 3: {4: [None]}},
+    {"key": 1, "": 2},
+    {("a", (1, "b")): [1]},
+    {dt.date(2000, 1, 1): dt.timedelta(1)},
+    collections.OrderedDict({2: 1, 1: 2}),
+    collections.UserDict({1: 2}),
+    collections.defaultdict(None, {1: 2}),
+    collections.ChainMap({1: 2}),
+    collections.Counter({"a": 3, "b": -1}),
+    set(),
+    {1, "a", ("b", 2)},
+    frozenset({frozenset(), frozenset({"x"})}),
+    dt.date.min,
+    dt.date.max,
+    dt.datetime.max,
+    dt.time.max,
+    dt.timedelta.min,
+    dt.timedelta.max,
+    dt.timezone.utc,
+    dt.timezone(dt.timedelta(hours=-23, minutes=-59, seconds=-1)),
+    dt.datetime(2024, 7, 1, 12, tzinfo=PARIS),
+    PARIS,
+    decimal.Decimal("-0E-30"),
+    decimal.Decimal("sNaN123"),
+    fractions.Fraction(-7, 3**50),
+    complex(-0.0, math.inf),
+    uuid.UUID(int=0),
+    int,
+    math.sqrt,
+    range(3),
+    ...,
+]
+
+
+@pytest.fixture
+def worker() -> Any:
+    """This interpreter has a worker process, so references can be made."""
+    references.set_identity(WORKER, 1)
+    yield WORKER
+    references.release(references.take_made())
+    references._identity = None
+
+
+def mixes_text_and_bytes(value: Any, flags: int) -> bool:
+    """Whether the options write the text in this value as a binary and read binaries as `bytes`."""
+    return flags & 5 == 5 and any(text in repr(value) for text in ("'a'", "'key'", "'x'"))
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize(
+    ("value", "flags"),
+    [
+        pytest.param(value, flags, id=f"{repr(value)[:40]}-{flags}")
+        for value in SAME_UNDER_ALL_OPTIONS
+        for flags in TAGGED_FLAGS
+        if not mixes_text_and_bytes(value, flags)
+    ],
+)
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda value: value,
+        lambda value: [value],
+        lambda value: (1, value),
+        lambda value: {1: value},
+        lambda value: collections.OrderedDict({1: [(value,)]}),
+    ],
+    ids=["alone", "in a list", "in a tuple", "in a dict", "deep"],
+)
+def test_value_comes_back_at_any_depth(value: Any, flags: int, place: Any) -> None:
+    options = Options.from_flags(flags)
+    term = encode(place(value), options)
+    assert exact(decode(term, options)) == exact(place(value))
+
+
+@pytest.mark.parametrize(
+    ("flags", "value", "expected"),
+    [
+        (0, "abc", [97, 98, 99]),
+        (1, "abc", "abc"),
+        (4, b"abc", b"abc"),
+        (0, b"abc", "abc"),
+        (5, "abc", b"abc"),
+        (2, {"k": "v"}, {"k": [118]}),
+        (3, {"k": "v"}, {"k": "v"}),
+        (7, {"k": "v"}, {b"k": b"v"}),
+    ],
+)
+def test_strings_and_binaries_follow_the_options(flags: int, value: Any, expected: Any) -> None:
+    options = Options.from_flags(flags)
+    assert exact(decode(encode(value, options), options)) == exact(expected)
+
+
+def test_tag_is_a_list_of_code_points_whatever_the_options() -> None:
+    for flags in TAGGED_FLAGS:
+        assert encode(Tag("ab"), Options.from_flags(flags)) == b"\x83k\0\2ab"
+
+
+def test_text_of_a_form_stays_a_string_when_strings_are_binaries() -> None:
+    assert encode(decimal.Decimal("1.5"), WHOLE) == encode(decimal.Decimal("1.5"), DEFAULT)
+
+
+def test_lone_surrogate_can_not_be_a_binary() -> None:
+    with pytest.raises(errors.EncodeError, match="surrogate"):
+        encode("\ud800", WHOLE)
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+class Name(str):
+    __slots__ = ()
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass
+class Pair:
+    left: Any
+    right: Any
+
+
+class Mapping(dict[Any, Any]):
+    """A subclass of a built-in."""
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("flags", TAGGED_FLAGS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        Colour.RED,
+        Name("n"),
+        Point(1, 2),
+        Pair(1, [2]),
+        Mapping(a=1),
+        dt.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=PARIS),
+        dt.time(1, fold=1),
+        dt.timezone(dt.timedelta(hours=1), "CET"),
+        dt.timezone(dt.timedelta(microseconds=1)),
+        dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1), "CET")),
+        slice(1, 2),
+        collections.deque([1, 2]),
+        collections.defaultdict,
+    ],
+    ids=repr,
+)
+def test_value_that_a_form_would_change_travels_as_a_pickle(value: Any, flags: int) -> None:
+    options = Options.from_flags(flags)
+    term = encode([value], options)
+    assert b"$erlport.opaque" in term
+    (back,) = decode(term, options)
+    assert back == value
+    assert type(back) is type(value)
+    assert repr(back) == repr(value)
+
+
+@pytest.mark.usefixtures("worker")
+def test_value_bound_to_this_process_travels_as_a_reference() -> None:
+    def generator() -> Any:
+        yield 1
+
+    with contextlib.closing(io.StringIO("text")) as text:
+        values = [
+            generator(),
+            iter([1]),
+            map(str, [1]),
+            ModuleType("made"),
+            memoryview(b"x"),
+            compile("1", "<test>", "eval"),
+            text,
+            threading.Lock(),
+            {}.keys(),
+        ]
+        for value in values:
+            term = encode((1, value), DEFAULT)
+            assert b"$py.ref" in term
+            back = decode(term, DEFAULT)
+            assert back[1] is value
+
+
+@pytest.mark.usefixtures("worker")
+def test_reference_that_was_released_is_stale() -> None:
+    term = encode(iter([1]), DEFAULT)
+    references.release(references.take_made())
+    with pytest.raises(errors.StaleReferenceError):
+        decode(term, DEFAULT)
+
+
+def test_value_that_nothing_serves_is_an_error_that_names_its_type() -> None:
+    """Without a worker process there are no references."""
+    with pytest.raises(errors.EncodeError, match="lock"):
+        encode([threading.Lock()], DEFAULT)
+    with pytest.raises(errors.EncodeError, match="generator"):
+        encode((n for n in range(3)), DEFAULT)
+
+
+class Broken:
+    """Its `__reduce__` raises what no pickle raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+class Silent(Exception):
+    """An exception without a text."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of ink"), KeyError("x"), MemoryError(), Silent()])
+def test_value_whose_reduce_raises_is_an_error_that_names_its_type(error: Exception) -> None:
+    with pytest.raises(errors.EncodeError, match="Broken.*" + type(error).__name__):
+        encode({"a": Broken(error)}, DEFAULT)
+
+
+class Odd(type):
+    """A metaclass whose classes can't be hashed."""
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+
+def test_value_of_a_class_that_can_not_be_hashed_is_an_error() -> None:
+    with pytest.raises(errors.EncodeError, match="unhashable"):
+        encode(Odd("Unhashable", (), {})(), DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": 1, b"a": 2}, {"a": 1, Atom("b"): 2, b"a": 3}, {("a",): 1, (b"a",): 2}]
+)
+def test_keys_that_are_one_term_in_a_map_are_an_error_that_names_both(value: Any) -> None:
+    with pytest.raises(errors.EncodeError, match=r"'a'.* and .*b'a'.* same term"):
+        encode(value, WHOLE)
+
+
+def test_keys_that_differ_in_a_map_are_no_error() -> None:
+    value = {"a": 1, b"b": 2, 1: 3, 1.5: 4, None: 5, Atom("d"): 6, (): 7}
+    assert len(decode(encode(value, WHOLE), BYTES)) == len(value)
+
+
+def test_key_of_a_map_that_was_a_string_is_text_at_any_depth_of_tuples() -> None:
+    term = encode({("a", ("b", 1)): "c"}, Options.from_flags(2))
+    assert exact(decode(term, DEFAULT)) == exact({("a", ("b", 1)): [99]})
+
+
+@pytest.mark.parametrize("unhashable", [[Atom("x")], {}, {1: 2}, bytearray(b"x"), {1}, ImproperList([1], 2)])
+def test_key_that_can_not_be_hashed_leaves_the_form_a_tuple(unhashable: Any) -> None:
+    pairs = [(1, 2), (unhashable, 3)]
+    for tag in ("dict", "Counter"):
+        assert exact(decode(encode((Tag(tag), pairs), DEFAULT), DEFAULT)) == exact(
+            (list(tag.encode()), pairs)
+        )
+    elements = [1, (unhashable,)]
+    assert exact(decode(encode((Tag("set"), elements), DEFAULT), DEFAULT)) == exact((list(b"set"), elements))
+
+
+def test_pairs_of_a_form_that_does_not_fit_are_read_as_forms_after_all() -> None:
+    day = (Tag("date"), (1923, 4, 2))
+    other: list[Any] = [
+        (Tag("dict"), [(1, 2)]),
+        (Tag("set"), [3, "a"]),
+        (Tag("bytearray"), b"x"),
+        (Atom("bytes"), b"y"),
+        (Tag("dict"), [1]),
+        (Tag("other"), "a"),
+        (Atom("atom"), 1),
+    ]
+    made = decode(encode((Tag("dict"), [day, *other, "no pair"]), DEFAULT), DEFAULT)
+    assert exact(made[1]) == exact(
+        [
+            dt.date(1923, 4, 2),
+            {1: 2},
+            {3, "a"},
+            bytearray(b"x"),
+            b"y",
+            (list(b"dict"), [1]),
+            (list(b"other"), [97]),
+            (Atom("atom"), 1),
+            list(b"no pair"),
+        ]
+    )
+
+
+ODD_PAYLOADS = [Atom("x"), (), (1,), (1, 2, 3, 4, 5, 6, 7, 8, 9), [Atom("y"), [[]]], 1.5, None, True, {}]
+DICT_TAGS = ["dict", "UserDict", "OrderedDict", "defaultdict", "ChainMap", "Counter"]
+CLOCK_TAGS = ["date", "time", "datetime", "timedelta", "timezone", "zoneinfo"]
+OTHER_TAGS = ["Decimal", "Fraction", "complex", "UUID", "bytearray", "set", "frozenset"]
+
+
+@pytest.mark.parametrize("payload", ODD_PAYLOADS, ids=repr)
+@pytest.mark.parametrize("tag", DICT_TAGS + CLOCK_TAGS + OTHER_TAGS)
+def test_tuple_that_looks_like_a_form_and_does_not_fit_stays_a_tuple(tag: str, payload: Any) -> None:
+    made = decode(encode((Tag(tag), payload), BYTES), BYTES)
+    assert exact(made) == exact((list(tag.encode()), payload))
+
+
+@pytest.mark.parametrize(
+    ("tag", "payload"),
+    [
+        ("date", (0, 1, 1)),
+        ("date", (10**30, 1, 1)),
+        ("date", (True, 1, 1)),
+        ("date", (1.0, 1, 1)),
+        ("time", (24, 0, 0, 0, None)),
+        ("time", (1, 0, 0, 0, Atom("utc"))),
+        ("datetime", (2014, 2, 29, 0, 0, 0, 0, None)),
+        ("datetime", (2014, 2, 28, 0, 0, 0, 0, 3600)),
+        ("timedelta", (10**9, 0, 0)),
+        ("timedelta", (10**400, 0, 0)),
+        ("timezone", 10**400),
+        ("timezone", -86400),
+        ("zoneinfo", "../../etc/passwd"),
+        ("zoneinfo", "/etc/passwd"),
+        ("zoneinfo", ""),
+        ("zoneinfo", "Europe"),
+        ("zoneinfo", "a\0b"),
+        ("Decimal", "1e"),
+        ("Decimal", "1e9999999999999999999999"),
+        ("complex", (10**400, 0)),
+        ("complex", (Atom("many"), 0)),
+        ("Fraction", (1, 0)),
+        ("UUID", "1234"),
+    ],
+)
+def test_form_out_of_range_stays_a_tuple(tag: str, payload: Any) -> None:
+    made = decode(encode((Tag(tag), payload), DEFAULT), DEFAULT)
+    expected = list(payload.encode()) if isinstance(payload, str) else payload
+    assert exact(made) == exact((list(tag.encode()), expected))
+
+
+def test_erlang_map_comes_in_as_a_dict(beam: Beam) -> None:
+    term = beam.evaluate('#{a => 1, <<"b">> => #{1 => []}, {c, "d"} => 2, 1.5 => 3}.')
+    expected = {Atom("a"): 1, "b": {1: []}, (Atom("c"), "d"): 2, 1.5: 3}
+    assert exact(decode(term, DEFAULT)) == exact(expected)
+
+
+def test_handle_is_equal_to_itself_however_it_was_written(beam: Beam) -> None:
+    term = beam.evaluate("self().")
+    pid = decode(term, DEFAULT)
+    assert type(pid) is Pid
+    assert pid == decode(beam.echo(encode(pid, DEFAULT)), DEFAULT)
+    assert len({pid, decode(term, DEFAULT)}) == 1
+    assert pid != "pid"
+    assert pid != Fun(pid.external)
+
+
+def test_objects_of_erlang_py_are_encoded_too(beam: Beam) -> None:
+    erlang = pytest.importorskip("erlang")
+    pid = erlang.binary_to_term(beam.evaluate("self()."))
+    assert beam.same(encode([pid], DEFAULT), beam.evaluate("[self()]."))
+    assert decode(encode(erlang.OtpErlangAtom("a"), DEFAULT), DEFAULT) == "a"
+    assert decode(encode(erlang.OtpErlangBinary(b"b"), DEFAULT), DEFAULT) == "b"
+    with pytest.raises(errors.EncodeError, match="not a term"):
+        encode(erlang.OtpErlangAtom(7), DEFAULT)
+    with pytest.raises(errors.EncodeError, match="erlang-py"):
+        encode(erlang.OtpErlangList([object()]), DEFAULT)
+
+
+NUMPY_SCALARS = [
+    ("int8", -3, -3),
+    ("uint64", 2**64 - 1, 2**64 - 1),
+    ("float16", 1.5, 1.5),
+    ("float32", 0.5, 0.5),
+    ("float64", 0.1, 0.1),
+    ("float64", math.nan, Atom("nan")),
+    ("bool", True, True),
+    ("complex64", 1j, 1j),
+    ("complex128", 1j, 1j),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "expected"), NUMPY_SCALARS)
+def test_numpy_scalar_is_a_number(kind: str, value: Any, expected: Any) -> None:
+    numpy = pytest.importorskip("numpy")
+    scalar = getattr(numpy, kind)(value) if kind != "bool" else numpy.bool_(value)
+    assert exact(decode(encode([scalar], DEFAULT), DEFAULT)) == exact([expected])
+
+
+@pytest.mark.usefixtures("key")
+def test_numpy_value_that_no_number_can_hold_travels_as_a_pickle() -> None:
+    numpy = pytest.importorskip("numpy")
+    for value in (numpy.longdouble(1) / 3, numpy.datetime64("2024-01-01"), numpy.str_("a"), numpy.arange(3)):
+        (back,) = decode(encode([value], DEFAULT), DEFAULT)
+        assert type(back) is type(value)
+        assert repr(back) == repr(value)
+
+
+def test_plain_mapping_is_erlports(beam: Beam) -> None:
+    assert encode(Atom("a"), PLAIN) == b"\x83d\0\1a"
+    assert encode(None, PLAIN) == b"\x83d\0\x09undefined"
+    assert encode("ab", PLAIN) == b"\x83k\0\2ab"
+    for value in ({"a": 1}, {1}, dt.date(2000, 1, 1), decimal.Decimal(1), bytearray(b"x"), 1j):
+        term = encode(value, PLAIN)
+        assert term.startswith(b"\x83h\3d\0\x0f$erlport.opaqued\0\6pythonm")
+        assert term[-1:] == b"."
+        assert b"\x80\2" in term
+        assert exact(decode(term, PLAIN)) == exact(value)
+        assert beam.echo(term)
+
+
+def test_plain_mapping_reads_no_forms() -> None:
+    for value in ((Tag("date"), (1923, 4, 2)), (Tag("timedelta"), 1, 2, 3), (Atom("$py.ref"), WORKER, 1, 1)):
+        made = decode(encode(value, PLAIN), PLAIN)
+        assert type(made) is tuple
+        assert made[1:] == value[1:]
