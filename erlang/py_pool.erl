@@ -6,11 +6,9 @@
 -module(py_pool).
 -behaviour(gen_server).
 
--export([pick/2, report_load/4]).
+-export([pick/2]).
 -export([start_link/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
-
--define(NOT_SERVING, (1 bsl 32)).
 
 %% @doc The worker that gets the next call. Where no worker of the pool can serve, one that will soon: it keeps the
 %% call until then.
@@ -22,11 +20,6 @@ pick(Name, #{load := Load, size := Size, scheduler := Scheduler}) ->
         {ok, Pid} -> {ok, Pid};
         error -> {error, {worker_down, restarting}}
     end.
-
-%% @doc For a worker: how many calls it has in hand, and whether it can serve.
--spec report_load(py_table:load(), py_table:slot(), non_neg_integer(), Serving :: boolean()) -> ok.
-report_load(Load, Slot, Calls, true) -> atomics:put(Load, Slot, Calls);
-report_load(Load, Slot, Calls, false) -> atomics:put(Load, Slot, Calls + ?NOT_SERVING).
 
 choose(least_busy, Load, Size) ->
     least_busy(Load, Size, 1, 1, atomics:get(Load, 1));
@@ -50,7 +43,7 @@ least_busy(_Load, _Size, _Slot, Best, _Least) ->
 first_serving(_Load, _Size, Slot, 0) ->
     Slot;
 first_serving(Load, Size, Slot, Left) ->
-    case atomics:get(Load, Slot) < ?NOT_SERVING of
+    case py_table:is_serving(Load, Slot) of
         true -> Slot;
         false -> first_serving(Load, Size, 1 + Slot rem Size, Left - 1)
     end.
@@ -67,7 +60,7 @@ init({Name, Config}) ->
     #{size := Size, scheduler := Scheduler, call_timeout := Timeout} = Config,
     Load = atomics:new(py_config:max_workers() + 1, [{signed, true}]),
     Slots = lists:seq(1, Size),
-    [report_load(Load, Slot, 0, false) || Slot <- Slots],
+    [py_table:report_load(Load, Slot, 0, false) || Slot <- Slots],
     Sup = py_table:worker_sup(Name),
     Workers = [start_worker(Sup, Name, Slot, Load, Config) || Slot <- Slots],
     case await(Workers) of

@@ -10,6 +10,7 @@
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1]).
 -export([put_pool/2, pool/1, started/0, delete_pool/1, pools/0]).
 -export([put_worker/3, delete_worker/1, worker/2, workers/1, place/1]).
+-export([report_load/4, is_serving/2]).
 -export_type([pool/0, slot/0, load/0]).
 
 -type slot() :: pos_integer().
@@ -24,6 +25,7 @@
 }.
 
 -define(TABLE, ?MODULE).
+-define(NOT_SERVING, (1 bsl 32)).
 
 %% @doc Make the table; it belongs to the calling process.
 -spec new() -> ok.
@@ -126,3 +128,11 @@ place(Pid) ->
     catch
         error:badarg -> error
     end.
+
+%% @doc For a worker: how many calls it has in hand, and whether it can serve.
+-spec report_load(load(), slot(), non_neg_integer(), Serving :: boolean()) -> ok.
+report_load(Load, Slot, Calls, true) -> atomics:put(Load, Slot, Calls);
+report_load(Load, Slot, Calls, false) -> atomics:put(Load, Slot, Calls + ?NOT_SERVING).
+
+-spec is_serving(load(), slot()) -> boolean().
+is_serving(Load, Slot) -> atomics:get(Load, Slot) < ?NOT_SERVING.

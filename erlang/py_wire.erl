@@ -119,9 +119,9 @@ answer(_, _) -> request.
 %% @doc The value or the error in an answer frame; `error' when it can't be read.
 -spec answer(binary()) -> {ok, term()} | {error, term()} | error.
 answer(Frame) ->
-    try binary_to_term(Frame) of
-        {r, _Id, Value} -> {ok, Value};
-        {e, _Id, Error} -> {error, Error};
+    try binary_to_term(Frame, [used]) of
+        {{r, _Id, Value}, Used} when Used =:= byte_size(Frame) -> {ok, Value};
+        {{e, _Id, Error}, Used} when Used =:= byte_size(Frame) -> {error, Error};
         _ -> error
     catch
         error:badarg -> error
@@ -130,14 +130,17 @@ answer(Frame) ->
 %% @doc What Python asks of Erlang in a frame that is no answer; `error' when it can't be read.
 -spec request(binary()) -> request() | error.
 request(Frame) ->
-    try binary_to_term(Frame) of
-        {'C', Id, M, F, A, Context} when is_atom(M), is_atom(F), is_list(A) -> {call, Id, M, F, A, Context};
-        {'M', To, Message} -> {message, To, Message};
-        {'P', Text} -> {print, Text};
-        {e, Error} -> {handler_error, Error};
+    try binary_to_term(Frame, [used]) of
+        {Term, Used} when Used =:= byte_size(Frame) -> request_of(Term);
         _ -> error
     catch
         error:badarg -> error
     end.
+
+request_of({'C', Id, M, F, A, Context}) when is_atom(M), is_atom(F), is_list(A) -> {call, Id, M, F, A, Context};
+request_of({'M', To, Message}) -> {message, To, Message};
+request_of({'P', Text}) -> {print, Text};
+request_of({e, Error}) -> {handler_error, Error};
+request_of(_) -> error.
 
 bare([<<?VERSION, First/binary>> | Rest]) -> [First | Rest].

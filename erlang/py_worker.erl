@@ -194,7 +194,7 @@ handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
 handle_info({timeout, Timer, kill}, #state{kill_timer = {Id, Timer}, calls = Calls} = State) ->
     case py_inflight:running(Calls) of
         {Id, _} -> {noreply, doom({deadline, killed}, State#state{kill_timer = undefined})};
-        _ -> {noreply, watch_running(State#state{kill_timer = undefined})}
+        _ -> {noreply, unwatched(State)}
     end;
 handle_info({'DOWN', _Monitor, process, Pid, _}, #state{owners = Owners} = State) ->
     {Ids, Left} = py_owners:down(Pid, Owners),
@@ -297,15 +297,16 @@ serve(#state{waiting = Waiting, starters = Starters} = State) ->
         phase = serving, waiting = queue:new(), starters = [], since = erlang:monotonic_time(millisecond)
     }),
     [gen_server:reply(Starter, ok) || Starter <- Starters],
-    report(lists:foldl(fun({Call, Body}, S) -> send(Call, Body, S) end, Serving, queue:to_list(Waiting))).
+    report(send_waiting(Waiting, Serving)).
 
 %%% Calls
 
-accept(Call, Body, #state{phase = serving} = State) ->
+accept(Call, Body, #state{phase = serving, kill_timer = undefined} = State) ->
     report(send(Call, Body, State));
 accept(#{from := From}, _Body, #state{phase = degraded, last_down = Reason} = State) ->
     reply(From, {error, {worker_down, Reason}}),
     report(State);
+%% Also while it is open whether Python will be killed: what it has not been sent it can't take along.
 accept(Call, Body, #state{waiting = Waiting} = State) ->
     report(State#state{waiting = queue:in({Call, Body}, Waiting)}).
 
@@ -359,8 +360,18 @@ watch_running(#state{kill_timer = {Id, Timer}, calls = Calls} = State) ->
             State;
         _ ->
             _ = erlang:cancel_timer(Timer),
-            watch_running(State#state{kill_timer = undefined})
+            unwatched(State)
     end.
+
+%% The call that nobody wanted is over. The next may be another such; what waited goes on unless it is.
+unwatched(State) ->
+    case watch_running(State#state{kill_timer = undefined}) of
+        #state{kill_timer = undefined, waiting = Waiting} = Free -> send_waiting(Waiting, Free#state{waiting = queue:new()});
+        Watched -> Watched
+    end.
+
+send_waiting(Waiting, State) ->
+    lists:foldl(fun({Call, Body}, S) -> send(Call, Body, S) end, State, queue:to_list(Waiting)).
 
 %%% What Python asks of Erlang
 
@@ -492,7 +503,7 @@ stop_timer(#state{timer = Timer} = State) ->
 %%% Reports
 
 report(#state{load = Load, slot = Slot, phase = Phase, calls = Calls, waiting = Waiting} = State) ->
-    py_pool:report_load(Load, Slot, py_inflight:size(Calls) + queue:len(Waiting), Phase =:= serving),
+    py_table:report_load(Load, Slot, py_inflight:size(Calls) + queue:len(Waiting), Phase =:= serving),
     State.
 
 info_map(#state{calls = Calls, waiting = Waiting, incarnation = Incarnation} = State) ->

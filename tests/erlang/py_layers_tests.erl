@@ -27,11 +27,6 @@ layers() ->
         [py_term]
     ].
 
-%% Calls that go up, each with its reason. Not one more.
-exceptions() ->
-    %% A worker writes its load where its pool's choice reads it.
-    [{py_worker, py_pool}].
-
 %% The modules that may read or write frames.
 knows_bytes() -> [py_call, py_worker, py_request].
 
@@ -42,11 +37,8 @@ every_module_has_a_layer_test() ->
 a_module_calls_lower_layers_only_test_() ->
     [
         {lists:concat([Caller, " calls ", Callee]), ?_assert(depth(Caller) < depth(Callee))}
-     || {Caller, Callee} <- calls(), not lists:member({Caller, Callee}, exceptions())
+     || {Caller, Callee} <- calls()
     ].
-
-an_exception_that_nobody_needs_is_taken_off_the_list_test() ->
-    ?assertEqual([], exceptions() -- calls()).
 
 frames_are_known_to_the_call_path_only_test() ->
     ?assertEqual([], [Caller || {Caller, py_wire} <- calls()] -- knows_bytes()).

@@ -47,6 +47,7 @@
 -export([
     a_caller_is_answered_in_time_and_the_worker_serves_on/1,
     a_call_that_outlives_its_deadline_is_killed/1,
+    a_call_made_while_an_unwanted_one_runs_is_not_killed_with_it/1,
     a_timeout_changes_no_other_call/1,
     a_pool_has_a_timeout_for_all_its_calls/1
 ]).
@@ -114,6 +115,7 @@ groups() ->
         {deadlines, [], [
             a_caller_is_answered_in_time_and_the_worker_serves_on,
             a_call_that_outlives_its_deadline_is_killed,
+            a_call_made_while_an_unwanted_one_runs_is_not_killed_with_it,
             a_timeout_changes_no_other_call,
             a_pool_has_a_timeout_for_all_its_calls
         ]},
@@ -602,6 +604,14 @@ a_call_that_outlives_its_deadline_is_killed(Config) ->
     ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => one, timeout => 10_000})),
     ?assertNot(py_os_process:alive(OsPid)),
     receive Message -> ct:fail({late, Message}) after 0 -> ok end.
+
+a_call_made_while_an_unwanted_one_runs_is_not_killed_with_it(Config) ->
+    {ok, _} = py:start_pool(one, pool(Config, #{kill_after => 500})),
+    [#{os_pid := OsPid}] = py:workers(one),
+    ?assertError({py, timeout}, py:func(py_work, sleep_and_return, [60, late], #{pool => one, timeout => 100})),
+    Results = [result(call(fun() -> py:func(operator, add, [N, N], #{pool => one}) end)) || N <- [1, 2, 3]],
+    ?assertEqual([{ok, 2}, {ok, 4}, {ok, 6}], Results),
+    ?assertNot(py_os_process:alive(OsPid)).
 
 %% Many callers on two workers, some with deadlines that their calls can't meet: everyone else gets their own answer.
 a_timeout_changes_no_other_call(_Config) ->
