@@ -9,12 +9,12 @@ import zlib
 import zoneinfo
 from typing import Any
 
+import erlang as erlang_py
 import pytest
 from conftest import Beam, exact
 from hypothesis import given
 from hypothesis import strategies as st
 
-import erlang as erlang_py
 from erl import errors
 from erl.codec import Options, Reader, decode, encode
 from erl.terms import Atom, BitString, Fun, ImproperList, Pid, Port, Reference

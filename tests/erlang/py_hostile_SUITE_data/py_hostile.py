@@ -49,8 +49,6 @@ class SurrogateError(Exception):
         return "lone \ud800"
 
 
-
-
 def _fail() -> Any:
     raise RuntimeError("can't be read")
 

@@ -15,7 +15,7 @@ import os
 import uuid
 import weakref
 import zoneinfo
-from typing import Any
+from typing import Any, ClassVar
 
 import erl
 
@@ -148,7 +148,7 @@ def pid() -> int:
 class Kept:
     """Can't be pickled, and is counted."""
 
-    living: weakref.WeakSet[Kept] = weakref.WeakSet()
+    living: ClassVar[weakref.WeakSet[Kept]] = weakref.WeakSet()
 
     def __init__(self, name: str = "") -> None:
         self.name = name
