@@ -88,7 +88,7 @@ priv_dir() ->
             filename:absname(Directory)
     end.
 
-%% @doc Start the interpreter; the calling process owns the port. Messages of the port: `{Port, {data, Frame}}',
+%% @doc Start the interpreter; the calling process owns the port. Messages of the port: `{Port, {data, Bytes}}',
 %% `{Port, eof}', `{Port, {exit_status, Status}}'.
 %%
 %% The port's busy limits are off: a write never suspends the owner, what Python has not read yet waits in the port.
@@ -102,7 +102,7 @@ open(#{cd := Cd} = Config, Python) ->
 open_interpreter(Config, Python) ->
     Options = [
         {args, arguments(["--packet=4", "--nouse_stdio", "--py"])},
-        {packet, 4},
+        stream,
         nouse_stdio,
         eof,
         {busy_limits_port, disabled},

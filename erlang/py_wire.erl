@@ -1,7 +1,7 @@
 %%% @doc ErlPort's messages as bytes, and back. Pure: knows no process and no port.
 %%%
-%%% A frame is one term in the external term format (ERTS User's Guide, "External Term Format"); the length in front
-%%% of it is the port's `{packet, N}'.
+%%% A frame is one term in the external term format (ERTS User's Guide, "External Term Format") behind its length in four
+%%% bytes, as a port's `{packet, 4}' has it.
 %%%
 %%% ```
 %%% > {'C', Id, Module, Function, Args}       call of Python
@@ -21,10 +21,13 @@
 -module(py_wire).
 
 -export([version/0, body/3, mentions/2, call/2, message/1, result/2, failure/2, route/1, answer/1, request/1]).
--export_type([body/0, id/0, request/0]).
+-export([frame/1, input/0, split/2]).
+-export_type([body/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
 %% Module, function and arguments of a call, encoded.
+-opaque input() :: {Missing :: non_neg_integer(), [binary()]}.
+%% The bytes of an incomplete frame, newest first, and how many are known to be missing.
 -type id() :: 1..16#7fffffff.
 -type request() ::
     {call, Id :: term(), module(), atom(), [term()], Context :: atom()}
@@ -136,6 +139,33 @@ request(Frame) ->
     catch
         error:badarg -> error
     end.
+
+%% @doc A term's bytes with their length in front.
+-spec frame(iodata()) -> iodata().
+frame(Term) -> [<<(iolist_size(Term)):32>> | Term].
+
+%% @doc No bytes yet.
+-spec input() -> input().
+input() -> {0, []}.
+
+%% @doc The frames that more bytes complete, in order. The parts of a large frame are put together once, when the last is
+%% there. `{error, Head}' where a frame does not begin as a term does: these bytes were never meant for us.
+-spec split(binary(), input()) -> {ok, [binary()], input()} | {error, Head :: binary()}.
+split(Data, {Missing, Parts}) when byte_size(Data) < Missing -> {ok, [], {Missing - byte_size(Data), [Data | Parts]}};
+split(Data, {_, []}) -> split_all(Data, []);
+split(Data, {_, Parts}) -> split_all(iolist_to_binary(lists:reverse(Parts, [Data])), []).
+
+split_all(<<Length:32, ?VERSION, _/binary>> = Data, Frames) when Length > 0 ->
+    case Data of
+        <<_:32, Frame:Length/binary, Rest/binary>> -> split_all(Rest, [Frame | Frames]);
+        _ -> {ok, lists:reverse(Frames), {Length + 4 - byte_size(Data), [Data]}}
+    end;
+split_all(<<>>, Frames) ->
+    {ok, lists:reverse(Frames), {0, []}};
+split_all(Data, Frames) when byte_size(Data) < 5 ->
+    {ok, lists:reverse(Frames), {5 - byte_size(Data), [Data]}};
+split_all(Data, _Frames) ->
+    {error, binary:part(Data, 0, min(64, byte_size(Data)))}.
 
 request_of({'C', Id, M, F, A, Context}) when is_atom(M), is_atom(F), is_list(A) -> {call, Id, M, F, A, Context};
 request_of({'M', To, Message}) -> {message, To, Message};

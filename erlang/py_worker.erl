@@ -43,6 +43,7 @@
     phase = starting :: starting | serving | restarting | degraded,
     python = undefined :: undefined | file:filename_all(),
     port = undefined :: undefined | port(),
+    channel = undefined :: undefined | py_channel:channel(),
     os_pid = undefined :: undefined | non_neg_integer(),
     exit = #{status => undefined, eof => false} :: #{status := undefined | non_neg_integer(), eof := boolean()},
     doom = undefined :: undefined | down_reason(),
@@ -144,68 +145,94 @@ init({Pool, Slot, Load, #{restart := Restart} = Config}) ->
     },
     {ok, report(State), {continue, launch}}.
 
--spec handle_continue(launch, #state{}) -> {noreply, #state{}}.
-handle_continue(launch, State) -> {noreply, launch(State)}.
+-spec handle_continue(launch, #state{}) -> noreply().
+handle_continue(launch, State) -> noreply(launch(State)).
 
--spec handle_call(term(), gen_server:from(), #state{}) ->
-    {noreply, #state{}} | {reply, term(), #state{}}.
-handle_call(await_start, _From, #state{phase = serving} = State) ->
-    {reply, ok, State};
+-spec handle_call(term(), gen_server:from(), #state{}) -> noreply().
 handle_call(await_start, From, #state{phase = starting, starters = Starters} = State) ->
-    {noreply, State#state{starters = [From | Starters]}};
-handle_call(await_start, _From, #state{last_down = Reason} = State) ->
-    {reply, {error, Reason}, State};
-handle_call(info, _From, State) ->
-    {reply, info_map(State), State};
-handle_call(_Request, _From, State) ->
-    {reply, {error, unknown_request}, State}.
+    noreply(State#state{starters = [From | Starters]});
+handle_call(Request, From, State) ->
+    gen_server:reply(From, told(Request, State)),
+    noreply(State).
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+told(await_start, #state{phase = serving}) -> ok;
+told(await_start, #state{last_down = Reason}) -> {error, Reason};
+told(info, State) -> info_map(State);
+told(_Request, _State) -> {error, unknown_request}.
+
+-type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate}.
+
+-spec handle_cast(term(), #state{}) -> noreply().
 handle_cast({message, Frame}, #state{phase = serving} = State) ->
-    {noreply, write(Frame, State)};
+    noreply(write(Frame, State));
 handle_cast({release, Incarnation, Ids}, #state{incarnation = Incarnation, phase = serving, owners = Owners} = State) ->
-    {noreply, forget(Ids, State#state{owners = py_owners:release(Ids, Owners)})};
+    noreply(forget(Ids, State#state{owners = py_owners:release(Ids, Owners)}));
 handle_cast({distrust, Frame}, #state{port = Port} = State) when Port =/= undefined ->
-    {noreply, doom({protocol, head(Frame)}, State)};
+    noreply(doom({protocol, head(Frame)}, State));
 handle_cast(_Message, State) ->
-    {noreply, State}.
+    noreply(State).
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, hibernate}.
-handle_info({Port, {data, Frame}}, #state{port = Port} = State) ->
-    Next =
-        case py_wire:route(Frame) of
-            {answer, Id} -> answer(Id, Frame, State);
-            request -> request(Frame, State)
-        end,
-    noreply(byte_size(Frame) > ?LARGE_BYTES, Next);
+-spec handle_info(term(), #state{}) -> noreply().
 handle_info({py_call, Alias, Owner, Leader, Body}, State) ->
     Next = accept(#{from => Alias, owner => Owner, group_leader => Leader}, Body, State),
-    noreply(length(Body) > 1, Next);
+    case Body of
+        [_] -> noreply(Next);
+        [_ | _] -> noreply_large(Next)
+    end;
+handle_info({Port, {data, Data}}, #state{port = Port, channel = Channel} = State) ->
+    case py_channel:data(Data, Channel) of
+        {ok, Frames, Next} ->
+            Done = report(lists:foldl(fun frame/2, State#state{channel = Next}, Frames)),
+            case Frames of
+                [Frame] when byte_size(Frame) > ?LARGE_BYTES -> noreply_large(Done);
+                _ -> noreply(Done)
+            end;
+        {error, Head} ->
+            noreply(doom({protocol, Head}, State))
+    end;
+handle_info(timeout, State) ->
+    {noreply, flush(State)};
 handle_info({py_cancel, Alias}, State) ->
-    {noreply, cancel(Alias, State)};
+    noreply(cancel(Alias, State));
 handle_info({py_answer, Frame}, #state{phase = serving} = State) ->
-    {noreply, write(Frame, State)};
+    noreply(write(Frame, State));
 handle_info({Port, {exit_status, Status}}, #state{port = Port, exit = Exit} = State) ->
-    {noreply, ended(State#state{exit = Exit#{status := Status}})};
+    noreply(ended(State#state{exit = Exit#{status := Status}}));
 handle_info({Port, eof}, #state{port = Port, exit = Exit} = State) ->
-    {noreply, ended(State#state{exit = Exit#{eof := true}})};
+    noreply(ended(State#state{exit = Exit#{eof := true}}));
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
-    {noreply, timer(Event, State#state{timer = undefined})};
+    noreply(timer(Event, State#state{timer = undefined}));
 handle_info({timeout, Timer, kill}, #state{kill_timer = {Id, Timer}, calls = Calls} = State) ->
     case py_inflight:running(Calls) of
-        {Id, _} -> {noreply, doom({deadline, killed}, State#state{kill_timer = undefined})};
-        _ -> {noreply, unwatched(State)}
+        {Id, _} -> noreply(doom({deadline, killed}, State#state{kill_timer = undefined}));
+        _ -> noreply(unwatched(State))
     end;
 handle_info({'DOWN', _Monitor, process, Pid, _}, #state{owners = Owners} = State) ->
     {Ids, Left} = py_owners:down(Pid, Owners),
-    {noreply, forget(Ids, State#state{owners = Left})};
+    noreply(forget(Ids, State#state{owners = Left}));
 handle_info(_Message, State) ->
     %% Answers to I/O requests, and the last words of a port that is gone.
-    {noreply, State}.
+    noreply(State).
+
+%% What is pending is written when the mailbox is empty: then `timeout' comes at once.
+noreply(#state{channel = undefined} = State) ->
+    {noreply, State};
+noreply(#state{channel = Channel} = State) ->
+    case py_channel:is_pending(Channel) of
+        true -> {noreply, State, 0};
+        false -> {noreply, State}
+    end.
 
 %% A large binary that only passed through must not wait for this process's next collection of garbage.
-noreply(true, State) -> {noreply, State, hibernate};
-noreply(false, State) -> {noreply, State}.
+noreply_large(State) -> {noreply, flush(State), hibernate}.
+
+frame(_Frame, #state{doom = Doom} = State) when Doom =/= undefined ->
+    State;
+frame(Frame, State) ->
+    case py_wire:route(Frame) of
+        {answer, Id} -> answer(Id, Frame, State);
+        request -> request(Frame, State)
+    end.
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, State) ->
@@ -221,7 +248,7 @@ leave(#state{phase = serving, calls = Calls}, #state{port = Port, os_pid = OsPid
     Grace =
         case py_inflight:size(Calls) of
             0 ->
-                _ = write(py_wire:call(16#7fffffff, py_wire:body('erl.server', leave, [])), State),
+                _ = flush(write(py_wire:call(16#7fffffff, py_wire:body('erl.server', leave, [])), State)),
                 ?LEAVE_MS;
             _ ->
                 0
@@ -247,7 +274,9 @@ launch(#state{config = Config} = State) ->
     case py_launcher:find(Config) of
         {ok, _Source, Python} ->
             case py_launcher:open(Config, Python) of
-                {ok, Port, OsPid} -> configure(State#state{python = Python, port = Port, os_pid = OsPid});
+                {ok, Port, OsPid} ->
+                    Channel = py_channel:new(Port),
+                    configure(State#state{python = Python, port = Port, channel = Channel, os_pid = OsPid});
                 {error, Reason} -> died({start, Reason}, State)
             end;
         {error, Reason} ->
@@ -314,23 +343,20 @@ send(Call, Body, #state{calls = Calls} = State) ->
     {Id, More} = py_inflight:add(Call, Calls),
     write(py_wire:call(Id, Body), State#state{calls = More}).
 
-%% A port that has just closed says so in a message of its own.
-write(Frame, #state{port = Port} = State) ->
-    try port_command(Port, Frame) of
-        true -> State
-    catch
-        error:badarg -> State
-    end.
+write(Frame, #state{channel = Channel} = State) -> State#state{channel = py_channel:write(Frame, Channel)}.
+
+flush(#state{channel = undefined} = State) -> State;
+flush(#state{channel = Channel} = State) -> State#state{channel = py_channel:flush(Channel)}.
 
 answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
     case py_inflight:answer(Id, Calls) of
         {#{from := released}, Left} ->
-            report(State#state{calls = Left});
+            State#state{calls = Left};
         {#{from := Step}, Left} when is_atom(Step) ->
             started(Step, py_wire:answer(Frame), State#state{calls = Left});
         {#{from := From}, Left} ->
             reply(From, {frame, Frame}),
-            report(watch_running(State#state{calls = Left, served = Served + 1}));
+            watch_running(State#state{calls = Left, served = Served + 1});
         error ->
             doom({protocol, head(Frame)}, State)
     end.
@@ -464,6 +490,7 @@ died(Reason, #state{port = Port, budget = Budget, starters = Starters} = State) 
     Down = Failed#state{
         phase = Next,
         port = undefined,
+        channel = undefined,
         os_pid = undefined,
         budget = Left,
         last_down = Reason,

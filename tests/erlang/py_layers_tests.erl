@@ -18,7 +18,7 @@ layers() ->
         [py_worker_sup],
         [py_worker],
         [py_request],
-        [py_launcher],
+        [py_launcher, py_channel],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
         [py_key, py_inflight, py_restart, py_owners],
@@ -28,7 +28,7 @@ layers() ->
     ].
 
 %% The modules that may read or write frames.
-knows_bytes() -> [py_call, py_worker, py_request].
+knows_bytes() -> [py_call, py_worker, py_request, py_channel].
 
 every_module_has_a_layer_test() ->
     ?assertEqual([], modules() -- lists:append(layers())),

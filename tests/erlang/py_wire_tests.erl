@@ -148,3 +148,40 @@ mutated(Frame) ->
     <<Before:At/binary, _, After/binary>> = Frame,
     Changed = <<Before/binary, (rand:uniform(256) - 1), After/binary>>,
     binary:part(Changed, 0, rand:uniform(byte_size(Changed))).
+
+%%% Frames
+
+any_split_of_the_bytes_gives_the_same_frames_test_() ->
+    Frames = [term_to_binary(Term) || Term <- [a, {r, 1, 2}, lists:seq(1, 300), <<0:80_000>>, [], #{a => 1}]],
+    Stream = iolist_to_binary([py_wire:frame(Frame) || Frame <- Frames]),
+    [
+        {lists:concat(["in pieces of ", Size]), ?_assertEqual(Frames, split_by(Size, Stream, py_wire:input()))}
+     || Size <- [1, 2, 3, 4, 5, 6, 7, 64, 1000, 4095, 9999, 100_000]
+    ].
+
+a_long_stream_of_small_frames_is_split_test() ->
+    Frames = [term_to_binary({r, N, N * N}) || N <- lists:seq(1, 5_000)],
+    Stream = iolist_to_binary([py_wire:frame(Frame) || Frame <- Frames]),
+    ?assertEqual(Frames, split_by(1_021, Stream, py_wire:input())).
+
+bytes_that_begin_no_frame_are_told_at_once_test_() ->
+    [
+        {Text, ?_assertMatch({error, Head} when byte_size(Head) =< 64, py_wire:split(Bytes, py_wire:input()))}
+     || {Text, Bytes} <- [
+            {"a banner", <<"Welcome to Python\n">>},
+            {"an empty frame", <<0:32, 0:32>>},
+            {"another version", <<4:32, 130, 1, 2, 3>>},
+            {"behind a good frame", iolist_to_binary([py_wire:frame(term_to_binary(a)), <<"Traceback (most">>])}
+        ]
+    ].
+
+split_by(Size, Stream, Input) ->
+    case Stream of
+        <<Part:Size/binary, Rest/binary>> when Rest =/= <<>> ->
+            {ok, Frames, More} = py_wire:split(Part, Input),
+            Frames ++ split_by(Size, Rest, More);
+        Last ->
+            {ok, Frames, Left} = py_wire:split(Last, Input),
+            ?assertEqual(py_wire:input(), Left),
+            Frames
+    end.
