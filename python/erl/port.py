@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FLUSH_BYTES = 1 << 20
+_SET_PIPE_BYTES = 1031
+"""Linux's F_SETPIPE_SZ (fcntl(2)); `fcntl` has the name from 3.10 on, on some builds only."""
 
 
 class PortClosedError(BaseException):
@@ -98,6 +100,8 @@ def take_descriptors(use_stdio: bool) -> tuple[int, int]:
     """The protocol's two descriptors, made private; 0 becomes /dev/null and 1 becomes 2, for user code to use."""
     in_fd, out_fd = (0, 1) if use_stdio else (3, 4)
     moved = private(in_fd), private(out_fd)
+    for fd in moved:
+        _widen(fd)
     null = os.open(os.devnull, os.O_RDONLY)
     if null != 0:
         os.dup2(null, 0)
@@ -105,6 +109,16 @@ def take_descriptors(use_stdio: bool) -> tuple[int, int]:
     os.set_inheritable(0, True)
     os.dup2(2, 1)
     return moved
+
+
+def _widen(fd: int) -> None:
+    """Let a pipe hold a megabyte, so that a large frame takes few turns; where it is no pipe, or none may, leave it."""
+    import fcntl
+
+    try:
+        fcntl.fcntl(fd, _SET_PIPE_BYTES, 1 << 20)
+    except OSError:
+        return
 
 
 def leave_when_closed(in_fd: int, grace_seconds: float) -> None:

@@ -66,9 +66,13 @@ class FrameBuffer:
                 self._buffer = bytearray(self._first)
         elif end == len(self._buffer):
             # Full, and the frame at the start is not complete: what is left moves to the front of a buffer that it
-            # fills by half at most, so each byte moves a bounded number of times.
-            size = len(self._buffer)
-            grown = bytearray(size * 2 if end - start > size // 2 else size)
+            # fills by half at most, so each byte moves a bounded number of times. A frame of which a sixteenth is
+            # here is believed, and gets the room that it claims.
+            size, have = len(self._buffer), end - start
+            if have > size // 2:
+                wanted = self._packet + self._length_at(self._buffer, start)[0]
+                size = wanted if size < wanted <= have * 16 else size * 2
+            grown = bytearray(size)
             grown[: end - start] = memoryview(self._buffer)[start:end]
             self._buffer = grown
             self._start, self._end = 0, end - start
