@@ -65,6 +65,11 @@ test-python test-eunit test-ct: test-%: build ## one part of the tests
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run
 
+.PHONY: fuzz
+fuzz: SECONDS ?= 60
+fuzz: setup ## fuzz the compiled codec for SECONDS=60, with clang and atheris
+	@$(OWN_PYTHON) PYTHON=$(VENV_BIN)/python tests/fuzz/run $(SECONDS)
+
 .PHONY: check check-erlang check-python
 check: check-erlang check-python ## static checks: xref and dialyzer, ruff and mypy
 

@@ -1,0 +1,283 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, auto_pickle=False, binding=False
+"""The codec, compiled: the same interface, values and verdicts as `erl.codec.reference`, which specifies it.
+
+What is common is done in C here: integers, floats, strings, binaries, atoms, lists, tuples, dicts. What is rare is
+asked of the modules that the reference asks: `forms`, `simplify`, `leaves`, `callout`.
+
+Two conventions live side by side. A `noexcept` function has its objects counted by hand; it answers NULL or -1 with
+the exception set, and its callers pass that on. The others are ordinary Cython. `given` leads from the first to the
+second, a cast of the function's type (`slow…`) back.
+
+Nothing is read before it is known to lie inside the data. A term is read up to a `limit`, which leaves a byte for
+each term that must still follow; so all the elements that a frame claims, at all depths together, are no more than it
+has bytes, and are checked before there is room made for them.
+"""
+
+include "native_capi.pxi"
+include "native_atoms.pxi"
+include "native_read.pxi"
+include "native_forms.pxi"
+include "native_buffer.pxi"
+include "native_write.pxi"
+include "native_values.pxi"
+
+from erl.codec.options import Options
+
+__all__ = ["Options", "Reader", "decode", "encode", "encode_into", "implementation"]
+
+implementation = "native"
+
+cdef enum:
+    BINARIES_BYTES = 4
+    PLAIN = 16
+    PAUSE_BYTES = 16384     # a term of so many bytes may be one of ten thousand objects
+
+cdef tuple _options_by_flags = tuple([Options.from_flags(flags) for flags in range(32)])
+
+
+cdef class Reader:
+    """Reads a message: a term piece by piece, so that its options can come from its own front.
+
+    `data` is a term with its version byte (131), plain or compressed, and begins at `offset`. `position` is where the
+    next piece begins (in the inflated data, where the term was compressed).
+    """
+
+    cdef Walk walk
+    cdef Py_ssize_t size
+    cdef bytes data
+
+    def __cinit__(self, data, Py_ssize_t offset=0):
+        self.data = opened(data, offset, &self.walk)
+        self.size = len(self.data)
+
+    @property
+    def position(self):
+        return self.walk.i
+
+    def tuple_header(self):
+        """Enter a tuple; returns its size."""
+        cdef int tag = self.tag()
+        if tag != SMALL_TUPLE and tag != LARGE_TUPLE:
+            raise errors.DecodeError(f"a tuple was expected at byte {self.walk.i}, not tag {tag}")
+        return self.header(tag == SMALL_TUPLE)
+
+    def list_header(self):
+        """Enter a list; returns its length. After its elements comes `list_end`, unless the length is 0.
+
+        A list that came as STRING_EXT has no elements to enter: `args` reads it.
+        """
+        return self.enter_list()
+
+    def list_end(self):
+        """Leave a list; DecodeError where it is improper or not at its end."""
+        self.leave_list()
+
+    def term(self, options):
+        """The next term."""
+        return read_whole(&self.walk, self.size, options.flags)
+
+    def raw(self):
+        """The next term, binaries as `bytes`."""
+        return read_whole(&self.walk, self.size, BINARIES_BYTES)
+
+    def args(self, options):
+        """A whole list as a list of values; DecodeError for a term that is no proper list."""
+        if self.at(STRING):
+            return read_whole(&self.walk, self.size, BINARIES_BYTES)
+        cdef Py_ssize_t count = self.enter_list()
+        if count == 0:
+            return []
+        values = read_several(&self.walk, self.size, options.flags, count)
+        self.leave_list()
+        return values
+
+    def flagged_args(self):
+        """A list whose first element is the flags of the call: the options, and the other elements under them."""
+        cdef list values
+        if self.at(STRING):
+            values = read_whole(&self.walk, self.size, BINARIES_BYTES)
+            return options_of(values[0] if values else None), values[1:]
+        cdef Py_ssize_t count = self.enter_list()
+        options = options_of(read_whole(&self.walk, self.size, BINARIES_BYTES) if count else None)
+        values = read_several(&self.walk, self.size, options.flags, count - 1)
+        self.leave_list()
+        return options, values
+
+    def end(self):
+        """DecodeError if bytes remain."""
+        if self.walk.i != self.size:
+            raise errors.DecodeError(f"{self.size - self.walk.i} bytes follow the term")
+
+    cdef bint at(self, int tag):
+        return self.walk.i < self.size and self.walk.p[self.walk.i] == tag
+
+    cdef int tag(self) except -1:
+        if self.walk.i >= self.size:
+            given(truncated())
+        return self.walk.p[self.walk.i]
+
+    cdef Py_ssize_t header(self, bint small) except -1:
+        """Past the tag and the count; returns the count."""
+        cdef Py_ssize_t i = self.walk.i, count, after = i + (2 if small else 5)
+        if after > self.size:
+            given(truncated())
+        count = self.walk.p[i + 1] if small else <Py_ssize_t>u32(self.walk.p + i + 1)
+        if count > self.size - after:
+            given(truncated())
+        self.walk.i = after
+        return count
+
+    cdef Py_ssize_t enter_list(self) except -1:
+        cdef int tag = self.tag()
+        if tag == NIL:
+            self.walk.i += 1
+            return 0
+        if tag != LIST:
+            raise errors.DecodeError(f"a list was expected at byte {self.walk.i}, not tag {tag}")
+        return self.header(False)
+
+    cdef int leave_list(self) except -1:
+        if not self.at(NIL):
+            raise errors.DecodeError(f"a list does not end at byte {self.walk.i}: it is improper")
+        self.walk.i += 1
+        return 0
+
+
+def decode(data, options):
+    """The value of a whole term. Raises `DecodeError`, also for bytes that follow it."""
+    cdef Walk walk
+    cdef bytes held = opened(data, 0, &walk)
+    value = read_whole(&walk, len(held), options.flags)
+    if walk.i != len(held):
+        raise errors.DecodeError(f"{len(held) - walk.i} bytes follow the term")
+    return value
+
+
+def encode(value, options):
+    """The value as a whole term. Raises `EncodeError`."""
+    cdef unsigned char first[FIRST_BYTES]
+    cdef Out out
+    begin(&out, first)
+    out.p[0] = VERSION
+    out.n = 1
+    write_whole(&out, value, options.flags)
+    return whole(&out)
+
+
+def encode_into(bytearray buffer not None, value, options):
+    """Append the value's term, without the version byte. On an error the buffer is what it was."""
+    cdef unsigned char first[FIRST_BYTES]
+    cdef Out out
+    begin(&out, first)
+    write_whole(&out, value, options.flags)
+    cdef bytes term = whole(&out)
+    try:
+        buffer += term
+    except MemoryError:
+        raise errors.EncodeError("no room for the term: MemoryError") from None
+
+
+cdef bytes whole(Out* out):
+    """What was written."""
+    try:
+        return given(finished(out))
+    except MemoryError:
+        raise errors.EncodeError("no room for the term: MemoryError") from None
+
+
+cdef bytes opened(data, Py_ssize_t offset, Walk* walk):
+    """The bytes that hold the term at `offset`, inflated if need be, and a walk that begins at the term's tag."""
+    cdef bytes held = data if type(data) is bytes else bytes(data)
+    cdef Py_ssize_t size = len(held)
+    cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>held)
+    if offset < 0 or offset >= size or p[offset] != VERSION:
+        raise errors.DecodeError("not a term: the version byte 131 is missing")
+    walk.i = offset + 1
+    if offset + 1 < size and p[offset + 1] == COMPRESSED:
+        from erl.codec.reader import inflated
+
+        held = inflated(held, offset + 2)
+        p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>held)
+        walk.i = 0
+    walk.p = p
+    walk.data = <PyObject*>held
+    walk.text = walk.tagged = False
+    return held
+
+
+cdef object options_of(flags):
+    if type(flags) is not int:
+        raise errors.DecodeError("the arguments do not begin with the flags of the call")
+    if 0 <= flags < 32:
+        return _options_by_flags[flags]
+    try:
+        return Options.from_flags(flags)
+    except ValueError as cause:
+        raise errors.DecodeError(str(cause)) from None
+
+
+cdef object read_whole(Walk* walk, Py_ssize_t size, int flags):
+    """The next term of all that there is. What can go wrong on the way becomes a refusal."""
+    cdef Walk own = walk[0]     # user code that runs meanwhile may use the same reader
+    cdef bint paused = paused_for(&own, size, flags)
+    cdef PyObject* made = read_term(&own, size, 0, False)
+    if paused:
+        PyGC_Enable()
+    walk.i = own.i
+    if made == NULL:
+        refuse_to_decode()
+    return given(made)
+
+
+cdef list read_several(Walk* walk, Py_ssize_t size, int flags, Py_ssize_t count):
+    """The next `count` terms of all that there is."""
+    cdef Walk own = walk[0]
+    cdef bint paused = paused_for(&own, size, flags)
+    cdef PyObject* made = read_elements(&own, count, size, 0)
+    if paused:
+        PyGC_Enable()
+    walk.i = own.i
+    if made == NULL:
+        refuse_to_decode()
+    return given(made)
+
+
+cdef bint paused_for(Walk* walk, Py_ssize_t size, int flags) noexcept:
+    """Set how to read, and pause the collection of garbage if much is to come; whether it was paused here."""
+    walk.text = not flags & BINARIES_BYTES
+    walk.tagged = not flags & PLAIN
+    return size - walk.i > PAUSE_BYTES and PyGC_Disable()
+
+
+cdef object refuse_to_decode():
+    """Raise the exception that is set, or the refusal that it amounts to."""
+    try:
+        given(NULL)
+    except UnicodeDecodeError as cause:
+        raise errors.DecodeError(
+            f"a binary is not UTF-8 (see its byte {cause.start}), so it can't be a str:"
+            " write {bytes, B} for bytes"
+        ) from None
+    except (RecursionError, MemoryError) as cause:
+        raise errors.DecodeError(f"no room for the term: {type(cause).__name__}") from None
+    except Exception as cause:
+        from struct import error
+
+        if isinstance(cause, (IndexError, error)):  # of `leaves` and `extents`, at the end of the data
+            given(truncated())
+        raise
+
+
+cdef int write_whole(Out* out, value, int flags) except -1:
+    """The term of the value. What can go wrong on the way becomes a refusal, and the buffer is given back."""
+    out.mode = &modes[4 if flags & PLAIN else flags & 3]
+    if write_value(out, <PyObject*>value, 0):
+        return 0
+    try:
+        given(NULL)
+    except (RecursionError, MemoryError) as cause:
+        raise errors.EncodeError(f"no room for the term: {type(cause).__name__}") from None
+    except TypeError as cause:  # from the table of ways: a metaclass without a hash
+        raise errors.EncodeError(f"a value whose type can't be looked up: {cause}") from cause
+    finally:
+        Py_XDECREF(out.held)

@@ -1,0 +1,173 @@
+# The C API of Python as pointers, the tags of the external term format, and numbers in network order.
+
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from erl import callout, errors, terms
+from erl.codec import options as _limits
+from erl.codec import tags
+
+cdef extern from *:
+    """
+    /* Leads from pointers, NULL for an exception, to Cython's objects. */
+    static CYTHON_INLINE PyObject *erl_given(PyObject *made) { return made; }
+
+    /* Strings that are made but not ready are a matter of Python 3.11 and earlier. */
+    #if PY_VERSION_HEX < 0x030C0000
+    #define erl_string_ready(string) PyUnicode_READY(string)
+    #else
+    #define erl_string_ready(string) 0
+    #endif
+
+    #if PY_VERSION_HEX >= 0x030D0000
+    #define erl_int_from_digits(bytes, size, fallback) PyLong_FromUnsignedNativeBytes( \\
+        bytes, size, Py_ASNATIVEBYTES_LITTLE_ENDIAN)
+    #else
+    #define erl_int_from_digits(bytes, size, fallback) (fallback)(bytes, size)
+    #endif
+    """
+    object given "erl_given" (PyObject*)
+    int string_ready "erl_string_ready" (PyObject*)
+    PyObject* int_from_digits "erl_int_from_digits" (const unsigned char*, Py_ssize_t,
+        PyObject* (*)(const unsigned char*, Py_ssize_t))
+
+cdef extern from "Python.h":
+    ctypedef struct PyObject:
+        pass
+    ctypedef struct PyTypeObject:
+        pass
+    PyTypeObject PyLong_Type, PyFloat_Type, PyUnicode_Type, PyBytes_Type, PyBool_Type
+    PyTypeObject PyList_Type, PyTuple_Type, PyDict_Type
+    PyObject* Py_None
+    PyObject* Py_True
+
+    PyTypeObject* Py_TYPE(PyObject*)
+    void Py_INCREF(PyObject*)
+    void Py_DECREF(PyObject*)
+    void Py_XDECREF(PyObject*)
+
+    PyObject* PyLong_FromLong(long)
+    PyObject* PyLong_FromLongLong(long long)
+    PyObject* PyLong_FromUnsignedLongLong(unsigned long long)
+    long long PyLong_AsLongLongAndOverflow(PyObject*, int*)
+    PyObject* PyNumber_Negative(PyObject*)
+    PyObject* PyFloat_FromDouble(double)
+    double PyFloat_AS_DOUBLE(PyObject*)
+
+    PyObject* PyBytes_FromStringAndSize(const char*, Py_ssize_t)
+    char* PyBytes_AS_STRING(PyObject*)
+    Py_ssize_t PyBytes_GET_SIZE(PyObject*)
+    int _PyBytes_Resize(PyObject**, Py_ssize_t)
+
+    PyObject* PyUnicode_DecodeUTF8(const char*, Py_ssize_t, const char*)
+    PyObject* PyUnicode_DecodeLatin1(const char*, Py_ssize_t, const char*)
+    PyObject* PyUnicode_FromKindAndData(int, const void*, Py_ssize_t)
+    Py_ssize_t PyUnicode_GET_LENGTH(PyObject*)
+    bint PyUnicode_IS_ASCII(PyObject*)
+    int PyUnicode_KIND(PyObject*)
+    void* PyUnicode_DATA(PyObject*)
+    uint32_t PyUnicode_READ(int, void*, Py_ssize_t)
+
+    PyObject* PyList_New(Py_ssize_t)
+    Py_ssize_t PyList_GET_SIZE(PyObject*)
+    PyObject* PyList_GET_ITEM(PyObject*, Py_ssize_t)
+    void PyList_SET_ITEM(PyObject*, Py_ssize_t, PyObject*)
+    PyObject* PyTuple_New(Py_ssize_t)
+    Py_ssize_t PyTuple_GET_SIZE(PyObject*)
+    PyObject* PyTuple_GET_ITEM(PyObject*, Py_ssize_t)
+    void PyTuple_SET_ITEM(PyObject*, Py_ssize_t, PyObject*)
+    PyObject* PyDict_New()
+    Py_ssize_t PyDict_Size(PyObject*)
+    int PyDict_SetItem(PyObject*, PyObject*, PyObject*)
+    int PyDict_Next(PyObject*, Py_ssize_t*, PyObject**, PyObject**)
+
+    void* PyMem_Malloc(size_t)
+    void PyMem_Free(void*)
+    PyObject* PyErr_NoMemory()
+    PyObject* PyErr_Format(PyObject*, const char*, ...)
+    int PyGC_Disable()
+    int PyGC_Enable()
+
+    cdef Py_ssize_t PY_SSIZE_T_MAX
+
+cdef enum:
+    VERSION = 131
+    COMPRESSED = 80
+    NEW_FLOAT = 70
+    BIT_BINARY = 77
+    SMALL_INTEGER = 97
+    INTEGER = 98
+    FLOAT = 99
+    ATOM = 100
+    SMALL_TUPLE = 104
+    LARGE_TUPLE = 105
+    NIL = 106
+    STRING = 107
+    LIST = 108
+    BINARY = 109
+    SMALL_BIG = 110
+    LARGE_BIG = 111
+    SMALL_ATOM = 115
+    MAP = 116
+    ATOM_UTF8 = 118
+    SMALL_ATOM_UTF8 = 119
+
+cdef int max_depth = _limits.MAX_DEPTH
+cdef PyObject* decode_error = <PyObject*>errors.DecodeError
+cdef PyObject* encode_error = <PyObject*>errors.EncodeError
+cdef PyTypeObject* atom_type = <PyTypeObject*><PyObject*>terms.Atom
+
+cdef PyObject* small_integers[256]
+cdef list _small_integers = list(range(256))    # owns them
+
+
+cdef int _fill_small_integers():
+    cdef int number
+    for number in range(256):
+        small_integers[number] = PyList_GET_ITEM(<PyObject*>_small_integers, number)
+    return 0
+
+_fill_small_integers()
+
+
+cdef inline PyObject* small_integer(int number) noexcept:
+    cdef PyObject* made = small_integers[number]
+    Py_INCREF(made)
+    return made
+
+
+cdef inline uint16_t u16(const unsigned char* p) noexcept:
+    return <uint16_t>((p[0] << 8) | p[1])
+
+
+cdef inline uint32_t u32(const unsigned char* p) noexcept:
+    return (<uint32_t>p[0] << 24) | (<uint32_t>p[1] << 16) | (<uint32_t>p[2] << 8) | p[3]
+
+
+cdef inline uint64_t u64(const unsigned char* p) noexcept:
+    return (<uint64_t>u32(p) << 32) | u32(p + 4)
+
+
+cdef inline uint64_t low64(const unsigned char* p) noexcept:
+    """Eight bytes with the lowest first."""
+    return (
+        p[0] | <uint64_t>p[1] << 8 | <uint64_t>p[2] << 16 | <uint64_t>p[3] << 24
+        | <uint64_t>p[4] << 32 | <uint64_t>p[5] << 40 | <uint64_t>p[6] << 48 | <uint64_t>p[7] << 56
+    )
+
+
+cdef inline void put16(unsigned char* p, uint32_t number) noexcept:
+    p[0] = <unsigned char>(number >> 8)
+    p[1] = <unsigned char>number
+
+
+cdef inline void put32(unsigned char* p, uint32_t number) noexcept:
+    p[0] = <unsigned char>(number >> 24)
+    p[1] = <unsigned char>(number >> 16)
+    p[2] = <unsigned char>(number >> 8)
+    p[3] = <unsigned char>number
+
+
+cdef inline void put64(unsigned char* p, uint64_t number) noexcept:
+    put32(p, <uint32_t>(number >> 32))
+    put32(p + 4, <uint32_t>number)

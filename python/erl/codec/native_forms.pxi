@@ -1,0 +1,378 @@
+# What headed tuples stand for: what `erl.codec.tagged` does. A tuple that does not fit its form stays a tuple.
+
+from erl import decoders, opaque, references
+from erl.codec import forms
+
+cdef enum:
+    LEAF_FORM
+    DICT_FORM
+    SET_FORM
+    BYTES_FORM
+    USER_FORM
+
+cdef object NOT_FIT = forms.NOT_FIT
+
+ctypedef PyObject* (*slow_find)(bint, const unsigned char*, Py_ssize_t) noexcept
+ctypedef PyObject* (*slow_form)(Walk*, PyObject*, Py_ssize_t, Py_ssize_t, int) noexcept
+ctypedef PyObject* (*slow_build)(PyObject*, PyObject*) noexcept
+ctypedef PyObject* (*slow_unfit)(Walk*, Pair*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int) noexcept
+ctypedef int (*slow_compare)(Walk*, Pair*, Py_ssize_t) noexcept
+
+
+cdef class Form:
+    cdef int kind
+    cdef bint plain         # a dict's own form: nothing is left to build
+    cdef object builder
+
+    def __cinit__(self, int kind, builder):
+        self.kind = kind
+        self.builder = builder
+        self.plain = kind == DICT_FORM and builder is forms.DICTS[b"dict"]
+
+
+cdef dict _atom_forms = {}
+cdef dict _string_forms = {}
+cdef Form _dict_form = None     # what "dict" stands for, found without a look into the table
+
+# By kind of head and first byte of the name, a bit for each length (from 63 on they share one) that some form has.
+cdef uint64_t form_lengths[2][256]
+
+
+cdef inline uint64_t length_bit(Py_ssize_t size) noexcept:
+    return <uint64_t>1 << (size if size < 63 else 63)
+
+
+def _collect_forms():
+    """What stands for something when it heads a 2-tuple; a registered decoder hides a form of the codec's."""
+    global _dict_form
+    cdef int first
+    _string_forms.clear()
+    _atom_forms.clear()
+    kinds = (
+        (LEAF_FORM, forms.LEAVES), (DICT_FORM, forms.DICTS), (SET_FORM, forms.SETS), (BYTES_FORM, forms.BYTES),
+    )
+    for kind, table in kinds:
+        for name, builder in table.items():
+            _string_forms[name] = Form(kind, builder)
+    _atom_forms[b"bytes"] = Form(BYTES_FORM, bytes)
+    for name, decoder in decoders.strings().items():
+        _string_forms[name] = Form(USER_FORM, decoder)
+    for name, decoder in decoders.atoms().items():
+        _atom_forms[name] = Form(USER_FORM, decoder)
+    _dict_form = _string_forms[b"dict"]
+    for first in range(256):
+        form_lengths[0][first] = form_lengths[1][first] = 0
+    for string, table in ((0, _atom_forms), (1, _string_forms)):
+        for name in table:
+            first = name[0] if name else 0
+            form_lengths[<int>string][first] |= length_bit(len(name))
+
+
+_collect_forms()
+decoders.watch(_collect_forms)
+
+
+cdef inline bint is_head(int tag) noexcept:
+    return tag == STRING or tag == SMALL_ATOM_UTF8 or tag == ATOM or tag == SMALL_ATOM or tag == ATOM_UTF8
+
+
+cdef inline bint is_name(const unsigned char* p, Py_ssize_t size, const char* name, Py_ssize_t expected) noexcept:
+    return size == expected and memcmp(p, name, expected) == 0
+
+
+cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) noexcept:
+    """A tuple of 2 to 4 elements whose first one is a string or an atom."""
+    cdef Py_ssize_t head = w.i, start, size
+    cdef const unsigned char* p = w.p
+    cdef bint string = p[head] == STRING
+    cdef PyObject* form
+    cdef PyObject* made
+    if p[head] == SMALL_ATOM_UTF8 or p[head] == SMALL_ATOM:
+        start = head + 2
+        if start > limit:
+            return truncated()
+        size = p[head + 1]
+    else:
+        start = head + 3
+        if start > limit:
+            return truncated()
+        size = u16(p + head + 1)
+    if size > limit - start:
+        return truncated()
+    p += start
+    if n == 2:
+        if w.tagged and form_lengths[string][p[0] if size else 0] & length_bit(size):
+            form = found_form(string, p, size)
+            if form == NULL:
+                return NULL
+            if form != Py_None:
+                w.i = start + size
+                if (<Form>form).kind == DICT_FORM:
+                    made = read_dict_form(w, form, head, limit, depth)
+                else:
+                    made = (<slow_form>read_other_form)(w, form, head, limit, depth)
+                Py_DECREF(form)
+                return made
+            Py_DECREF(form)
+    elif string:
+        if n == 4 and w.tagged and is_name(p, size, "timedelta", 9):
+            return (<slow_read>read_flat_timedelta)(w, limit, depth)
+    elif n == 3:
+        if is_name(p, size, "$erlport.opaque", 15):
+            w.i = start + size
+            return (<slow_read>read_opaque)(w, limit, depth)
+    elif w.tagged and is_name(p, size, "$py.ref", 7):
+        return (<slow_read>read_reference)(w, limit, depth)
+    return read_plain_tuple(w, n, limit, depth)
+
+
+cdef PyObject* found_form(bint string, const unsigned char* name, Py_ssize_t size) noexcept:
+    """The form, or None."""
+    if string and is_name(name, size, "dict", 4):
+        Py_INCREF(<PyObject*>_dict_form)
+        return <PyObject*>_dict_form
+    return (<slow_find>form_of)(string, name, size)
+
+
+cdef object form_of(bint string, const unsigned char* name, Py_ssize_t size):
+    return (_string_forms if string else _atom_forms).get(name[:size])
+
+
+cdef PyObject* read_dict_form(Walk* w, PyObject* form, Py_ssize_t head, Py_ssize_t limit, int depth) noexcept:
+    """The payload is a list of pairs, and so are its 2-tuples, whatever heads them: `{"date", X}` is a key and its
+    value here.
+    """
+    cdef const unsigned char* p = w.p
+    cdef Py_ssize_t count = 0, read = 0, bound
+    cdef Pair* pairs = NULL
+    cdef PyObject* made
+    cdef PyObject* built
+    cdef int same = 1
+    if w.i >= limit:
+        return truncated()
+    if p[w.i] == NIL:
+        made = PyDict_New()
+    elif p[w.i] != LIST:
+        return (<slow_form>read_unfit)(w, form, head, limit, depth)
+    else:
+        w.i += 5
+        if w.i > limit:
+            return truncated()
+        count = u32(p + w.i - 4)
+        if depth + (2 if count else 1) > max_depth:
+            return too_deep()
+        if count >= limit - w.i:
+            return truncated()
+        # A pair has at least four bytes, and the walk ends early before what is no pair.
+        bound = (limit - w.i) // 4 + 1
+        pairs = <Pair*>PyMem_Malloc((count if count < bound else bound) * sizeof(Pair))
+        if pairs == NULL:
+            return PyErr_NoMemory()
+        while read < count:
+            bound = limit - (count - read)
+            if p[w.i] != SMALL_TUPLE or p[w.i + 1] != 2:    # the byte after the last one of the data is a zero
+                break
+            if bound - w.i < 4:
+                release(pairs, read)
+                return truncated()
+            w.i += 2
+            if not read_pair(w, &pairs[read], bound - 1, bound, depth + 2):
+                release(pairs, read)
+                return NULL
+            read += 1
+        made = NULL
+        if read == count and p[w.i] == NIL:
+            made = dict_of(pairs, count)
+            if made == NULL:
+                release(pairs, read)
+                return NULL
+            if made != Py_None and PyDict_Size(made) != count:
+                same = (<slow_compare>same_spelling)(w, pairs, count)
+            if made == Py_None or same != 1:
+                Py_DECREF(made)
+                made = NULL
+        if made == NULL:
+            if same >= 0:
+                made = (<slow_unfit>unfit_pairs)(w, pairs, read, count, head, limit, depth)
+            release(pairs, read)
+            return made
+        release(pairs, read)
+    w.i += 1
+    if made == NULL or (<Form>form).plain:
+        return made
+    built = (<slow_build>build)(form, made)
+    Py_DECREF(made)
+    return built
+
+
+cdef object build(form, content):
+    return (<Form>form).builder(content)
+
+
+cdef object unfit_pairs(
+    Walk* w, Pair* pairs, Py_ssize_t read, Py_ssize_t count, Py_ssize_t head, Py_ssize_t limit, int depth
+):
+    """The tuple whose payload began with these pairs of a dict, and is after all the list of something else."""
+    cdef Py_ssize_t k
+    cdef list items = [
+        reconsidered(w, pairs[k].start, limit, <object>pairs[k].key, <object>pairs[k].value) for k in range(read)
+    ]
+    items += <list>given(read_elements(w, count - read, limit - 1, depth + 1))
+    return head_of(w, head, limit), list_with_tail(w, items, limit, depth + 1)
+
+
+cdef object reconsidered(Walk* w, Py_ssize_t start, Py_ssize_t limit, key, value):
+    """A 2-tuple whose first element, at `start`, was read as a key: after all no pair of a dict."""
+    cdef Form form
+    if is_head(w.p[start]):
+        key = head_of(w, start, limit)
+        form = (_string_forms if w.p[start] == STRING else _atom_forms).get(name_of(w, start))
+        if form is not None:
+            made = built(form, name_of(w, start), value)
+            if made is not NOT_FIT:
+                return made
+    return key, value
+
+
+cdef object head_of(Walk* w, Py_ssize_t start, Py_ssize_t limit):
+    """The value of the string or atom at `start`; the walk stays where it is."""
+    cdef Py_ssize_t after = w.i
+    w.i = start
+    head = given(read_term(w, limit, 0, False))
+    w.i = after
+    return head
+
+
+cdef bytes name_of(Walk* w, Py_ssize_t start):
+    """The characters of the string or atom at `start`, which was read before."""
+    cdef const unsigned char* p = w.p + start
+    if p[0] == SMALL_ATOM_UTF8 or p[0] == SMALL_ATOM:
+        return p[2 : 2 + p[1]]
+    return p[3 : 3 + u16(p + 1)]
+
+
+cdef object built(Form form, bytes name, content):
+    """What a form makes of a payload that was read like any term."""
+    if form.kind == USER_FORM:
+        what = f"the decoder of {name.decode('utf-8', 'replace')!r}"
+        return callout.run(errors.DecodeError, what, form.builder, content)
+    if form.kind == LEAF_FORM:
+        return form.builder(content)
+    if form.kind == BYTES_FORM:
+        if type(content) is str:
+            content = content.encode()
+        return form.builder(content) if type(content) is bytes else NOT_FIT
+    if type(content) is not list:
+        return NOT_FIT
+    if form.kind == SET_FORM:
+        keys = values = content
+    elif all([type(pair) is tuple and len(pair) == 2 for pair in content]):
+        keys, values = [pair[0] for pair in content], [pair[1] for pair in content]
+    else:
+        return NOT_FIT
+    members = forms.dict_of(keys, values)
+    return form.builder(members) if members is not None and len(members) == len(content) else NOT_FIT
+
+
+cdef int same_spelling(Walk* w, Pair* pairs, Py_ssize_t n) except -1:
+    """Whether keys that are equal in Python are the same term as well (1 and true, say, are not)."""
+    cdef Py_ssize_t k
+    return same_terms(
+        w, [<object>pairs[k].key for k in range(n)], [pairs[k].start for k in range(n)]
+    )
+
+
+cdef bint same_terms(Walk* w, list keys, list starts) except -1:
+    from erl.codec.extents import end_of_term
+
+    cdef bytes data = <bytes>w.data
+    cdef dict first = {}
+    for key, start in zip(forms.hashables(keys), starts, strict=True):
+        other = first.setdefault(key, start)
+        if other != start and data[start : end_of_term(data, start)] != data[other : end_of_term(data, other)]:
+            return False
+    return True
+
+
+cdef object read_unfit(Walk* w, form, Py_ssize_t head, Py_ssize_t limit, int depth):
+    content = given(read_term(w, limit, depth, False))
+    return head_of(w, head, limit), content
+
+
+cdef object read_other_form(Walk* w, known, Py_ssize_t head, Py_ssize_t limit, int depth):
+    """`{Tag, Payload}`, the walk at the payload: its value, or the tuple where the payload does not fit."""
+    cdef Form form = <Form>known
+    cdef const unsigned char* p = w.p + w.i
+    cdef Py_ssize_t room = limit - w.i
+    if room < 1:
+        given(truncated())
+    if form.kind == SET_FORM and p[0] == LIST:
+        return read_set(w, form, head, limit, depth)
+    if form.kind == BYTES_FORM and p[0] == BINARY:
+        return form.builder(binary(w, limit))
+    content = given(read_term(w, limit, depth, False))
+    if form.kind == SET_FORM:
+        made = form.builder(content) if p[0] == NIL or p[0] == STRING else NOT_FIT
+    else:
+        made = built(form, name_of(w, head), content)
+    return made if made is not NOT_FIT else (head_of(w, head, limit), content)
+
+
+cdef bytes binary(Walk* w, Py_ssize_t limit):
+    """The bytes of the BINARY_EXT at the walk."""
+    cdef Py_ssize_t room = limit - w.i
+    if room < 5 or <Py_ssize_t>u32(w.p + w.i + 1) > room - 5:
+        given(truncated())
+    return block(w, w.i + 5, u32(w.p + w.i + 1))
+
+
+cdef object read_set(Walk* w, Form form, Py_ssize_t head, Py_ssize_t limit, int depth):
+    cdef Py_ssize_t count, k
+    cdef list elements = [], starts = []
+    w.i += 5
+    if w.i > limit:
+        given(truncated())
+    count = u32(w.p + w.i - 4)
+    if depth + 1 > max_depth:
+        given(too_deep())
+    if count >= limit - w.i:
+        given(truncated())
+    for k in range(count):
+        starts.append(w.i)
+        elements.append(given(read_term(w, limit - (count - k), depth + 1, True)))
+    if w.p[w.i] == NIL:
+        members = forms.dict_of(elements, elements)
+        if members is not None and (len(members) == count or same_terms(w, elements, starts)):
+            w.i += 1
+            return form.builder(members)
+    for k in range(count):
+        if w.p[<Py_ssize_t>starts[k]] == STRING:
+            elements[k] = list(elements[k].encode("latin-1"))
+    return head_of(w, head, limit), list_with_tail(w, elements, limit, depth + 1)
+
+
+cdef object read_flat_timedelta(Walk* w, Py_ssize_t limit, int depth):
+    """`{"timedelta", Days, Seconds, Microseconds}`, as earlier bridges wrote it."""
+    parts = given(read_plain_tuple(w, 4, limit, depth))
+    made = forms.timedelta(parts[1:])
+    return parts if made is NOT_FIT else made
+
+
+cdef object read_reference(Walk* w, Py_ssize_t limit, int depth):
+    """`{'$py.ref', Worker, Incarnation, Id}`: the object itself."""
+    parts = given(read_plain_tuple(w, 4, limit, depth))
+    _, worker, incarnation, number = parts
+    if type(worker) is terms.Pid and type(incarnation) is int and type(number) is int:
+        return references.resolve(worker, incarnation, number)
+    return parts
+
+
+cdef object read_opaque(Walk* w, Py_ssize_t limit, int depth):
+    """`{'$erlport.opaque', Language, Bytes}`, the walk at the language."""
+    language = given(read_term(w, limit - 1, depth, False))
+    if w.p[w.i] == BINARY and type(language) is terms.Atom and language in ("python", "erlang"):
+        content = binary(w, limit)
+        if language == "erlang":
+            return terms.OpaqueErlang(content)
+        return opaque.loads(content, unsigned=not w.tagged)
+    return terms.Atom("$erlport.opaque"), language, given(read_term(w, limit, depth, False))

@@ -1,0 +1,230 @@
+# Values of every other type, written: what the second half of `erl.codec.writer` does. A way is found by exact type and
+# remembered until an encoder is registered. Each function returns 1, or 0 with an exception.
+
+from erl import encoders
+
+cdef enum:
+    MAX_WAYS = 4096
+    SURELY_SHORT_BYTES = 65536
+
+cdef enum:
+    BUILT_IN_WAY
+    TAG_WAY
+    IMPROPER_WAY
+    BITS_WAY
+    HANDLE_WAY
+    OPAQUE_ERLANG_WAY
+    ENCODER_WAY
+    FORM_WAY
+    FOREIGN_WAY
+    REFERENCE_WAY
+    PICKLE_WAY
+
+
+cdef class Way:
+    """How values of a type are written."""
+
+    cdef int code
+    cdef object function
+
+    def __cinit__(self, int code, function=None):
+        self.code = code
+        self.function = function
+
+
+cdef dict _built_in_ways = {
+    **{kind: Way(BUILT_IN_WAY) for kind in (type(None), bool, int, float, str, bytes, list, tuple, dict, terms.Atom)},
+    terms.Tag: Way(TAG_WAY),
+    terms.ImproperList: Way(IMPROPER_WAY),
+    terms.BitString: Way(BITS_WAY),
+    terms.OpaqueErlang: Way(OPAQUE_ERLANG_WAY),
+    terms.Pid: Way(HANDLE_WAY),
+    terms.Port: Way(HANDLE_WAY),
+    terms.Reference: Way(HANDLE_WAY),
+    terms.Fun: Way(HANDLE_WAY),
+}
+cdef Way _pickle_way = Way(PICKLE_WAY)
+cdef Way _reference_way = Way(REFERENCE_WAY)
+cdef Way _foreign_way = Way(FOREIGN_WAY)
+cdef frozenset _bound = frozenset((("builtins", "module"), ("builtins", "code"), ("builtins", "memoryview")))
+cdef list _ways = [{}, {}, {}, {}, {}]     # by the index of the mode
+
+
+def _forget_ways():
+    cdef int index
+    cdef bint untouched = not any(map(encoders.lookup, _built_in_ways))
+    for index in range(5):
+        (<dict>_ways[index]).clear()
+        modes[index].strings_binary = index < 4 and index & 1
+        modes[index].dicts_map = index < 4 and index & 2
+        modes[index].tagged = index < 4
+        modes[index].fast = untouched or index == 4
+        modes[index].index = index
+
+
+_forget_ways()
+encoders.watch(_forget_ways)
+
+
+def _find_way(kind, tagged):
+    """The rules, first to last: a registered encoder, what the codec knows, a form, a reference, a pickle."""
+    if tagged:
+        encoder = encoders.lookup(kind)
+        if encoder is not None:
+            return Way(ENCODER_WAY, encoder)
+    way = _built_in_ways.get(kind)
+    if way is not None and (tagged or kind is not dict):
+        return way
+    if tagged:
+        from erl.codec import simplify
+
+        simplifier = simplify.of_type(kind)
+        if simplifier is not None:
+            return Way(FORM_WAY, simplifier)
+    if kind.__module__ == "erlang":
+        return _foreign_way
+    # What has a place or a state in this process that a copy would not share.
+    if hasattr(kind, "__next__") or (kind.__module__, kind.__qualname__) in _bound:
+        return _reference_way
+    return _pickle_way
+
+
+cdef Way way_of(kind, Mode* mode):
+    cdef dict ways = <dict>_ways[mode.index]
+    way = ways.get(kind)
+    if way is None:
+        what = f"finding out how to encode a {kind.__name__}"
+        way = callout.run(errors.EncodeError, what, _find_way, kind, mode.tagged)
+        if len(ways) >= MAX_WAYS:
+            ways.clear()
+        ways[kind] = way
+    return way
+
+
+cdef int write_other(Out* o, value, int depth) except 0:
+    cdef Way way = way_of(type(value), o.mode)
+    cdef int code = way.code
+    if code == BUILT_IN_WAY:
+        return write_built_in(o, value, depth)
+    if code == FORM_WAY:
+        from erl.codec.simplify import NO_FORM
+
+        simpler = way.function(value)
+        return write_pickle(o, value, depth) if simpler is NO_FORM else wrote(write_value(o, <PyObject*>simpler, depth))
+    if code == TAG_WAY:
+        return wrote(string_ready(<PyObject*>value) == 0 and write_points(o, <PyObject*>value))
+    if code == HANDLE_WAY:
+        return write_raw(o, value.external)
+    if code == ENCODER_WAY:
+        what = f"the encoder of {type(value).__name__}"
+        simpler = callout.run(errors.EncodeError, what, way.function, value)
+        return wrote(deeper(depth, 1) and write_value(o, <PyObject*>simpler, depth + 1))
+    if code == IMPROPER_WAY:
+        return write_improper(o, value, depth)
+    if code == BITS_WAY:
+        wrote(put_head(o, BIT_BINARY, len(value.data)) and put_tag(o, <int>value.bits))
+        return write_raw(o, value.data)
+    if code == OPAQUE_ERLANG_WAY:
+        wrote(deeper(depth, 1))
+        return write_opaque(o, "erlang", 6, value.external)
+    if code == FOREIGN_WAY:
+        return write_foreign(o, value, depth)
+    if code == REFERENCE_WAY:
+        return write_reference(o, value, depth)
+    return write_pickle(o, value, depth)
+
+
+cdef inline int wrote(bint done) except 0:
+    """From the one convention to the other."""
+    if not done:
+        given(NULL)
+    return 1
+
+
+cdef int write_built_in(Out* o, value, int depth) except 0:
+    """A value of the codec's own types, while an encoder is registered for another of them."""
+    cdef int done
+    if type(value) is tuple:
+        return wrote(write_tuple(o, <PyObject*>value, depth))
+    if type(value) is list:
+        return wrote(write_list(o, <PyObject*>value, depth))
+    if type(value) is dict:
+        return wrote(write_dict(o, <PyObject*>value, depth))
+    return wrote(write_leaf(o, <PyObject*>value, Py_TYPE(<PyObject*>value)) > 0)
+
+
+cdef int write_big(Out* o, value, int depth) except 0:
+    """An integer of more than 64 bits."""
+    cdef Py_ssize_t size = (value.bit_length() + 7) // 8
+    if size > SURELY_SHORT_BYTES:
+        from erl.codec.writer import MAX_INTEGER_BYTES
+
+        if size > <Py_ssize_t>MAX_INTEGER_BYTES:
+            raise errors.EncodeError(f"an int of {size} bytes: Erlang's have at most {MAX_INTEGER_BYTES}")
+    cdef bint negative = value < 0
+    digits = (-value if negative else value).to_bytes(size, "little")
+    if size > 255:
+        wrote(put_head(o, LARGE_BIG, size))
+    else:
+        wrote(put_tag(o, SMALL_BIG) and put_tag(o, <int>size))
+    wrote(put_tag(o, negative))
+    return write_raw(o, digits)
+
+
+cdef int write_raw(Out* o, bytes content) except 0:
+    return wrote(put(o, PyBytes_AS_STRING(<PyObject*>content), len(content)))
+
+
+cdef int write_improper(Out* o, value, int depth) except 0:
+    cdef tuple items = tuple(value)
+    if not items:
+        raise errors.EncodeError("an improper list has lost its elements")
+    tail = value.tail
+    wrote(deeper(depth, 1) and put_head(o, LIST, len(items)))
+    for item in items:
+        wrote(write_value(o, <PyObject*>item, depth + 1))
+    return wrote(write_value(o, <PyObject*>tail, depth + 1))
+
+
+cdef int write_opaque(Out* o, const char* language, Py_ssize_t size, bytes content) except 0:
+    wrote(
+        put(o, b"h\x03", 2)
+        and write_name(o, "$erlport.opaque", 15)
+        and write_name(o, language, size)
+        and put_head(o, BINARY, len(content))
+    )
+    return write_raw(o, content)
+
+
+cdef int write_pickle(Out* o, value, int depth) except 0:
+    """As a pickle; what can't be pickled, as a reference."""
+    wrote(deeper(depth, 1))
+    try:
+        pickled = opaque.dumps(value, 5 if o.mode.tagged else 2)
+    except errors.NotPicklableError:
+        return write_reference(o, value, depth)
+    return write_opaque(o, "python", 6, pickled)
+
+
+cdef int write_reference(Out* o, value, int depth) except 0:
+    term = references.hold(value)
+    return wrote(write_value(o, <PyObject*>term, depth))
+
+
+cdef int write_foreign(Out* o, value, int depth) except 0:
+    """An object of erlang-py's own classes; checked, because erlang-py does not."""
+    from struct import error
+
+    from erl.codec.extents import end_of_term
+    from erl.codec.leaves import external_of
+
+    external = external_of(value)
+    if external is None:
+        return write_pickle(o, value, depth)
+    try:
+        whole = end_of_term(external, 0) == len(external)
+    except (errors.DecodeError, IndexError, error):
+        whole = False
+    if not whole:
+        raise errors.EncodeError(f"{callout.shown(value)} is not a term")
+    return write_raw(o, external)
