@@ -1,7 +1,7 @@
 """What the wrappers of the Erlang side call: names, objects, attributes, and the builtins that need a hand.
 
-The server calls the functions in `WRAPPERS` with arguments that begin with the call's mapping flags (which it has taken
-off); the others are ordinary functions.
+The server has the functions in `WRAPPERS` make ready the calls whose arguments begin with mapping flags (which it has
+taken off); the others are ordinary functions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
     from typing import Any
+
+    _Ready = tuple[object, Any, list[Any], dict[str, Any] | None]
 
 
 def name_of(value: object) -> str:
@@ -129,25 +131,32 @@ def keywords(pairs: list[tuple[object, object]]) -> dict[str, object]:
     return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in pairs}
 
 
-def call(what: object, name: object, args: list[object], pairs: list[tuple[object, object]]) -> object:
-    """Call what the first two arguments name (see `target`)."""
-    if pairs:
-        return target(what, name)(*args, **keywords(pairs))
-    return target(what, name)(*args)
+# The calls whose arguments begin with mapping flags, made ready: a key that stands for the callable (None: it is an
+# object, which may be any), the callable, its arguments and its keywords.
 
 
-def method(obj: object, name: object, args: list[object], pairs: list[tuple[object, object]]) -> object:
-    """Call a method of an object."""
-    return getattr(obj, name_of(name))(*args, **keywords(pairs))
+def call(what: Any, name: object, args: list[object], pairs: list[tuple[object, object]]) -> _Ready:
+    """A call of what the first two arguments name (see `target`)."""
+    key = (what, name) if is_name(what) else None
+    return key, target(what, name), args, keywords(pairs) if pairs else None
 
 
-def attr(obj: object, name: object) -> object:
+def method(obj: object, name: object, args: list[object], pairs: list[tuple[object, object]]) -> _Ready:
+    """A call of a method of an object."""
+    return (type(obj), name), getattr(obj, name_of(name)), args, keywords(pairs) if pairs else None
+
+
+def attr(obj: object, name: object) -> _Ready:
     """An attribute of an object."""
-    return getattr(obj, name_of(name))
+    return (type(obj), name), getattr, [obj, name_of(name)], None
 
 
-def const(path: object, name: object, type_: object) -> object:
+def const(path: object, name: object, type_: object) -> _Ready:
     """The value that a path, or a module and a name, stand for; converted by a type where one is given."""
+    return None, _const, [path, name, type_], None
+
+
+def _const(path: object, name: object, type_: object) -> object:
     value = target(path, name)
     if type_ is None:
         return value
@@ -155,8 +164,7 @@ def const(path: object, name: object, type_: object) -> object:
     return target(type_name if "." in type_name else f"builtins.{type_name}")(value)
 
 
-WRAPPERS: dict[str, Callable[..., object]] = {"call": call, "method": method, "attr": attr, "const": const}
-"""The functions whose arguments begin with mapping flags."""
+WRAPPERS: dict[str, Callable[..., _Ready]] = {"call": call, "method": method, "attr": attr, "const": const}
 
 
 def help(subject: object) -> str:  # noqa: A001 (the API's name)

@@ -11,7 +11,7 @@ from _thread import get_ident
 from time import perf_counter
 
 from erl import api, console, decoders, encoders, errors, objects, opaque, references, wire
-from erl.codec import Options
+from erl.codec import Options, Reader
 from erl.port import Port, PortClosedError
 from erl.terms import Atom
 
@@ -72,12 +72,16 @@ class Server:
 
     def _handle(self, frame: bytes) -> None:
         try:
-            message = wire.parse(frame, self.options)
+            reader = Reader(frame)
+            head = reader.call_head()
+            message = wire.parse(reader, self.options) if head is None else None
         except (errors.ProtocolError, errors.CodecError) as error:
             self._send(wire.failure(None, error, [], self.options))
             return
-        if message.kind == "C":
-            self._call(message)
+        if head is not None:
+            self._call(reader, *head)
+        elif message is None:
+            return
         elif message.kind == "M":
             self._message(message.value)
         elif message.id in self._waiting:
@@ -85,30 +89,38 @@ class Server:
 
     # Calls of Python
 
-    def _call(self, call: wire.Message) -> None:
+    def _call(self, reader: Reader, id_: int, module: str, name: str) -> None:
         options = self.options
         try:
-            if call.module == "erl.objects" and call.function in objects.WRAPPERS and options.tagged:
-                options, args = call.reader.flagged_args()
-                run, key = objects.WRAPPERS[call.function], _key(call.function, args)
+            prepare = objects.WRAPPERS.get(name) if module == "erl.objects" and options.tagged else None
+            if prepare is not None:
+                options, args = reader.flagged_args()
+                reader.end()
+                key, run, args, keywords = prepare(*decoders.apply(args))
             else:
-                args = call.reader.args(options)
-                run, key = objects.function(call.module, call.function), (call.module, call.function)
-            call.reader.end()
-            value = self._run(run, decoders.apply(args), key)
-            frame = self._result(call.id, value, options)
+                args, keywords, key = decoders.apply(reader.args(options)), None, (module, name)
+                reader.end()
+                run = objects.function(module, name)
+            value = self._run(run, args, keywords, key)
+            if options.return_ref:
+                value = references.hold(value)
+            frame = wire.result(id_, encoders.apply(value), options)
+            if references.made():
+                self._own(id_)
         except PortClosedError:
             raise
         except BaseException as error:  # the door around user code: also SystemExit, KeyboardInterrupt
             references.release(references.take_made())
-            frame = wire.failure(call.id, error, objects.trace_of(error), self.options)
+            frame = wire.failure(id_, error, objects.trace_of(error), self.options)
             # The frames of the traceback hold the call's values; let them go before the next call.
             error.__traceback__ = None
         if self._stdout.pending:
             self._stdout.flush()
         self._send(frame)
 
-    def _run(self, run: Callable[..., object], args: list[object], key: object) -> object:
+    def _run(
+        self, run: Callable[..., object], args: list[Any], keywords: dict[str, Any] | None, key: object
+    ) -> object:
         """Call user code, after the answers before it if it may hold them up.
 
         A callable is trusted to be fast once it was fast as often as it is asked for: once when it is new, a thousand
@@ -118,7 +130,7 @@ class Server:
         if doubts:
             self._port.flush()
         start = perf_counter()
-        value = run(*args)
+        value = run(*args, **keywords) if keywords else run(*args)
         if perf_counter() - start > _FAST_SECONDS:
             self._doubt(key, _DOUBTS_OF_SLOW)
         elif doubts:
@@ -131,14 +143,10 @@ class Server:
         if key is not None:
             self._doubts[key] = doubts
 
-    def _result(self, id_: int, value: object, options: Options) -> bytes:
-        if options.return_ref:
-            value = references.hold(value)
-        frame = wire.result(id_, encoders.apply(value), options)
-        if references.made():
-            owned = (Atom("$py.own"), id_, references.take_made())
-            self._send(wire.message(self.worker, owned, self.options))
-        return frame
+    def _own(self, id_: int) -> None:
+        """Tell the worker process which references the call with this id has made."""
+        owned = (Atom("$py.own"), id_, references.take_made())
+        self._send(wire.message(self.worker, owned, self.options))
 
     def _message(self, value: object) -> None:
         self._port.flush()
@@ -203,15 +211,6 @@ def _erlang_error(term: object) -> errors.ErlangError:
 
 def _ignore(_message: object) -> None:
     """The message handler where nobody has set one, as in ErlPort."""
-
-
-def _key(wrapper: str, args: list[object]) -> object:
-    """What a callable is remembered under; None for one that is an object itself, which may be any."""
-    if wrapper == "call":
-        return (args[0], args[1]) if objects.is_name(args[0]) else None
-    if wrapper == "method":
-        return (type(args[0]), args[1])
-    return wrapper
 
 
 # What the worker process calls.

@@ -104,49 +104,36 @@ class FrameBuffer:
 
 
 class Message:
-    """A message of Erlang's.
+    """A message of Erlang's that is no call.
 
-    `kind` is its first letter: "C" a call of Python, whose arguments are still to be read, with the mapping that the
-    function's kind asks for; "r" or "e" the answer to a call of Erlang; "M" a message for the message handler.
+    `kind` is its first letter: "r" or "e" the answer to a call of Erlang, "M" a message for the message handler.
     """
 
-    __slots__ = ("function", "id", "kind", "module", "reader", "value")
+    __slots__ = ("id", "kind", "value")
 
-    def __init__(
-        self, kind: str, id_: int, reader: Reader, module: str = "", function: str = "", value: object = None
-    ) -> None:
+    def __init__(self, kind: str, id_: int, value: object) -> None:
         self.kind = kind
         self.id = id_
-        self.reader = reader
-        self.module = module
-        self.function = function
         self.value = value
 
 
-def parse(frame: bytes, options: Options) -> Message:
-    """A message from its frame.
+def parse(reader: Reader, options: Options) -> Message:
+    """A message that is no call (see `Reader.call_head` for those).
 
     Raises `errors.ProtocolError` for what is no message, `errors.DecodeError` for what is no term.
     """
-    reader = Reader(frame)
     arity = reader.tuple_header()
     kind = reader.raw()
-    if kind == "C" and arity == 5:
-        id_, module, function = reader.raw(), reader.raw(), reader.raw()
-        if type(id_) is not int or type(module) is not Atom or type(function) is not Atom:
-            raise errors.ProtocolError(f"a call of {module!r}, {function!r} with the id {id_!r}")
-        return Message("C", id_, reader, module, function)
-    if kind == "M" and arity == 2:
-        id_ = 0
-    elif kind in ("r", "e") and arity == 3:
+    id_ = 0
+    if kind in ("r", "e") and arity == 3:
         id_ = reader.raw()
         if type(id_) is not int:
             raise errors.ProtocolError(f"an answer with the id {id_!r}")
-    else:
+    elif kind != "M" or arity != 2:
         raise errors.ProtocolError(f"no message: a tuple of {arity} that begins with {kind!r}")
     value = reader.term(options)
     reader.end()
-    return Message(kind, id_, reader, value=value)
+    return Message(kind, id_, value)
 
 
 def result(id_: int, value: object, options: Options) -> bytes:

@@ -30,6 +30,30 @@ def test_call_is_read_from_its_head_to_its_end() -> None:
     message.end()
 
 
+def test_head_of_a_call_is_read_at_once() -> None:
+    message = reader((Atom("C"), 2**40, Atom("math"), Atom("sqrt"), [2]))
+    assert exact(message.call_head()) == exact((2**40, Atom("math"), Atom("sqrt")))
+    assert message.args(DEFAULT) == [2]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (Atom("M"), 1),
+        (Atom("D"), 1, Atom("m"), Atom("f"), []),
+        (Atom("C"), 1.0, Atom("m"), Atom("f"), []),
+        (Atom("C"), 1, None, Atom("f"), []),
+        (Atom("C"), 1, Atom("m"), b"f", []),
+        [],
+        "C",
+    ],
+)
+def test_head_of_what_is_no_call_is_none_and_nothing_is_read(value: Any) -> None:
+    message = reader(value)
+    assert message.call_head() is None
+    assert message.position == 1
+
+
 def test_position_is_where_the_next_piece_begins() -> None:
     term = b"\x83h\2a\1a\2"
     message = Reader(term)

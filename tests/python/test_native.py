@@ -371,7 +371,7 @@ def verdict(function: Any, *arguments: Any) -> type | None:
 
 @pytest.mark.parametrize("nest", NESTINGS.values(), ids=NESTINGS)
 @pytest.mark.parametrize("flags", [0, 2, 16])
-@pytest.mark.parametrize("inmost", [7, [], (), {}, "text", [1, 2]], ids=repr)
+@pytest.mark.parametrize("inmost", [7, [], (), {}, "text", [1, 2], {"k": 1}], ids=repr)
 def test_value_is_too_deep_at_the_same_level(nest: Any, flags: int, inmost: object) -> None:
     options = Options.from_flags(flags)
     value = inmost

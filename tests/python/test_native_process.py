@@ -109,6 +109,34 @@ def test_refused_terms_leave_nothing_behind(value: Any, options: Options) -> Non
     is_flat(work, 40)
 
 
+UNFIT = [
+    b"t\0\0\0\2a\1a\2w\4truea\3",  # keys that are equal
+    b"t\0\0\0\1t\0\0\0\0a\1",  # a key without a hash
+    b"h\2k\0\4dictl\0\0\0\2h\2a\1a\2h\2w\4truea\3j",
+    b"h\2k\0\4dictl\0\0\0\2h\2a\1a\2k\0\1xa\1",
+    b"h\2k\0\3setl\0\0\0\2k\0\1xt\0\0\0\0j",
+    b"h\2k\0\3setl\0\0\0\2a\1w\4truej",
+    b"h\2k\0\x04datem\0\0\0\1\xff",
+    b"l\0\0\0\1a\1h\2k\0\3dictj",
+    b"l\0\0\0\1a\1k\0\2ab",
+    b"h\3w\x0e$erlport.opaqu\x65w\6pythonm\0\0\0\1x",
+    b"h\4w\7$py.refa\1a\2a\3",
+    b"c1.5" + bytes(28),
+    b"n\x09\1" + b"\xff" * 9,
+]
+
+
+@needs_proc
+@pytest.mark.parametrize("term", UNFIT)
+def test_terms_that_fit_badly_leave_nothing_behind(term: bytes) -> None:
+    def work() -> None:
+        for data in (b"\x83" + term, b"\x83h\2" + term + term, b"\x83" + term[:-1]):
+            with contextlib.suppress(errors.DecodeError):
+                native.decode(data, DEFAULT)
+
+    is_flat(work, 4000)
+
+
 @needs_proc
 @pytest.mark.parametrize(("value", "options"), REFUSED)
 def test_refused_values_leave_nothing_behind(value: Any, options: Options) -> None:

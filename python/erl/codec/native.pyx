@@ -32,6 +32,7 @@ cdef enum:
     PLAIN = 16
     PAUSE_BYTES = 16384     # a term of so many bytes may be one of ten thousand objects
 
+cdef object _Atom = terms.Atom
 cdef tuple _options_by_flags = tuple([Options.from_flags(flags) for flags in range(32)])
 
 
@@ -53,6 +54,21 @@ cdef class Reader:
     @property
     def position(self):
         return self.walk.i
+
+    def call_head(self):
+        """Id, module and function of `{'C', Id, Module, Function, Args}`; the arguments are the next piece.
+
+        None, and the position is what it was, for any other term.
+        """
+        cdef Py_ssize_t start = self.walk.i
+        if self.at(SMALL_TUPLE) and self.header(True) == 5 and self.raw() == "C":
+            id_ = self.raw()
+            module = self.raw()
+            function = self.raw()
+            if type(id_) is int and type(module) is _Atom and type(function) is _Atom:
+                return id_, module, function
+        self.walk.i = start
+        return None
 
     def tuple_header(self):
         """Enter a tuple; returns its size."""

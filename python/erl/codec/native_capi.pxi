@@ -9,6 +9,10 @@ from erl.codec import tags
 
 cdef extern from *:
     """
+    #if SIZEOF_VOID_P < 8
+    #error "sizes of 32 bits have no room here: the codec in Python serves"
+    #endif
+
     /* Leads from pointers, NULL for an exception, to Cython's objects. */
     static CYTHON_INLINE PyObject *erl_given(PyObject *made) { return made; }
 

@@ -13,6 +13,7 @@ from erl.codec import tags
 from erl.codec.options import BINARIES_BYTES, MAX_INFLATED_BYTES, Options
 from erl.codec.tagged import TaggedWalk
 from erl.codec.walk import truncated
+from erl.terms import Atom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,19 @@ class Reader(TaggedWalk):
             super().__init__(inflated(data, offset + 2), 0)
         else:
             super().__init__(data, offset + 1)
+
+    def call_head(self) -> tuple[int, Atom, Atom] | None:
+        """Id, module and function of `{'C', Id, Module, Function, Args}`; the arguments are the next piece.
+
+        None, and the position is what it was, for any other term.
+        """
+        start = self.position
+        if self._data[start : start + 2] == b"h\x05" and (self.tuple_header(), self.raw())[1] == "C":
+            id_, module, function = self.raw(), self.raw(), self.raw()
+            if type(id_) is int and type(module) is Atom and type(function) is Atom:
+                return id_, module, function
+        self.position = start
+        return None
 
     def tuple_header(self) -> int:
         """Enter a tuple; returns its size."""
