@@ -65,6 +65,16 @@ test-python test-eunit test-ct: test-%: build ## one part of the tests
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run
 
+# bench-compare measures BASE in a clone of its own, in the same way, before this tree.
+ROUNDS ?= 5
+BASE ?= HEAD
+.PHONY: bench bench-compare
+bench: build ## ours beside the floors: a table, bench/results/*.json, docs/img/bench.svg
+	@scripts/bench . $(ROUNDS) --svg docs/img/bench.svg
+
+bench-compare: build ## the same beside that of BASE=revision
+	@scripts/bench-compare $(BASE) $(ROUNDS)
+
 .PHONY: fuzz
 fuzz: SECONDS ?= 60
 fuzz: setup ## fuzz the compiled codec for SECONDS=60, with clang and atheris

@@ -85,7 +85,7 @@ def table(samples: Samples, units: dict[str, str], base: dict[str, Any]) -> str:
             lines.append(
                 f"{work:<32} {side:<10} {number(median):>9} {units[work]:<8} {spread(values):>7} "
                 f"{'' if relative is None else f'{relative:.2f}':>6}  "
-                f"{'' if side == 'floor' else verdict(work, units[work], relative, median)}"
+                f"{verdict(work, units[work], relative, median) if side.startswith('py:') else ''}"
                 + (f"  ({median / before:.2f} of base)" if before else "")
             )
     return "\n".join(lines)

@@ -69,10 +69,17 @@ variable(Name) ->
 
 in_venv(Directory) -> filename:join([Directory, "bin", "python"]).
 
+%% As a shell has it: a name with a slash is a path, any other is looked for on PATH.
 executable(Source, Name) ->
-    case os:find_executable(to_string(Name)) of
-        false -> {error, {no_python, Source, to_string(Name)}};
-        Path -> {ok, Source, filename:absname(Path)}
+    Asked = to_string(Name),
+    Found =
+        case lists:member($/, Asked) of
+            true -> os:find_executable(filename:absname(Asked));
+            false -> os:find_executable(Asked)
+        end,
+    case Found of
+        false -> {error, {no_python, Source, Asked}};
+        Path -> {ok, Source, Path}
     end.
 
 to_string(Name) when is_binary(Name) -> unicode:characters_to_list(Name);
