@@ -161,7 +161,7 @@ split_all(<<Length:32, ?VERSION, _/binary>> = Data, Frames) when Length > 0 ->
         _ -> {ok, lists:reverse(Frames), {Length + 4 - byte_size(Data), [Data]}}
     end;
 split_all(<<>>, Frames) ->
-    {ok, lists:reverse(Frames), {0, []}};
+    {ok, lists:reverse(Frames), input()};
 split_all(Data, Frames) when byte_size(Data) < 5 ->
     {ok, lists:reverse(Frames), {5 - byte_size(Data), [Data]}};
 split_all(Data, _Frames) ->

@@ -145,8 +145,14 @@ init({Pool, Slot, Load, #{restart := Restart} = Config}) ->
     },
     {ok, report(State), {continue, launch}}.
 
--spec handle_continue(launch, #state{}) -> noreply().
-handle_continue(launch, State) -> noreply(launch(State)).
+-spec handle_continue(launch | {large, [binary()]}, #state{}) -> noreply().
+handle_continue(launch, State) ->
+    noreply(launch(State));
+handle_continue({large, Frames}, State) ->
+    %% The parts that a large frame was put together from are garbage only now, when no caller up the stack holds the
+    %% state that had them; the frame's receiver is about to need the room.
+    garbage_collect(),
+    noreply_large(frames(Frames, State)).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> noreply().
 handle_call(await_start, From, #state{phase = starting, starters = Starters} = State) ->
@@ -160,7 +166,7 @@ told(await_start, #state{last_down = Reason}) -> {error, Reason};
 told(info, State) -> info_map(State);
 told(_Request, _State) -> {error, unknown_request}.
 
--type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate}.
+-type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate | {continue, {large, [binary()]}}}.
 
 -spec handle_cast(term(), #state{}) -> noreply().
 handle_cast({message, Frame}, #state{phase = serving} = State) ->
@@ -181,12 +187,10 @@ handle_info({py_call, Alias, Owner, Leader, Body}, State) ->
     end;
 handle_info({Port, {data, Data}}, #state{port = Port, channel = Channel} = State) ->
     case py_channel:data(Data, Channel) of
+        {ok, [Frame | _] = Frames, Next} when byte_size(Frame) > ?LARGE_BYTES ->
+            {noreply, State#state{channel = Next}, {continue, {large, Frames}}};
         {ok, Frames, Next} ->
-            Done = report(lists:foldl(fun frame/2, State#state{channel = Next}, Frames)),
-            case Frames of
-                [Frame] when byte_size(Frame) > ?LARGE_BYTES -> noreply_large(Done);
-                _ -> noreply(Done)
-            end;
+            noreply(frames(Frames, State#state{channel = Next}));
         {error, Head} ->
             noreply(doom({protocol, Head}, State))
     end;
@@ -225,6 +229,8 @@ noreply(#state{channel = Channel} = State) ->
 
 %% A large binary that only passed through must not wait for this process's next collection of garbage.
 noreply_large(State) -> {noreply, flush(State), hibernate}.
+
+frames(Frames, State) -> report(lists:foldl(fun frame/2, State, Frames)).
 
 frame(_Frame, #state{doom = Doom} = State) when Doom =/= undefined ->
     State;

@@ -11,10 +11,6 @@ from _thread import RLock
 
 from erl.wire import FrameBuffer
 
-TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _FLUSH_BYTES = 1 << 20
 _SET_PIPE_BYTES = 1031
 """Linux's F_SETPIPE_SZ (fcntl(2)); `fcntl` has the name from 3.10 on, on some builds only."""
@@ -37,9 +33,9 @@ class Port:
         self._pending_bytes = 0
         self._lock = RLock()
 
-    def frames(self) -> Iterator[bytes]:
-        """Every frame that has arrived and is complete. Calls of this may nest."""
-        return self._buffer.frames()
+    def take(self) -> bytes | None:
+        """The next frame that has arrived, None when there is no complete one."""
+        return self._buffer.take()
 
     def wait(self) -> None:
         """Wait for bytes. Raises `PortClosedError`."""

@@ -60,8 +60,7 @@ class Server:
         """Serve until the answer with this id has come; None: until the end."""
         port = self._port
         while True:
-            for frame in port.frames():
-                self._handle(frame)
+            while self._handle(port.take()):
                 if until in self._answers:
                     return
             if self._leaving and until is None:
@@ -70,22 +69,25 @@ class Server:
             port.flush()
             port.wait()
 
-    def _handle(self, frame: bytes) -> None:
+    def _handle(self, frame: bytes | None) -> bool:
+        """Do what a frame says; False when there is none."""
+        if frame is None:
+            return False
         try:
             reader = Reader(frame)
+            del frame  # a large one goes when it is read, before its call runs
             head = reader.call_head()
             message = wire.parse(reader, self.options) if head is None else None
         except (errors.ProtocolError, errors.CodecError) as error:
             self._send(wire.failure(None, error, [], self.options))
-            return
+            return True
         if head is not None:
             self._call(reader, *head)
-        elif message is None:
-            return
-        elif message.kind == "M":
+        elif message is not None and message.kind == "M":
             self._message(message.value)
-        elif message.id in self._waiting:
+        elif message is not None and message.id in self._waiting:
             self._answers[message.id] = message
+        return True
 
     # Calls of Python
 
@@ -105,6 +107,7 @@ class Server:
             if options.return_ref:
                 value = references.hold(value)
             frame = wire.result(id_, encoders.apply(value), options)
+            args, value = [], None
             if references.made():
                 self._own(id_)
         except PortClosedError:

@@ -23,10 +23,6 @@ from erl import codec, errors
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
 
-TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 VERSION = 1
 """The number of this wire, which both halves must agree on when a worker starts."""
 
@@ -41,7 +37,7 @@ _SMALL_BYTES = 4096
 class FrameBuffer:
     """Collects bytes as they come and cuts them into frames.
 
-    Bytes are read into `free()`, then `fill(count)` says how many came; `frames()` gives every frame that is complete.
+    Bytes are read into `free()`, then `fill(count)` says how many came; `take()` gives each frame that is complete.
     The buffer grows by doubling and only as bytes arrive, whatever length a frame claims.
     """
 
@@ -83,24 +79,24 @@ class FrameBuffer:
         """Say that `count` bytes were written to the start of `free()`."""
         self._end += count
 
-    def frames(self) -> Iterator[bytes]:
-        """Each complete frame, without its length. What is left stays for later bytes."""
-        packet, length_at = self._packet, self._length_at
-        while True:
-            buffer, start = self._buffer, self._start
-            body = start + packet
-            if body > self._end:
-                return
-            stop = body + length_at(buffer, start)[0]
-            if stop > self._end:
-                return
-            self._start = stop
-            if stop - body < _SMALL_BYTES:
-                yield bytes(buffer[body:stop])
-            else:
-                with memoryview(buffer) as view:
-                    frame = bytes(view[body:stop])
-                yield frame
+    def take(self) -> bytes | None:
+        """The next frame that is complete, without its length; None when the rest is still to come."""
+        buffer, start = self._buffer, self._start
+        body = start + self._packet
+        if body > self._end:
+            return None
+        stop = body + self._length_at(buffer, start)[0]
+        if stop > self._end:
+            return None
+        self._start = stop
+        if stop - body < _SMALL_BYTES:
+            return bytes(buffer[body:stop])
+        with memoryview(buffer) as view:
+            frame = bytes(view[body:stop])
+        if stop == self._end and len(buffer) > _KEEP_BUFFER_BYTES:
+            # A large frame is not kept twice while its call runs.
+            self._buffer, self._start, self._end = bytearray(self._first), 0, 0
+        return frame
 
 
 class Message:

@@ -61,7 +61,8 @@ cdef class Reader:
         None, and the position is what it was, for any other term.
         """
         cdef Py_ssize_t start = self.walk.i
-        if self.at(SMALL_TUPLE) and self.header(True) == 5 and self.raw() == "C":
+        cdef bint five = start + 1 < self.size and self.at(SMALL_TUPLE) and self.walk.p[start + 1] == 5
+        if five and self.header(True) and self.raw() == "C":
             id_ = self.raw()
             module = self.raw()
             function = self.raw()
@@ -120,9 +121,13 @@ cdef class Reader:
         return options, values
 
     def end(self):
-        """DecodeError if bytes remain."""
+        """DecodeError if bytes remain. The reader is empty then, and lets go of its data."""
         if self.walk.i != self.size:
             raise errors.DecodeError(f"{self.size - self.walk.i} bytes follow the term")
+        self.data = b""
+        self.size = self.walk.i = 0
+        self.walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>self.data)
+        self.walk.data = <PyObject*>self.data
 
     cdef bint at(self, int tag):
         return self.walk.i < self.size and self.walk.p[self.walk.i] == tag

@@ -155,7 +155,8 @@ cdef int write_built_in(Out* o, value, int depth) except 0:
 
 cdef int write_big(Out* o, value, int depth) except 0:
     """An integer of more than 64 bits."""
-    cdef Py_ssize_t size = (value.bit_length() + 7) // 8
+    cdef Py_ssize_t width = value.bit_length()
+    cdef Py_ssize_t size = (width + 7) // 8
     if size > SURELY_SHORT_BYTES:
         from erl.codec.writer import MAX_INTEGER_BYTES
 

@@ -109,9 +109,11 @@ class Reader(TaggedWalk):
         return options, rest
 
     def end(self) -> None:
-        """DecodeError if bytes remain."""
+        """DecodeError if bytes remain. The reader is empty then, and lets go of its data."""
         if self.position != self._size:
             raise errors.DecodeError(f"{self._size - self.position} bytes follow the term")
+        self._data = b""
+        self._size = self.position = 0
 
     def _header(self, expected: tuple[int, ...], what: str) -> int:
         i = self.position
