@@ -73,13 +73,16 @@ pycall(pycall = Api, [Module, Function | Rest] = All) ->
         end,
     is_arguments(Args, 3, {Api, All}),
     Mapped = is_map(Options) andalso map_size(maps:with([strings, dicts, binaries, return], Options)) > 0,
-    case is_atom(Module) andalso is_atom(Function) andalso not Mapped of
+    case is_raw_name(Module) andalso is_raw_name(Function) andalso not Mapped of
         true ->
             run({raw, Module, Function}, Args, Options, length(All), {Api, All});
         false ->
             Raw = maps:merge(#{binaries => bytes}, map_or(Options)),
             wrapped(call, [Module, Function, Args, []], Raw, length(All), {Api, All})
     end.
+
+%% These three atoms are no names in Python but values; a message that they head is none of ErlPort's.
+is_raw_name(Name) -> is_atom(Name) andalso not lists:member(Name, [undefined, true, false]).
 
 %% What is no map is refused where the options are checked.
 map_or(Options) when is_map(Options) -> Options;
@@ -204,8 +207,10 @@ perform(Entry, Args, Options, Owner) ->
 
 remote(Node, Entry, Args, Options, Owner) ->
     try
-        erpc:call(Node, ?MODULE, perform, [Entry, Args, Options, Owner])
+        %% Also for a node that has stopped answering and is still taken for connected.
+        erpc:call(Node, ?MODULE, perform, [Entry, Args, Options, Owner], maps:get(timeout, Options, infinity))
     catch
+        error:{erpc, timeout} -> {error, {py, timeout}};
         error:{erpc, noconnection} -> {error, {py, {node_down, Node}}};
         error:{exception, undef, _} -> {error, {py, not_started}}
     end.

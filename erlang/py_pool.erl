@@ -50,11 +50,13 @@ first_serving(Load, Size, Slot, Left) ->
 
 %%% The process
 
+-type state() :: {py_config:pool_name(), py_table:load()}.
+
 %% @doc Start the workers of a pool; returns when all of them serve, or with the first one's reason.
 -spec start_link(py_config:pool_name(), py_config:pool()) -> gen_server:start_ret().
 start_link(Name, Config) -> gen_server:start_link(?MODULE, {Name, Config}, []).
 
--spec init({py_config:pool_name(), py_config:pool()}) -> {ok, py_config:pool_name()} | {stop, term()}.
+-spec init({py_config:pool_name(), py_config:pool()}) -> {ok, state()} | {stop, term()}.
 init({Name, Config}) ->
     process_flag(trap_exit, true),
     #{size := Size, scheduler := Scheduler, call_timeout := Timeout} = Config,
@@ -69,7 +71,7 @@ init({Name, Config}) ->
             py_table:put_pool(Name, #{
                 load => Load, size => Size, scheduler => Scheduler, timeout => Timeout, mapping => Mapping
             }),
-            {ok, Name};
+            {ok, {Name, Load}};
         {error, Reason} ->
             {stop, {shutdown, Reason}}
     end.
@@ -98,5 +100,5 @@ handle_cast(_Message, State) -> {noreply, State}.
 -spec handle_info(term(), State) -> {noreply, State}.
 handle_info(_Message, State) -> {noreply, State}.
 
--spec terminate(term(), py_config:pool_name()) -> true.
-terminate(_Reason, Name) -> py_table:delete_pool(Name).
+-spec terminate(term(), state()) -> true.
+terminate(_Reason, {Name, Load}) -> py_table:delete_pool(Name, Load).

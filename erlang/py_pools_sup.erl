@@ -1,4 +1,6 @@
 %%% @doc Holds one supervisor for each pool. Pools do not depend on each other.
+%%%
+%%% What was started stands in the table, so that a new supervisor after a killed one starts the same pools.
 -module(py_pools_sup).
 -behaviour(supervisor).
 
@@ -12,26 +14,36 @@ start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 %% Errors: `{error, {py, {already_started, Pid}}}', `{error, {py, {start, Name, Reason}}}' with the first worker's reason.
 -spec start_pool(py_config:pool_name(), py_config:pool()) -> {ok, pid()} | {error, {py, term()}}.
 start_pool(Name, Config) ->
-    Child = #{id => Name, start => {py_pool_sup, start_link, [Name, Config]}, type => supervisor},
-    case supervisor:start_child(?MODULE, Child) of
-        {ok, Pid} -> {ok, Pid};
+    case supervisor:start_child(?MODULE, child(Name, Config)) of
+        {ok, Pid} ->
+            py_table:put_config(Name, Config),
+            {ok, Pid};
         {error, {already_started, Pid}} -> {error, {py, {already_started, Pid}}};
         {error, already_present} ->
             _ = supervisor:delete_child(?MODULE, Name),
             start_pool(Name, Config);
-        {error, Reason} -> {error, {py, {start, Name, reason(Reason)}}}
+        {error, Reason} ->
+            py_table:delete_workers(Name),
+            {error, {py, {start, Name, reason(Reason)}}}
     end.
 
 %% @doc Stop a pool and its workers. `{error, not_found}' when there is none of that name.
 -spec stop_pool(py_config:pool_name()) -> ok | {error, not_found}.
 stop_pool(Name) ->
     case supervisor:terminate_child(?MODULE, Name) of
-        ok -> supervisor:delete_child(?MODULE, Name);
+        ok ->
+            py_table:delete_config(Name),
+            py_table:delete_workers(Name),
+            supervisor:delete_child(?MODULE, Name);
         {error, not_found} -> {error, not_found}
     end.
 
--spec init([]) -> {ok, {supervisor:sup_flags(), []}}.
-init([]) -> {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    Pools = [child(Name, Config) || {Name, Config} <- py_table:configs()],
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Pools}}.
+
+child(Name, Config) -> #{id => Name, start => {py_pool_sup, start_link, [Name, Config]}, type => supervisor}.
 
 %% The supervisors in between wrap the reason in their own child specifications.
 reason({{shutdown, {failed_to_start_child, _, Reason}}, _Child}) -> reason(Reason);

@@ -31,16 +31,24 @@ log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Lea
         domain => [py, python], py_logger => Name, file => File, line => Line, gl => Leader
     }).
 
-%% @doc Run a function that Python calls and send `{py_answer, Frame}' to the worker. With the context `'L'' the port's owner
+%% @doc Run a function that Python calls and send `{py_answer, Incarnation, Frame}' to the worker, also when
+%% the process that runs it is killed. With the context `'L'' the port's owner
 %% itself runs what asks about a process (`erlang:self/0'); any other function could hold up the worker.
--spec call(py_wire:request(), pid(), context()) -> ok.
-call({call, Id, erlang, Function, [], 'L'}, Worker, _) when Function =:= self; Function =:= make_ref ->
-    Worker ! {py_answer, py_wire:result(Id, apply(erlang, Function, []))},
+-spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer()}, context()) -> ok.
+call({call, Id, erlang, Function, [], 'L'}, {Worker, Incarnation}, _) when Function =:= self; Function =:= make_ref ->
+    Worker ! {py_answer, Incarnation, py_wire:result(Id, apply(erlang, Function, []))},
     ok;
-call({call, Id, Module, Function, Args, _}, Worker, #{group_leader := Leader}) ->
+call({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader}) ->
     _ = spawn(fun() ->
-        group_leader(Leader, self()),
-        Worker ! {py_answer, answer(Id, Module, Function, Args)}
+        {_, Monitor} = spawn_monitor(fun() ->
+            group_leader(Leader, self()),
+            Worker ! {py_answer, Incarnation, answer(Id, Module, Function, Args)}
+        end),
+        receive
+            {'DOWN', Monitor, process, _, normal} -> ok;
+            {'DOWN', Monitor, process, _, Reason} ->
+                Worker ! {py_answer, Incarnation, py_wire:failure(Id, {erlang, exit, Reason, []})}
+        end
     end),
     ok.
 

@@ -8,8 +8,9 @@
 -module(py_table).
 
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1]).
--export([put_pool/2, pool/1, started/0, delete_pool/1, pools/0]).
--export([put_worker/3, delete_worker/1, worker/2, workers/1, place/1]).
+-export([put_config/2, delete_config/1, configs/0]).
+-export([put_pool/2, pool/1, started/0, delete_pool/2, pools/0]).
+-export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([report_load/4, is_serving/2]).
 -export_type([pool/0, slot/0, load/0]).
 
@@ -45,6 +46,17 @@ put_worker_sup(Pool, Sup) -> ets:insert(?TABLE, {{worker_sup, Pool}, Sup}).
 -spec worker_sup(py_config:pool_name()) -> pid().
 worker_sup(Pool) -> ets:lookup_element(?TABLE, {worker_sup, Pool}, 2).
 
+%% @doc Note a pool that was started, with its configuration.
+-spec put_config(py_config:pool_name(), py_config:pool()) -> true.
+put_config(Name, Config) -> ets:insert(?TABLE, {{config, Name}, Config}).
+
+-spec delete_config(py_config:pool_name()) -> true.
+delete_config(Name) -> ets:delete(?TABLE, {config, Name}).
+
+%% @doc The pools that were started and not stopped.
+-spec configs() -> [{py_config:pool_name(), py_config:pool()}].
+configs() -> [{Name, Config} || [Name, Config] <- ets:match(?TABLE, {{config, '$1'}, '$2'})].
+
 -spec put_pool(py_config:pool_name(), pool()) -> true.
 put_pool(Name, Pool) ->
     persistent_term:put({?MODULE, Name}, Pool),
@@ -74,13 +86,22 @@ is_started() ->
         error:badarg -> false
     end.
 
-%% @doc Forget the pool and all that belongs to it.
--spec delete_pool(py_config:pool_name()) -> true.
-delete_pool(Name) ->
-    _ = persistent_term:erase({?MODULE, Name}),
-    [delete_worker(Pid) || {_, Pid} <- workers(Name)],
-    ets:delete(?TABLE, {worker_sup, Name}),
-    ets:delete(?TABLE, {pool, Name}).
+%% @doc Forget the pool, unless another one of that name is there by now. Its workers take themselves out.
+-spec delete_pool(py_config:pool_name(), load()) -> true.
+delete_pool(Name, Load) ->
+    case persistent_term:get({?MODULE, Name}, undefined) of
+        #{load := Load} ->
+            ets:delete(?TABLE, {pool, Name}),
+            persistent_term:erase({?MODULE, Name});
+        _ ->
+            true
+    end.
+
+%% @doc Take out what belongs to the workers of a pool whose processes have ended.
+-spec delete_workers(py_config:pool_name()) -> true.
+delete_workers(Name) ->
+    _ = [delete_worker(Pid) || {_, Pid} <- workers(Name)],
+    ets:delete(?TABLE, {worker_sup, Name}).
 
 %% @doc The names of all pools, sorted; `[]' when the application does not run.
 -spec pools() -> [py_config:pool_name()].
@@ -93,6 +114,8 @@ pools() ->
 
 -spec put_worker(py_config:pool_name(), slot(), pid()) -> true.
 put_worker(Pool, Slot, Pid) ->
+    %% A predecessor that was killed could not take itself out.
+    _ = [delete_worker(Before) || {ok, Before} <- [worker(Pool, Slot)]],
     ets:insert(?TABLE, [{{worker, Pool, Slot}, Pid}, {{place, Pid}, Pool, Slot}]).
 
 -spec delete_worker(pid()) -> true.

@@ -10,7 +10,7 @@
 %%% '''
 %%%
 %%% Messages, all from this application: `{py_call, Alias, Owner, GroupLeader, Body}', answered with
-%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Frame}' from a process
+%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Frame}' from a process
 %%% that ran a call of Python's.
 -module(py_worker).
 -behaviour(gen_server).
@@ -198,7 +198,8 @@ handle_info(timeout, State) ->
     {noreply, flush(State)};
 handle_info({py_cancel, Alias}, State) ->
     noreply(cancel(Alias, State));
-handle_info({py_answer, Frame}, #state{phase = serving} = State) ->
+%% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
+handle_info({py_answer, Incarnation, Frame}, #state{incarnation = Incarnation, port = Port} = State) when Port =/= undefined ->
     noreply(write(Frame, State));
 handle_info({Port, {exit_status, Status}}, #state{port = Port, exit = Exit} = State) ->
     noreply(ended(State#state{exit = Exit#{status := Status}}));
@@ -336,12 +337,13 @@ serve(#state{waiting = Waiting, starters = Starters} = State) ->
 
 %%% Calls
 
-accept(Call, Body, #state{phase = serving, kill_timer = undefined} = State) ->
+accept(Call, Body, #state{phase = serving, kill_timer = undefined, doom = undefined, exit = #{status := undefined, eof := false}} = State) ->
     report(send(Call, Body, State));
 accept(#{from := From}, _Body, #state{phase = degraded, last_down = Reason} = State) ->
     reply(From, {error, {worker_down, Reason}}),
     report(State);
-%% Also while it is open whether Python will be killed: what it has not been sent it can't take along.
+%% Also while Python is being killed or has ended, or it is open whether it will be killed: what it has not been sent it
+%% can't take along.
 accept(Call, Body, #state{waiting = Waiting} = State) ->
     report(State#state{waiting = queue:in({Call, Body}, Waiting)}).
 
@@ -407,14 +409,14 @@ send_waiting(Waiting, State) ->
 
 %%% What Python asks of Erlang
 
-request(Frame, #state{owners = Owners} = State) ->
+request(Frame, State) ->
     Context = context(State),
     case py_wire:request(Frame) of
         {print, Text} ->
             py_request:print(Text, Context),
             State;
         {message, Self, {'$py.own', Id, Ids}} when Self =:= self() ->
-            State#state{owners = py_owners:own(owner(Id, State), Ids, Owners)};
+            own(Id, Ids, State);
         {message, Self, {'$py.log', Record}} when Self =:= self() ->
             py_request:log(Record, Context),
             State;
@@ -422,7 +424,7 @@ request(Frame, #state{owners = Owners} = State) ->
             py_request:deliver(To, Message),
             State;
         {call, _, _, _, _, _} = Call ->
-            py_request:call(Call, self(), Context),
+            py_request:call(Call, {self(), State#state.incarnation}, Context),
             State;
         {handler_error, Error} ->
             logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], maps:get(metadata, Context)),
@@ -431,10 +433,12 @@ request(Frame, #state{owners = Owners} = State) ->
             doom({protocol, head(Frame)}, State)
     end.
 
-owner(Id, #state{calls = #{open := Open}}) ->
+%% Nobody will see the result of a call that was cancelled.
+own(Id, Ids, #state{calls = #{open := Open}, owners = Owners} = State) ->
     case Open of
-        #{Id := #{owner := Owner}} -> Owner;
-        #{} -> self()
+        #{Id := #{cancelled := true}} -> forget(Ids, State);
+        #{Id := #{owner := Owner}} -> State#state{owners = py_owners:own(Owner, Ids, Owners)};
+        #{} -> State#state{owners = py_owners:own(self(), Ids, Owners)}
     end.
 
 context(#state{calls = Calls, pool = Pool, os_pid = OsPid}) ->

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _server: Server | None = None
 
 
-def _bind(server: Server) -> None:
+def _bind(server: Server | None) -> None:
     global _server
     _server = server
 

@@ -67,7 +67,7 @@ def _import(name: str) -> ModuleType:
 
 
 _cached: dict[tuple[str, str], tuple[Any, str, object, Any]] = {}
-"""What `function` found: the module, the first attribute's name and value in it, and the function."""
+"""What `function` found: the module, the attribute's name and value in it, and the function."""
 
 _MOST_CACHED = 10_000
 
@@ -75,8 +75,8 @@ _MOST_CACHED = 10_000
 def function(module: str, name: str) -> Any:
     """The function `name`, which may be dotted, of what the path `module` names.
 
-    What was found is remembered for as long as the module is the same and has the same first attribute: a module that
-    was reloaded or patched is looked at again.
+    A function of a module itself is remembered for as long as the module is the same and has the same attribute: a
+    module that was reloaded or patched is looked at again.
     """
     key = (module, name)
     known = _cached.get(key)
@@ -86,10 +86,10 @@ def function(module: str, name: str) -> Any:
             return found
     found = _function(module, name)
     holder = sys.modules.get(module)
-    if holder is not None:
+    if holder is not None and "." not in name:  # behind a dot anything may change unseen
         if len(_cached) >= _MOST_CACHED:
             _cached.clear()
-        first = name.replace("-", "_").partition(".")[0]
+        first = name.replace("-", "_")
         value = holder.__dict__.get(first, known)
         if value is not known:
             _cached[key] = (holder, first, value, found)

@@ -51,6 +51,8 @@ class Port:
         """Add a frame to what `flush` writes. Raises `ValueError` for one that the packet length can't count."""
         if len(frame) >= self._limit:
             raise ValueError(f"{len(frame)} bytes are too long for a packet length of {self._packet} bytes")
+        if self._out < 0:
+            return
         with self._lock:
             self._pending.append(len(frame).to_bytes(self._packet, "big"))
             self._pending.append(frame)
@@ -73,6 +75,14 @@ class Port:
                 else:
                     small.append(chunk)
             self._write_all(b"".join(small))
+
+    def abandon(self) -> None:
+        """Leave the port to the process that this one was forked from: nothing is read or written here again."""
+        self._lock = RLock()
+        self._pending, self._pending_bytes = [], 0
+        os.close(self._in)
+        os.close(self._out)
+        self._in = self._out = -1
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)

@@ -55,9 +55,9 @@ def resolve(worker: object, incarnation: object, number: object) -> object:
         ) from None
 
 
-def made() -> bool:
-    """Whether references were made since the last call of `take_made`."""
-    return bool(_made)
+def made() -> int:
+    """How many references were made since the last call of `take_made`."""
+    return len(_made)
 
 
 def take_made() -> list[int]:
@@ -65,6 +65,11 @@ def take_made() -> list[int]:
     global _made
     made, _made = _made, []
     return made
+
+
+def put_back(numbers: list[int]) -> None:
+    """Let the next `take_made` return these ids as well."""
+    _made.extend(numbers)
 
 
 def release(numbers: list[int]) -> None:

@@ -6,6 +6,7 @@ meanwhile nest. Answers are written together, at the latest before a call that m
 
 from __future__ import annotations
 
+import os
 import sys
 from _thread import get_ident
 from time import perf_counter
@@ -46,11 +47,19 @@ class Server:
         """Take over standard output and serve until Erlang closes the port or asks to leave."""
         api._bind(self)
         sys.stdout = self._stdout
+        os.register_at_fork(after_in_child=self._forked)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
         try:
             self._serve(None)
         except PortClosedError:
             self.handler = _ignore
+
+    def _forked(self) -> None:
+        """A process that user code forked is no worker: it prints to descriptor 1, and has no Erlang to talk to."""
+        self._port.abandon()
+        api._bind(None)
+        if sys.stdout is self._stdout:
+            sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
     def leave(self) -> None:
         """End `start` after this call."""
@@ -78,7 +87,7 @@ class Server:
             del frame  # a large one goes when it is read, before its call runs
             head = reader.call_head()
             message = wire.parse(reader, self.options) if head is None else None
-        except (errors.ProtocolError, errors.CodecError) as error:
+        except errors.BridgeError as error:
             self._send(wire.failure(None, error, [], self.options))
             return True
         if head is not None:
@@ -93,33 +102,49 @@ class Server:
 
     def _call(self, reader: Reader, id_: int, module: str, name: str) -> None:
         options = self.options
+        outer = references.take_made() if self._waiting else []  # those of the call that this one nests in
         try:
             prepare = objects.WRAPPERS.get(name) if module == "erl.objects" and options.tagged else None
             if prepare is not None:
                 options, args = reader.flagged_args()
                 reader.end()
-                key, run, args, keywords = prepare(*decoders.apply(args))
+                key, run, args, keywords = prepare(*args)
+                args = decoders.apply(args)
+                if keywords:
+                    keywords = dict(zip(keywords, decoders.apply(list(keywords.values())), strict=True))
             else:
                 args, keywords, key = decoders.apply(reader.args(options)), None, (module, name)
                 reader.end()
                 run = objects.function(module, name)
             value = self._run(run, args, keywords, key)
-            if options.return_ref:
-                value = references.hold(value)
-            frame = wire.result(id_, encoders.apply(value), options)
+            frame = self._result(id_, value, options)
             args, value = [], None
-            if references.made():
-                self._own(id_)
         except PortClosedError:
             raise
         except BaseException as error:  # the door around user code: also SystemExit, KeyboardInterrupt
-            references.release(references.take_made())
             frame = wire.failure(id_, error, objects.trace_of(error), self.options)
             # The frames of the traceback hold the call's values; let them go before the next call.
             error.__traceback__ = None
+        if references.made():
+            self._own(id_)
+        if outer:
+            references.put_back(outer)
         if self._stdout.pending:
             self._stdout.flush()
         self._send(frame)
+
+    def _result(self, id_: int, value: object, options: Options) -> bytes:
+        """The frame of a result; one that can't be encoded holds no references."""
+        given = references.made()  # what the call has sent already stays, whatever becomes of its result
+        try:
+            if options.return_ref:
+                value = references.hold(value)
+            return wire.result(id_, encoders.apply(value), options)
+        except BaseException:
+            made = references.take_made()
+            references.put_back(made[:given])
+            references.release(made[given:])
+            raise
 
     def _run(
         self, run: Callable[..., object], args: list[Any], keywords: dict[str, Any] | None, key: object
@@ -181,6 +206,8 @@ class Server:
         finally:
             self._waiting.discard(id_)
         answer = self._answers.pop(id_)
+        if answer.error is not None:
+            raise answer.error
         if answer.kind == "e":
             raise _erlang_error(answer.value)
         return answer.value
@@ -188,8 +215,7 @@ class Server:
     def cast(self, to: object, message: object) -> None:
         """Send a message to an Erlang process; see `api.cast`."""
         self._send(wire.message(to, message, self.options))
-        if get_ident() != self._thread:
-            self._port.flush()
+        self._port.flush()
 
     def log(self, record: tuple[object, ...]) -> None:
         """Send a record of `logging` to the worker process."""
@@ -258,7 +284,8 @@ def _register(
         from erl.decoders import register as register_decoder
 
         for tag, (module, function) in decoders:
-            known = tag if isinstance(tag, Atom) else objects.name_of(tag)
+            # A tag is compared as it stands: unlike a name it may hold a `-`.
+            known = tag.decode() if isinstance(tag, bytes) else tag
             register_decoder(known, objects.target(module, function))
 
 

@@ -103,20 +103,23 @@ class Message:
     """A message of Erlang's that is no call.
 
     `kind` is its first letter: "r" or "e" the answer to a call of Erlang, "M" a message for the message handler.
+    `error` is why the value of an answer can't be read: its caller gets that instead.
     """
 
-    __slots__ = ("id", "kind", "value")
+    __slots__ = ("error", "id", "kind", "value")
 
-    def __init__(self, kind: str, id_: int, value: object) -> None:
+    def __init__(self, kind: str, id_: int, value: object, error: errors.BridgeError | None = None) -> None:
         self.kind = kind
         self.id = id_
         self.value = value
+        self.error = error
 
 
 def parse(reader: Reader, options: Options) -> Message:
     """A message that is no call (see `Reader.call_head` for those).
 
-    Raises `errors.ProtocolError` for what is no message, `errors.DecodeError` for what is no term.
+    Raises `errors.ProtocolError` for what is no message, `errors.DecodeError` or `errors.StaleReferenceError` for a
+    message that can't be read.
     """
     arity = reader.tuple_header()
     kind = reader.raw()
@@ -127,8 +130,13 @@ def parse(reader: Reader, options: Options) -> Message:
             raise errors.ProtocolError(f"an answer with the id {id_!r}")
     elif kind != "M" or arity != 2:
         raise errors.ProtocolError(f"no message: a tuple of {arity} that begins with {kind!r}")
-    value = reader.term(options)
-    reader.end()
+    try:
+        value = reader.term(options)
+        reader.end()
+    except errors.BridgeError as error:
+        if kind == "M":
+            raise
+        return Message(kind, id_, None, error)
     return Message(kind, id_, value)
 
 

@@ -1,0 +1,50 @@
+"""What could go wrong between the two halves, made to go wrong."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from typing import Any
+
+import erl
+
+
+def call(module: str, function: str) -> str:
+    """What a call of Erlang without arguments gives, or why it fails."""
+    try:
+        return repr(erl.call(module, function, []))
+    except erl.errors.BridgeError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def fork_and_print() -> int:
+    """A child that prints, casts and leaves; its exit status."""
+    child = os.fork()
+    if child == 0:
+        print("from the child")
+        try:
+            erl.cast(erl.Atom("nobody"), 1)
+        except erl.errors.BridgeError:
+            sys.stdout.flush()
+            os._exit(7)
+        os._exit(8)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def squares(numbers: list[int]) -> list[int]:
+    """By a pool of forked processes."""
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return pool.map(square, numbers)
+
+
+def send_lock(to: Any) -> str:
+    """Casts what can't be pickled, then fails."""
+    import threading
+
+    erl.cast(to, threading.Lock())
+    raise ValueError("after the cast")
