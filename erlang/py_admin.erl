@@ -111,5 +111,5 @@ application_version(Name) ->
 python() ->
     case py_table:pools() of
         [] -> not_started;
-        [Pool | _] -> string:split(py_call:const(const, [sys, version, #{pool => Pool}]), "\n", all)
+        [Pool | _] -> string:split(py_call:const(const, [sys, version, #{pool => Pool, timeout => 5_000}]), "\n", all)
     end.

@@ -198,6 +198,7 @@ perform(Entry, Args, Options, Owner) ->
             Body = body(Entry, Args, Mapping, Options),
             case worker(Body, Args, Name, Pool, Options) of
                 {ok, Worker} -> exchange(Worker, Body, Deadline, Owner);
+                {pool, Other} -> perform(Entry, Args, Options#{pool => Other}, Owner);
                 {remote, Node} -> remote(Node, Entry, Args, Options, Owner);
                 {error, Reason} -> {error, {py, Reason}}
             end;
@@ -234,18 +235,20 @@ worker(Body, Args, Name, Pool, Options) ->
         true ->
             case lists:usort([Worker || {_, Worker, _, _} <- py_term:references(Args)]) of
                 [] -> chosen(Name, Pool, Options);
-                [Worker] -> home(Worker, Args, Options);
+                [Worker] -> home(Worker, Args, Name, Options);
                 _ -> {error, {stale_reference, "references of several workers can't meet in one call"}}
             end;
         false ->
             chosen(Name, Pool, Options)
     end.
 
-home(Worker, _Args, _Options) when node(Worker) =/= node() -> {remote, node(Worker)};
-home(Worker, _Args, #{worker := Other}) when Other =/= Worker ->
+home(Worker, _Args, _Name, _Options) when node(Worker) =/= node() -> {remote, node(Worker)};
+home(Worker, _Args, _Name, #{worker := Other}) when Other =/= Worker ->
     {error, {stale_reference, "the reference belongs to another worker than the call's worker option names"}};
-home(Worker, Args, _Options) ->
+%% Where the call names no pool, timeout and mapping are those of the reference's.
+home(Worker, Args, Name, Options) ->
     case py_table:place(Worker) of
+        {ok, {Other, _}} when Other =/= Name, not is_map_key(pool, Options) -> {pool, Other};
         {ok, _} -> {ok, Worker};
         error -> {error, {stale_reference, hd(py_term:references(Args))}}
     end.

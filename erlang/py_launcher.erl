@@ -160,13 +160,15 @@ native({Name, Value}) ->
 utf8_bytes(false) -> false;
 utf8_bytes(Text) -> binary_to_list(unicode:characters_to_binary(Text)).
 
-%% @doc End an interpreter for certain. Its exit status still arrives at the port's owner.
+%% @doc End an interpreter for certain, and what it has forked: a port's program leads a process group of its own. Its
+%% exit status still arrives at the port's owner.
 -spec kill(OsPid :: non_neg_integer()) -> ok.
 kill(0) ->
     ok;
 kill(OsPid) ->
     %% The shell's own `kill': the program is no part of a small system.
-    Options = [{args, ["-c", "kill -KILL " ++ integer_to_list(OsPid)]}, exit_status, binary, hide],
+    Script = "kill -s KILL -- -$1 2>/dev/null || kill -s KILL $1",
+    Options = [{args, ["-c", Script, "kill", integer_to_list(OsPid)]}, exit_status, binary, hide],
     _ = run("/bin/sh", Options, 5_000),
     ok.
 

@@ -65,8 +65,10 @@ init({Name, Config}) ->
     [py_table:report_load(Load, Slot, 0, false) || Slot <- Slots],
     Sup = py_table:worker_sup(Name),
     Workers = [start_worker(Sup, Name, Slot, Load, Config) || Slot <- Slots],
-    case await(Workers) of
-        ok ->
+    %% A pool that has been there before is there again, whatever its workers say: they go on trying, and their calls
+    %% tell why. Failing here would take the other pools along in the end.
+    case lists:keymember(Name, 1, py_table:configs()) orelse await(Workers) of
+        Started when Started =:= ok; Started =:= true ->
             Mapping = maps:with([strings, dicts], Config),
             py_table:put_pool(Name, #{
                 load => Load, size => Size, scheduler => Scheduler, timeout => Timeout, mapping => Mapping

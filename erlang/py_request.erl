@@ -14,11 +14,15 @@ print(Text, #{group_leader := Leader}) ->
     Leader ! {io_request, self(), make_ref(), {put_chars, unicode, Text}},
     ok.
 
-%% @doc Send a message for Python. A name that is not registered loses it, as `gen_server:cast/2' does.
+%% @doc Send a message for Python. A name that is not registered loses it, as `gen_server:cast/2' does; a connection that
+%% has to be made first is another process's to wait for.
 -spec deliver(term(), term()) -> ok.
 deliver(To, Message) ->
-    try To ! Message of
-        _ -> ok
+    try erlang:send(To, Message, [noconnect, nosuspend]) of
+        ok -> ok;
+        _ ->
+            _ = spawn(erlang, send, [To, Message]),
+            ok
     catch
         error:badarg -> ok
     end.
@@ -27,27 +31,28 @@ deliver(To, Message) ->
 -spec log({Level :: logger:level(), Name :: string(), Text :: string(), File :: string(), Line :: pos_integer()},
     context()) -> ok.
 log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Leader}) ->
-    logger:log(Level, "~ts", [Text], Metadata#{
+    Known = lists:member(Level, [debug, info, warning, error, critical]),
+    logger:log(if Known -> Level; true -> notice end, "~ts", [Text], Metadata#{
         domain => [py, python], py_logger => Name, file => File, line => Line, gl => Leader
     }).
 
-%% @doc Run a function that Python calls and send `{py_answer, Incarnation, Frame}' to the worker, also when
-%% the process that runs it is killed. With the context `'L'' the port's owner
-%% itself runs what asks about a process (`erlang:self/0'); any other function could hold up the worker.
+%% @doc Run a function that Python calls and send `{py_answer, Incarnation, Id, Frame}' to the worker, also when the process
+%% that runs it is killed. With the context `'L'' the port's owner itself runs what asks about a process (`erlang:self/0');
+%% any other function could hold up the worker.
 -spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer()}, context()) -> ok.
 call({call, Id, erlang, Function, [], 'L'}, {Worker, Incarnation}, _) when Function =:= self; Function =:= make_ref ->
-    Worker ! {py_answer, Incarnation, py_wire:result(Id, apply(erlang, Function, []))},
+    Worker ! {py_answer, Incarnation, Id, py_wire:result(Id, apply(erlang, Function, []))},
     ok;
 call({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader}) ->
     _ = spawn(fun() ->
         {_, Monitor} = spawn_monitor(fun() ->
             group_leader(Leader, self()),
-            Worker ! {py_answer, Incarnation, answer(Id, Module, Function, Args)}
+            Worker ! {py_answer, Incarnation, Id, answer(Id, Module, Function, Args)}
         end),
         receive
             {'DOWN', Monitor, process, _, normal} -> ok;
             {'DOWN', Monitor, process, _, Reason} ->
-                Worker ! {py_answer, Incarnation, py_wire:failure(Id, {erlang, exit, Reason, []})}
+                Worker ! {py_answer, Incarnation, Id, py_wire:failure(Id, {erlang, exit, Reason, []})}
         end
     end),
     ok.

@@ -10,8 +10,8 @@
 %%% '''
 %%%
 %%% Messages, all from this application: `{py_call, Alias, Owner, GroupLeader, Body}', answered with
-%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Frame}' from a process
-%%% that ran a call of Python's.
+%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}'
+%%% from a process that ran a call of Python's.
 -module(py_worker).
 -behaviour(gen_server).
 
@@ -199,12 +199,18 @@ handle_info(timeout, State) ->
 handle_info({py_cancel, Alias}, State) ->
     noreply(cancel(Alias, State));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
-handle_info({py_answer, Incarnation, Frame}, #state{incarnation = Incarnation, port = Port} = State) when Port =/= undefined ->
-    noreply(write(Frame, State));
+handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, port = Port, calls = Calls} = State) when
+    Port =/= undefined
+->
+    noreply(watch_running(write(Frame, State#state{calls = py_inflight:told(Id, Calls)})));
 handle_info({Port, {exit_status, Status}}, #state{port = Port, exit = Exit} = State) ->
     noreply(ended(State#state{exit = Exit#{status := Status}}));
 handle_info({Port, eof}, #state{port = Port, exit = Exit} = State) ->
     noreply(ended(State#state{exit = Exit#{eof := true}}));
+handle_info({'EXIT', Port, _}, #state{port = Port, os_pid = OsPid} = State) ->
+    %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
+    py_launcher:kill(OsPid),
+    noreply(died(reason(State), State));
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(timer(Event, State#state{timer = undefined}));
 handle_info({timeout, Timer, kill}, #state{kill_timer = {Id, Timer}, calls = Calls} = State) ->
@@ -260,13 +266,26 @@ leave(#state{phase = serving, calls = Calls}, #state{port = Port, os_pid = OsPid
             _ ->
                 0
         end,
-    await_exit(Port, OsPid, Grace);
-leave(_, #state{port = Port, os_pid = OsPid}) ->
-    await_exit(Port, OsPid, 0).
+    await_exit(Port, OsPid, Grace, State);
+leave(_, #state{port = Port, os_pid = OsPid} = State) ->
+    await_exit(Port, OsPid, 0, State).
 
-await_exit(Port, OsPid, Grace) ->
+last_words(Data, #state{channel = Channel} = State) ->
+    case py_channel:data(Data, Channel) of
+        {ok, Frames, Next} ->
+            Requests = [Frame || Frame <- Frames, py_wire:route(Frame) =:= request],
+            lists:foldl(fun request/2, State#state{channel = Next}, Requests);
+        {error, _} ->
+            State
+    end.
+
+await_exit(Port, OsPid, Grace, State) ->
     receive
-        {Port, {exit_status, _}} -> ok
+        {Port, {exit_status, _}} -> ok;
+        {'EXIT', Port, _} -> py_launcher:kill(OsPid);
+        {Port, {data, Data}} ->
+            %% Its exit handlers may print and log.
+            await_exit(Port, OsPid, Grace, last_words(Data, State))
     after Grace ->
         py_launcher:kill(OsPid),
         receive
@@ -415,17 +434,17 @@ request(Frame, State) ->
         {print, Text} ->
             py_request:print(Text, Context),
             State;
-        {message, Self, {'$py.own', Id, Ids}} when Self =:= self() ->
+        {message, Self, {'$py.own', Id, Ids}} when Self =:= self(), is_integer(Id), length(Ids) >= 0 ->
             own(Id, Ids, State);
-        {message, Self, {'$py.log', Record}} when Self =:= self() ->
+        {message, Self, {'$py.log', {Level, _, _, _, _} = Record}} when Self =:= self(), is_atom(Level) ->
             py_request:log(Record, Context),
             State;
         {message, To, Message} ->
             py_request:deliver(To, Message),
             State;
-        {call, _, _, _, _, _} = Call ->
+        {call, Id, _, _, _, _} = Call ->
             py_request:call(Call, {self(), State#state.incarnation}, Context),
-            State;
+            watch_running(State#state{calls = py_inflight:asked(Id, State#state.calls)});
         {handler_error, Error} ->
             logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], maps:get(metadata, Context)),
             State;
@@ -485,6 +504,8 @@ reason(#state{doom = Doom}) when Doom =/= undefined ->
     Doom;
 reason(#state{phase = starting, python = Python, config = Config}) ->
     {start, {failed, Python, py_launcher:diagnose(Config, Python)}};
+reason(#state{exit = #{status := undefined}}) ->
+    closed;
 reason(#state{exit = #{status := Status}}) when Status > 128 ->
     {signal, Status - 128};
 reason(#state{exit = #{status := Status}}) ->

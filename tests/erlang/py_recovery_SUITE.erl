@@ -14,10 +14,14 @@
     forked_workers_of_multiprocessing_do_their_work/1,
     a_reference_that_was_cast_lives_though_its_call_failed/1,
     names_that_are_values_in_python_are_errors_there/1,
-    a_remote_node_that_is_not_there_is_told/1
+    a_remote_node_that_is_not_there_is_told/1,
+    an_answer_for_an_ended_python_does_not_reach_the_next/1,
+    a_nested_call_that_outlives_its_deadline_is_killed/1,
+    calls_made_while_python_dies_wait_for_the_next/1,
+    a_call_with_a_reference_has_the_mapping_of_its_pool/1
 ]).
 %% Called from Python.
--export([die/0]).
+-export([die/0, later/2]).
 
 suite() -> [{timetrap, {minutes, 1}}].
 
@@ -31,7 +35,11 @@ all() ->
         forked_workers_of_multiprocessing_do_their_work,
         a_reference_that_was_cast_lives_though_its_call_failed,
         names_that_are_values_in_python_are_errors_there,
-        a_remote_node_that_is_not_there_is_told
+        a_remote_node_that_is_not_there_is_told,
+        an_answer_for_an_ended_python_does_not_reach_the_next,
+        a_nested_call_that_outlives_its_deadline_is_killed,
+        calls_made_while_python_dies_wait_for_the_next,
+        a_call_with_a_reference_has_the_mapping_of_its_pool
     ].
 
 init_per_testcase(_, Config) ->
@@ -123,3 +131,42 @@ names_that_are_values_in_python_are_errors_there(_Config) ->
 
 a_remote_node_that_is_not_there_is_told(_Config) ->
     ?assertError({py, {node_down, 'nobody@nowhere'}}, py:func(os, getcwd, [], #{node => 'nobody@nowhere'})).
+
+later(WaitMs, Term) ->
+    %% The subject of the test is an answer that comes late.
+    timer:sleep(WaitMs),
+    Term.
+
+pool(Config, Options) ->
+    {ok, _} = py:start_pool(other, maps:merge(#{size => 1, python_path => [?config(data_dir, Config)]}, Options)),
+    ok.
+
+an_answer_for_an_ended_python_does_not_reach_the_next(Config) ->
+    ok = pool(Config, #{kill_after => 100}),
+    Options = #{pool => other},
+    ?assertError({py, timeout}, py:func(py_recovery, ask_later, [1_000, old], Options#{timeout => 100})),
+    ?assertEqual(new, py:func(py_recovery, ask_later, [1_500, new], Options)).
+
+a_nested_call_that_outlives_its_deadline_is_killed(Config) ->
+    ok = pool(Config, #{kill_after => 100}),
+    {_, Outer} = spawn_monitor(fun() -> py:func(py_recovery, ask_later, [60_000, outer], #{pool => other}) end),
+    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(other), Open =:= 1 end),
+    ?assertError({py, timeout}, py:func(time, sleep, [60], #{pool => other, timeout => 300})),
+    receive
+        {'DOWN', Outer, process, _, Reason} -> ?assertMatch({{py, {worker_down, {deadline, killed}}}, _}, Reason)
+    after 10_000 -> ct:fail(still_running)
+    end,
+    ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => other})).
+
+calls_made_while_python_dies_wait_for_the_next(_Config) ->
+    [#{os_pid := OsPid}] = py:workers(default),
+    _ = os:cmd("kill -KILL " ++ integer_to_list(OsPid)),
+    Results = [catch py:add(N, 1) || N <- lists:seq(1, 200)],
+    %% One may have been written before the death was known.
+    Lost = [Result || Result <- Results, not is_integer(Result)],
+    ?assert(length(Lost) =< 1, Lost).
+
+a_call_with_a_reference_has_the_mapping_of_its_pool(Config) ->
+    ok = pool(Config, #{strings => binary}),
+    Lock = py:func(py_recovery, lock, [], #{pool => other}),
+    ?assertMatch(<<"<unlocked", _/binary>>, py:method(Lock, '__repr__')).

@@ -48,3 +48,14 @@ def send_lock(to: Any) -> str:
 
     erl.cast(to, threading.Lock())
     raise ValueError("after the cast")
+
+
+def ask_later(wait_ms: int, term: Any) -> Any:
+    """The term, by way of an Erlang function that takes its time."""
+    return erl.call("py_recovery_SUITE", "later", [wait_ms, term])
+
+
+def lock() -> Any:
+    import threading
+
+    return threading.Lock()
