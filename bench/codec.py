@@ -7,8 +7,9 @@ Every measurement is one whole value to bytes, or back. The implementations take
 its turns, in microseconds, and the ratio is to pickle. `S` (default 0.4) is the time that each cell of the table gets.
 
 A value goes under the mapping that suits it: `list` is the default one (a `str` is a list of code points, a `dict` is
-`{"dict", [{K, V}]}`), `binary` has strings as binaries and dicts as maps. Pickle has one mapping. erlang-py has its
-own, and gets strings as bytes.
+`{"dict", [{K, V}]}`), `binary` has strings as binaries and dicts as maps. What is read need not be what was written (a
+`str` comes back as a list under the default mapping), so pickle reads the very value that ours reads. erlang-py has a
+mapping of its own, and gets strings as bytes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
+import erl.codec
 from erl.codec import Options
 from erl.terms import Atom
 
@@ -79,7 +81,8 @@ def payloads() -> dict[str, tuple[Any, Options]]:
 def cells(value: Any, options: Options, left_out: set[str]) -> tuple[Cells, Cells]:
     """What to time, by implementation: encoding, decoding."""
     encode: Cells = {"pickle": lambda: pickle.dumps(value, 5)}
-    pickled = pickle.dumps(value, 5)
+    read = erl.codec.decode(erl.codec.encode(value, options), options)
+    pickled = pickle.dumps(value if read == value else read, 5)
     decode: Cells = {"pickle": lambda: pickle.loads(pickled)}
     for name in ("native", "reference"):
         try:

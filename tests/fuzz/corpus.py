@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 AS_CALL = 32
+FLAGGED = 64
 
 VALUES: list[Any] = [
     [0, 255, 256, -1, 2**31, -(2**63), 2**64, 10**100, -(10**700)],
@@ -54,7 +55,10 @@ def seeds() -> Iterator[bytes]:
         for value in VALUES:
             yield bytes((flags,)) + reference.encode(value, Options.from_flags(flags))[1:]
             call = (Atom("C"), 1, Atom("erl.objects"), Atom("func"), [flags, *value])
-            yield bytes((flags | AS_CALL,)) + reference.encode(call, Options.from_flags(flags))[1:]
+            for kind in (AS_CALL, AS_CALL | FLAGGED):
+                yield bytes((flags | kind,)) + reference.encode(call, Options.from_flags(flags))[1:]
+    for head in (b"d\0\1\xe9", b"s\1\xe9", b"w\2\xc3\xa9"):
+        yield b"\4h\2" + head + b"a\1"
     for opening in NESTED:
         for depth in (10, 333, 500, 1001):
             yield b"\4" + opening * depth + b"j"

@@ -307,7 +307,17 @@ def steps_of(codec: Any, data: bytes, offset: int, steps: list[str]) -> list[Any
 
 steps = st.lists(
     st.sampled_from(
-        ["tuple_header", "list_header", "list_end", "term", "raw", "args", "flagged_args", "end"],
+        [
+            "call_head",
+            "tuple_header",
+            "list_header",
+            "list_end",
+            "term",
+            "raw",
+            "args",
+            "flagged_args",
+            "end",
+        ],
     ),
     max_size=8,
 )
@@ -322,7 +332,7 @@ calls = st.builds(
 
 @given(calls | mutations(calls) | written_terms, steps, st.booleans())
 def test_message_is_taken_apart_the_same(data: bytes, more: list[str], enter: bool) -> None:
-    before = ["tuple_header", "raw", "raw", "raw", "raw"] if enter else []
+    before = ["call_head"] if enter else []
     assert steps_of(native, data, 0, before + more) == steps_of(reference, data, 0, before + more)
 
 
@@ -492,6 +502,22 @@ def test_registered_decoder_is_obeyed_the_same() -> None:
                         (got if isinstance(got, type) else type(got), exact(list(map(type, given_to))))
                     )
                 assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("codec", [native, reference])
+def test_decoder_of_an_atom_is_found_however_the_atom_is_spelled(codec: Any) -> None:
+    """As this release of Erlang and others write it: in Latin-1 (100 and 115) and in UTF-8 (118 and 119)."""
+    decoders.register(terms.Atom("é"), lambda payload: ("é", payload))
+    name, longer = "é".encode(), "é".encode().decode("latin-1")
+    found = [b"d\0\1\xe9", b"s\1\xe9", b"v\0\2" + name, b"w\2" + name]
+    others = [b"d\0\2" + name, b"s\2" + name, b"w\4" + longer.encode(), b"d\0\0"]
+    for head in found:
+        assert codec.decode(b"\x83h\2" + head + b"a\1", DEFAULT) == ("é", 1)
+        pairs = b"\x83h\2k\0\4dictl\0\0\0\2h\2" + head + b"a\1a\2j"
+        assert codec.decode(pairs, DEFAULT) == (list(b"dict"), [("é", 1), 2])
+    for head in others:
+        assert codec.decode(b"\x83h\2" + head + b"a\1", DEFAULT)[0] in (longer, "")
 
 
 @pytest.mark.usefixtures("registered")
