@@ -107,6 +107,11 @@ cdef inline bint is_ascii(const Ends* ends, const unsigned char* text, Py_ssize_
     return (seen & <uint64_t>0x8080808080808080) == 0
 
 
+cdef inline bint all_ascii(const unsigned char* text, Py_ssize_t size) noexcept:
+    cdef Ends ends = ends_of(text, size)
+    return is_ascii(&ends, text, size)
+
+
 cdef PyObject* key_string(const unsigned char* text, Py_ssize_t size, bint latin1) noexcept:
     """A `str` in the place of a key: likely to come again, so a short one in ASCII is remembered with its hash."""
     cdef Ends ends = ends_of(text, size)

@@ -84,7 +84,7 @@ cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) n
     """A tuple of 2 to 4 elements whose first one is a string or an atom."""
     cdef Py_ssize_t head = w.i, start, size
     cdef const unsigned char* p = w.p
-    cdef bint string = p[head] == STRING
+    cdef bint string = p[head] == STRING, latin1
     cdef PyObject* form
     cdef PyObject* made
     if p[head] == SMALL_ATOM_UTF8 or p[head] == SMALL_ATOM:
@@ -101,8 +101,9 @@ cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) n
         return truncated()
     p += start
     if n == 2:
-        if w.tagged and form_lengths[string][p[0] if size else 0] & length_bit(size):
-            form = found_form(string, p, size)
+        latin1 = (w.p[head] == ATOM or w.p[head] == SMALL_ATOM) and not all_ascii(p, size)
+        if w.tagged and (latin1 or form_lengths[string][p[0] if size else 0] & length_bit(size)):
+            form = (<slow_find>form_of_latin1)(string, p, size) if latin1 else found_form(string, p, size)
             if form == NULL:
                 return NULL
             if form != Py_None:
@@ -136,6 +137,11 @@ cdef PyObject* found_form(bint string, const unsigned char* name, Py_ssize_t siz
 
 cdef object form_of(bint string, const unsigned char* name, Py_ssize_t size):
     return (_string_forms if string else _atom_forms).get(name[:size])
+
+
+cdef object form_of_latin1(bint string, const unsigned char* name, Py_ssize_t size):
+    """The form of an atom that came in Latin-1 and is not ASCII; the table has names in UTF-8."""
+    return _atom_forms.get(name[:size].decode("latin-1").encode())
 
 
 cdef PyObject* read_dict_form(Walk* w, PyObject* form, Py_ssize_t head, Py_ssize_t limit, int depth) noexcept:
@@ -244,11 +250,16 @@ cdef object head_of(Walk* w, Py_ssize_t start, Py_ssize_t limit):
 
 
 cdef bytes name_of(Walk* w, Py_ssize_t start):
-    """The characters of the string or atom at `start`, which was read before."""
+    """The name of the string (in Latin-1) or atom (in UTF-8) at `start`, which was read before."""
     cdef const unsigned char* p = w.p + start
+    cdef bytes name
     if p[0] == SMALL_ATOM_UTF8 or p[0] == SMALL_ATOM:
-        return p[2 : 2 + p[1]]
-    return p[3 : 3 + u16(p + 1)]
+        name = p[2 : 2 + p[1]]
+    else:
+        name = p[3 : 3 + u16(p + 1)]
+    if (p[0] == ATOM or p[0] == SMALL_ATOM) and not name.isascii():
+        return name.decode("latin-1").encode()
+    return name
 
 
 cdef object built(Form form, bytes name, content):

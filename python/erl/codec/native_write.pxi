@@ -4,6 +4,7 @@
 cdef enum:
     MAX_STRING = 65535
     MAX_ATOM = 255
+    MAX_INT_BYTES = 11      # of a term: 64 bits, their sign, their count and the tag
 
 ctypedef bint (*slow_write)(Out*, PyObject*, int) noexcept
 
@@ -54,37 +55,39 @@ cdef int write_leaf(Out* o, PyObject* value, PyTypeObject* kind) noexcept:
 cdef bint write_int(Out* o, PyObject* value) noexcept:
     cdef int overflow = 0
     cdef long long number = PyLong_AsLongLongAndOverflow(value, &overflow)
-    cdef uint64_t magnitude
-    cdef unsigned char* p
-    cdef int size = 0
     cdef bint done
     if overflow:
         Py_INCREF(value)    # the list that it is in may change: making objects may collect garbage
         done = (<slow_write>write_big)(o, value, 0)
         Py_DECREF(value)
         return done
-    if not fits(o, 11):
+    if not fits(o, MAX_INT_BYTES):
         return False
-    p = o.p + o.n
+    o.n += spell_int(o.p + o.n, number)
+    return True
+
+
+cdef inline Py_ssize_t spell_int(unsigned char* p, long long number) noexcept:
+    """The term of an integer of 64 bits at `p`; returns its size."""
+    cdef uint64_t magnitude
+    cdef Py_ssize_t size = 0
     if 0 <= number <= 255:
         p[0] = SMALL_INTEGER
         p[1] = <unsigned char>number
-        o.n += 2
-    elif -0x80000000LL <= number <= 0x7FFFFFFF:
+        return 2
+    if -0x80000000LL <= number <= 0x7FFFFFFF:
         p[0] = INTEGER
         put32(p + 1, <uint32_t>number)
-        o.n += 5
-    else:
-        magnitude = <uint64_t>number if number > 0 else 0 - <uint64_t>number
-        while magnitude:
-            p[3 + size] = <unsigned char>magnitude
-            magnitude >>= 8
-            size += 1
-        p[0] = SMALL_BIG
-        p[1] = <unsigned char>size
-        p[2] = number < 0
-        o.n += 3 + size
-    return True
+        return 5
+    magnitude = <uint64_t>number if number > 0 else 0 - <uint64_t>number
+    while magnitude:
+        p[3 + size] = <unsigned char>magnitude
+        magnitude >>= 8
+        size += 1
+    p[0] = SMALL_BIG
+    p[1] = <unsigned char>size
+    p[2] = number < 0
+    return 3 + size
 
 
 cdef bint write_float(Out* o, PyObject* value) noexcept:
@@ -293,9 +296,16 @@ cdef bint write_list(Out* o, PyObject* value, int depth) noexcept:
     if k == 0 and not put_head(o, LIST, n):
         return False
     while k < n:
-        if k >= PyList_GET_SIZE(value):
+        if PyList_GET_SIZE(value) != n:
             return changed()
         item = PyList_GET_ITEM(value, k)
+        if o.mode.fast and Py_TYPE(item) == &PyLong_Type:
+            k = put_integers_of(o, value, k, n)
+            if k < 0:
+                return False
+            if k == n:
+                break
+            item = PyList_GET_ITEM(value, k)
         done = write_leaf(o, item, Py_TYPE(item)) if o.mode.fast else 0
         if done < 0:
             return False
@@ -347,6 +357,35 @@ cdef Py_ssize_t put_bytes_of(Out* o, PyObject* value, Py_ssize_t n) noexcept:
         p[5 + 2 * j] = SMALL_INTEGER
     put_head(o, LIST, n)
     o.n += 2 * k
+    return k
+
+
+cdef Py_ssize_t put_integers_of(Out* o, PyObject* value, Py_ssize_t k, Py_ssize_t n) noexcept:
+    """Write elements of the list from `k` on while they are integers of 64 bits. Returns where that ends, -1 where an
+    exception is set. Runs no code but its own.
+    """
+    cdef PyObject* item
+    cdef long long number
+    cdef int overflow
+    cdef unsigned char* p
+    cdef unsigned char* last
+    while k < n:
+        if not fits(o, MAX_INT_BYTES):
+            return -1
+        p = o.p + o.n
+        last = o.p + o.room - MAX_INT_BYTES
+        while k < n and p <= last:
+            item = PyList_GET_ITEM(value, k)
+            if Py_TYPE(item) != &PyLong_Type:
+                break
+            number = PyLong_AsLongLongAndOverflow(item, &overflow)
+            if overflow:
+                break
+            p += spell_int(p, number)
+            k += 1
+        o.n = p - o.p
+        if p <= last:
+            break
     return k
 
 

@@ -25,6 +25,8 @@ _u32 = Struct(">I").unpack_from
 _SHORT = frozenset((tags.SMALL_ATOM_UTF8, tags.SMALL_ATOM))
 """Tags whose length is one byte."""
 
+_LATIN1_ATOMS = frozenset((tags.ATOM, tags.SMALL_ATOM))
+
 _LEAF, _DICT, _SET, _BYTES, _USER = range(5)
 _strings: dict[bytes, tuple[int, Any]] = {}
 _atoms: dict[bytes, tuple[int, Any]] = {}
@@ -87,7 +89,7 @@ class TaggedWalk(Walk):
         return (self._head(i), content)
 
     def _name(self, i: int) -> tuple[bytes, int]:
-        """The characters of the string or atom at `i`, and the position after it."""
+        """The name of the string (in Latin-1) or atom (in UTF-8) at `i`, and the position after it."""
         data = self._data
         if data[i] in _SHORT:
             start = i + 2
@@ -95,7 +97,10 @@ class TaggedWalk(Walk):
         else:
             start = i + 3
             end = start + _u16(data, i + 1)[0]
-        return data[start:end], end
+        name = data[start:end]
+        if data[i] in _LATIN1_ATOMS and not name.isascii():
+            name = name.decode("latin-1").encode()
+        return name, end
 
     def _head(self, i: int) -> Any:
         """The value of the string or atom at `i`; the walk stays where it is."""
