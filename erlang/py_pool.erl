@@ -8,7 +8,7 @@
 
 -export([pick/2]).
 -export([start_link/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 %% @doc The worker that gets the next call. Where no worker of the pool can serve, one that will soon: it keeps the
 %% call until then.
@@ -50,15 +50,12 @@ first_serving(Load, Size, Slot, Left) ->
 
 %%% The process
 
--type state() :: {py_config:pool_name(), py_table:load()}.
-
 %% @doc Start the workers of a pool; returns when all of them serve, or with the first one's reason.
 -spec start_link(py_config:pool_name(), py_config:pool()) -> gen_server:start_ret().
 start_link(Name, Config) -> gen_server:start_link(?MODULE, {Name, Config}, []).
 
--spec init({py_config:pool_name(), py_config:pool()}) -> {ok, state()} | {stop, term()}.
+-spec init({py_config:pool_name(), py_config:pool()}) -> {ok, py_config:pool_name()} | {stop, term()}.
 init({Name, Config}) ->
-    process_flag(trap_exit, true),
     #{size := Size, scheduler := Scheduler, call_timeout := Timeout} = Config,
     Load = atomics:new(py_config:max_workers() + 1, [{signed, true}]),
     Slots = lists:seq(1, Size),
@@ -73,7 +70,7 @@ init({Name, Config}) ->
             py_table:put_pool(Name, #{
                 load => Load, size => Size, scheduler => Scheduler, timeout => Timeout, mapping => Mapping
             }),
-            {ok, {Name, Load}};
+            {ok, Name};
         {error, Reason} ->
             {stop, {shutdown, Reason}}
     end.
@@ -101,6 +98,3 @@ handle_cast(_Message, State) -> {noreply, State}.
 
 -spec handle_info(term(), State) -> {noreply, State}.
 handle_info(_Message, State) -> {noreply, State}.
-
--spec terminate(term(), state()) -> true.
-terminate(_Reason, {Name, Load}) -> py_table:delete_pool(Name, Load).

@@ -32,8 +32,7 @@ start_pool(Name, Config) ->
 stop_pool(Name) ->
     case supervisor:terminate_child(?MODULE, Name) of
         ok ->
-            py_table:delete_config(Name),
-            py_table:delete_workers(Name),
+            py_table:delete_pool(Name),
             supervisor:delete_child(?MODULE, Name);
         {error, not_found} -> {error, not_found}
     end.

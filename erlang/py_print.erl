@@ -21,14 +21,15 @@ pvars(Value) ->
 %% @doc Print workers as a table.
 -spec status([py_worker:info()]) -> ok.
 status(Workers) ->
-    Format = "~-16ts ~-12ts ~8ts ~-10ts ~10ts ~9ts ~6ts ~8ts ~10ts~n",
-    io:format(Format, ["POOL", "WORKER", "OS PID", "STATE", "CALLS", "IN FLIGHT", "REFS", "RESTARTS", "UPTIME"]),
+    Format = "~-16ts ~-12ts ~8ts ~-10ts ~-9ts ~10ts ~9ts ~6ts ~8ts ~10ts~n",
+    io:format(Format, ["POOL", "WORKER", "OS PID", "STATE", "CODEC", "CALLS", "IN FLIGHT", "REFS", "RESTARTS", "UPTIME"]),
     [
         io:format(Format, [
             atom_to_list(Pool),
             pid_to_list(Worker),
             number(OsPid),
             atom_to_list(State),
+            atom_to_list(Codec),
             number(Calls),
             number(InFlight),
             number(References),
@@ -40,6 +41,7 @@ status(Workers) ->
             worker := Worker,
             os_pid := OsPid,
             state := State,
+            codec := Codec,
             calls := Calls,
             in_flight := InFlight,
             references := References,

@@ -9,7 +9,7 @@
 
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1]).
 -export([put_config/2, delete_config/1, configs/0]).
--export([put_pool/2, pool/1, started/0, delete_pool/2, pools/0]).
+-export([put_pool/2, pool/1, started/0, delete_pool/1, pools/0]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([report_load/4, is_serving/2]).
 -export_type([pool/0, slot/0, load/0]).
@@ -86,16 +86,14 @@ is_started() ->
         error:badarg -> false
     end.
 
-%% @doc Forget the pool, unless another one of that name is there by now. Its workers take themselves out.
--spec delete_pool(py_config:pool_name(), load()) -> true.
-delete_pool(Name, Load) ->
-    case persistent_term:get({?MODULE, Name}, undefined) of
-        #{load := Load} ->
-            ets:delete(?TABLE, {pool, Name}),
-            persistent_term:erase({?MODULE, Name});
-        _ ->
-            true
-    end.
+%% @doc Forget a pool that was stopped, and its workers. One whose processes died stays: it is being started again, and must
+%% not be deleted by what is left of the old one.
+-spec delete_pool(py_config:pool_name()) -> true.
+delete_pool(Name) ->
+    delete_config(Name),
+    ets:delete(?TABLE, {pool, Name}),
+    _ = persistent_term:erase({?MODULE, Name}),
+    delete_workers(Name).
 
 %% @doc Take out what belongs to the workers of a pool whose processes have ended.
 -spec delete_workers(py_config:pool_name()) -> true.

@@ -28,6 +28,7 @@
     pool := py_config:pool_name(),
     os_pid := non_neg_integer() | undefined,
     state := starting | serving | restarting | degraded,
+    codec := native | reference | undefined,
     calls := non_neg_integer(),
     in_flight := non_neg_integer(),
     references := non_neg_integer(),
@@ -47,6 +48,7 @@
     os_pid = undefined :: undefined | non_neg_integer(),
     exit = #{status => undefined, eof => false} :: #{status := undefined | non_neg_integer(), eof := boolean()},
     doom = undefined :: undefined | down_reason(),
+    codec = undefined :: undefined | native | reference,
     incarnation = 0 :: non_neg_integer(),
     calls :: py_inflight:calls(),
     waiting :: queue:queue(tuple()),
@@ -336,15 +338,20 @@ configure(#state{config = Config, incarnation = Before} = State) ->
 internal(Step) -> #{from => Step, owner => self(), group_leader => group_leader()}.
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
-started(configure, {ok, _Report}, #state{config = #{on_start := undefined}} = State) ->
-    serve(State);
-started(configure, {ok, _Report}, #state{config = #{on_start := {Module, Function, Args}}} = State) ->
-    send(internal(on_start), py_wire:body('erl.objects', call, [0, Module, Function, Args, []]), State);
+started(configure, {ok, Report}, #state{config = #{on_start := OnStart}} = State) when is_list(Report) ->
+    Configured = State#state{codec = proplists:get_value(codec, Report)},
+    case OnStart of
+        undefined ->
+            serve(Configured);
+        {Module, Function, Args} ->
+            Body = py_wire:body('erl.objects', call, [0, Module, Function, Args, []]),
+            send(internal(on_start), Body, Configured)
+    end;
 started(on_start, {ok, _Value}, State) ->
     serve(State);
 started(Step, {error, Error}, State) ->
     doom({start, {Step, Error}}, State);
-started(_Step, error, State) ->
+started(_Step, _Unreadable, State) ->
     doom({start, unreadable_answer}, State).
 
 serve(#state{waiting = Waiting, starters = Starters} = State) ->
@@ -570,6 +577,7 @@ info_map(#state{calls = Calls, waiting = Waiting, incarnation = Incarnation} = S
         pool => State#state.pool,
         os_pid => State#state.os_pid,
         state => State#state.phase,
+        codec => State#state.codec,
         calls => State#state.served,
         in_flight => py_inflight:size(Calls) + queue:len(Waiting),
         references => py_owners:count(State#state.owners),

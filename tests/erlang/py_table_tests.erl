@@ -49,14 +49,10 @@ a_replaced_worker() ->
 
 a_deleted_pool() ->
     py_table:put_worker_sup(ml, self()),
-    Pool = #{load := Load} = pool(),
-    py_table:put_pool(ml, Pool),
+    py_table:put_pool(ml, pool()),
     py_table:put_worker(ml, 1, self()),
     py_table:put_worker(default, 1, list_to_pid("<0.0.0>")),
-    py_table:delete_pool(ml, atomics:new(1, [])),
-    ?assertEqual({ok, Pool}, py_table:pool(ml)),
-    py_table:delete_pool(ml, Load),
-    py_table:delete_workers(ml),
+    py_table:delete_pool(ml),
     ?assertEqual({error, {unknown_pool, ml}}, py_table:pool(ml)),
     ?assertEqual([], py_table:workers(ml)),
     ?assertMatch([_], py_table:workers(default)).
