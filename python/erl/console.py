@@ -23,14 +23,10 @@ class Stdout(io.TextIOBase):
     def __init__(self, send: Callable[[str], None]) -> None:
         super().__init__()
         self._send = send
-        self._parts: list[str] = []
+        self.parts: list[str] = []
+        """What was written and not given away yet, always the same list: where it is empty nothing is pending."""
         self._length = 0
         self._lock = RLock()
-
-    @property
-    def pending(self) -> bool:
-        """Whether there is text that was not given away yet."""
-        return self._length > 0
 
     def writable(self) -> bool:
         return True
@@ -47,7 +43,7 @@ class Stdout(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         with self._lock:
-            self._parts.append(text)
+            self.parts.append(text)
             self._length += len(text)
             if "\n" in text or self._length > _MOST_CHARACTERS:
                 self.flush()
@@ -56,7 +52,8 @@ class Stdout(io.TextIOBase):
     def flush(self) -> None:
         """Give away what is collected; a very long text in pieces."""
         with self._lock:
-            text, self._parts, self._length = "".join(self._parts), [], 0
+            text, self._length = "".join(self.parts), 0
+            self.parts.clear()
         # A lone surrogate is no character that Erlang could print.
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         for start in range(0, len(text), _MOST_CHARACTERS):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
-from erl.wire import FrameBuffer
+from erl import wire
 
 _FLUSH_BYTES = 1 << 20
+_LARGE_BYTES = 65536
 _SET_PIPE_BYTES = 1031
 """Linux's F_SETPIPE_SZ (fcntl(2)); `fcntl` has the name from 3.10 on, on some builds only."""
 
@@ -26,63 +27,78 @@ class Port:
     def __init__(self, in_fd: int, out_fd: int, packet: int = 4, buffer_bytes: int = 65536) -> None:
         self._in = in_fd
         self._out = out_fd
-        self._packet = packet
+        self.packet = packet
         self._limit = 1 << (8 * packet)
-        self._buffer = FrameBuffer(packet, buffer_bytes)
-        self._pending: list[bytes] = []
+        self.buffer = wire.frame_buffer(packet, buffer_bytes)
+        self.pending: list[bytes] = []
+        """What `flush` is to write, always the same list; a frame's length and the frame are added in one step."""
         self._pending_bytes = 0
+        self._writing = 0
         self._lock = RLock()
 
     def take(self) -> bytes | None:
         """The next frame that has arrived, None when there is no complete one."""
-        return self._buffer.take()
+        return self.buffer.take()
 
     def wait(self) -> None:
         """Wait for bytes. Raises `PortClosedError`."""
         try:
-            count = os.readv(self._in, [self._buffer.free()])
+            count = os.readv(self._in, [self.buffer.free()])
         except OSError as error:
             raise PortClosedError from error
         if count == 0:
             raise PortClosedError
-        self._buffer.fill(count)
+        self.buffer.fill(count)
 
     def write(self, frame: bytes) -> None:
         """Add a frame to what `flush` writes. Raises `ValueError` for one that the packet length can't count."""
         if len(frame) >= self._limit:
-            raise ValueError(f"{len(frame)} bytes are too long for a packet length of {self._packet} bytes")
+            raise ValueError(f"{len(frame)} bytes are too long for a packet length of {self.packet} bytes")
         if self._out < 0:
             return
-        with self._lock:
-            self._pending.append(len(frame).to_bytes(self._packet, "big"))
-            self._pending.append(frame)
-            self._pending_bytes += len(frame)
-            if self._pending_bytes > _FLUSH_BYTES:
-                self.flush()
+        # Extending a list by a tuple is one step for other threads; the count of bytes may miss one of theirs.
+        self.pending += (len(frame).to_bytes(self.packet, "big"), frame)
+        self._pending_bytes += len(frame)
+        if self._pending_bytes > _FLUSH_BYTES:
+            self.flush()
 
     def flush(self) -> None:
-        """Write what is pending. Raises `PortClosedError`."""
+        """Write what is pending, and wait for what another thread is writing. Raises `PortClosedError`."""
+        if not self.pending and not self._writing:
+            return
         with self._lock:
-            if not self._pending:
-                return
-            pending, self._pending, self._pending_bytes = self._pending, [], 0
-            small: list[bytes] = []
-            for chunk in pending:
-                if len(chunk) > 65536:
-                    self._write_all(b"".join(small))
-                    small.clear()
-                    self._write_all(chunk)
-                else:
-                    small.append(chunk)
-            self._write_all(b"".join(small))
+            self._writing += 1
+            try:
+                pending = self.pending.copy()
+                del self.pending[: len(pending)]
+                self._pending_bytes = 0
+                if self._out >= 0:
+                    self._write_chunks(pending)
+            finally:
+                self._writing -= 1
 
     def abandon(self) -> None:
         """Leave the port to the process that this one was forked from: nothing is read or written here again."""
         self._lock = RLock()
-        self._pending, self._pending_bytes = [], 0
+        self._writing = 0
+        self.pending.clear()
+        while self.buffer.take() is not None:
+            pass  # the calls that had arrived are the parent's to run
         os.close(self._in)
         os.close(self._out)
         self._in = self._out = -1
+
+    def _write_chunks(self, chunks: list[bytes]) -> None:
+        """Write the small ones together, the large ones uncopied."""
+        small: list[bytes] = []
+        for chunk in chunks:
+            if len(chunk) > _LARGE_BYTES:
+                self._write_all(b"".join(small))
+                small.clear()
+                self._write_all(chunk)
+            else:
+                small.append(chunk)
+        self._write_all(b"".join(small))
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)

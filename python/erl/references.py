@@ -15,6 +15,8 @@ _MARKER = "$py.ref"
 _identity: tuple[object, int] | None = None
 _held: dict[int, object] = {}
 _made: list[int] = []
+"""Always the same list: the compiled lane looks at its length."""
+
 _last_id = 0
 
 
@@ -62,14 +64,21 @@ def made() -> int:
 
 def take_made() -> list[int]:
     """The ids made since the last call of this function."""
-    global _made
-    made, _made = _made, []
+    made = _made.copy()
+    _made.clear()
     return made
 
 
 def put_back(numbers: list[int]) -> None:
     """Let the next `take_made` return these ids as well."""
     _made.extend(numbers)
+
+
+def release_since(count: int) -> None:
+    """Forget the objects that were made after the first `count` since the last call of `take_made`."""
+    unfit = _made[count:]
+    del _made[count:]
+    release(unfit)
 
 
 def release(numbers: list[int]) -> None:

@@ -11,7 +11,7 @@ import sys
 from _thread import get_ident
 from time import perf_counter
 
-from erl import api, console, decoders, encoders, errors, objects, opaque, references, wire
+from erl import api, codec, console, decoders, encoders, errors, objects, opaque, references, wire
 from erl.codec import Options, Reader
 from erl.port import Port, PortClosedError
 from erl.terms import Atom
@@ -42,6 +42,56 @@ class Server:
         self._last_id = 0
         self._doubts: dict[object, int] = {}
         self._leaving = False
+        self._running = 0
+        self._begun: memoryview | None = None
+        self.cancelled: set[int] = set()
+        """Ids of calls that are not to run: while there is one, the lane stands aside. Always the same set."""
+        self._lane = self._open_lane() if port.packet == 4 and not compressed else None
+
+    def _open_lane(self) -> Any:
+        """The compiled code that serves the common calls as `_call` does; None where it is missing."""
+        if codec.Lane is None:
+            return None
+        return codec.Lane(
+            frames=self._port.buffer,
+            pending=self._port.pending,
+            printed=self._stdout.parts,
+            cancelled=self.cancelled,
+            cached=objects._cached,
+            doubts=self._doubts,
+            wrappers=objects.WRAPPERS,
+            find=objects.function,
+            keywords=objects.keywords,
+            invoke=_invoke,
+            failure=self._failure,
+            answer=self._answer,
+            doubt=self._was_slow,
+            closed=PortClosedError,
+            flags=self.options.flags,
+        )
+
+    def use(self, options: Options) -> None:
+        """Map values by these options where a call brings none."""
+        self.options = options
+        if self._lane is not None:
+            self._lane.use(options.flags)
+
+    @property
+    def running(self) -> int:
+        """The id of the call whose user code runs, 0 where none does; a signal handler may ask."""
+        if self._running or self._lane is None:
+            return self._running
+        running: int = self._lane.running  # no call of the lane's nests in another
+        return running
+
+    def count_begun(self, counter: Any) -> None:
+        """Add one to a native integer of eight bytes, a writable buffer, for each call before its user code runs.
+
+        None: do not count (as at the start).
+        """
+        self._begun = None if counter is None else memoryview(counter).cast("B").cast("Q")
+        if self._lane is not None:
+            self._lane.count_begun(self._begun)
 
     def start(self) -> None:
         """Take over standard output and serve until Erlang closes the port or asks to leave."""
@@ -68,8 +118,14 @@ class Server:
     def _serve(self, until: int | None) -> None:
         """Serve until the answer with this id has come; None: until the end."""
         port = self._port
+        lane = self._lane if until is None else None
         while True:
-            while self._handle(port.take()):
+            while True:
+                if lane is not None:
+                    while lane.run():
+                        port.flush()
+                if not self._handle(port.take()):
+                    break
                 if until in self._answers:
                     return
             if self._leaving and until is None:
@@ -91,6 +147,8 @@ class Server:
             self._send(wire.failure(None, error, [], self.options))
             return True
         if head is not None:
+            if self._begun is not None:
+                self._begun[0] += 1
             self._call(reader, *head)
         elif message is not None and message.kind == "M":
             self._message(message.value)
@@ -116,38 +174,50 @@ class Server:
                 args, keywords, key = decoders.apply(reader.args(options)), None, (module, name)
                 reader.end()
                 run = objects.function(module, name)
-            value = self._run(run, args, keywords, key)
+            value = self._run(id_, run, args, keywords, key)
             frame = self._result(id_, value, options)
             args, value = [], None
         except PortClosedError:
             raise
         except BaseException as error:  # the door around user code: also SystemExit, KeyboardInterrupt
-            frame = wire.failure(id_, error, objects.trace_of(error), self.options)
-            # The frames of the traceback hold the call's values; let them go before the next call.
-            error.__traceback__ = None
-        if references.made():
-            self._own(id_)
+            frame = self._failure(id_, error)
+        self._answer(id_, frame)
         if outer:
             references.put_back(outer)
-        if self._stdout.pending:
+
+    def _failure(self, id_: int, error: BaseException) -> bytes:
+        """The frame of an exception in a call."""
+        frame = wire.failure(id_, error, objects.trace_of(error), self.options)
+        # The frames of the traceback hold the call's values; let them go before the next call.
+        error.__traceback__ = None
+        return frame
+
+    def _answer(self, id_: int, frame: bytes) -> None:
+        """Send the answer to a call, after what the call has made and printed."""
+        if references._made:
+            self._own(id_)
+        if self._stdout.parts:
             self._stdout.flush()
         self._send(frame)
 
     def _result(self, id_: int, value: object, options: Options) -> bytes:
         """The frame of a result; one that can't be encoded holds no references."""
-        given = references.made()  # what the call has sent already stays, whatever becomes of its result
+        given = len(references._made)  # what the call has sent already stays, whatever becomes of its result
         try:
             if options.return_ref:
                 value = references.hold(value)
             return wire.result(id_, encoders.apply(value), options)
         except BaseException:
-            made = references.take_made()
-            references.put_back(made[:given])
-            references.release(made[given:])
+            references.release_since(given)
             raise
 
     def _run(
-        self, run: Callable[..., object], args: list[Any], keywords: dict[str, Any] | None, key: object
+        self,
+        id_: int,
+        run: Callable[..., object],
+        args: list[Any],
+        keywords: dict[str, Any] | None,
+        key: object,
     ) -> object:
         """Call user code, after the answers before it if it may hold them up.
 
@@ -157,8 +227,12 @@ class Server:
         doubts = self._doubts.get(key, 1)
         if doubts:
             self._port.flush()
+        outer, self._running = self._running, id_
         start = perf_counter()
-        value = run(*args, **keywords) if keywords else run(*args)
+        try:
+            value = run(*args, **keywords) if keywords else run(*args)
+        finally:
+            self._running = outer
         if perf_counter() - start > _FAST_SECONDS:
             self._doubt(key, _DOUBTS_OF_SLOW)
         elif doubts:
@@ -170,6 +244,9 @@ class Server:
             self._doubts.clear()
         if key is not None:
             self._doubts[key] = doubts
+
+    def _was_slow(self, key: object) -> None:
+        self._doubt(key, _DOUBTS_OF_SLOW)
 
     def _own(self, id_: int) -> None:
         """Tell the worker process which references the call with this id has made."""
@@ -231,6 +308,10 @@ class Server:
         self._port.write(frame)
 
 
+def _invoke(run: Callable[..., object], args: Any, keywords: dict[str, Any] | None) -> object:
+    return run(*args, **keywords) if keywords else run(*args)
+
+
 def _erlang_error(term: object) -> errors.ErlangError:
     """The exception for the error of an answer: `{erlang, Class, Reason, Stack}`, or what another bridge sends."""
     if isinstance(term, tuple) and len(term) == 4:
@@ -257,12 +338,12 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
         )
     server = api._bound()
     server.worker = settings["worker"]
-    server.options = Options.from_flags(settings["flags"])
+    server.use(Options.from_flags(settings["flags"]))
     references.set_identity(settings["worker"], settings["incarnation"])
     opaque.set_key(settings["key"])
     opaque.set_policy(str(settings["pickle"]))
     _register(settings["encoders"], settings["decoders"])
-    from erl import codec, logs
+    from erl import logs
 
     logs.install(server.log, str(settings["log_level"]))
     return [

@@ -99,6 +99,12 @@ class FrameBuffer:
         return frame
 
 
+def frame_buffer(packet: int, first_bytes: int = _FIRST_BUFFER_BYTES) -> FrameBuffer:
+    """A `FrameBuffer`, compiled where the codec is."""
+    compiled = codec.FrameBuffer
+    return FrameBuffer(packet, first_bytes) if compiled is None else compiled(packet, first_bytes)
+
+
 class Message:
     """A message of Erlang's that is no call.
 

@@ -3,6 +3,9 @@
 Two implementations have the same interface; this package is the compiled one (`native`) where it can be
 imported, the one in Python (`reference`) where not. `implementation` is the name of the one in use. It
 knows nothing of messages beyond the `Reader` that takes one apart, and nothing of the port.
+
+The compiled one has more, which is None where it is missing: a `FrameBuffer` like that of `erl.wire`, and the `Lane`,
+in which `erl.server` has the common calls served.
 """
 
 from __future__ import annotations
@@ -11,14 +14,40 @@ import sys
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
+
+    FrameBuffer: Callable[[int, int], Any] | None
+    Lane: Callable[..., Any] | None
 else:
     try:
-        from erl.codec.native import Options, Reader, decode, encode, encode_into, implementation
+        from erl.codec.native import (
+            FrameBuffer,
+            Lane,
+            Options,
+            Reader,
+            decode,
+            encode,
+            encode_into,
+            implementation,
+        )
     except ImportError:
         from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
-__all__ = ["Options", "Reader", "decode", "encode", "encode_into", "implementation"]
+        FrameBuffer = Lane = None
+
+__all__ = [
+    "FrameBuffer",
+    "Lane",
+    "Options",
+    "Reader",
+    "decode",
+    "encode",
+    "encode_into",
+    "implementation",
+]
 
 _FRAMES = 6000
 """A term nested to the limit takes two frames a level on either way, below those of the caller."""

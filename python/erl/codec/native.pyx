@@ -20,10 +20,11 @@ include "native_forms.pxi"
 include "native_buffer.pxi"
 include "native_write.pxi"
 include "native_values.pxi"
+include "native_frames.pxi"
 
 from erl.codec.options import Options
 
-__all__ = ["Options", "Reader", "decode", "encode", "encode_into", "implementation"]
+__all__ = ["FrameBuffer", "Lane", "Options", "Reader", "decode", "encode", "encode_into", "implementation"]
 
 implementation = "native"
 
@@ -181,7 +182,7 @@ def encode(value, options):
     begin(&out, first)
     out.p[0] = VERSION
     out.n = 1
-    write_whole(&out, value, options.flags)
+    write_whole(&out, value, options.flags, 0)
     return whole(&out)
 
 
@@ -190,7 +191,7 @@ def encode_into(bytearray buffer not None, value, options):
     cdef unsigned char first[FIRST_BYTES]
     cdef Out out
     begin(&out, first)
-    write_whole(&out, value, options.flags)
+    write_whole(&out, value, options.flags, 0)
     cdef bytes term = whole(&out)
     try:
         buffer += term
@@ -289,10 +290,10 @@ cdef object refuse_to_decode():
         raise
 
 
-cdef int write_whole(Out* out, value, int flags) except -1:
-    """The term of the value. What can go wrong on the way becomes a refusal, and the buffer is given back."""
+cdef int write_whole(Out* out, value, int flags, int depth) except -1:
+    """The term of the value in a container at `depth`. What can go wrong on the way becomes a refusal, and the buffer is given back."""
     out.mode = &modes[4 if flags & PLAIN else flags & 3]
-    if write_value(out, <PyObject*>value, 0):
+    if write_value(out, <PyObject*>value, depth):
         return 0
     try:
         given(NULL)
@@ -302,3 +303,6 @@ cdef int write_whole(Out* out, value, int flags) except -1:
         raise errors.EncodeError(f"a value whose type can't be looked up: {cause}") from cause
     finally:
         Py_XDECREF(out.held)
+
+
+include "native_lane.pxi"

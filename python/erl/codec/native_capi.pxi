@@ -1,5 +1,6 @@
 # The C API of Python as pointers, the tags of the external term format, and numbers in network order.
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
@@ -63,6 +64,9 @@ cdef extern from "Python.h":
     Py_ssize_t PyBytes_GET_SIZE(PyObject*)
     int _PyBytes_Resize(PyObject**, Py_ssize_t)
 
+    PyObject* PyByteArray_FromStringAndSize(const char*, Py_ssize_t)
+    char* PyByteArray_AS_STRING(PyObject*)
+
     PyObject* PyUnicode_DecodeUTF8(const char*, Py_ssize_t, const char*)
     PyObject* PyUnicode_DecodeLatin1(const char*, Py_ssize_t, const char*)
     PyObject* PyUnicode_FromKindAndData(int, const void*, Py_ssize_t)
@@ -84,6 +88,8 @@ cdef extern from "Python.h":
     Py_ssize_t PyDict_Size(PyObject*)
     int PyDict_SetItem(PyObject*, PyObject*, PyObject*)
     int PyDict_Next(PyObject*, Py_ssize_t*, PyObject**, PyObject**)
+
+    Py_ssize_t PySet_GET_SIZE(PyObject*)
 
     void* PyMem_Malloc(size_t)
     void PyMem_Free(void*)

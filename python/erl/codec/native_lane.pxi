@@ -1,0 +1,477 @@
+# The lane: the common call served without leaving C, from its frame in the buffer to its answer among the pending ones.
+#
+# The server in Python (`erl.server`) specifies what happens and in which order; the lane does the same for a call of a
+# module's function that is known, trusted to be fast, and found unchanged. What is rare it asks of the server's methods,
+# and a frame that it does not know how to serve stays where it is, for the server.
+#
+# User code runs where arguments are decoded, in the call, and where its value is encoded. It may read the port, serve
+# calls, and fork: what the lane knows of the buffer holds until then only.
+
+from types import ModuleType
+
+cdef extern from *:
+    """
+    #include <time.h>
+
+    static CYTHON_INLINE long long erl_now(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+
+    /* The list is the caller's alone: nobody changes it while its elements are the arguments. */
+    static CYTHON_INLINE PyObject *erl_called(PyObject *run, PyObject *list) {
+        return PyObject_Vectorcall(run, ((PyListObject *)list)->ob_item, (size_t)PyList_GET_SIZE(list), NULL);
+    }
+    """
+    long long now_ns "erl_now" () noexcept
+    PyObject* called "erl_called" (PyObject*, PyObject*) noexcept
+
+cdef enum:
+    KNOWN_SLOTS = 1024
+    LEAST_CALL_BYTES = 24       # shorter frames are left to the server: so all before the names is known to be there
+    CALLS_IN_A_RUN = 256
+    BYTES_IN_A_RUN = 1 << 18
+    LARGE_BYTES = 1024          # of a frame: its own time is not its call's
+    FAST_NS = 100000
+    FRAME_BYTES_END = 0xFFFFFFFF
+    RETURN_REF = 8
+    OWN_FLAGS = -1
+
+cdef object _RESULT = terms.Atom("r")
+cdef dict _sys = vars(__import__("sys"))
+cdef dict _decoders = vars(decoders)
+cdef dict _encoders = vars(encoders)
+cdef list _made = references._made
+
+
+cdef class Known:
+    """A callable, found by the bytes of its frame from the module's atom to the function's."""
+
+    cdef bytes head
+    cdef int flags              # of the call, OWN_FLAGS for those of the server
+    cdef tuple key
+    cdef object holder
+    cdef dict names             # of the holder
+    cdef object first           # the attribute's name in it
+    cdef object value           # what the attribute must be
+    cdef object found
+
+
+cdef struct Head:
+    long long id
+    Py_ssize_t start            # of the module's atom
+    Py_ssize_t names            # of the two atoms that name the callable
+    Py_ssize_t stop             # behind them
+    int flags
+
+
+cdef class Lane:
+    """Serves calls from the front of a `FrameBuffer` for as long as they are of the common kind; see `erl.server`."""
+
+    cdef FrameBuffer frames
+    cdef list pending           # the port's
+    cdef list printed           # parts of what user code has printed and nobody has sent
+    cdef set cancelled
+    cdef dict cached
+    cdef dict doubts
+    cdef dict wrappers
+    cdef object find
+    cdef object keywords
+    cdef object invoke
+    cdef object failure
+    cdef object answer
+    cdef object doubt
+    cdef object closed
+    cdef list slots
+    cdef int own_flags
+    cdef bint inside
+    cdef long long clock        # when the call before has ended, in nanoseconds; 0: not known
+    cdef Py_ssize_t pending_bytes
+    cdef object pairs           # the keywords of the call whose arguments were read
+    cdef uint64_t* begun
+    cdef Py_buffer counter      # that `begun` points into
+    cdef readonly long long running
+
+    def __cinit__(
+        self, *, FrameBuffer frames not None, list pending not None, list printed not None, set cancelled not None,
+        dict cached not None, dict doubts not None, dict wrappers not None, find, keywords, invoke, failure, answer,
+        doubt, closed, int flags,
+    ):
+        self.frames = frames
+        self.pending = pending
+        self.printed = printed
+        self.cancelled = cancelled
+        self.cached = cached
+        self.doubts = doubts
+        self.wrappers = wrappers
+        self.find = find
+        self.keywords = keywords
+        self.invoke = invoke
+        self.failure = failure
+        self.answer = answer
+        self.doubt = doubt
+        self.closed = closed
+        self.use(flags)
+
+    def use(self, int flags):
+        """The mapping flags of calls that bring none."""
+        if not 0 <= flags < 32:
+            raise ValueError(f"the flags of a call are 0 to 31, not {flags}")
+        self.own_flags = flags
+        self.slots = [None] * KNOWN_SLOTS
+
+    def count_begun(self, counter):
+        """Add one to these eight bytes for each call, before its user code runs; None: do not."""
+        cdef Py_buffer counter_bytes
+        if counter is not None:
+            PyObject_GetBuffer(counter, &counter_bytes, PyBUF_WRITABLE)
+            if counter_bytes.len != 8 or <size_t>counter_bytes.buf % 8:
+                PyBuffer_Release(&counter_bytes)
+                raise ValueError("begun calls are counted in eight bytes, aligned as such")
+        self.forget_counter()
+        if counter is not None:
+            self.counter = counter_bytes
+            self.begun = <uint64_t*>counter_bytes.buf
+
+    def __dealloc__(self):
+        self.forget_counter()
+
+    cdef int forget_counter(self) except -1:
+        if self.begun != NULL:
+            self.begun = NULL
+            PyBuffer_Release(&self.counter)
+        return 0
+
+    def run(self):
+        """Serve calls. True: there may be more for the lane, once its answers were sent; False: it is the server's turn."""
+        cdef int left = CALLS_IN_A_RUN
+        if self.inside:
+            return False
+        self.inside = True
+        self.clock = 0
+        if not self.pending:
+            self.pending_bytes = 0
+        try:
+            while left and self.pending_bytes < BYTES_IN_A_RUN:
+                if not self.step():
+                    return False
+                left -= 1
+        finally:
+            self.inside = False
+        return True
+
+    cdef bint step(self) except -1:
+        """Serve the next frame; False where it is the server's."""
+        cdef Head head
+        cdef Py_ssize_t size
+        cdef int flags
+        cdef object args = None, value = None, keywords = None, run, term
+        cdef bytes frame, answer = None
+        cdef Known known = self.known_call(&head, &size)
+        if known is None:
+            return False
+        frame = self.frames.taken(size)
+        if self.begun != NULL:
+            self.begun[0] += 1
+        if size > LARGE_BYTES:
+            self.clock = 0
+        flags = self.own_flags if known.flags == OWN_FLAGS else known.flags
+        try:
+            if known.flags == OWN_FLAGS:
+                args = own_arguments(frame, head.stop, flags)
+            else:
+                args = self.wrapped_arguments(frame, head.stop, flags)
+                keywords, self.pairs = self.pairs, None
+            frame = None    # a large one goes when it is read, before its call runs
+            if is_current(known):
+                run = known.found
+            else:
+                known.head = b""
+                run = self.find(known.key[0], known.key[1])
+            if known.flags != OWN_FLAGS:
+                if keywords is not None:
+                    keywords = self.keywords(keywords) if keywords else None
+                if _decoders["_top"] is not None:
+                    args = decoders.apply(args)
+                    if keywords:
+                        values = decoders.apply(list(keywords.values()))
+                        keywords = dict(zip(keywords, values, strict=True))
+            value = self.value_of(run, args, keywords, head.id, known.key)
+            answer = answer_of(head.id, value, flags)
+            args = None
+            value = None
+        except self.closed:
+            raise
+        except BaseException as error:  # the door around user code, as in `erl.server`
+            self.clock = 0
+            term = self.failure(head.id, error)
+            answer = None
+        if answer is not None:
+            if not (PyList_GET_SIZE(<PyObject*>_made) or PyList_GET_SIZE(<PyObject*>self.printed)):
+                size = PyBytes_GET_SIZE(<PyObject*>answer)
+                if size - 4 < FRAME_BYTES_END:
+                    self.pending.append(answer)
+                    self.pending_bytes += size
+                    if size > LARGE_BYTES:
+                        self.clock = 0
+                    return True
+            term = answer[4:]
+        self.answer(head.id, term)
+        self.clock = 0
+        return True
+
+    cdef object wrapped_arguments(self, bytes frame, Py_ssize_t at, int flags):
+        """The arguments, the third of the elements that follow the flags; the keywords, the fourth, go to `pairs`."""
+        cdef Walk walk
+        cdef Reader reader
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(<PyObject*>frame)
+        begin_walk(&walk, frame, at)
+        args = read_whole(&walk, size - 1, flags)
+        if walk.i == size - 2 and walk.p[walk.i] == NIL and walk.p[walk.i + 1] == NIL:
+            return args
+        pairs = read_whole(&walk, size, flags)
+        reader = reader_at(frame, walk.i)
+        reader.leave_list()
+        reader.end()
+        self.pairs = pairs
+        return args
+
+    cdef object value_of(self, run, args, keywords, long long id_, tuple key):
+        """What the call gives. Its time is from the end of the call before it, where that is known."""
+        cdef PyObject* value
+        cdef long long start = self.clock, stop
+        if start == 0:
+            start = now_ns()
+        self.clock = 0      # for a call that raises, or calls Erlang, which serves others
+        if type(args) is list and not keywords:
+            self.running = id_
+            value = called(<PyObject*>run, <PyObject*>args)
+            self.running = 0
+            made = given(value)
+        else:
+            self.running = id_
+            try:
+                made = self.invoke(run, args, keywords)
+            finally:
+                self.running = 0
+        stop = now_ns()
+        if stop - start > FAST_NS:
+            self.doubt(key)
+        else:
+            self.clock = stop
+        return made
+
+    cdef Known known_call(self, Head* head, Py_ssize_t* size):
+        """What the next frame calls, if the lane knows it, trusts it, and is allowed to; runs no user code."""
+        cdef const unsigned char* p
+        cdef Known known
+        cdef PyObject* item
+        cdef Py_ssize_t length
+        cdef uint32_t slot
+        if PySet_GET_SIZE(<PyObject*>self.cancelled):
+            return None
+        size[0] = self.frames.complete()
+        if size[0] < LEAST_CALL_BYTES:
+            return None
+        p = self.frames.bytes_at(self.frames.start + 4)
+        if not self.read_head(p, size[0], head):
+            return None
+        length = head.stop - head.start
+        slot = hash_of(p + head.start, length) % KNOWN_SLOTS
+        item = PyList_GET_ITEM(<PyObject*>self.slots, slot)
+        if item != Py_None:
+            known = <Known>item
+            if (
+                PyBytes_GET_SIZE(<PyObject*>known.head) == length
+                and memcmp(PyBytes_AS_STRING(<PyObject*>known.head), p + head.start, length) == 0
+            ):
+                return known if self.is_trusted(known.key) else None
+        if self.met(p[head.start : head.stop], head, slot):
+            return self.known_call(head, size)  # anew: the garbage collector may have run code that reads the port
+        return None
+
+    cdef bint read_head(self, const unsigned char* p, Py_ssize_t size, Head* head) noexcept:
+        """Fill in what a frame says up to the names; False for what is not the start of a call of the common kind."""
+        cdef Py_ssize_t i, function
+        if p[0] != VERSION or p[1] != SMALL_TUPLE or p[2] != 5:
+            return False
+        if (p[3] == SMALL_ATOM_UTF8 or p[3] == SMALL_ATOM) and p[4] == 1 and p[5] == c"C":
+            i = 6
+        elif (p[3] == ATOM or p[3] == ATOM_UTF8) and p[4] == 0 and p[5] == 1 and p[6] == c"C":
+            i = 7
+        else:
+            return False
+        if p[i] == SMALL_INTEGER:
+            head.id = p[i + 1]
+            i += 2
+        elif p[i] == INTEGER:
+            head.id = <int32_t>u32(p + i + 1)
+            i += 5
+        elif p[i] == SMALL_BIG and 4 <= p[i + 1] < 8 and p[i + 2] == 0:
+            head.id = <long long>(low64(p + i + 3) & <uint64_t>0xFFFFFFFFFFFFFFFF >> (64 - 8 * p[i + 1]))
+            i += 3 + p[i + 1]
+        else:
+            return False
+        head.start = head.names = i
+        head.flags = OWN_FLAGS
+        function = after_atom(p, i, size)
+        i = after_atom(p, function, size)
+        if i < 0:
+            return False
+        if (
+            not self.own_flags & PLAIN
+            and i - function >= 6 and memcmp(p + i - 4, b"call", 4) == 0
+            and function - head.start >= 13 and memcmp(p + function - 11, b"erl.objects", 11) == 0
+            and atom_size(p, head.start) == 11 and atom_size(p, function) == 4
+        ):
+            if (
+                size - i < 7 or p[i] != LIST or u32(p + i + 1) != 5 or p[i + 5] != SMALL_INTEGER
+                or p[i + 6] >= 32 or p[i + 6] & RETURN_REF
+            ):
+                return False
+            head.flags = p[i + 6]
+            head.names = i + 7
+            i = after_atom(p, after_atom(p, head.names, size), size)
+            if i < 0:
+                return False
+        head.stop = i
+        return True
+
+    cdef bint is_trusted(self, tuple key) except -1:
+        doubts = self.doubts.get(key)
+        return <PyObject*>doubts == small_integers[0]
+
+    cdef bint met(self, bytes spelled, Head* head, uint32_t slot) except -1:
+        """Whether the server has called before what these names stand for, and trusts it: then it has its slot."""
+        cdef Walk walk
+        cdef Known known
+        walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>spelled)
+        walk.data = <PyObject*>spelled
+        walk.i = head.names - head.start
+        module = read_whole(&walk, len(spelled), BINARIES_BYTES)
+        name = read_whole(&walk, len(spelled), BINARIES_BYTES)
+        if type(module) is not _Atom or type(name) is not _Atom:
+            return False
+        if head.flags == OWN_FLAGS and not self.own_flags & PLAIN and module == "erl.objects" and name in self.wrappers:
+            return False
+        key = (module, name)
+        found = self.cached.get(key)
+        if found is None or not self.is_trusted(key):
+            return False
+        known = Known()
+        known.holder, known.first, known.value, known.found = found
+        if type(known.holder) is not ModuleType or type(known.first) is not str:
+            return False
+        known.names = vars(known.holder)
+        known.head = spelled
+        known.flags = head.flags
+        known.key = key
+        self.slots[slot] = known
+        return True
+
+
+cdef inline Py_ssize_t after_atom(const unsigned char* p, Py_ssize_t i, Py_ssize_t size) noexcept:
+    """Where the atom at `i` ends, with a byte to follow; -1 where there is none, or `i` is -1."""
+    if i < 0 or size - i < 4:
+        return -1
+    if p[i] == SMALL_ATOM_UTF8 or p[i] == SMALL_ATOM:
+        i += 2 + p[i + 1]
+    elif p[i] == ATOM or p[i] == ATOM_UTF8:
+        i += 3 + u16(p + i + 1)
+    else:
+        return -1
+    return i if i < size else -1
+
+
+cdef inline Py_ssize_t atom_size(const unsigned char* p, Py_ssize_t i) noexcept:
+    return p[i + 1] if p[i] == SMALL_ATOM_UTF8 or p[i] == SMALL_ATOM else u16(p + i + 1)
+
+
+cdef inline uint32_t hash_of(const unsigned char* p, Py_ssize_t size) noexcept:
+    """Of four bytes or more."""
+    cdef uint64_t hash = <uint64_t>size, word
+    cdef Ends ends
+    while size > 16:
+        memcpy(&word, p, 8)
+        hash = (hash ^ word) * <uint64_t>0x9E3779B97F4A7C15
+        hash ^= hash >> 32
+        p += 8
+        size -= 8
+    ends = ends_of(p, size)
+    return hashed(&ends, <Py_ssize_t>(hash & 0x7FFFFFFF))
+
+
+cdef inline bint is_current(Known known) except -1:
+    """Whether the module is the same and has the same attribute, as `erl.objects` asks."""
+    modules = _sys.get("modules")
+    if type(modules) is not dict:
+        return False
+    name = known.names.get("__name__")
+    return (
+        type(name) is str and (<dict>modules).get(name) is known.holder and known.names.get(known.first) is known.value
+    )
+
+
+cdef inline void begin_walk(Walk* walk, bytes frame, Py_ssize_t at) noexcept:
+    walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>frame)
+    walk.data = <PyObject*>frame
+    walk.i = at
+
+
+cdef Reader reader_at(bytes frame, Py_ssize_t at):
+    cdef Reader reader = Reader(frame)
+    reader.walk.i = at
+    return reader
+
+
+cdef object own_arguments(bytes frame, Py_ssize_t at, int flags):
+    """The arguments of a call that brings no flags: the last element of its frame, a whole list."""
+    cdef Walk walk
+    cdef Reader reader
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(<PyObject*>frame), count
+    begin_walk(&walk, frame, at)
+    if walk.p[at] == LIST and size - at > 5 and 0 < u32(walk.p + at + 1) <= size - at - 5:
+        count = u32(walk.p + at + 1)
+        walk.i = at + 5
+        args = read_several(&walk, size, flags, count)
+        if walk.i != size - 1 or walk.p[walk.i] != NIL:
+            reader = reader_at(frame, walk.i)
+            reader.leave_list()
+        else:
+            reader = None
+    elif walk.p[at] == STRING:
+        args = read_whole(&walk, size, BINARIES_BYTES)
+        reader = None if walk.i == size else reader_at(frame, walk.i)
+    else:
+        reader = reader_at(frame, at)
+        args = reader.args(_options_by_flags[flags])
+    if _decoders["_top"] is not None:
+        args = decoders.apply(args)
+    if reader is not None:
+        reader.end()
+    return args
+
+
+cdef bytes answer_of(long long id_, value, int flags):
+    """The frame `{r, Id, Value}` of a result, behind its length. One that can't be encoded holds no references."""
+    cdef unsigned char first[FIRST_BYTES]
+    cdef Out out
+    cdef Py_ssize_t given_before = PyList_GET_SIZE(<PyObject*>_made)
+    cdef bint plain = flags & PLAIN
+    try:
+        if _encoders["_top"] is not None:
+            value = encoders.apply(value)
+        if not modes[4 if plain else flags & 3].fast:   # an encoder may stand for a type of the frame itself
+            term = encode((_RESULT, id_, value), _options_by_flags[flags])
+            return len(term).to_bytes(8, "big")[4:] + term
+        begin(&out, first)
+        memcpy(first + 4, b"\x83h\x03d\x00\x01r" if plain else b"\x83h\x03w\x01r", 7 if plain else 6)
+        out.n = 11 if plain else 10
+        out.n += spell_int(first + out.n, id_)
+        write_whole(&out, value, flags, 1)
+        put32(out.p, <uint32_t>(out.n - 4))
+        return whole(&out)
+    except BaseException:
+        references.release_since(given_before)
+        raise
