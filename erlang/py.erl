@@ -31,7 +31,9 @@
 
 -compile({no_auto_import, [abs/1, float/1, max/2, min/2, round/1]}).
 
--export([start/0, stop/0, restart/0, start_pool/2, stop_pool/1, workers/0, workers/1, status/0, status/1]).
+-export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, resize/2]).
+-export([workers/0, workers/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
+-export([status/0, status/1, top/0, top/1, with_worker/1, with_worker/2]).
 -export([func/1, func/2, func/3, func/4, func/5]).
 -export([init/1, init/2, init/3, init/4, init/5]).
 -export([const/1, const/2, const/3, attr/2, attr/3, method/2, method/3, method/4, method/5]).
@@ -75,9 +77,15 @@
 -spec start() -> {ok, started} | {error, term()}.
 start() -> py_admin:start().
 
-%% @doc Stop the application. No Python process is left when it returns.
+%% @doc Stop the application. Open calls may end, for as long as the `drain_timeout' of their pools (5 seconds unless said
+%% otherwise); new ones get `{py, not_started}'. No Python process is left when it returns.
 -spec stop() -> {ok, stopped}.
-stop() -> py_admin:stop().
+stop() -> py_admin:stop(default).
+
+%% @doc Stop the application; open calls may end within `Drain' milliseconds, those that do not get
+%% `{py, {worker_down, stopped}}'.
+-spec stop(Drain :: timeout()) -> {ok, stopped}.
+stop(Drain) -> py_admin:stop(Drain).
 
 %% @doc {@link stop/0}, then {@link start/0}.
 -spec restart() -> {ok, restarted} | {error, term()}.
@@ -88,9 +96,50 @@ restart() -> py_admin:restart().
 -spec start_pool(py_config:pool_name(), py_config:pool_options()) -> {ok, pid()} | {error, {py, term()}}.
 start_pool(Name, Options) -> py_admin:start_pool(Name, Options).
 
-%% @doc Stop a pool and its workers; calls that are open get `{py, {worker_down, stopped}}'.
+%% @doc Stop a pool and its workers; open calls may end, for as long as the pool's `drain_timeout'.
 -spec stop_pool(py_config:pool_name()) -> ok | {error, {py, term()}}.
-stop_pool(Name) -> py_admin:stop_pool(Name).
+stop_pool(Name) -> py_admin:stop_pool(Name, default).
+
+%% @doc Stop a pool; open calls may end within `Drain' milliseconds, those that do not get `{py, {worker_down, stopped}}'.
+-spec stop_pool(py_config:pool_name(), Drain :: timeout()) -> ok | {error, {py, term()}}.
+stop_pool(Name, Drain) -> py_admin:stop_pool(Name, Drain).
+
+%% @doc Have this many workers (1 to 1024) in a pool that runs. Returns when new ones serve, and when those that are too many
+%% have ended their open calls, or their `drain_timeout' is over. Errors: `{py, {start, Name, Reason}}' when a new one does
+%% not start (the pool keeps its size), `{py, {unknown_pool, Name}}'.
+-spec resize(py_config:pool_name(), pos_integer()) -> ok | {error, {py, term()}}.
+resize(Name, Size) -> py_admin:resize(Name, Size).
+
+%% @doc One worker more; returns when it serves.
+-spec add_worker(py_config:pool_name()) -> {ok, pid()} | {error, {py, term()}}.
+add_worker(Name) -> py_admin:add_worker(Name).
+
+%% @doc Take a worker away: it takes no call any more, its open ones may end within `drain_timeout'. References that it holds
+%% are gone. Errors: `{py, {unknown_worker, Worker}}', `{py, {last_worker, Name}}'.
+-spec remove_worker(pid()) -> ok | {error, {py, term()}}.
+remove_worker(Worker) -> py_admin:remove_worker(Worker).
+
+%% @doc Give a worker a new Python; returns when that one serves. Open calls may end within `drain_timeout', calls that come
+%% meanwhile go to other workers or wait: none is lost. References that it holds are gone.
+-spec restart_worker(pid()) -> ok | {error, {py, term()}}.
+restart_worker(Worker) -> py_admin:restart_worker(Worker).
+
+%% @doc Load a Python module again (`importlib.reload') in all workers of all pools, after its source has changed. A worker
+%% that has not imported it is `not_loaded', and will find the new source when it does.
+-spec reload(name()) -> [{pid(), ok | not_loaded | {error, term()}}].
+reload(Module) -> py_admin:reload(Module).
+
+%% @doc The same in one pool.
+-spec reload(py_config:pool_name(), name()) -> [{pid(), ok | not_loaded | {error, term()}}] | {error, {py, term()}}.
+reload(Pool, Module) -> py_admin:reload(Pool, Module).
+
+%% @doc Run a function whose calls that name no worker go all to the same one of the pool `default'.
+-spec with_worker(fun(() -> Result)) -> Result.
+with_worker(Fun) -> py_call:with_worker(with_worker, [default, Fun]).
+
+%% @doc The same with a worker of a pool: its calls that name that pool go to it.
+-spec with_worker(py_config:pool_name(), fun(() -> Result)) -> Result.
+with_worker(Pool, Fun) -> py_call:with_worker(with_worker, [Pool, Fun]).
 
 %% @doc What each worker is doing.
 -spec workers() -> [py_worker:info()].
@@ -107,6 +156,15 @@ status() -> py_print:status(workers()).
 %% @doc Print {@link workers/1} as a table.
 -spec status(py_config:pool_name()) -> ok.
 status(Pool) -> py_print:status(workers(Pool)).
+
+%% @doc Show {@link workers/0} every second, with what has changed, until a key is pressed (the enter key where the shell
+%% gives whole lines).
+-spec top() -> ok.
+top() -> py_top:run(1_000).
+
+%% @doc The same in another rhythm, in milliseconds.
+-spec top(pos_integer()) -> ok.
+top(EveryMs) -> py_top:run(EveryMs).
 
 %%% Functions
 

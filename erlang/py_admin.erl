@@ -1,7 +1,8 @@
 %%% @doc What an operator asks: start, stop, pools, workers, versions.
 -module(py_admin).
 
--export([start/0, stop/0, restart/0, start_pool/2, stop_pool/1, workers/0, workers/1, versions/0]).
+-export([start/0, stop/1, restart/0, start_pool/2, stop_pool/2, workers/0, workers/1, versions/0]).
+-export([resize/2, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
 
 %% @doc Start the application and what it needs. A start that fails is also logged, since `erl -s py' shows no result.
 -spec start() -> {ok, started} | {error, py_error:reason() | term()}.
@@ -25,15 +26,29 @@ text(Error) ->
         Text -> Text
     end.
 
-%% @doc Stop the application; returns when no interpreter is left.
--spec stop() -> {ok, stopped}.
-stop() ->
+%% @doc Stop the application, when the open calls have ended or after this time; returns when no interpreter is left.
+-spec stop(Drain :: timeout() | default) -> {ok, stopped}.
+stop(Drain) ->
+    is_drain(Drain) orelse py_error:badarg(1, "must be milliseconds or infinity", {stop, [Drain]}),
+    Drain =:= default orelse drain(Drain),
     _ = application:stop(py),
     {ok, stopped}.
 
+%% What the application's own stop finds has ended then.
+drain(Drain) ->
+    case py_table:pools() of
+        [] ->
+            ok;
+        Pools ->
+            py_table:stopping(),
+            py_pools_sup:drain(Pools, Drain)
+    end.
+
+is_drain(Drain) -> Drain =:= default orelse Drain =:= infinity orelse (is_integer(Drain) andalso Drain >= 0).
+
 -spec restart() -> {ok, restarted} | {error, term()}.
 restart() ->
-    {ok, stopped} = stop(),
+    {ok, stopped} = stop(default),
     case start() of
         {ok, started} -> {ok, restarted};
         Error -> Error
@@ -54,16 +69,77 @@ start_pool(Name, Options) when is_atom(Name) ->
 start_pool(Name, Options) ->
     py_error:badarg(1, "must be the name of a pool, an atom", {start_pool, [Name, Options]}).
 
--spec stop_pool(py_config:pool_name()) -> ok | {error, {py, not_started | {unknown_pool, term()}}}.
-stop_pool(Name) ->
+%% @doc Stop a pool when its open calls have ended or after this time.
+-spec stop_pool(py_config:pool_name(), Drain :: timeout() | default) ->
+    ok | {error, {py, not_started | {unknown_pool, term()}}}.
+stop_pool(Name, Drain) ->
+    is_drain(Drain) orelse py_error:badarg(2, "must be milliseconds or infinity", {stop_pool, [Name, Drain]}),
     case whereis(py_pools_sup) of
         undefined ->
             {error, {py, not_started}};
         _ ->
-            case py_pools_sup:stop_pool(Name) of
+            case py_pools_sup:stop_pool(Name, Drain) of
                 ok -> ok;
                 {error, not_found} -> {error, {py, {unknown_pool, Name}}}
             end
+    end.
+
+%% @doc Change how many workers a pool has. New ones serve when it returns, and those that are too many have ended their
+%% calls.
+-spec resize(py_config:pool_name(), pos_integer()) -> ok | {error, {py, term()}}.
+resize(Name, Size) ->
+    (is_integer(Size) andalso Size >= 1 andalso Size =< py_config:max_workers()) orelse
+        py_error:badarg(2, "must be an integer from 1 to 1024", {resize, [Name, Size]}),
+    running(Name, fun() -> py_pool:resize(Name, Size) end).
+
+-spec add_worker(py_config:pool_name()) -> {ok, pid()} | {error, {py, term()}}.
+add_worker(Name) -> running(Name, fun() -> py_pool:add_worker(Name) end).
+
+%% @doc Take a worker away when its open calls have ended, or after its pool's `drain_timeout'.
+-spec remove_worker(pid()) -> ok | {error, {py, term()}}.
+remove_worker(Worker) ->
+    case py_table:place(Worker) of
+        {ok, {Name, _}} -> py_pool:remove_worker(Name, Worker);
+        error -> {error, {py, {unknown_worker, Worker}}}
+    end.
+
+%% @doc Give a worker a new interpreter when its open calls have ended, or after its pool's `drain_timeout'; returns when
+%% that one serves.
+-spec restart_worker(pid()) -> ok | {error, {py, term()}}.
+restart_worker(Worker) ->
+    case py_table:place(Worker) of
+        {ok, _} ->
+            case gen_server:receive_response(py_worker:recycle(Worker), infinity) of
+                {reply, ok} -> ok;
+                {reply, {error, Reason}} -> {error, {py, {worker_down, Reason}}};
+                {error, {Reason, _}} -> {error, {py, {worker_down, Reason}}}
+            end;
+        error ->
+            {error, {py, {unknown_worker, Worker}}}
+    end.
+
+%% @doc Load a Python module again in all workers of all pools.
+-spec reload(py_term:name()) -> [{pid(), ok | not_loaded | {error, term()}}].
+reload(Module) -> lists:append([reload(Pool, Module) || Pool <- py_table:pools()]).
+
+%% @doc The same in one pool.
+-spec reload(py_config:pool_name(), py_term:name()) -> [{pid(), ok | not_loaded | {error, term()}}].
+reload(Pool, Module) ->
+    running(Pool, fun() ->
+        [{Worker, reload_in(Worker, Module)} || {_Slot, Worker} <- py_table:workers(Pool)]
+    end).
+
+reload_in(Worker, Module) ->
+    case py_call:perform({wrapper, call}, ['erl.objects', reload, [Module], []], #{worker => Worker}, self()) of
+        {ok, true} -> ok;
+        {ok, false} -> not_loaded;
+        {error, _} = Error -> Error
+    end.
+
+running(Name, Fun) ->
+    case py_table:pool(Name) of
+        {ok, _} -> Fun();
+        {error, Reason} -> {error, {py, Reason}}
     end.
 
 %% @doc All workers of all pools.

@@ -2,11 +2,11 @@
 -module(py_app).
 -behaviour(application).
 
--export([start/2, stop/1]).
+-export([start/2, prep_stop/1, stop/1]).
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    case py_sup:start_link() of
+    case start_tree() of
         {ok, Sup} ->
             case start_pools(py_config:pools()) of
                 ok ->
@@ -20,8 +20,23 @@ start(_Type, _Args) ->
             Other
     end.
 
+start_tree() ->
+    case py_directory:new() of
+        ok -> py_sup:start_link();
+        {error, Reason} -> {error, {py, Reason}}
+    end.
+
+%% What runs may end, for as long as its pool allows.
+-spec prep_stop(State) -> State.
+prep_stop(State) ->
+    py_table:stopping(),
+    py_pools_sup:drain(py_table:pools(), default),
+    State.
+
 -spec stop(term()) -> ok.
-stop(_State) -> py_table:forget_pools().
+stop(_State) ->
+    py_directory:delete(),
+    py_table:forget_pools().
 
 start_pools({ok, Pools}) -> start_each(maps:to_list(Pools));
 start_pools({error, Reason}) -> {error, {py, Reason}}.

@@ -7,9 +7,12 @@
 
 -export([func/2, method/2, attr/2, const/2, pycall/2]).
 -export([builtin/2, builtin/3, operator/2, object/2, named/4]).
--export([release/2, perform/4]).
+-export([release/2, perform/4, with_worker/2]).
 
 -type args() :: [term()].
+
+%% In the dictionary of a process that keeps to one worker: it and its pool.
+-define(PINNED, '$py_worker').
 
 %%% The API's shapes
 
@@ -185,22 +188,74 @@ run(Entry, Args, Options, Position, Api) ->
             py_error:badarg(Position, [py_config:describe(Problem), Hint], Api)
     end.
 
+%% @doc Run `Fun' with its calls that name no worker all on one: in the process that calls this, on the pool of that worker.
+-spec with_worker(with_worker, [fun(() -> Result) | py_config:pool_name()]) -> Result.
+with_worker(with_worker = Api, [Pool, Fun] = Args) ->
+    is_atom(Pool) orelse py_error:badarg(1, "must be the name of a pool, an atom", {Api, Args}),
+    is_function(Fun, 0) orelse py_error:badarg(2, "must be a function without arguments", {Api, Args}),
+    Before = get(?PINNED),
+    case pinned_or_picked(Pool) of
+        {ok, Worker} ->
+            put(?PINNED, {Pool, Worker}),
+            try
+                Fun()
+            after
+                case Before of
+                    undefined -> erase(?PINNED);
+                    _ -> put(?PINNED, Before)
+                end
+            end;
+        {error, Reason} ->
+            py_error:raise({py, Reason}, {Api, Args})
+    end.
+
+pinned_or_picked(Name) ->
+    case py_table:pool(Name) of
+        {ok, Pool} -> chosen(Name, Pool, #{});
+        {error, _} = Error -> Error
+    end.
+
 %% @doc A checked call, here or on the node that its options name. For {@link run/5} and for other nodes.
 -spec perform({wrapper, atom()} | {raw, atom(), atom()}, args(), py_config:call_options(), Owner :: pid()) ->
     {ok, term()} | {error, term()}.
-perform(Entry, Args, #{node := Node} = Options, Owner) when Node =/= node() ->
-    remote(Node, Entry, Args, maps:remove(node, Options), Owner);
 perform(Entry, Args, Options, Owner) ->
+    case py_events:is_on() of
+        false -> attempt(Entry, Args, Options, Owner);
+        true -> observed(Entry, Args, Options, Owner)
+    end.
+
+observed(Entry, Args, Options, Owner) ->
+    Metadata = #{pool => pool_name(Options), call => Entry, args => Args, options => Options},
+    py_events:emit([call, start], #{system_time => erlang:system_time()}, Metadata),
+    Start = erlang:monotonic_time(),
+    Result = attempt(Entry, Args, Options, Owner),
+    Duration = #{duration => erlang:monotonic_time() - Start},
+    case Result of
+        {ok, _} -> py_events:emit([call, stop], Duration, Metadata);
+        {error, Error} -> py_events:emit([call, exception], Duration, Metadata#{error => Error})
+    end,
+    Result.
+
+attempt(Entry, Args, #{node := Node} = Options, Owner) when Node =/= node() ->
+    remote(Node, Entry, Args, maps:remove(node, Options), Owner);
+attempt(Entry, Args, Options, Owner) ->
     Name = pool_name(Options),
     case py_table:pool(Name) of
         {ok, #{timeout := Default, mapping := Mapping} = Pool} ->
             Deadline = deadline(maps:get(timeout, Options, Default)),
             Body = body(Entry, Args, Mapping, Options),
             case worker(Body, Args, Name, Pool, Options) of
-                {ok, Worker} -> exchange(Worker, Body, Deadline, Owner);
-                {pool, Other} -> perform(Entry, Args, Options#{pool => Other}, Owner);
-                {remote, Node} -> remote(Node, Entry, Args, Options, Owner);
-                {error, Reason} -> {error, {py, Reason}}
+                {ok, Worker} ->
+                    case exchange(Worker, Body, Deadline, Owner) of
+                        moved -> attempt(Entry, Args, Options#{timeout => time_left(Deadline)}, Owner);
+                        Result -> Result
+                    end;
+                {pool, Other} ->
+                    attempt(Entry, Args, Options#{pool => Other}, Owner);
+                {remote, Node} ->
+                    remote(Node, Entry, Args, Options, Owner);
+                {error, Reason} ->
+                    {error, {py, Reason}}
             end;
         {error, Reason} ->
             {error, {py, Reason}}
@@ -259,8 +314,12 @@ chosen(_Name, _Pool, #{worker := Worker}) ->
         error -> {error, {unknown_worker, Worker}}
     end;
 chosen(Name, Pool, _Options) ->
-    py_pool:pick(Name, Pool).
+    case get(?PINNED) of
+        {Name, Worker} -> chosen(Name, Pool, #{worker => Worker});
+        _ -> py_scheduler:pick(Name, Pool)
+    end.
 
+%% `moved': Python has not begun it, and this worker will not have it run.
 exchange(Worker, Body, Deadline, Owner) ->
     case py_worker:call(Worker, Body, time_left(Deadline), Owner) of
         {ok, Frame} ->
@@ -273,6 +332,8 @@ exchange(Worker, Body, Deadline, Owner) ->
                     py_worker:distrust(Worker, Frame),
                     {error, {py, {protocol, unreadable_answer}}}
             end;
+        {error, moved} ->
+            moved;
         {error, Reason} ->
             {error, {py, Reason}}
     end.

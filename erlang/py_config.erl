@@ -13,7 +13,7 @@
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 
 -type pool_name() :: atom().
--type scheduler() :: least_busy | round_robin | random.
+-type scheduler() :: least_busy | round_robin | random | first | youngest | oldest | {module(), Function :: atom()}.
 -type python() :: undefined | file:name_all() | {venv, file:name_all()}.
 %% A path, a name on `PATH', or the directory of a virtual environment.
 -type mfargs() :: {py_term:name(), py_term:name(), [term()]}.
@@ -28,6 +28,10 @@
     call_timeout => timeout(),
     start_timeout => pos_integer(),
     kill_after => non_neg_integer(),
+    drain_timeout => timeout(),
+    max_queue => non_neg_integer() | infinity,
+    max_calls => pos_integer() | infinity,
+    max_memory => pos_integer() | infinity,
     restart => #{max => non_neg_integer(), within => pos_integer(), delay => pos_integer(), max_delay => pos_integer()},
     encoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
     decoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
@@ -54,6 +58,7 @@
     | {no_map, term()}.
 
 -define(MAX_WORKERS, 1024).
+-define(LEAST_MEMORY, 16_777_216).
 
 %% @doc The most workers a pool can have.
 -spec max_workers() -> pos_integer().
@@ -151,10 +156,14 @@ pool_table() ->
         env => {[], fun is_env/1, "a list of {Name, Value}, both strings, or {Name, false}"},
         cd => {undefined, fun is_path/1, "a directory"},
         on_start => {undefined, fun is_mfargs/1, "{Module, Function, Args}"},
-        scheduler => one_of(least_busy, [least_busy, round_robin, random]),
+        scheduler => {least_busy, fun is_scheduler/1, lists:join(" | ", schedulers() ++ ["{Module, Function}"])},
         call_timeout => {infinity, fun is_timeout/1, timeout_text()},
         start_timeout => {15_000, fun is_positive/1, "milliseconds, a positive integer"},
         kill_after => {1_000, fun is_natural/1, "milliseconds, a non-negative integer"},
+        drain_timeout => {5_000, fun is_timeout/1, timeout_text()},
+        max_queue => {infinity, fun is_timeout/1, "a number of calls, or infinity"},
+        max_calls => {infinity, fun is_limit/1, "a positive number of calls, or infinity"},
+        max_memory => {infinity, fun is_bytes/1, "bytes, at least 16777216 (16 MiB), or infinity"},
         restart => {restart_default(), fun is_restart/1, "a map with max, within, delay and max_delay"},
         encoders => {[], fun is_registrations/1, "a list of {'module.Class', {Module, Function}}"},
         decoders => {[], fun is_registrations/1, "a list of {Tag, {Module, Function}}"},
@@ -172,6 +181,16 @@ one_of(Default, Values) ->
     {Default, fun(Value) -> lists:member(Value, Values) end, lists:join(" | ", Texts)}.
 
 timeout_text() -> "milliseconds, a non-negative integer, or infinity".
+
+schedulers() -> ["least_busy", "round_robin", "random", "first", "youngest", "oldest"].
+
+is_scheduler({Module, Function}) -> is_atom(Module) andalso is_atom(Function);
+is_scheduler(Value) -> is_atom(Value) andalso lists:member(atom_to_list(Value), schedulers()).
+
+is_limit(Value) -> Value =:= infinity orelse is_positive(Value).
+
+%% Less is less than an interpreter that has loaded nothing needs.
+is_bytes(Value) -> Value =:= infinity orelse (is_integer(Value) andalso Value >= ?LEAST_MEMORY).
 
 is_timeout(Value) -> Value =:= infinity orelse is_natural(Value).
 

@@ -23,6 +23,10 @@
     timeout
     | not_started
     | {worker_down, py_worker:down_reason() | term()}
+    | overload
+    | {scheduler, term()}
+    | {last_worker, py_config:pool_name()}
+    | {too_many_workers, pos_integer()}
     | {unknown_pool, term()}
     | {unknown_worker, term()}
     | {stale_reference, string() | py_term:ref()}
@@ -96,6 +100,10 @@ frame({File, Line, Function, Source}) ->
 
 reason(timeout) -> "the call did not end within its timeout";
 reason(not_started) -> "the application py is not running, or not yet; py:start() starts it";
+reason(overload) -> "all workers of the pool have as many calls waiting as its max_queue allows";
+reason({scheduler, Term}) -> io_lib:format("the pool's scheduler chose no worker of it: ~tP", [Term, 20]);
+reason({last_worker, Pool}) -> io_lib:format("it is the last worker of pool ~tp; py:stop_pool/1 stops the pool", [Pool]);
+reason({too_many_workers, Most}) -> io_lib:format("a pool has ~w workers at most", [Most]);
 reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; there are ~tp", [Name, py_table:pools()]);
 reason({unknown_worker, Worker}) -> io_lib:format("~tp is no worker; py:workers() lists them", [Worker]);
 reason({worker_down, {start, Reason}}) -> start_text(Reason);
@@ -112,14 +120,24 @@ reason({bad_config, Pool, Problem}) ->
     io_lib:format("the configuration of pool ~tp: ~ts", [Pool, py_config:describe(Problem)]);
 reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
 
-down({exit_status, Status}) -> io_lib:format("exit status ~w", [Status]);
-down({signal, Signal}) -> io_lib:format("signal ~w", [Signal]);
+down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);
+down({signal, Signal, Lines}) -> io_lib:format("signal ~w~ts~ts", [Signal, signal(Signal), said(Lines)]);
 down({deadline, killed}) -> "it was killed after a call outlived its deadline";
 down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
+down(recycled) -> "it was replaced, and this call had not ended within the pool's drain_timeout";
 down(stopped) -> "it was stopped";
 down(restarting) -> "it is being restarted";
 down(closed) -> "it closed its port";
 down(Reason) -> io_lib:format("~tP", [Reason, 20]).
+
+said("") -> "";
+said(Lines) -> ["; the last that it wrote to standard error:\n", Lines].
+
+signal(6) -> " (abort)";
+signal(9) -> " (kill)";
+signal(11) -> " (segmentation fault)";
+signal(15) -> " (termination)";
+signal(_) -> "".
 
 %% @doc Why an interpreter did not start, and what to do about it.
 -spec start_text(term()) -> unicode:chardata().

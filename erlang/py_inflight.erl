@@ -3,15 +3,22 @@
 %%% Python runs calls first in, first out, so the oldest unanswered one is the one that runs. While that one waits for an
 %%% answer of Erlang's, the calls sent before that answer are run inside it, and may wait in their turn: `stack' has the
 %%% calls that wait, innermost first.
+%%%
+%%% Each call has a number in the order of sending, from 1 in each interpreter (ids wrap, these do not). What Python has
+%%% begun is a prefix of that order, so a count says which calls it has not: see {@link split/2}.
 -module(py_inflight).
 
--export([new/0, size/1, add/2, answer/2, cancel/2, asked/2, told/2, running/1, all/1]).
+-export([new/0, size/1, sent/1, add/2, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).
+-export([watch/3]).
 -export_type([calls/0, call/0]).
 
--type call() :: #{from := term(), cancelled := boolean(), _ => _}.
+-type call() :: #{
+    from := term(), cancelled := boolean(), number := pos_integer(), caller => pid(), monitor => reference(), _ => _
+}.
 -type calls() :: #{
     next := py_wire:id(),
     oldest := py_wire:id(),
+    sent := non_neg_integer(),
     open := #{py_wire:id() => call()},
     stack := [{py_wire:id(), Question :: term(), Before :: py_wire:id() | infinity}]
 }.
@@ -19,15 +26,20 @@
 -define(LAST_ID, 16#7fffffff).
 
 -spec new() -> calls().
-new() -> #{next => 1, oldest => 1, open => #{}, stack => []}.
+new() -> #{next => 1, oldest => 1, sent => 0, open => #{}, stack => []}.
 
 -spec size(calls()) -> non_neg_integer().
 size(#{open := Open}) -> map_size(Open).
 
+%% @doc How many calls this interpreter was sent.
+-spec sent(calls()) -> non_neg_integer().
+sent(#{sent := Sent}) -> Sent.
+
 %% @doc Note a call that is being sent, and give it its id.
 -spec add(map(), calls()) -> {py_wire:id(), calls()}.
-add(Call, #{next := Id, open := Open} = Calls) ->
-    {Id, Calls#{next := following(Id), open := Open#{Id => Call#{cancelled => false}}}}.
+add(Call, #{next := Id, open := Open, sent := Sent} = Calls) ->
+    Added = Call#{cancelled => false, number => Sent + 1},
+    {Id, Calls#{next := following(Id), open := Open#{Id => Added}, sent := Sent + 1}}.
 
 %% @doc Take out the call that was answered; `error' for an id that is not open.
 -spec answer(py_wire:id(), calls()) -> {call(), calls()} | error.
@@ -37,19 +49,32 @@ answer(Id, #{open := Open, stack := Stack} = Calls) ->
         error -> error
     end.
 
-%% @doc Mark the call of `From' as unwanted. `running' when it is the one that Python is busy with.
--spec cancel(From :: term(), calls()) -> {running | queued, calls()} | not_found.
-cancel(From, #{open := Open, oldest := Oldest} = Calls) ->
-    case [{Id, Call} || {Id, #{from := F} = Call} <- maps:to_list(Open), F =:= From] of
-        [{Id, Call}] ->
-            Marked = Calls#{open := Open#{Id := Call#{cancelled := true}}},
-            case Id of
-                Oldest -> {running, Marked};
-                _ -> {queued, Marked}
-            end;
+%% @doc Mark the calls of `From' (an alias), or of a caller that has died (its monitor), as unwanted: their ids. Those that
+%% are marked already are none.
+-spec cancel(From :: term(), calls()) -> {[py_wire:id()], calls()}.
+cancel(From, #{open := Open} = Calls) ->
+    case [Id || {Id, #{cancelled := false} = Call} <- maps:to_list(Open), is_of(From, Call)] of
         [] ->
-            not_found
+            {[], Calls};
+        Ids ->
+            Mark = fun(Id, Acc) -> Acc#{Id := (maps:get(Id, Acc))#{cancelled := true}} end,
+            {lists:sort(Ids), Calls#{open := lists:foldl(Mark, Open, Ids)}}
     end.
+
+is_of(From, #{from := From}) -> true;
+is_of(Monitor, #{monitor := Monitor}) -> true;
+is_of(_, _) -> false.
+
+%% @doc Put a mark on each open call that was sent up to this number and has none: `Monitor' makes it. For calls that take
+%% long enough for their callers to be watched.
+-spec watch(UpTo :: non_neg_integer(), fun((pid()) -> reference()), calls()) -> calls().
+watch(UpTo, Monitor, #{open := Open} = Calls) ->
+    Watch = fun
+        (_, #{monitor := _} = Call) -> Call;
+        (_, #{caller := Caller, number := Number} = Call) when Number =< UpTo -> Call#{monitor => Monitor(Caller)};
+        (_, Call) -> Call
+    end,
+    Calls#{open := maps:map(Watch, Open)}.
 
 %% @doc The running call has asked Erlang something, and waits.
 -spec asked(Question :: term(), calls()) -> calls().
@@ -81,9 +106,16 @@ running(#{open := Open, oldest := Oldest}) ->
         #{} -> none
     end.
 
-%% @doc Every open call, oldest first as long as the ids have not wrapped.
+%% @doc Every open call, in the order of sending.
 -spec all(calls()) -> [call()].
-all(#{open := Open}) -> [Call || {_Id, Call} <- lists:sort(maps:to_list(Open))].
+all(#{open := Open}) ->
+    [Call || {_, Call} <- lists:sort([{Number, Call} || #{number := Number} = Call <- maps:values(Open)])].
+
+%% @doc The open calls that Python had begun, and those that it had not, when it had begun this many. Of an `unknown' number
+%% any may have been begun.
+-spec split(Begun :: non_neg_integer() | unknown, calls()) -> {Begun :: [call()], Untouched :: [call()]}.
+split(unknown, Calls) -> {all(Calls), []};
+split(Begun, Calls) -> lists:splitwith(fun(#{number := Number}) -> Number =< Begun end, all(Calls)).
 
 %% Answers can overtake (a call that nests in a callback is answered first), so the oldest id is looked for.
 advance(#{open := Open, oldest := Oldest} = Calls) when is_map_key(Oldest, Open) -> Calls;

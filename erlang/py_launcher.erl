@@ -14,7 +14,7 @@
 %%% Python's protocol descriptors are 3 and 4, so nothing that is printed while an interpreter starts reaches the wire.
 -module(py_launcher).
 
--export([find/1, open/2, kill/1, diagnose/2]).
+-export([find/1, open/2, kill/1, kill_group/1, interrupt/1, resident_bytes/1, diagnose/2]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
@@ -163,14 +163,49 @@ utf8_bytes(Text) -> binary_to_list(unicode:characters_to_binary(Text)).
 %% @doc End an interpreter for certain, and what it has forked: a port's program leads a process group of its own. Its
 %% exit status still arrives at the port's owner.
 -spec kill(OsPid :: non_neg_integer()) -> ok.
-kill(0) ->
+kill(OsPid) -> signal("kill -s KILL -- -$1 2>/dev/null || kill -s KILL $1", OsPid).
+
+%% @doc End what an interpreter that has ended has forked and left.
+-spec kill_group(OsPid :: non_neg_integer()) -> ok.
+kill_group(OsPid) -> signal("kill -s KILL -- -$1 2>/dev/null", OsPid).
+
+%% @doc Raise SIGUSR1 in an interpreter; returns before it is there.
+-spec interrupt(OsPid :: non_neg_integer()) -> ok.
+interrupt(OsPid) ->
+    _ = spawn(fun() -> signal("kill -s USR1 $1 2>/dev/null", OsPid) end),
+    ok.
+
+%% The shell's own `kill': the program is no part of a small system.
+signal(_Script, 0) ->
     ok;
-kill(OsPid) ->
-    %% The shell's own `kill': the program is no part of a small system.
-    Script = "kill -s KILL -- -$1 2>/dev/null || kill -s KILL $1",
+signal(Script, OsPid) ->
     Options = [{args, ["-c", Script, "kill", integer_to_list(OsPid)]}, exit_status, binary, hide],
     _ = run("/bin/sh", Options, 5_000),
     ok.
+
+%% @doc How much memory of its own a process has in use, in bytes; `undefined' where the system does not tell.
+-spec resident_bytes(OsPid :: non_neg_integer() | undefined) -> non_neg_integer() | undefined.
+resident_bytes(undefined) ->
+    undefined;
+resident_bytes(OsPid) ->
+    %% proc(5): size, resident, shared .. in pages; resident holds what is shared with files.
+    case file:read_file(["/proc/", integer_to_list(OsPid), "/statm"]) of
+        {ok, Text} ->
+            [_Size, Resident | _] = string:split(Text, " ", all),
+            binary_to_integer(Resident) * page_bytes();
+        {error, _} ->
+            undefined
+    end.
+
+page_bytes() ->
+    case persistent_term:get({?MODULE, page_bytes}, undefined) of
+        undefined ->
+            Bytes = list_to_integer(string:trim(os:cmd("getconf PAGESIZE || echo 4096"))),
+            persistent_term:put({?MODULE, page_bytes}, Bytes),
+            Bytes;
+        Bytes ->
+            Bytes
+    end.
 
 %% @doc What an interpreter that failed to start says for itself: run once more, without a protocol, for the text.
 -spec diagnose(py_config:pool(), file:filename_all()) -> string().

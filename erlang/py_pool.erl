@@ -1,82 +1,85 @@
-%%% @doc Which worker: the choice, made by the caller, and the process that starts a pool's workers.
+%%% @doc The process that looks after a pool's workers: starts them, and changes how many there are.
 %%%
-%%% A choice asks no process. The caller reads the counters in the pool's `atomics' array, takes the slot with the
-%%% smallest and adds one; the worker process writes the true number when it has the call, and when it answers. So a
-%%% caller that dies in between leaves nothing behind.
+%%% No call passes through it: a caller chooses a worker by itself, see {@link py_scheduler}. What takes long (a worker that
+%%% starts, or ends its calls) is waited for by a process of its own, which answers whoever has asked.
 -module(py_pool).
 -behaviour(gen_server).
 
--export([pick/2]).
--export([start_link/2]).
+-export([start_link/2, size/1, resize/2, add_worker/1, remove_worker/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
-%% @doc The worker that gets the next call. Where no worker of the pool can serve, one that will soon: it keeps the
-%% call until then.
--spec pick(py_config:pool_name(), py_table:pool()) -> {ok, pid()} | {error, {worker_down, restarting}}.
-pick(Name, #{load := Load, size := Size, scheduler := Scheduler}) ->
-    Slot = choose(Scheduler, Load, Size),
-    atomics:add(Load, Slot, 1),
-    case py_table:worker(Name, Slot) of
-        {ok, Pid} -> {ok, Pid};
-        error -> {error, {worker_down, restarting}}
-    end.
+-record(state, {
+    name :: py_config:pool_name(),
+    config :: py_config:pool(),
+    load :: py_table:load(),
+    %% Those with a worker that is not being taken away, and those with one that is.
+    slots :: [py_table:slot()],
+    leaving = [] :: [py_table:slot()]
+}).
 
-choose(least_busy, Load, Size) ->
-    least_busy(Load, Size, 1, 1, atomics:get(Load, 1));
-choose(random, Load, Size) ->
-    first_serving(Load, Size, rand:uniform(Size), Size);
-choose(round_robin, Load, Size) ->
-    Turn = atomics:add_get(Load, py_config:max_workers() + 1, 1),
-    first_serving(Load, Size, 1 + Turn rem Size, Size).
-
-least_busy(_Load, _Size, _Slot, Best, 0) ->
-    Best;
-least_busy(Load, Size, Slot, Best, Least) when Slot < Size ->
-    case atomics:get(Load, Slot + 1) of
-        Less when Less < Least -> least_busy(Load, Size, Slot + 1, Slot + 1, Less);
-        _ -> least_busy(Load, Size, Slot + 1, Best, Least)
-    end;
-least_busy(_Load, _Size, _Slot, Best, _Least) ->
-    Best.
-
-%% The slot itself when none serves.
-first_serving(_Load, _Size, Slot, 0) ->
-    Slot;
-first_serving(Load, Size, Slot, Left) ->
-    case py_table:is_serving(Load, Slot) of
-        true -> Slot;
-        false -> first_serving(Load, Size, 1 + Slot rem Size, Left - 1)
-    end.
-
-%%% The process
+-type failure() :: {py, term()}.
 
 %% @doc Start the workers of a pool; returns when all of them serve, or with the first one's reason.
 -spec start_link(py_config:pool_name(), py_config:pool()) -> gen_server:start_ret().
 start_link(Name, Config) -> gen_server:start_link(?MODULE, {Name, Config}, []).
 
--spec init({py_config:pool_name(), py_config:pool()}) -> {ok, py_config:pool_name()} | {stop, term()}.
-init({Name, Config}) ->
-    #{size := Size, scheduler := Scheduler, call_timeout := Timeout} = Config,
-    Load = atomics:new(py_config:max_workers() + 1, [{signed, true}]),
-    Slots = lists:seq(1, Size),
-    [py_table:report_load(Load, Slot, 0, false) || Slot <- Slots],
-    Sup = py_table:worker_sup(Name),
-    Workers = [start_worker(Sup, Name, Slot, Load, Config) || Slot <- Slots],
+%% @doc How many workers the pool has, without those that are being taken away.
+-spec size(py_config:pool_name()) -> pos_integer().
+size(Name) -> ask(Name, size).
+
+%% @doc Have this many workers; returns when the new ones serve and the others are gone.
+-spec resize(py_config:pool_name(), pos_integer()) -> ok | {error, failure()}.
+resize(Name, Size) -> ask(Name, {resize, Size}).
+
+%% @doc One more worker; returns when it serves.
+-spec add_worker(py_config:pool_name()) -> {ok, pid()} | {error, failure()}.
+add_worker(Name) -> ask(Name, add_worker).
+
+%% @doc Take this worker away, after its open calls.
+-spec remove_worker(py_config:pool_name(), pid()) -> ok | {error, failure()}.
+remove_worker(Name, Worker) -> ask(Name, {remove_worker, Worker}).
+
+ask(Name, Request) ->
+    case py_table:pool_process(Name) of
+        {ok, Pool} ->
+            try
+                gen_server:call(Pool, Request, infinity)
+            catch
+                exit:_ -> {error, {py, {worker_down, restarting}}}
+            end;
+        error ->
+            {error, {py, {unknown_pool, Name}}}
+    end.
+
+-spec init({py_config:pool_name(), py_config:pool()}) -> {ok, #state{}} | {stop, term()}.
+init({Name, #{size := Size} = Config}) ->
+    py_table:put_pool_process(Name, self()),
+    State = #state{name = Name, config = Config, load = py_table:new_load(), slots = lists:seq(1, Size)},
+    Workers = [start_worker(Slot, State) || Slot <- State#state.slots],
     %% A pool that has been there before is there again, whatever its workers say: they go on trying, and their calls
     %% tell why. Failing here would take the other pools along in the end.
     case lists:keymember(Name, 1, py_table:configs()) orelse await(Workers) of
-        Started when Started =:= ok; Started =:= true ->
-            Mapping = maps:with([strings, dicts], Config),
-            py_table:put_pool(Name, #{
-                load => Load, size => Size, scheduler => Scheduler, timeout => Timeout, mapping => Mapping
-            }),
-            {ok, Name};
-        {error, Reason} ->
-            {stop, {shutdown, Reason}}
+        Started when Started =:= ok; Started =:= true -> {ok, published(State)};
+        {error, Reason} -> {stop, {shutdown, Reason}}
     end.
 
-start_worker(Sup, Name, Slot, Load, Config) ->
-    {ok, Pid} = py_worker_sup:start_worker(Sup, [Name, Slot, Load, Config]),
+published(#state{name = Name, config = Config, load = Load, slots = Slots, leaving = Leaving} = State) ->
+    #{scheduler := Scheduler, call_timeout := Timeout, max_queue := MaxQueue} = Config,
+    py_table:put_pool(Name, #{
+        load => Load,
+        size => lists:max(Slots ++ Leaving),
+        scheduler => Scheduler,
+        timeout => Timeout,
+        max_queue => MaxQueue,
+        mapping => maps:with([strings, dicts], Config)
+    }),
+    %% What starts this pool again starts it in its present size.
+    _ = [py_table:put_config(Name, Config#{size := length(Slots)}) || lists:keymember(Name, 1, py_table:configs())],
+    State.
+
+start_worker(Slot, #state{name = Name, load = Load, config = Config}) ->
+    py_table:report_load(Load, Slot, 0, false),
+    {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Load, Config]),
     Pid.
 
 %% All of them start at the same time; each reports once, within its `start_timeout'.
@@ -90,11 +93,75 @@ await(Workers) ->
         Workers
     ).
 
--spec handle_call(term(), gen_server:from(), State) -> {reply, {error, unknown_request}, State}.
-handle_call(_Request, _From, State) -> {reply, {error, unknown_request}, State}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}} | {reply, term(), #state{}}.
+handle_call(size, _From, #state{slots = Slots} = State) ->
+    {reply, length(Slots), State};
+handle_call({resize, Size}, From, #state{slots = Slots} = State) when Size >= length(Slots) ->
+    {noreply, grow(Size - length(Slots), fun(_) -> ok end, From, State)};
+handle_call({resize, Size}, From, #state{slots = Slots} = State) ->
+    {noreply, shrink(lists:nthtail(Size, lists:sort(Slots)), From, State)};
+handle_call(add_worker, From, State) ->
+    {noreply, grow(1, fun([Worker]) -> {ok, Worker} end, From, State)};
+handle_call({remove_worker, Worker}, From, #state{slots = Slots} = State) ->
+    case py_table:place(Worker) of
+        {ok, {_, Slot}} when Slots =:= [Slot] -> {reply, {error, {py, {last_worker, State#state.name}}}, State};
+        {ok, {_, Slot}} -> {noreply, shrink([Slot], From, State)};
+        error -> {reply, {error, {py, {unknown_worker, Worker}}}, State}
+    end;
+handle_call(_Request, _From, State) ->
+    {reply, {error, unknown_request}, State}.
 
--spec handle_cast(term(), State) -> {noreply, State}.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) -> {noreply, State}.
 
--spec handle_info(term(), State) -> {noreply, State}.
-handle_info(_Message, State) -> {noreply, State}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({gone, Slot}, #state{leaving = Leaving, load = Load} = State) ->
+    py_table:delete_slot(Load, Slot),
+    {noreply, published(State#state{leaving = lists:delete(Slot, Leaving)})};
+handle_info({failed, Slots}, State) ->
+    {noreply, shrink(Slots, none, State)};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+%% The new workers take calls as soon as they serve; if one does not start, all of them go again.
+grow(Count, Answer, From, #state{slots = Slots, leaving = Leaving, name = Name} = State) ->
+    Free = lists:seq(1, length(Slots) + length(Leaving) + Count) -- (Slots ++ Leaving),
+    New = lists:sublist(Free, Count),
+    case length(New) =:= Count andalso lists:max([0 | New]) =< py_config:max_workers() of
+        true ->
+            Workers = [start_worker(Slot, State) || Slot <- New],
+            Pool = self(),
+            _ = spawn_link(fun() ->
+                case await(Workers) of
+                    ok ->
+                        gen_server:reply(From, Answer(Workers));
+                    {error, Reason} ->
+                        Pool ! {failed, New},
+                        gen_server:reply(From, {error, {py, {start, Name, Reason}}})
+                end
+            end),
+            published(State#state{slots = Slots ++ New});
+        false ->
+            gen_server:reply(From, {error, {py, {too_many_workers, py_config:max_workers()}}}),
+            State
+    end.
+
+shrink(Gone, From, #state{slots = Slots, leaving = Leaving, name = Name, config = #{drain_timeout := Timeout}} = State) ->
+    Pool = self(),
+    Sup = py_table:worker_sup(Name),
+    Workers = [{Slot, Worker} || Slot <- Gone, {ok, Worker} <- [py_table:worker(Name, Slot)]],
+    %% Those whose process is just being replaced are left to the supervisor.
+    _ = [Pool ! {gone, Slot} || Slot <- Gone, not lists:keymember(Slot, 1, Workers)],
+    _ = spawn_link(fun() ->
+        Asked = [{Slot, Worker, py_worker:drain(Worker, Timeout)} || {Slot, Worker} <- Workers],
+        lists:foreach(
+            fun({Slot, Worker, Request}) ->
+                _ = gen_server:receive_response(Request, infinity),
+                py_worker_sup:stop_worker(Sup, Worker),
+                Pool ! {gone, Slot}
+            end,
+            Asked
+        ),
+        From =:= none orelse gen_server:reply(From, ok)
+    end),
+    published(State#state{slots = Slots -- Gone, leaving = Leaving ++ Gone}).

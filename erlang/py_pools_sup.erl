@@ -4,7 +4,7 @@
 -module(py_pools_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_pool/2, stop_pool/1]).
+-export([start_link/0, start_pool/2, stop_pool/2, drain/2]).
 -export([init/1]).
 
 -spec start_link() -> supervisor:startlink_ret().
@@ -27,15 +27,35 @@ start_pool(Name, Config) ->
             {error, {py, {start, Name, reason(Reason)}}}
     end.
 
-%% @doc Stop a pool and its workers. `{error, not_found}' when there is none of that name.
--spec stop_pool(py_config:pool_name()) -> ok | {error, not_found}.
-stop_pool(Name) ->
+%% @doc Stop a pool and its workers, when their open calls have ended or after this time. `{error, not_found}' when there is
+%% none of that name.
+-spec stop_pool(py_config:pool_name(), Drain :: timeout() | default) -> ok | {error, not_found}.
+stop_pool(Name, Drain) ->
+    drain([Name], Drain),
     case supervisor:terminate_child(?MODULE, Name) of
         ok ->
             py_table:delete_pool(Name),
             supervisor:delete_child(?MODULE, Name);
         {error, not_found} -> {error, not_found}
     end.
+
+%% @doc Let no new call into these pools, and wait for the open ones; `default': as long as each pool's `drain_timeout' says.
+-spec drain([py_config:pool_name()], timeout() | default) -> ok.
+drain(Names, Drain) ->
+    lists:foreach(fun py_table:close_pool/1, Names),
+    Requests = [
+        py_worker:drain(Worker, drain_timeout(Name, Drain))
+     || Name <- Names, {_Slot, Worker} <- py_table:workers(Name)
+    ],
+    lists:foreach(fun(Request) -> gen_server:receive_response(Request, infinity) end, Requests).
+
+drain_timeout(Name, default) ->
+    case lists:keyfind(Name, 1, py_table:configs()) of
+        {Name, #{drain_timeout := Timeout}} -> Timeout;
+        false -> 0
+    end;
+drain_timeout(_Name, Drain) ->
+    Drain.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->

@@ -21,8 +21,10 @@ pvars(Value) ->
 %% @doc Print workers as a table.
 -spec status([py_worker:info()]) -> ok.
 status(Workers) ->
-    Format = "~-16ts ~-12ts ~8ts ~-10ts ~-9ts ~10ts ~9ts ~6ts ~8ts ~10ts~n",
-    io:format(Format, ["POOL", "WORKER", "OS PID", "STATE", "CODEC", "CALLS", "IN FLIGHT", "REFS", "RESTARTS", "UPTIME"]),
+    Format = "~-16ts ~-12ts ~8ts ~-10ts ~-9ts ~10ts ~9ts ~6ts ~8ts ~7ts ~10ts~n",
+    io:format(Format, [
+        "POOL", "WORKER", "OS PID", "STATE", "CODEC", "CALLS", "IN FLIGHT", "REFS", "RESTARTS", "MB", "UPTIME"
+    ]),
     [
         io:format(Format, [
             atom_to_list(Pool),
@@ -34,6 +36,7 @@ status(Workers) ->
             number(InFlight),
             number(References),
             number(Restarts),
+            megabytes(Memory),
             uptime(Uptime)
         ])
      || #{
@@ -46,10 +49,14 @@ status(Workers) ->
             in_flight := InFlight,
             references := References,
             restarts := Restarts,
-            uptime_ms := Uptime
+            uptime_ms := Uptime,
+            memory_bytes := Memory
         } <- Workers
     ],
     ok.
+
+megabytes(undefined) -> "-";
+megabytes(Bytes) -> io_lib:format("~.1f", [Bytes / 1_000_000]).
 
 number(undefined) -> "-";
 number(Number) -> integer_to_list(Number).

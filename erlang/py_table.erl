@@ -7,26 +7,30 @@
 %%% because it changes twice a call.
 -module(py_table).
 
--export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1]).
+-export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1, put_pool_process/2, pool_process/1]).
 -export([put_config/2, delete_config/1, configs/0]).
--export([put_pool/2, pool/1, started/0, delete_pool/1, pools/0]).
+-export([put_pool/2, pool/1, started/0, stopping/0, close_pool/1, delete_pool/1, pools/0]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
--export([report_load/4, is_serving/2]).
+-export([new_load/0, report_load/4, report_start/3, delete_slot/2]).
+-export([take/2, give_back/2, in_hand/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
 -export_type([pool/0, slot/0, load/0]).
 
 -type slot() :: pos_integer().
 -type load() :: atomics:atomics_ref().
-%% Counter `Slot' is the number of calls that the worker in that slot has in hand, plus 2^32 while it can't serve.
+%% Counter `Slot' is the number of calls that the worker in that slot has in hand, plus 2^32 while it can't serve, or
+%% 2^40 where there is none. Behind the slots stand the turns of a scheduler, and when each worker began to serve.
 -type pool() :: #{
     load := load(),
     size := slot(),
     scheduler := py_config:scheduler(),
     timeout := timeout(),
+    max_queue := non_neg_integer() | infinity,
     mapping := py_term:mapping()
 }.
 
 -define(TABLE, ?MODULE).
 -define(NOT_SERVING, (1 bsl 32)).
+-define(ABSENT, (1 bsl 40)).
 
 %% @doc Make the table; it belongs to the calling process.
 -spec new() -> ok.
@@ -45,6 +49,18 @@ put_worker_sup(Pool, Sup) -> ets:insert(?TABLE, {{worker_sup, Pool}, Sup}).
 
 -spec worker_sup(py_config:pool_name()) -> pid().
 worker_sup(Pool) -> ets:lookup_element(?TABLE, {worker_sup, Pool}, 2).
+
+-spec put_pool_process(py_config:pool_name(), pid()) -> true.
+put_pool_process(Pool, Pid) -> ets:insert(?TABLE, {{pool_process, Pool}, Pid}).
+
+%% @doc The process that looks after a pool; `error' when there is none of that name.
+-spec pool_process(py_config:pool_name()) -> {ok, pid()} | error.
+pool_process(Pool) ->
+    try
+        {ok, ets:lookup_element(?TABLE, {pool_process, Pool}, 2)}
+    catch
+        error:badarg -> error
+    end.
 
 %% @doc Note a pool that was started, with its configuration.
 -spec put_config(py_config:pool_name(), py_config:pool()) -> true.
@@ -79,6 +95,10 @@ pool(Name) ->
 -spec started() -> true.
 started() -> ets:insert(?TABLE, {started}).
 
+%% @doc Say that the application is about to stop.
+-spec stopping() -> true.
+stopping() -> ets:delete(?TABLE, started).
+
 is_started() ->
     try
         ets:member(?TABLE, started)
@@ -91,9 +111,15 @@ is_started() ->
 -spec delete_pool(py_config:pool_name()) -> true.
 delete_pool(Name) ->
     delete_config(Name),
-    ets:delete(?TABLE, {pool, Name}),
-    _ = persistent_term:erase({?MODULE, Name}),
+    close_pool(Name),
+    ets:delete(?TABLE, {pool_process, Name}),
     delete_workers(Name).
+
+%% @doc No call finds the pool any more.
+-spec close_pool(py_config:pool_name()) -> boolean().
+close_pool(Name) ->
+    ets:delete(?TABLE, {pool, Name}),
+    persistent_term:erase({?MODULE, Name}).
 
 %% @doc Take out what belongs to the workers of a pool whose processes have ended.
 -spec delete_workers(py_config:pool_name()) -> true.
@@ -150,10 +176,47 @@ place(Pid) ->
         error:badarg -> error
     end.
 
+%% @doc Counters of a pool that has no worker yet.
+-spec new_load() -> load().
+new_load() ->
+    Most = py_config:max_workers(),
+    Load = atomics:new(2 * Most + 1, [{signed, true}]),
+    [delete_slot(Load, Slot) || Slot <- lists:seq(1, Most)],
+    Load.
+
 %% @doc For a worker: how many calls it has in hand, and whether it can serve.
 -spec report_load(load(), slot(), non_neg_integer(), Serving :: boolean()) -> ok.
 report_load(Load, Slot, Calls, true) -> atomics:put(Load, Slot, Calls);
 report_load(Load, Slot, Calls, false) -> atomics:put(Load, Slot, Calls + ?NOT_SERVING).
 
+%% @doc For a worker: it serves from this time on (milliseconds of the monotonic clock).
+-spec report_start(load(), slot(), integer()) -> ok.
+report_start(Load, Slot, Ms) -> atomics:put(Load, py_config:max_workers() + 1 + Slot, Ms).
+
+%% @doc There is no worker in that slot any more.
+-spec delete_slot(load(), slot()) -> ok.
+delete_slot(Load, Slot) -> atomics:put(Load, Slot, ?ABSENT).
+
+%% @doc For a caller: one call more; how many that makes.
+-spec take(load(), slot()) -> pos_integer().
+take(Load, Slot) -> atomics:add_get(Load, Slot, 1) band (?NOT_SERVING - 1).
+
+-spec give_back(load(), slot()) -> ok.
+give_back(Load, Slot) -> atomics:sub(Load, Slot, 1).
+
+-spec in_hand(load(), slot()) -> non_neg_integer().
+in_hand(Load, Slot) -> atomics:get(Load, Slot) band (?NOT_SERVING - 1).
+
+%% @doc A number that grows by one with each turn.
+-spec turn(load()) -> non_neg_integer().
+turn(Load) -> atomics:add_get(Load, py_config:max_workers() + 1, 1).
+
 -spec is_serving(load(), slot()) -> boolean().
 is_serving(Load, Slot) -> atomics:get(Load, Slot) < ?NOT_SERVING.
+
+%% @doc Whether there is no worker in that slot, or one that is being taken away.
+-spec is_absent(load(), slot()) -> boolean().
+is_absent(Load, Slot) -> atomics:get(Load, Slot) >= ?ABSENT.
+
+-spec started_at(load(), slot()) -> integer().
+started_at(Load, Slot) -> atomics:get(Load, py_config:max_workers() + 1 + Slot).

@@ -5,6 +5,7 @@
 %%%
 %%% ```
 %%% > {'C', Id, Module, Function, Args}       call of Python
+%%% > {'X', Id}                               that call is not wanted any more (an extension)
 %%% < {'r', Id, Value}                        its result
 %%% < {'e', Id, Error}                        its exception
 %%% > {'M', Message}                          a message for the message handler
@@ -20,7 +21,7 @@
 %%% answer than its kind and its id.
 -module(py_wire).
 
--export([version/0, body/3, mentions/2, call/2, message/1, result/2, failure/2, route/1, answer/1, request/1]).
+-export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1, answer/1, request/1]).
 -export([frame/1, input/0, split/2]).
 -export_type([body/0, id/0, request/0, input/0]).
 
@@ -85,6 +86,10 @@ mentions([], _Pattern) ->
 -spec call(id(), body()) -> iodata().
 call(Id, Body) ->
     [<<?VERSION, ?SMALL_TUPLE, 5, ?ATOM, 1:16, $C, ?INTEGER, Id:32>> | Body].
+
+%% @doc Say that the call with this id is not wanted any more. An extension of ours: only for our Python.
+-spec cancel(id()) -> iodata().
+cancel(Id) -> <<?VERSION, ?SMALL_TUPLE, 2, ?ATOM, 1:16, $X, ?INTEGER, Id:32>>.
 
 %% @doc A message for Python's message handler.
 -spec message(term()) -> iodata().

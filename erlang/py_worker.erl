@@ -1,39 +1,51 @@
 %%% @doc A worker: the process that owns one port, and so one interpreter at a time.
 %%%
 %%% It routes and does not read: a call comes encoded from its caller, the answer goes back as it came, and only the
-%%% frame's head is looked at. When the interpreter dies this process stays, answers what was open with
-%%% `{worker_down, Why}', and starts the next one as its restart budget allows; the calls it has not sent yet wait for that.
+%%% frame's head is looked at. When the interpreter dies this process stays and starts the next one as its restart budget
+%%% allows. A call that Python had begun is answered with `{worker_down, Why}'; one that it had not is given back to its
+%%% caller (`moved'), who takes another worker; one that was not sent yet waits for the next interpreter.
 %%%
 %%% ```
-%%%   starting -> serving -> restarting -> starting ...
-%%%                  `-> degraded (calls fail at once) -> starting ...
+%%%   starting -> serving -> recycling (the open calls end, then a new interpreter) -> starting ...
+%%%                  |-> restarting -> starting ...
+%%%                  |-> degraded (calls fail at once) -> starting ...
+%%%                  `-> draining (the open calls end, then the worker is taken away)
 %%% '''
 %%%
-%%% Messages, all from this application: `{py_call, Alias, Owner, GroupLeader, Body}', answered with
+%%% Messages, all from this application: `{py_call, Alias, Caller, Owner, GroupLeader, Body}', answered with
 %%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}'
 %%% from a process that ran a call of Python's.
+%%%
+%%% What becomes of single calls is `py_calls''; this process decides over interpreters.
 -module(py_worker).
 -behaviour(gen_server).
 
--export([call/4, cast/2, release/3, await_start/1, info/1, distrust/2]).
+-export([call/4, cast/2, release/3, await_start/1, info/1, distrust/2, recycle/1, drain/2]).
 -export([start_link/4]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([down_reason/0, info/0]).
 
 -type down_reason() ::
-    {exit_status, 0..255} | {signal, 1..127} | {deadline, killed} | {protocol, binary()} | {start, term()} | closed | stopped | restarting.
+    py_interpreter:ending()
+    | {deadline, killed}
+    | {protocol, binary()}
+    | {start, term()}
+    | recycled
+    | stopped
+    | restarting.
 %% Why a worker lost its interpreter.
 -type info() :: #{
     worker := pid(),
     pool := py_config:pool_name(),
     os_pid := non_neg_integer() | undefined,
-    state := starting | serving | restarting | degraded,
+    state := starting | serving | recycling | restarting | degraded | draining,
     codec := native | reference | undefined,
     calls := non_neg_integer(),
     in_flight := non_neg_integer(),
     references := non_neg_integer(),
     restarts := non_neg_integer(),
-    uptime_ms := non_neg_integer()
+    uptime_ms := non_neg_integer(),
+    memory_bytes := non_neg_integer() | undefined
 }.
 
 -record(state, {
@@ -41,23 +53,16 @@
     slot :: py_table:slot(),
     load :: py_table:load(),
     config :: py_config:pool(),
-    phase = starting :: starting | serving | restarting | degraded,
-    python = undefined :: undefined | file:filename_all(),
-    port = undefined :: undefined | port(),
-    channel = undefined :: undefined | py_channel:channel(),
-    os_pid = undefined :: undefined | non_neg_integer(),
-    exit = #{status => undefined, eof => false} :: #{status := undefined | non_neg_integer(), eof := boolean()},
-    doom = undefined :: undefined | down_reason(),
-    codec = undefined :: undefined | native | reference,
-    incarnation = 0 :: non_neg_integer(),
-    calls :: py_inflight:calls(),
-    waiting :: queue:queue(tuple()),
-    owners :: py_owners:owners(),
+    phase = starting :: starting | serving | recycling | restarting | degraded | draining,
+    calls :: py_calls:calls(),
+    owners = py_owners:new() :: py_owners:owners(),
     budget :: py_restart:budget(),
+    incarnation = 0 :: non_neg_integer(),
+    codec = undefined :: undefined | native | reference,
     last_down = restarting :: down_reason(),
     timer = undefined :: undefined | reference(),
-    kill_timer = undefined :: undefined | {py_wire:id(), reference()},
     starters = [] :: [gen_server:from()],
+    drainer = undefined :: undefined | gen_server:from(),
     served = 0 :: non_neg_integer(),
     since = 0 :: integer()
 }).
@@ -73,12 +78,12 @@
 %%% For callers
 
 %% @doc One call, from an encoded body to the answer's frame. `Timeout' covers waiting, sending and running; what the call
-%% leaves in Python (references) belongs to `Owner'.
+%% leaves in Python (references) belongs to `Owner'. `moved': it was not begun, and another worker may have it.
 -spec call(pid(), py_wire:body(), timeout(), Owner :: pid()) ->
-    {ok, binary()} | {error, timeout | {worker_down, term()}}.
+    {ok, binary()} | {error, moved | timeout | overload | {worker_down, term()}}.
 call(Worker, Body, Timeout, Owner) ->
     Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
-    Worker ! {py_call, Alias, Owner, group_leader(), Body},
+    Worker ! {py_call, Alias, self(), Owner, group_leader(), Body},
     receive
         {Alias, {frame, Frame}} -> {ok, Frame};
         {Alias, {error, _} = Error} -> Error;
@@ -125,6 +130,15 @@ info(Worker) ->
         exit:{Reason, _} -> {error, {worker_down, Reason}}
     end.
 
+%% @doc Give it a new interpreter as soon as its open calls have ended; answers when that one serves, or with why it does
+%% not.
+-spec recycle(pid()) -> gen_server:request_id().
+recycle(Worker) -> gen_server:send_request(Worker, recycle).
+
+%% @doc Take no call any more; answers `ok' when the open ones have ended, or `timeout' after that time.
+-spec drain(pid(), timeout()) -> gen_server:request_id().
+drain(Worker, Timeout) -> gen_server:send_request(Worker, {drain, Timeout}).
+
 %%% The process
 
 -spec start_link(py_config:pool_name(), py_table:slot(), py_table:load(), py_config:pool()) -> gen_server:start_ret().
@@ -140,9 +154,7 @@ init({Pool, Slot, Load, #{restart := Restart} = Config}) ->
         slot = Slot,
         load = Load,
         config = Config,
-        calls = py_inflight:new(),
-        waiting = queue:new(),
-        owners = py_owners:new(),
+        calls = py_calls:new(Config),
         budget = py_restart:new(Restart)
     },
     {ok, report(State), {continue, launch}}.
@@ -159,79 +171,95 @@ handle_continue({large, Frames}, State) ->
 -spec handle_call(term(), gen_server:from(), #state{}) -> noreply().
 handle_call(await_start, From, #state{phase = starting, starters = Starters} = State) ->
     noreply(State#state{starters = [From | Starters]});
+handle_call(recycle, From, #state{phase = Phase, starters = Starters} = State) when
+    Phase =:= starting; Phase =:= serving; Phase =:= recycling
+->
+    noreply(recycle_serving(State#state{starters = [From | Starters]}));
+handle_call(recycle, From, #state{phase = Phase} = State) when Phase =:= restarting; Phase =:= degraded ->
+    noreply(launch((stop_timer(State))#state{starters = [From]}));
+handle_call({drain, Timeout}, From, State) ->
+    noreply(drain(From, Timeout, State));
 handle_call(Request, From, State) ->
     gen_server:reply(From, told(Request, State)),
     noreply(State).
 
 told(await_start, #state{phase = serving}) -> ok;
-told(await_start, #state{last_down = Reason}) -> {error, Reason};
+told(Request, #state{last_down = Reason}) when Request =:= await_start; Request =:= recycle -> {error, Reason};
 told(info, State) -> info_map(State);
 told(_Request, _State) -> {error, unknown_request}.
 
 -type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate | {continue, {large, [binary()]}}}.
 
 -spec handle_cast(term(), #state{}) -> noreply().
-handle_cast({message, Frame}, #state{phase = serving} = State) ->
-    noreply(write(Frame, State));
+handle_cast({message, Frame}, #state{phase = serving, calls = Calls} = State) ->
+    noreply(State#state{calls = py_calls:write(Frame, Calls)});
 handle_cast({release, Incarnation, Ids}, #state{incarnation = Incarnation, phase = serving, owners = Owners} = State) ->
     noreply(forget(Ids, State#state{owners = py_owners:release(Ids, Owners)}));
-handle_cast({distrust, Frame}, #state{port = Port} = State) when Port =/= undefined ->
+handle_cast({distrust, Frame}, State) ->
     noreply(doom({protocol, head(Frame)}, State));
 handle_cast(_Message, State) ->
     noreply(State).
 
 -spec handle_info(term(), #state{}) -> noreply().
-handle_info({py_call, Alias, Owner, Leader, Body}, State) ->
-    Next = accept(#{from => Alias, owner => Owner, group_leader => Leader}, Body, State),
+handle_info({py_call, Alias, Caller, Owner, Leader, Body}, State) ->
+    Next = accept(#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader}, Body, State),
     case Body of
         [_] -> noreply(Next);
         [_ | _] -> noreply_large(Next)
     end;
-handle_info({Port, {data, Data}}, #state{port = Port, channel = Channel} = State) ->
-    case py_channel:data(Data, Channel) of
-        {ok, [Frame | _] = Frames, Next} when byte_size(Frame) > ?LARGE_BYTES ->
-            {noreply, State#state{channel = Next}, {continue, {large, Frames}}};
-        {ok, Frames, Next} ->
-            noreply(frames(Frames, State#state{channel = Next}));
-        {error, Head} ->
-            noreply(doom({protocol, Head}, State))
-    end;
 handle_info(timeout, State) ->
     {noreply, flush(State)};
-handle_info({py_cancel, Alias}, State) ->
-    noreply(cancel(Alias, State));
+handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
+    noreply(report(State#state{calls = py_calls:cancel(Alias, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
-handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, port = Port, calls = Calls} = State) when
-    Port =/= undefined
-->
-    noreply(watch_running(write(Frame, State#state{calls = py_inflight:told(Id, Calls)})));
-handle_info({Port, {exit_status, Status}}, #state{port = Port, exit = Exit} = State) ->
-    noreply(ended(State#state{exit = Exit#{status := Status}}));
-handle_info({Port, eof}, #state{port = Port, exit = Exit} = State) ->
-    noreply(ended(State#state{exit = Exit#{eof := true}}));
-handle_info({'EXIT', Port, _}, #state{port = Port, os_pid = OsPid} = State) ->
-    %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
-    py_launcher:kill(OsPid),
-    noreply(died(reason(State), State));
+handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls} = State) ->
+    case py_calls:interpreter(Calls) of
+        undefined -> noreply(State);
+        _ -> noreply(State#state{calls = py_calls:told(Id, py_calls:write(Frame, Calls))})
+    end;
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(timer(Event, State#state{timer = undefined}));
-handle_info({timeout, Timer, kill}, #state{kill_timer = {Id, Timer}, calls = Calls} = State) ->
-    case py_inflight:running(Calls) of
-        {Id, _} -> noreply(doom({deadline, killed}, State#state{kill_timer = undefined}));
-        _ -> noreply(unwatched(State))
+handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
+    case py_calls:timeout(Timeout, Calls) of
+        {kill, Next} -> noreply(doom({deadline, killed}, State#state{calls = Next}));
+        {ok, Next} -> noreply(recycle_large(State#state{calls = Next}));
+        unknown -> noreply(State)
     end;
-handle_info({'DOWN', _Monitor, process, Pid, _}, #state{owners = Owners} = State) ->
+handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->
     {Ids, Left} = py_owners:down(Pid, Owners),
-    noreply(forget(Ids, State#state{owners = Left}));
-handle_info(_Message, State) ->
-    %% Answers to I/O requests, and the last words of a port that is gone.
+    noreply(report(forget(Ids, State#state{owners = Left, calls = py_calls:cancel(Monitor, Calls)})));
+handle_info(Message, #state{calls = Calls} = State) ->
+    case py_calls:interpreter(Calls) of
+        %% The last words of a port that is gone.
+        undefined -> noreply(State);
+        Interpreter -> interpreter(py_interpreter:message(Message, Interpreter), State)
+    end.
+
+interpreter({frames, [Frame | _] = Frames, Interpreter}, State) when byte_size(Frame) > ?LARGE_BYTES ->
+    {noreply, updated(Interpreter, State), {continue, {large, Frames}}};
+interpreter({frames, Frames, Interpreter}, State) ->
+    noreply(frames(Frames, updated(Interpreter, State)));
+interpreter({bad, Head, Interpreter}, State) ->
+    noreply(doom({protocol, Head}, updated(Interpreter, State)));
+%% A process that keeps a copy of a pipe may keep it open, and an interpreter that closed its own may live on: neither is
+%% waited for long.
+interpreter({ending, Interpreter}, State) ->
+    noreply(set_timer(drained, ?DRAIN_MS, updated(Interpreter, State)));
+interpreter({ended, Interpreter}, State) ->
+    noreply(died(py_interpreter:reason(Interpreter), updated(Interpreter, State)));
+interpreter({none, Interpreter}, State) ->
+    noreply(updated(Interpreter, State));
+interpreter(unknown, State) ->
+    %% An answer to an I/O request.
     noreply(State).
 
+updated(Interpreter, #state{calls = Calls} = State) -> State#state{calls = py_calls:update(Interpreter, Calls)}.
+
+flush(#state{calls = Calls} = State) -> State#state{calls = py_calls:flush(Calls)}.
+
 %% What is pending is written when the mailbox is empty: then `timeout' comes at once.
-noreply(#state{channel = undefined} = State) ->
-    {noreply, State};
-noreply(#state{channel = Channel} = State) ->
-    case py_channel:is_pending(Channel) of
+noreply(#state{calls = Calls} = State) ->
+    case py_calls:is_pending(Calls) of
         true -> {noreply, State, 0};
         false -> {noreply, State}
     end.
@@ -239,113 +267,85 @@ noreply(#state{channel = Channel} = State) ->
 %% A large binary that only passed through must not wait for this process's next collection of garbage.
 noreply_large(State) -> {noreply, flush(State), hibernate}.
 
-frames(Frames, State) -> report(lists:foldl(fun frame/2, State, Frames)).
-
-frame(_Frame, #state{doom = Doom} = State) when Doom =/= undefined ->
-    State;
-frame(Frame, State) ->
-    case py_wire:route(Frame) of
-        {answer, Id} -> answer(Id, Frame, State);
-        request -> request(Frame, State)
-    end.
-
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, State) ->
+terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
     py_table:delete_worker(self()),
-    #state{port = Port} = Failed = fail_all(stopped, State),
-    case Port of
-        undefined -> ok;
-        _ -> leave(State, Failed)
+    Error = {error, {worker_down, stopped}},
+    Failed = State#state{calls = py_calls:fail_waiting(Error, py_calls:fail_sent(unknown, Error, Calls))},
+    case py_calls:interpreter(Calls) of
+        undefined ->
+            ok;
+        Interpreter ->
+            %% One that is busy has no right to be asked.
+            Idle = py_calls:open_calls(Calls) =:= 0 andalso (Phase =:= serving orelse Phase =:= draining),
+            await_exit(Idle, Failed),
+            py_interpreter:close(Interpreter)
     end.
 
-%% An interpreter that is busy has no right to be asked twice.
-leave(#state{phase = serving, calls = Calls}, #state{port = Port, os_pid = OsPid} = State) ->
-    Grace =
-        case py_inflight:size(Calls) of
-            0 ->
-                _ = flush(write(py_wire:call(16#7fffffff, py_wire:body('erl.server', leave, [])), State)),
-                ?LEAVE_MS;
-            _ ->
-                0
-        end,
-    await_exit(Port, OsPid, Grace, State);
-leave(_, #state{port = Port, os_pid = OsPid} = State) ->
-    await_exit(Port, OsPid, 0, State).
-
-last_words(Data, #state{channel = Channel} = State) ->
-    case py_channel:data(Data, Channel) of
-        {ok, Frames, Next} ->
-            Requests = [Frame || Frame <- Frames, py_wire:route(Frame) =:= request],
-            lists:foldl(fun request/2, State#state{channel = Next}, Requests);
-        {error, _} ->
-            State
-    end.
-
-await_exit(Port, OsPid, Grace, State) ->
+await_exit(true, State) -> await_exit(?LEAVE_MS, flush(ask_to_leave(State)));
+await_exit(false, State) -> await_exit(0, State);
+await_exit(Grace, #state{calls = Calls} = State) ->
+    Interpreter = py_calls:interpreter(Calls),
     receive
-        {Port, {exit_status, _}} -> ok;
-        {'EXIT', Port, _} -> py_launcher:kill(OsPid);
-        {Port, {data, Data}} ->
-            %% Its exit handlers may print and log.
-            await_exit(Port, OsPid, Grace, last_words(Data, State))
+        Message ->
+            case py_interpreter:message(Message, Interpreter) of
+                %% Its exit handlers may print and log.
+                {frames, Frames, Next} -> await_exit(Grace, last_words(Frames, updated(Next, State)));
+                {ended, _} -> ok;
+                {Event, Next} when Event =:= ending; Event =:= none -> await_exit(Grace, updated(Next, State));
+                _ -> await_exit(Grace, State)
+            end
     after Grace ->
-        py_launcher:kill(OsPid),
-        receive
-            {Port, {exit_status, _}} -> ok
-        after ?LEAVE_MS -> ok
+        case py_interpreter:is_doomed(Interpreter) of
+            false -> await_exit(?LEAVE_MS, updated(py_interpreter:kill(stopped, Interpreter), State));
+            true -> ok
         end
     end.
 
+last_words(Frames, State) ->
+    lists:foldl(fun request/2, State, [Frame || Frame <- Frames, py_wire:route(Frame) =:= request]).
+
 %%% Starting an interpreter
 
-launch(#state{config = Config} = State) ->
-    case py_launcher:find(Config) of
-        {ok, _Source, Python} ->
-            case py_launcher:open(Config, Python) of
-                {ok, Port, OsPid} ->
-                    Channel = py_channel:new(Port),
-                    configure(State#state{python = Python, port = Port, channel = Channel, os_pid = OsPid});
-                {error, Reason} -> died({start, Reason}, State)
-            end;
+launch(#state{config = Config, incarnation = Before, calls = Calls} = State) ->
+    Name = lists:flatten(io_lib:format("~ts.~w", [pid_to_list(self()), Before + 1])),
+    case py_interpreter:open(Config, Name) of
+        {ok, Interpreter} ->
+            Started = State#state{
+                phase = starting, incarnation = Before + 1, calls = py_calls:attach(Interpreter, Calls)
+            },
+            configure(Started);
         {error, Reason} ->
-            died({start, Reason}, State)
+            died({start, Reason}, State#state{phase = starting})
     end.
 
-configure(#state{config = Config, incarnation = Before} = State) ->
+configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = State) ->
     #{start_timeout := Timeout, pickle := Pickle, log_level := Level, encoders := Encoders, decoders := Decoders} =
         Config,
-    Settings = #{
+    Settings = (py_interpreter:settings(py_calls:interpreter(Calls)))#{
         wire => py_wire:version(),
         worker => self(),
-        incarnation => Before + 1,
+        incarnation => Incarnation,
         key => py_key:get(),
         pickle => Pickle,
         flags => py_term:flags(maps:with([strings, dicts], Config#{binaries => bytes})) bor 4,
         log_level => Level,
         encoders => Encoders,
-        decoders => Decoders
+        decoders => Decoders,
+        max_memory => maps:get(max_memory, Config)
     },
-    Started = State#state{
-        phase = starting,
-        incarnation = Before + 1,
-        exit = #{status => undefined, eof => false},
-        doom = undefined,
-        calls = py_inflight:new(),
-        timer = erlang:start_timer(Timeout, self(), start_timeout)
-    },
-    send(internal(configure), py_wire:body('erl.server', configure, [Settings]), Started).
-
-internal(Step) -> #{from => Step, owner => self(), group_leader => group_leader()}.
+    Body = py_wire:body('erl.server', configure, [Settings]),
+    set_timer(start_timeout, Timeout, internal(configure, Body, State)).
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
-started(configure, {ok, Report}, #state{config = #{on_start := OnStart}} = State) when is_list(Report) ->
-    Configured = State#state{codec = proplists:get_value(codec, Report)},
+started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when is_list(Report) ->
+    Connected = py_interpreter:connect(py_calls:interpreter(Calls)),
+    Configured = updated(Connected, State#state{codec = proplists:get_value(codec, Report)}),
     case OnStart of
         undefined ->
             serve(Configured);
         {Module, Function, Args} ->
-            Body = py_wire:body('erl.objects', call, [0, Module, Function, Args, []]),
-            send(internal(on_start), Body, Configured)
+            internal(on_start, py_wire:body('erl.objects', call, [0, Module, Function, Args, []]), Configured)
     end;
 started(on_start, {ok, _Value}, State) ->
     serve(State);
@@ -354,95 +354,55 @@ started(Step, {error, Error}, State) ->
 started(_Step, _Unreadable, State) ->
     doom({start, unreadable_answer}, State).
 
-serve(#state{waiting = Waiting, starters = Starters} = State) ->
-    Serving = stop_timer(State#state{
-        phase = serving, waiting = queue:new(), starters = [], since = erlang:monotonic_time(millisecond)
-    }),
+serve(#state{load = Load, slot = Slot, starters = Starters, calls = Calls} = State) ->
+    Now = erlang:monotonic_time(millisecond),
+    py_table:report_start(Load, Slot, Now),
     [gen_server:reply(Starter, ok) || Starter <- Starters],
-    report(send_waiting(Waiting, Serving)).
+    event([worker, start], #{}, State),
+    Serving = stop_timer(State#state{phase = serving, starters = [], since = Now, calls = py_calls:open(Calls)}),
+    report(recycle_used(Serving)).
 
 %%% Calls
 
-accept(Call, Body, #state{phase = serving, kill_timer = undefined, doom = undefined, exit = #{status := undefined, eof := false}} = State) ->
-    report(send(Call, Body, State));
 accept(#{from := From}, _Body, #state{phase = degraded, last_down = Reason} = State) ->
-    reply(From, {error, {worker_down, Reason}}),
+    py_calls:reply(From, {error, {worker_down, Reason}}),
     report(State);
-%% Also while Python is being killed or has ended, or it is open whether it will be killed: what it has not been sent it
-%% can't take along.
-accept(Call, Body, #state{waiting = Waiting} = State) ->
-    report(State#state{waiting = queue:in({Call, Body}, Waiting)}).
+accept(#{from := From}, _Body, #state{phase = draining} = State) ->
+    py_calls:reply(From, {error, moved}),
+    State;
+accept(Call, Body, #state{calls = Calls} = State) ->
+    report(recycle_used(State#state{calls = py_calls:accept(Call, Body, Calls)})).
 
-send(Call, Body, #state{calls = Calls} = State) ->
-    {Id, More} = py_inflight:add(Call, Calls),
-    write(py_wire:call(Id, Body), State#state{calls = More}).
+internal(Step, Body, #state{calls = Calls} = State) -> State#state{calls = py_calls:internal(Step, Body, Calls)}.
 
-write(Frame, #state{channel = Channel} = State) -> State#state{channel = py_channel:write(Frame, Channel)}.
+frames(Frames, State) -> report(lists:foldl(fun frame/2, State, Frames)).
 
-flush(#state{channel = undefined} = State) -> State;
-flush(#state{channel = Channel} = State) -> State#state{channel = py_channel:flush(Channel)}.
+frame(Frame, #state{calls = Calls} = State) ->
+    %% Not the last frames of one that was killed.
+    case py_interpreter:is_doomed(py_calls:interpreter(Calls)) orelse py_wire:route(Frame) of
+        {answer, Id} -> answer(Id, Frame, State);
+        request -> request(Frame, State);
+        true -> State
+    end.
 
 answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
-    case py_inflight:answer(Id, Calls) of
-        {#{from := released}, Left} ->
-            State#state{calls = Left};
-        {#{from := Step}, Left} when is_atom(Step) ->
-            started(Step, py_wire:answer(Frame), State#state{calls = Left});
-        {#{from := From}, Left} ->
-            reply(From, {frame, Frame}),
-            watch_running(State#state{calls = Left, served = Served + 1});
-        error ->
-            doom({protocol, head(Frame)}, State)
+    case py_calls:answer(Id, Frame, Calls) of
+        {answered, Left} -> emptied(State#state{calls = Left, served = Served + 1});
+        {Step, Left} when Step =:= released; Step =:= leave -> emptied(State#state{calls = Left});
+        {Step, Left} -> started(Step, py_wire:answer(Frame), State#state{calls = Left});
+        error -> doom({protocol, head(Frame)}, State)
     end.
-
-reply(From, Answer) ->
-    From ! {From, Answer},
-    ok.
-
-cancel(From, #state{calls = Calls, waiting = Waiting} = State) ->
-    case py_inflight:cancel(From, Calls) of
-        {_, Marked} ->
-            watch_running(State#state{calls = Marked});
-        not_found ->
-            Wanted = fun({#{from := Other}, _}) -> Other =/= From end,
-            report(State#state{waiting = queue:filter(Wanted, Waiting)})
-    end.
-
-%% A call that nobody waits for any more may run `kill_after' longer; the ones behind it have waited enough by then.
-watch_running(#state{kill_timer = undefined, calls = Calls, config = #{kill_after := After}} = State) ->
-    case py_inflight:running(Calls) of
-        {Id, #{cancelled := true}} -> State#state{kill_timer = {Id, erlang:start_timer(After, self(), kill)}};
-        _ -> State
-    end;
-watch_running(#state{kill_timer = {Id, Timer}, calls = Calls} = State) ->
-    case py_inflight:running(Calls) of
-        {Id, _} ->
-            State;
-        _ ->
-            _ = erlang:cancel_timer(Timer),
-            unwatched(State)
-    end.
-
-%% The call that nobody wanted is over. The next may be another such; what waited goes on unless it is.
-unwatched(State) ->
-    case watch_running(State#state{kill_timer = undefined}) of
-        #state{kill_timer = undefined, waiting = Waiting} = Free -> send_waiting(Waiting, Free#state{waiting = queue:new()});
-        Watched -> Watched
-    end.
-
-send_waiting(Waiting, State) ->
-    lists:foldl(fun({Call, Body}, S) -> send(Call, Body, S) end, State, queue:to_list(Waiting)).
 
 %%% What Python asks of Erlang
 
-request(Frame, State) ->
-    Context = context(State),
+request(Frame, #state{calls = Calls} = State) ->
+    Context = #{group_leader => py_calls:leader(Calls), metadata => metadata(State)},
     case py_wire:request(Frame) of
         {print, Text} ->
             py_request:print(Text, Context),
             State;
         {message, Self, {'$py.own', Id, Ids}} when Self =:= self(), is_integer(Id), length(Ids) >= 0 ->
-            own(Id, Ids, State);
+            own(py_calls:owner(Id, Calls), Ids, State);
         {message, Self, {'$py.log', {Level, _, _, _, _} = Record}} when Self =:= self(), is_atom(Level) ->
             py_request:log(Record, Context),
             State;
@@ -451,113 +411,159 @@ request(Frame, State) ->
             State;
         {call, Id, _, _, _, _} = Call ->
             py_request:call(Call, {self(), State#state.incarnation}, Context),
-            watch_running(State#state{calls = py_inflight:asked(Id, State#state.calls)});
+            State#state{calls = py_calls:asked(Id, Calls)};
         {handler_error, Error} ->
-            logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], maps:get(metadata, Context)),
+            logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], metadata(State)),
             State;
         error ->
             doom({protocol, head(Frame)}, State)
     end.
 
 %% Nobody will see the result of a call that was cancelled.
-own(Id, Ids, #state{calls = #{open := Open}, owners = Owners} = State) ->
-    case Open of
-        #{Id := #{cancelled := true}} -> forget(Ids, State);
-        #{Id := #{owner := Owner}} -> State#state{owners = py_owners:own(Owner, Ids, Owners)};
-        #{} -> State#state{owners = py_owners:own(self(), Ids, Owners)}
-    end.
-
-context(#state{calls = Calls, pool = Pool, os_pid = OsPid}) ->
-    Leader =
-        case py_inflight:running(Calls) of
-            {_, #{group_leader := Of}} -> Of;
-            none -> group_leader()
-        end,
-    #{group_leader => Leader, metadata => #{pool => Pool, worker => self(), os_pid => OsPid}}.
+own(nobody, Ids, State) -> forget(Ids, State);
+own(Owner, Ids, #state{owners = Owners} = State) -> State#state{owners = py_owners:own(Owner, Ids, Owners)}.
 
 forget([], State) -> State;
-forget(Ids, State) ->
-    send(internal(released), py_wire:body('erl.references', release, [Ids]), State).
+forget(Ids, State) -> internal(released, py_wire:body('erl.references', release, [Ids]), State).
+
+%%% A new interpreter for an old one
+
+recycle_used(#state{config = #{max_calls := infinity}} = State) ->
+    State;
+recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
+    %% The worker's own calls are counted, too: a few more or less are no matter.
+    case py_calls:sent(Calls) > Most of
+        true -> recycle_serving(State);
+        false -> State
+    end.
+
+%% One that holds three quarters of what it may have is replaced before it gets no more.
+recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
+    case py_launcher:resident_bytes(os_pid(State)) of
+        Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State);
+        _ -> State
+    end;
+recycle_large(State) ->
+    State.
+
+recycle_serving(#state{phase = serving, config = #{drain_timeout := Timeout}, calls = Calls} = State) ->
+    Recycling = State#state{phase = recycling, calls = py_calls:hold(Calls)},
+    emptied(report(drain_timer(recycle, Timeout, Recycling)));
+recycle_serving(State) ->
+    State.
+
+%% The last open call has ended.
+emptied(#state{phase = Phase, calls = Calls} = State) when Phase =:= recycling; Phase =:= draining ->
+    case py_calls:open_calls(Calls) of
+        0 when Phase =:= recycling -> set_timer(recycle, ?LEAVE_MS, ask_to_leave(State));
+        0 -> drained(ok, State);
+        _ -> State
+    end;
+emptied(State) ->
+    State.
+
+ask_to_leave(State) -> internal(leave, py_wire:body('erl.server', leave, []), State).
+
+%%% A worker that is taken away
+
+drain(From, Timeout, #state{phase = Phase, calls = Calls, load = Load, slot = Slot} = State) ->
+    py_table:delete_slot(Load, Slot),
+    py_table:delete_worker(self()),
+    Draining = State#state{
+        drainer = From, phase = draining, calls = py_calls:give_back_waiting(py_calls:hold(Calls))
+    },
+    case Phase of
+        _ when Phase =:= serving; Phase =:= recycling -> emptied(drain_timer(drain, Timeout, Draining));
+        _ -> drained(ok, stop_timer(Draining))
+    end.
+
+drain_timer(_Event, infinity, State) -> stop_timer(State);
+drain_timer(Event, Timeout, State) -> set_timer(Event, Timeout, State).
+
+drained(_Result, #state{drainer = undefined} = State) ->
+    State;
+drained(Result, #state{drainer = Drainer} = State) ->
+    gen_server:reply(Drainer, Result),
+    stop_timer(State#state{drainer = undefined}).
 
 %%% Death
 
 %% Kill the interpreter; what it dies of is the reason, not the signal. A port that never says that it ended (its program
 %% could not even be started) is given up after a while.
-doom(Reason, #state{doom = undefined, os_pid = OsPid} = State) ->
-    py_launcher:kill(OsPid),
-    (stop_timer(State))#state{doom = Reason, timer = erlang:start_timer(?GONE_MS, self(), gone)};
-doom(_Reason, State) ->
-    State.
-
-%% The exit status and the end of the pipe come in any order. A process that keeps a copy of the pipe may keep it
-%% open, and an interpreter that closed its own may live on: neither is waited for long.
-ended(#state{exit = #{status := Status, eof := true}} = State) when Status =/= undefined ->
-    died(reason(State), State);
-ended(State) ->
-    (stop_timer(State))#state{timer = erlang:start_timer(?DRAIN_MS, self(), drained)}.
+doom(Reason, #state{calls = Calls} = State) ->
+    Interpreter = py_calls:interpreter(Calls),
+    case Interpreter =:= undefined orelse py_interpreter:is_doomed(Interpreter) of
+        false -> set_timer(gone, ?GONE_MS, updated(py_interpreter:kill(Reason, Interpreter), State));
+        true -> State
+    end.
 
 timer(launch, State) ->
     launch(State);
-timer(drained, #state{exit = #{status := undefined}} = State) ->
-    ended(doom(closed, State));
-timer(Event, State) when Event =:= drained; Event =:= gone ->
-    died(reason(State), State);
-timer(start_timeout, #state{config = #{start_timeout := Timeout}} = State) ->
-    doom({start, {timeout, Timeout}}, State).
+timer(drained, #state{calls = Calls} = State) ->
+    case py_interpreter:reason(py_calls:interpreter(Calls)) of
+        %% It lives on, and can't be talked to.
+        closed -> doom(closed, State);
+        Reason -> died(Reason, State)
+    end;
+timer(gone, #state{calls = Calls} = State) ->
+    died(py_interpreter:reason(py_calls:interpreter(Calls)), State);
+timer(start_timeout, #state{config = #{start_timeout := Timeout}, calls = Calls} = State) ->
+    doom({start, {no_answer, py_interpreter:python(py_calls:interpreter(Calls)), Timeout}}, State);
+timer(recycle, State) ->
+    doom(recycled, State);
+timer(drain, State) ->
+    drained(timeout, State).
 
-reason(#state{doom = {start, {timeout, Timeout}}, python = Python}) ->
-    {start, {no_answer, Python, Timeout}};
-reason(#state{doom = Doom}) when Doom =/= undefined ->
-    Doom;
-reason(#state{phase = starting, python = Python, config = Config}) ->
+died(Cause, #state{calls = Calls, owners = Owners} = State) ->
+    Reason = reason(Cause, State),
+    Begun = begun(py_calls:interpreter(Calls)),
+    event([worker, down], #{}, State, #{reason => Reason}),
+    Down = (stop_timer(State))#state{
+        calls = py_calls:detach(py_calls:fail_sent(Begun, {error, {worker_down, Reason}}, Calls)),
+        owners = py_owners:clear(Owners),
+        last_down = Reason
+    },
+    case State of
+        #state{phase = recycling} -> launch(Down);
+        #state{phase = draining} -> drained(ok, Down);
+        _ -> replace(Reason, Down)
+    end.
+
+%% The last that is asked of an interpreter.
+begun(undefined) ->
+    0;
+begun(Interpreter) ->
+    Begun = py_interpreter:begun(Interpreter),
+    py_interpreter:close(Interpreter),
+    Begun.
+
+%% One that ended before it served is asked why, by another start.
+reason({start, _} = Reason, _State) ->
+    Reason;
+reason(_Ended, #state{phase = starting, config = Config, calls = Calls}) ->
+    Python = py_interpreter:python(py_calls:interpreter(Calls)),
     {start, {failed, Python, py_launcher:diagnose(Config, Python)}};
-reason(#state{exit = #{status := undefined}}) ->
-    closed;
-reason(#state{exit = #{status := Status}}) when Status > 128 ->
-    {signal, Status - 128};
-reason(#state{exit = #{status := Status}}) ->
-    {exit_status, Status}.
+reason({exit_status, 0, _}, #state{phase = recycling}) ->
+    recycled;
+reason(Reason, _State) ->
+    Reason.
 
-died(Reason, #state{port = Port, budget = Budget, starters = Starters} = State) ->
-    catch port_close(Port),
+replace(Reason, #state{budget = Budget, starters = Starters, calls = Calls} = State) ->
     {Next, Delay, Left} = py_restart:died(erlang:monotonic_time(millisecond), Budget),
     %% Whoever waits for the first start is told, and tells.
     Starters =/= [] orelse log_death(Reason, Delay, State),
     [gen_server:reply(Starter, {error, Reason}) || Starter <- Starters],
-    Failed = fail_open({worker_down, Reason}, stop_timer(State)),
-    Down = Failed#state{
-        phase = Next,
-        port = undefined,
-        channel = undefined,
-        os_pid = undefined,
-        budget = Left,
-        last_down = Reason,
-        owners = py_owners:clear(State#state.owners),
-        starters = [],
-        timer = erlang:start_timer(Delay, self(), launch)
-    },
+    Down = set_timer(launch, Delay, State#state{phase = Next, budget = Left, starters = []}),
     case Next of
         restarting -> report(Down);
-        degraded -> report(fail_waiting({worker_down, Reason}, Down))
+        degraded -> report(Down#state{calls = py_calls:fail_waiting({error, {worker_down, Reason}}, Calls)})
     end.
 
 log_death(Reason, Delay, #state{pool = Pool, slot = Slot} = State) ->
     Text = py_error:text({py, {worker_down, Reason}}),
-    logger:warning("worker ~w of pool ~tp: ~ts; the next start is in ~w ms", [Slot, Pool, Text, Delay],
-        maps:get(metadata, context(State))).
+    logger:warning("worker ~w of pool ~tp: ~ts; the next start is in ~w ms", [Slot, Pool, Text, Delay], metadata(State)).
 
-fail_all(Why, State) -> fail_waiting({worker_down, Why}, fail_open({worker_down, Why}, State)).
-
-fail_open(Error, #state{calls = Calls} = State) ->
-    lists:foreach(
-        fun(From) -> reply(From, {error, Error}) end,
-        [From || #{from := From} <- py_inflight:all(Calls), is_reference(From)]
-    ),
-    State#state{calls = py_inflight:new(), kill_timer = undefined}.
-
-fail_waiting(Error, #state{waiting = Waiting} = State) ->
-    lists:foreach(fun({#{from := From}, _}) -> reply(From, {error, Error}) end, queue:to_list(Waiting)),
-    State#state{waiting = queue:new()}.
+set_timer(Event, Ms, State) -> (stop_timer(State))#state{timer = erlang:start_timer(Ms, self(), Event)}.
 
 stop_timer(#state{timer = undefined} = State) ->
     State;
@@ -567,22 +573,39 @@ stop_timer(#state{timer = Timer} = State) ->
 
 %%% Reports
 
-report(#state{load = Load, slot = Slot, phase = Phase, calls = Calls, waiting = Waiting} = State) ->
-    py_table:report_load(Load, Slot, py_inflight:size(Calls) + queue:len(Waiting), Phase =:= serving),
+report(#state{phase = draining} = State) ->
+    State;
+report(#state{load = Load, slot = Slot, phase = Phase, calls = Calls} = State) ->
+    py_table:report_load(Load, Slot, py_calls:load(Calls), Phase =:= serving),
     State.
 
-info_map(#state{calls = Calls, waiting = Waiting, incarnation = Incarnation} = State) ->
+event(Name, Measurements, State) -> event(Name, Measurements, State, #{}).
+
+event(Name, Measurements, State, Metadata) ->
+    py_events:emit(Name, Measurements, maps:merge(metadata(State), Metadata)).
+
+metadata(#state{pool = Pool} = State) -> #{pool => Pool, worker => self(), os_pid => os_pid(State)}.
+
+os_pid(#state{calls = Calls}) ->
+    case py_calls:interpreter(Calls) of
+        undefined -> undefined;
+        Interpreter -> py_interpreter:os_pid(Interpreter)
+    end.
+
+info_map(#state{calls = Calls, owners = Owners, incarnation = Incarnation} = State) ->
+    OsPid = os_pid(State),
     #{
         worker => self(),
         pool => State#state.pool,
-        os_pid => State#state.os_pid,
+        os_pid => OsPid,
         state => State#state.phase,
         codec => State#state.codec,
         calls => State#state.served,
-        in_flight => py_inflight:size(Calls) + queue:len(Waiting),
-        references => py_owners:count(State#state.owners),
+        in_flight => py_calls:load(Calls),
+        references => py_owners:count(Owners),
         restarts => max(0, Incarnation - 1),
-        uptime_ms => uptime(State)
+        uptime_ms => uptime(State),
+        memory_bytes => py_launcher:resident_bytes(OsPid)
     }.
 
 uptime(#state{phase = serving, since = Since}) -> erlang:monotonic_time(millisecond) - Since;

@@ -7,7 +7,7 @@
 -module(py_worker_sup).
 -behaviour(supervisor).
 
--export([start_link/1, start_worker/2]).
+-export([start_link/1, start_worker/2, stop_worker/2]).
 -export([init/1]).
 
 -spec start_link(py_config:pool_name()) -> supervisor:startlink_ret().
@@ -16,6 +16,12 @@ start_link(Pool) -> supervisor:start_link(?MODULE, Pool).
 %% @doc Start a worker with these arguments (see `py_worker:start_link/4').
 -spec start_worker(pid(), [term()]) -> supervisor:startchild_ret().
 start_worker(Sup, Args) -> supervisor:start_child(Sup, Args).
+
+%% @doc Stop a worker for good; returns when it is gone.
+-spec stop_worker(pid(), pid()) -> ok.
+stop_worker(Sup, Worker) ->
+    _ = supervisor:terminate_child(Sup, Worker),
+    ok.
 
 -spec init(py_config:pool_name()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Pool) ->

@@ -92,6 +92,11 @@ def main() -> None:
     # An interrupt typed in the shell is the shell's; it reaches the whole process group.
     signal(SIGINT, SIG_IGN)
     in_fd, out_fd = port.take_descriptors(flags.use_stdio)
+    if flags.py:
+        import faulthandler
+
+        # What was running when C code broke the process: the worker keeps the last lines of standard error.
+        faulthandler.enable()
     port.leave_when_closed(in_fd, grace_seconds=0.5)
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
     server.Server(

@@ -185,6 +185,17 @@ def vars(obj: object) -> dict[str, object]:  # noqa: A001 (the API's name)
     return dict(builtins.vars(obj))
 
 
+def reload(name: object) -> bool:
+    """Load a module again after its source has changed; False where it is not loaded."""
+    module = sys.modules.get(name_of(name))
+    if module is None:
+        return False
+    import importlib
+
+    importlib.reload(module)
+    return True
+
+
 def ptype(obj: object) -> Atom:
     """The name of an object's type, as an atom."""
     return Atom(type(obj).__name__)

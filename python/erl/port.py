@@ -50,6 +50,14 @@ class Port:
             raise PortClosedError
         self.buffer.fill(count)
 
+    def has_more(self) -> bool:
+        """Whether `wait` would return at once."""
+        import select
+
+        poll = select.poll()
+        poll.register(self._in, select.POLLIN)
+        return bool(poll.poll(0))
+
     def write(self, frame: bytes) -> None:
         """Add a frame to what `flush` writes. Raises `ValueError` for one that the packet length can't count."""
         if len(frame) >= self._limit:

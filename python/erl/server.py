@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _signal import SIG_DFL, SIGUSR1, signal  # type: ignore[import-not-found]  # `signal` would import enum
 from _thread import get_ident
 from time import perf_counter
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FAST_SECONDS = 0.0001
+_LOOK = -1
+"""A mark in `cancelled`: something may have been cancelled since the port was read last."""
+_BACKLOG = -2
+"""A mark in `cancelled`: there are frames that were taken before their turn."""
 _DOUBTS_OF_SLOW = 1000
 _MOST_KEYS = 10_000
 
@@ -42,10 +47,14 @@ class Server:
         self._last_id = 0
         self._doubts: dict[object, int] = {}
         self._leaving = False
+        self._backlog: list[bytes] = []
+        """Frames that were taken from the port before their turn; while there is one, `cancelled` is not empty."""
+        self._outer: list[int] = []
+        """Ids of the calls that wait for Erlang, the innermost one last."""
         self._running = 0
         self._begun: memoryview | None = None
         self.cancelled: set[int] = set()
-        """Ids of calls that are not to run: while there is one, the lane stands aside. Always the same set."""
+        """Ids of calls that are not wanted, and marks; while there is one, the lane stands aside. Always the same set."""
         self._lane = self._open_lane() if port.packet == 4 and not compressed else None
 
     def _open_lane(self) -> Any:
@@ -96,6 +105,7 @@ class Server:
     def start(self) -> None:
         """Take over standard output and serve until Erlang closes the port or asks to leave."""
         api._bind(self)
+        signal(SIGUSR1, self._interrupted)
         sys.stdout = self._stdout
         os.register_at_fork(after_in_child=self._forked)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
@@ -106,7 +116,9 @@ class Server:
 
     def _forked(self) -> None:
         """A process that user code forked is no worker: it prints to descriptor 1, and has no Erlang to talk to."""
+        signal(SIGUSR1, SIG_DFL)
         self._port.abandon()
+        self._backlog.clear()
         api._bind(None)
         if sys.stdout is self._stdout:
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
@@ -124,15 +136,26 @@ class Server:
                 if lane is not None:
                     while lane.run():
                         port.flush()
-                if not self._handle(port.take()):
+                if not self._handle(self._take()):
                     break
                 if until in self._answers:
                     return
+                if until is not None and self._outer[-1] in self.cancelled:
+                    self._heed(self._outer[-1])
             if self._leaving and until is None:
                 port.flush()
                 return
             port.flush()
             port.wait()
+
+    def _take(self) -> bytes | None:
+        """The next frame; None when there is no complete one."""
+        if not self._backlog:
+            return self._port.take()
+        frame = self._backlog.pop(0)
+        if not self._backlog:
+            self.cancelled.discard(_BACKLOG)
+        return frame
 
     def _handle(self, frame: bytes | None) -> bool:
         """Do what a frame says; False when there is none."""
@@ -152,6 +175,8 @@ class Server:
             self._call(reader, *head)
         elif message is not None and message.kind == "M":
             self._message(message.value)
+        elif message is not None and message.kind == "X":
+            self._unwanted(message.id)
         elif message is not None and message.id in self._waiting:
             self._answers[message.id] = message
         return True
@@ -230,6 +255,8 @@ class Server:
         outer, self._running = self._running, id_
         start = perf_counter()
         try:
+            if self.cancelled:
+                self._heed(id_)
             value = run(*args, **keywords) if keywords else run(*args)
         finally:
             self._running = outer
@@ -264,6 +291,46 @@ class Server:
             error.__traceback__ = None
         self._stdout.flush()
 
+    # Calls that Erlang does not want any more
+
+    def _unwanted(self, id_: int) -> None:
+        """Its turn has come: the call is over, or waits for Erlang."""
+        if id_ in self._outer:
+            self.cancelled.add(id_)
+        else:
+            self.cancelled.discard(id_)
+
+    def _interrupted(self, _signal: int, _frame: object) -> None:
+        """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
+
+        Where none runs the port may be in use: then the next call looks, before it runs.
+        """
+        running = self.running
+        if running:
+            self._look_ahead()
+            self._heed(running)
+        else:
+            self.cancelled.add(_LOOK)
+
+    def _heed(self, id_: int) -> None:
+        if _LOOK in self.cancelled:
+            self.cancelled.discard(_LOOK)
+            self._look_ahead()
+        if id_ in self.cancelled:
+            self.cancelled.discard(id_)
+            raise errors.CallCancelled("Erlang does not want the result of this call any more")
+
+    def _look_ahead(self) -> None:
+        """Take what has arrived, without waiting, and note the calls that are unwanted."""
+        while self._port.has_more():
+            self._port.wait()
+        while (frame := self._port.take()) is not None:
+            self._backlog.append(frame)
+            self.cancelled.add(_BACKLOG)
+            unwanted = wire.unwanted(frame)
+            if unwanted:
+                self.cancelled.add(unwanted)
+
     # Calls of Erlang
 
     def call_erlang(self, module: str, function: str, args: list[object], context: str) -> object:
@@ -278,9 +345,13 @@ class Server:
         self._stdout.flush()
         self._send(frame)
         self._waiting.add(id_)
+        running, self._running = self.running, 0
+        self._outer.append(running)
         try:
             self._serve(id_)
         finally:
+            self._outer.pop()
+            self._running = running
             self._waiting.discard(id_)
         answer = self._answers.pop(id_)
         if answer.error is not None:
@@ -340,6 +411,7 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     server.worker = settings["worker"]
     server.use(Options.from_flags(settings["flags"]))
     references.set_identity(settings["worker"], settings["incarnation"])
+    _bound_by(server, settings)
     opaque.set_key(settings["key"])
     opaque.set_policy(str(settings["pickle"]))
     _register(settings["encoders"], settings["decoders"])
@@ -351,6 +423,19 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
         (Atom("executable"), sys.executable),
         (Atom("codec"), Atom(codec.implementation)),
     ]
+
+
+def _bound_by(server: Server, settings: dict[str, Any]) -> None:
+    from erl import limits
+
+    counter = limits.count_calls(settings["page"])
+    server.count_begun(counter)
+    if counter is not None:
+        counter.cast("Q")[0] = 1  # this call
+    if settings["stderr"] is not None:
+        limits.standard_error(settings["stderr"])
+    if type(settings["max_memory"]) is int:
+        limits.memory(settings["max_memory"])
 
 
 def _register(

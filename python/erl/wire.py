@@ -9,6 +9,7 @@ A frame is a length of `packet` bytes (1, 2 or 4, big endian) and one term. The 
     > {'e', Error}                            the message handler's exception
     > {'C', Id, Module, Function, Args, Ctx}  call of Erlang
     < {'r', Id, Value} | {'e', Id, Error}     its answer
+    < {'X', Id}                               a call of Python is not wanted any more (an extension)
     > {'M', Pid, Message}                     a message to an Erlang process
     > {'P', Text}                             what user code printed
 
@@ -27,6 +28,8 @@ VERSION = 1
 """The number of this wire, which both halves must agree on when a worker starts."""
 
 _RESULT = Atom("r")
+_UNWANTED = b"\x83h\x02d\0\x01Xb"
+"""The front of `{'X', Id}` as the application writes it."""
 
 _FIRST_BUFFER_BYTES = 65536
 _KEEP_BUFFER_BYTES = 1 << 20
@@ -108,7 +111,8 @@ def frame_buffer(packet: int, first_bytes: int = _FIRST_BUFFER_BYTES) -> FrameBu
 class Message:
     """A message of Erlang's that is no call.
 
-    `kind` is its first letter: "r" or "e" the answer to a call of Erlang, "M" a message for the message handler.
+    `kind` is its first letter: "r" or "e" the answer to a call of Erlang, "M" a message for the message handler, "X" a
+    call of Python that is not wanted any more.
     `error` is why the value of an answer can't be read: its caller gets that instead.
     """
 
@@ -130,6 +134,12 @@ def parse(reader: Reader, options: Options) -> Message:
     arity = reader.tuple_header()
     kind = reader.raw()
     id_ = 0
+    if kind == "X" and arity == 2:
+        id_ = reader.raw()
+        reader.end()
+        if type(id_) is not int:
+            raise errors.ProtocolError(f"an unwanted call with the id {id_!r}")
+        return Message(kind, id_, None)
     if kind in ("r", "e") and arity == 3:
         id_ = reader.raw()
         if type(id_) is not int:
@@ -144,6 +154,11 @@ def parse(reader: Reader, options: Options) -> Message:
             raise
         return Message(kind, id_, None, error)
     return Message(kind, id_, value)
+
+
+def unwanted(frame: bytes) -> int:
+    """The id that a frame says is not wanted any more, 0 for any other frame; see `parse` for all that may stand there."""
+    return int.from_bytes(frame[8:], "big") if len(frame) == 12 and frame.startswith(_UNWANTED) else 0
 
 
 def result(id_: int, value: object, options: Options) -> bytes:

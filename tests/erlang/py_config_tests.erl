@@ -30,10 +30,14 @@ pool_options() ->
         {env, [[], [{"A", "b"}], [{"A", false}]], [[{a, "b"}], [{"A", b}], ["A=b"], #{}]},
         {cd, [undefined, "/tmp", <<"/tmp">>], [tmp, 1]},
         {on_start, [undefined, {m, f, []}, {<<"m">>, <<"f">>, [1]}], [{m, f}, {m, f, a}, {m, f, [a | b]}, {"m", f, []}]},
-        {scheduler, [least_busy, round_robin, random], [fastest]},
+        {scheduler, [least_busy, round_robin, random, first, youngest, oldest, {m, f}], [fastest, {m}, {"m", f}]},
         {call_timeout, [infinity, 0, 5_000], [-1, never]},
         {start_timeout, [1, ?LONGEST_MS], [0, infinity, -1]},
         {kill_after, [0, 1_000], [infinity, -1]},
+        {drain_timeout, [infinity, 0, 5_000], [-1, never]},
+        {max_queue, [infinity, 0, 100], [-1, 1.5, none]},
+        {max_calls, [infinity, 1, 100], [0, -1, none]},
+        {max_memory, [infinity, 16_777_216], [16_777_215, 0, "1G"]},
         {restart, [#{}, #{max => 0}, #{max => 1, within => 2, delay => 3, max_delay => 4}], [
             #{most => 1}, #{max => -1}, [], 5
         ]},

@@ -62,19 +62,58 @@ a_call_after_all_were_answered_is_the_running_one_test() ->
     {_, Next} = add([b], answer(A, Calls)),
     ?assertEqual(b, running(Next)).
 
-a_cancelled_call_is_running_or_queued_test() ->
-    {#{a := A}, Calls} = add([a, b], py_inflight:new()),
-    {running, MarkedA} = py_inflight:cancel(a, Calls),
+a_cancelled_call_is_marked_once_test() ->
+    {#{a := A, b := B}, Calls} = add([a, b], py_inflight:new()),
+    {[A], MarkedA} = py_inflight:cancel(a, Calls),
     ?assertMatch({A, #{from := a, cancelled := true}}, py_inflight:running(MarkedA)),
-    {queued, MarkedB} = py_inflight:cancel(b, Calls),
+    ?assertMatch({[], _}, py_inflight:cancel(a, MarkedA)),
+    {[B], MarkedB} = py_inflight:cancel(b, Calls),
     ?assertMatch({A, #{cancelled := false}}, py_inflight:running(MarkedB)),
     ?assertMatch({_, #{from := b, cancelled := true}}, py_inflight:running(answer(A, MarkedB))),
-    ?assertEqual(not_found, py_inflight:cancel(c, Calls)).
+    ?assertMatch({[], _}, py_inflight:cancel(c, Calls)).
+
+a_caller_that_dies_cancels_all_its_calls_that_were_watched_test() ->
+    [One, Other] = [list_to_pid(Pid) || Pid <- ["<0.1.0>", "<0.2.0>"]],
+    Add = fun(Caller, Acc) -> element(2, py_inflight:add(#{from => make_ref(), caller => Caller}, Acc)) end,
+    Calls = lists:foldl(Add, py_inflight:new(), [One, Other, One, One]),
+    %% Up to the third call; the name of a monitor is its process here.
+    Watched = py_inflight:watch(3, fun(Caller) -> {monitor_of, Caller} end, Calls),
+    {Ids, Marked} = py_inflight:cancel({monitor_of, One}, Watched),
+    ?assertEqual([1, 3], Ids),
+    ?assertEqual([true, false, true, false], [Cancelled || #{cancelled := Cancelled} <- py_inflight:all(Marked)]),
+    %% What has a monitor keeps it.
+    Again = py_inflight:watch(4, fun(_) -> another end, Watched),
+    ?assertEqual(
+        [{monitor_of, One}, {monitor_of, Other}, {monitor_of, One}, another],
+        [Monitor || #{monitor := Monitor} <- py_inflight:all(Again)]
+    ).
+
+what_was_begun_is_a_prefix_of_what_was_sent_test_() ->
+    {#{b := B}, All} = add([a, b, c, d], py_inflight:new()),
+    %% The answer to `b' is here; the calls that are open are numbers 1, 3 and 4.
+    Calls = answer(B, All),
+    Names = fun(List) -> [From || #{from := From} <- List] end,
+    [
+        {lists:concat(["begun: ", Begun]), ?_assertEqual(Expected, begin
+            {Lost, Untouched} = py_inflight:split(Begun, Calls),
+            {Names(Lost), Names(Untouched)}
+        end)}
+     || {Begun, Expected} <- [
+            {0, {[], [a, c, d]}},
+            {1, {[a], [c, d]}},
+            {2, {[a], [c, d]}},
+            {3, {[a, c], [d]}},
+            {4, {[a, c, d], []}},
+            {100, {[a, c, d], []}},
+            {unknown, {[a, c, d], []}}
+        ]
+    ].
 
 ids_wrap_without_0_test() ->
     Near = (py_inflight:new())#{next := ?LAST_ID, oldest := ?LAST_ID},
     {#{a := A, b := B}, Calls} = add([a, b], Near),
     ?assertEqual({?LAST_ID, 1}, {A, B}),
+    ?assertMatch({[#{from := a}], [#{from := b}]}, py_inflight:split(1, Calls)),
     ?assertEqual(a, running(Calls)),
     ?assertEqual(b, running(answer(A, Calls))),
     ?assertEqual(none, running(answer(B, answer(A, Calls)))).

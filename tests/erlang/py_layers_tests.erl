@@ -9,26 +9,29 @@ layers() ->
         [py_app, 'py-util'],
         [py_sup, py],
         %% What an operator and the shell ask.
+        [py_top],
         [py_admin, py_print],
         %% Features are built on this one.
         [py_call],
         [py_pools_sup],
         [py_pool_sup],
-        [py_pool],
+        [py_scheduler, py_pool],
         [py_worker_sup],
         [py_worker],
-        [py_request],
+        [py_calls, py_request],
+        [py_interpreter],
         [py_launcher, py_channel],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
-        [py_key, py_inflight, py_restart, py_owners],
+        [py_key, py_inflight, py_restart, py_owners, py_directory, py_events],
         [py_error],
-        [py_config, py_table],
+        [py_table],
+        [py_config],
         [py_term]
     ].
 
 %% The modules that may read or write frames.
-knows_bytes() -> [py_call, py_worker, py_request, py_channel].
+knows_bytes() -> [py_call, py_worker, py_calls, py_request, py_channel].
 
 every_module_has_a_layer_test() ->
     ?assertEqual([], modules() -- lists:append(layers())),

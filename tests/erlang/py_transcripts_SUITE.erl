@@ -404,7 +404,10 @@ documented() ->
 
 %% Everything else that `py' exports.
 api() ->
-    [start, stop, restart, start_pool, stop_pool, workers, status, func, init, const, attr, method, pycall, release].
+    [
+        start, stop, restart, start_pool, stop_pool, resize, workers, add_worker, remove_worker, restart_worker, reload,
+        status, top, with_worker, func, init, const, attr, method, pycall, release
+    ].
 
 no_builtin_or_operator_is_missing_or_untested(Config) ->
     Documented = lists:sort([{Name, Arity} || {Name, Arities} <- documented(), Arity <- Arities]),

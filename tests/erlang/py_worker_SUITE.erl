@@ -461,7 +461,7 @@ a_worker_killed_while_busy_fails_its_call_and_no_other(Config) ->
     Unharmed = call(fun() -> py:func(py_work, note_and_sleep, [File, 0.5], #{worker => Second}) end),
     py_eventually:holds(fun() -> filelib:is_file(File) end),
     py_os_process:kill(OsPid),
-    ?assertEqual({error, {py, {worker_down, {signal, 9}}}}, result(Killed)),
+    ?assertEqual({error, {py, {worker_down, {signal, 9, ""}}}}, result(Killed)),
     ?assertEqual({ok, Other}, result(Unharmed)),
     wait_serving(Worker),
     ?assertEqual(3, py:func(operator, add, [1, 2], #{worker => Worker})).
@@ -487,8 +487,8 @@ a_worker_beyond_its_restart_budget_is_degraded_and_says_why(Config) ->
     kill_worker(Worker),
     py_eventually:equals(degraded, fun() -> state(Worker) end),
     Call = fun() -> py:func(operator, add, [1, 2], #{pool => frail}) end,
-    ?assertError({py, {worker_down, {signal, 9}}}, Call()),
-    contains(["signal 9"], py_error:text({py, {worker_down, {signal, 9}}})),
+    ?assertError({py, {worker_down, {signal, 9, ""}}}, Call()),
+    contains(["signal 9"], py_error:text({py, {worker_down, {signal, 9, ""}}})),
     %% Nothing else went down, and it recovers by itself.
     ?assertEqual(3, py:add(1, 2)),
     wait_serving(Worker),
@@ -515,12 +515,12 @@ sys_exit_is_an_exception_like_any_other(_Config) ->
 os_exit_costs_its_call_and_the_interpreter(_Config) ->
     [#{worker := Worker, os_pid := OsPid}, #{os_pid := Other}] = py:workers(),
     ?assertError(
-        {py, {worker_down, {exit_status, 3}}}, py:func(py_work, leave_at_once, [3], #{worker => Worker})
+        {py, {worker_down, {exit_status, 3, ""}}}, py:func(py_work, leave_at_once, [3], #{worker => Worker})
     ),
     %% Also when all seems well.
     wait_serving(Worker),
     ?assertError(
-        {py, {worker_down, {exit_status, 0}}}, py:func(py_work, leave_at_once, [0], #{worker => Worker})
+        {py, {worker_down, {exit_status, 0, ""}}}, py:func(py_work, leave_at_once, [0], #{worker => Worker})
     ),
     wait_serving(Worker),
     ?assertNotEqual(OsPid, py:func(os, getpid, [], #{worker => Worker})),
@@ -529,7 +529,7 @@ os_exit_costs_its_call_and_the_interpreter(_Config) ->
 
 a_segmentation_fault_costs_its_call_and_the_interpreter(_Config) ->
     [#{worker := Worker} | _] = py:workers(),
-    ?assertError({py, {worker_down, {signal, 11}}}, py:func(py_work, crash, [], #{worker => Worker})),
+    ?assertError({py, {worker_down, {signal, 11, "Fatal Python error: Segmentation fault" ++ _}}}, py:func(py_work, crash, [], #{worker => Worker})),
     wait_serving(Worker),
     ?assertEqual(3, py:func(operator, add, [1, 2], #{worker => Worker})).
 
@@ -538,10 +538,10 @@ stopping_answers_the_calls_that_are_open(Config) ->
     OsPids = os_pids(),
     InPool = busy(Config, #{pool => one}),
     Before = erlang:monotonic_time(millisecond),
-    ok = py:stop_pool(one),
+    ok = py:stop_pool(one, 0),
     ?assertEqual({error, {py, {worker_down, stopped}}}, result(InPool)),
     Open = [busy(Config, #{worker => Worker}) || #{worker := Worker} <- py:workers()],
-    {ok, stopped} = py:stop(),
+    {ok, stopped} = py:stop(0),
     [?assertEqual({error, {py, {worker_down, stopped}}}, result(Caller)) || Caller <- Open],
     ?assert(erlang:monotonic_time(millisecond) - Before < 5_000),
     ?assertEqual([], [OsPid || OsPid <- OsPids, py_os_process:alive(OsPid)]).
@@ -599,7 +599,7 @@ a_caller_is_answered_in_time_and_the_worker_serves_on(Config) ->
 a_call_that_outlives_its_deadline_is_killed(Config) ->
     {ok, _} = py:start_pool(one, pool(Config, #{kill_after => 200})),
     [#{worker := Worker, os_pid := OsPid}] = py:workers(one),
-    ?assertError({py, timeout}, py:func(py_work, sleep_and_return, [60, late], #{pool => one, timeout => 100})),
+    ?assertError({py, timeout}, py:func(py_work, never_return, [], #{pool => one, timeout => 100})),
     py_eventually:holds(fun() -> os_pid(Worker) =/= OsPid end),
     ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => one, timeout => 10_000})),
     ?assertNot(py_os_process:alive(OsPid)),
@@ -608,7 +608,7 @@ a_call_that_outlives_its_deadline_is_killed(Config) ->
 a_call_made_while_an_unwanted_one_runs_is_not_killed_with_it(Config) ->
     {ok, _} = py:start_pool(one, pool(Config, #{kill_after => 500})),
     [#{os_pid := OsPid}] = py:workers(one),
-    ?assertError({py, timeout}, py:func(py_work, sleep_and_return, [60, late], #{pool => one, timeout => 100})),
+    ?assertError({py, timeout}, py:func(py_work, never_return, [], #{pool => one, timeout => 100})),
     Results = [result(call(fun() -> py:func(operator, add, [N, N], #{pool => one}) end)) || N <- [1, 2, 3]],
     ?assertEqual([{ok, 2}, {ok, 4}, {ok, 6}], Results),
     ?assertNot(py_os_process:alive(OsPid)).

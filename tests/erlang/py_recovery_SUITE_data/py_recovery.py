@@ -55,6 +55,14 @@ def ask_later(wait_ms: int, term: Any) -> Any:
     return erl.call("py_recovery_SUITE", "later", [wait_ms, term])
 
 
+def never_return() -> None:
+    """C code that heeds no signal."""
+    import collections
+    import itertools
+
+    collections.deque(itertools.repeat(None), 0)
+
+
 def lock() -> Any:
     import threading
 

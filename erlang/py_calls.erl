@@ -1,0 +1,268 @@
+%%% @doc The calls that a worker has in hand, and the interpreter that they go through: those that wait, those that Python
+%%% was sent, and those among them that nobody wants any more.
+%%%
+%%% Belongs to the worker process, which hands it the messages `{timeout, Timer, Event}' that it has asked for. Callers get
+%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}', once.
+%%%
+%%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
+%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, and if that has not helped
+%%% within `kill_after', the worker is asked to kill it. Until then what arrives waits, so that it need not die along.
+-module(py_calls).
+
+-export([new/1, attach/2, detach/1, interpreter/1, update/2]).
+-export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
+-export([cancel/2, timeout/2, asked/2, told/2, owner/2, leader/1]).
+-export([open/1, hold/1, load/1, open_calls/1, sent/1]).
+-export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
+-export_type([calls/0, step/0]).
+
+-record(calls, {
+    interpreter = undefined :: undefined | py_interpreter:interpreter(),
+    flow = held :: open | held,
+    sent = py_inflight:new() :: py_inflight:calls(),
+    waiting = queue:new() :: queue:queue({map(), py_wire:body()}),
+    kill_timer = undefined :: undefined | {py_wire:id(), reference()},
+    watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
+    kill_after :: non_neg_integer(),
+    max_queue :: non_neg_integer() | infinity
+}).
+-opaque calls() :: #calls{}.
+-type step() :: configure | on_start | released | leave.
+%% A call of the worker's own.
+
+%% A call that takes longer than this has its caller watched.
+-define(WATCH_MS, 50).
+
+-spec new(py_config:pool()) -> calls().
+new(#{kill_after := KillAfter, max_queue := MaxQueue}) -> #calls{kill_after = KillAfter, max_queue = MaxQueue}.
+
+%% @doc A new interpreter; the calls that wait are for it.
+-spec attach(py_interpreter:interpreter(), calls()) -> calls().
+attach(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter, sent = py_inflight:new()}.
+
+-spec detach(calls()) -> calls().
+detach(Calls) -> Calls#calls{interpreter = undefined, flow = held}.
+
+-spec interpreter(calls()) -> undefined | py_interpreter:interpreter().
+interpreter(#calls{interpreter = Interpreter}) -> Interpreter.
+
+-spec update(py_interpreter:interpreter(), calls()) -> calls().
+update(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter}.
+
+%%% In and out
+
+%% @doc Take a call: it is sent, waits, or gets `overload'.
+-spec accept(map(), py_wire:body(), calls()) -> calls().
+accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting} = Calls) ->
+    case Most =/= infinity andalso load(Calls) > Most of
+        true ->
+            reply(From, {error, overload}),
+            Calls;
+        false ->
+            case is_open(Calls) of
+                true -> watched(send(Call, Body, Calls));
+                false -> watched(Calls#calls{waiting = queue:in({Call, Body}, Waiting)})
+            end
+    end.
+
+%% What is not sent to an interpreter that is ending, or that may be killed soon, need not die along.
+is_open(#calls{flow = open, kill_timer = undefined, interpreter = Interpreter}) ->
+    not (py_interpreter:is_doomed(Interpreter) orelse py_interpreter:is_gone(Interpreter));
+is_open(_) ->
+    false.
+
+%% @doc A call of the worker's own; its answer comes back from {@link answer/3}.
+-spec internal(step(), py_wire:body(), calls()) -> calls().
+internal(Step, Body, Calls) -> send(#{from => Step, owner => self(), group_leader => group_leader()}, Body, Calls).
+
+send(Call, Body, #calls{sent = Sent} = Calls) ->
+    {Id, More} = py_inflight:add(Call, Sent),
+    write(py_wire:call(Id, Body), Calls#calls{sent = More}).
+
+-spec write(iodata(), calls()) -> calls().
+write(Frame, #calls{interpreter = Interpreter} = Calls) ->
+    Calls#calls{interpreter = py_interpreter:write(Frame, Interpreter)}.
+
+-spec flush(calls()) -> calls().
+flush(#calls{interpreter = undefined} = Calls) -> Calls;
+flush(#calls{interpreter = Interpreter} = Calls) -> Calls#calls{interpreter = py_interpreter:flush(Interpreter)}.
+
+-spec is_pending(calls()) -> boolean().
+is_pending(#calls{interpreter = undefined}) -> false;
+is_pending(#calls{interpreter = Interpreter}) -> py_interpreter:is_pending(Interpreter).
+
+%% @doc Give an answer to its caller; one that the worker itself waits for is returned. `error': no call has that id.
+-spec answer(py_wire:id(), binary(), calls()) -> {answered, calls()} | {step(), calls()} | error.
+answer(Id, Frame, #calls{sent = Sent} = Calls) ->
+    case py_inflight:answer(Id, Sent) of
+        {#{from := Step}, Left} when is_atom(Step) ->
+            {Step, watch_running(Calls#calls{sent = Left})};
+        {#{from := From} = Call, Left} ->
+            reply(From, {frame, Frame}),
+            unwatch(Call),
+            {answered, watch_running(Calls#calls{sent = Left})};
+        error ->
+            error
+    end.
+
+-spec reply(reference(), {frame, binary()} | {error, term()}) -> ok.
+reply(From, Answer) ->
+    From ! {From, Answer},
+    ok.
+
+%% @doc Let calls through, those that wait first.
+-spec open(calls()) -> calls().
+open(#calls{kill_timer = undefined, waiting = Waiting} = Calls) ->
+    Send = fun({Call, Body}, Acc) -> send(Call, Body, Acc) end,
+    lists:foldl(Send, Calls#calls{flow = open, waiting = queue:new()}, queue:to_list(Waiting));
+open(Calls) ->
+    Calls#calls{flow = open}.
+
+%% @doc Let no call through: they wait.
+-spec hold(calls()) -> calls().
+hold(Calls) -> Calls#calls{flow = held}.
+
+%% @doc How many calls were sent and not answered, or wait.
+-spec load(calls()) -> non_neg_integer().
+load(#calls{sent = Sent, waiting = Waiting}) -> py_inflight:size(Sent) + queue:len(Waiting).
+
+%% @doc How many were sent and not answered.
+-spec open_calls(calls()) -> non_neg_integer().
+open_calls(#calls{sent = Sent}) -> py_inflight:size(Sent).
+
+%% @doc How many this interpreter was sent.
+-spec sent(calls()) -> non_neg_integer().
+sent(#calls{sent = Sent}) -> py_inflight:sent(Sent).
+
+%%% Calls back
+
+%% @doc Python asks Erlang something: its running call waits.
+-spec asked(term(), calls()) -> calls().
+asked(Question, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:asked(Question, Sent)}).
+
+%% @doc The answer was written.
+-spec told(term(), calls()) -> calls().
+told(Question, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:told(Question, Sent)}).
+
+%% @doc Whose the references are that the call with this id has made; `nobody' where its result is not wanted.
+-spec owner(py_wire:id(), calls()) -> pid() | nobody.
+owner(Id, #calls{sent = #{open := Open}}) ->
+    case Open of
+        #{Id := #{cancelled := true}} -> nobody;
+        #{Id := #{owner := Owner}} -> Owner;
+        #{} -> self()
+    end.
+
+%% @doc The group leader of the call that runs.
+-spec leader(calls()) -> pid().
+leader(#calls{sent = Sent}) ->
+    case py_inflight:running(Sent) of
+        {_, #{group_leader := Leader}} -> Leader;
+        none -> group_leader()
+    end.
+
+%%% Calls that nobody wants any more
+
+%% @doc Cancel what belongs to an alias, or to the monitor of a caller that has died.
+-spec cancel(reference(), calls()) -> calls().
+cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
+    case py_inflight:cancel(From, Sent) of
+        {[], _} ->
+            Calls#calls{waiting = queue:filter(fun({Call, _}) -> is_wanted(From, Call) end, Waiting)};
+        {Ids, Marked} ->
+            Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
+            watch_running(lists:foldl(Tell, Calls#calls{sent = Marked}, Ids))
+    end.
+
+is_wanted(From, #{from := From}) -> false;
+is_wanted(Monitor, #{monitor := Monitor}) -> false;
+is_wanted(_, _) -> true.
+
+%% @doc A timer of this module's has run out; `kill': the call that runs has not heeded its interruption.
+-spec timeout(term(), calls()) -> {ok | kill, calls()} | unknown.
+timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
+    case py_inflight:running(Sent) of
+        {Id, _} -> {kill, Calls#calls{kill_timer = undefined}};
+        _ -> {ok, unwatched(Calls)}
+    end;
+timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
+    {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};
+timeout(_, _) ->
+    unknown.
+
+watch_running(#calls{kill_timer = undefined, sent = Sent, kill_after = After} = Calls) ->
+    case py_inflight:running(Sent) of
+        {Id, #{cancelled := true}} ->
+            #calls{interpreter = Interpreter} = Flushed = flush(Calls),
+            py_interpreter:interrupt(Interpreter),
+            Flushed#calls{kill_timer = {Id, erlang:start_timer(After, self(), kill)}};
+        _ ->
+            Calls
+    end;
+watch_running(#calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
+    case py_inflight:running(Sent) of
+        {Id, _} ->
+            Calls;
+        _ ->
+            _ = erlang:cancel_timer(Timer),
+            unwatched(Calls)
+    end.
+
+%% The call that nobody wanted is over. The next may be another such; what waited goes on unless it is.
+unwatched(Calls) ->
+    case watch_running(Calls#calls{kill_timer = undefined}) of
+        #calls{kill_timer = undefined, flow = open} = Free -> open(Free);
+        Watched -> Watched
+    end.
+
+%% Nearly all calls are over before it would be worth to watch their callers: those that are not are found by a timer.
+watched(#calls{watch_timer = undefined, sent = Sent} = Calls) ->
+    Calls#calls{watch_timer = {erlang:start_timer(?WATCH_MS, self(), watch), py_inflight:sent(Sent)}};
+watched(Calls) ->
+    Calls.
+
+watch_callers(Before, #calls{sent = Sent, waiting = Waiting} = Calls) ->
+    Watched = Calls#calls{
+        sent = py_inflight:watch(Before, fun watch/1, Sent), waiting = queue:filtermap(fun watch_waiting/1, Waiting)
+    },
+    case load(Calls) of
+        0 -> Watched;
+        _ -> watched(Watched)
+    end.
+
+watch_waiting({#{monitor := _}, _}) -> true;
+watch_waiting({#{caller := Caller} = Call, Body}) -> {true, {Call#{monitor => watch(Caller)}, Body}}.
+
+watch(Caller) -> monitor(process, Caller).
+
+unwatch(#{monitor := Monitor}) -> demonitor(Monitor, [flush]);
+unwatch(_) -> true.
+
+%%% The end of the interpreter, or of the worker
+
+%% @doc The interpreter has ended after it had begun this many calls: those that it had get the error, the others go back to
+%% their callers, who know what to do with `moved'.
+-spec fail_sent(Begun :: non_neg_integer() | unknown, {error, term()}, calls()) -> calls().
+fail_sent(Begun, Error, #calls{sent = Sent, kill_timer = KillTimer} = Calls) ->
+    {Lost, Untouched} = py_inflight:split(Begun, Sent),
+    answer_each(Lost, Error),
+    answer_each(Untouched, {error, moved}),
+    _ = [erlang:cancel_timer(Timer) || {_, Timer} <- [KillTimer]],
+    Calls#calls{sent = py_inflight:new(), kill_timer = undefined}.
+
+-spec fail_waiting({error, term()}, calls()) -> calls().
+fail_waiting(Error, #calls{waiting = Waiting} = Calls) ->
+    answer_each([Call || {Call, _} <- queue:to_list(Waiting)], Error),
+    Calls#calls{waiting = queue:new()}.
+
+-spec give_back_waiting(calls()) -> calls().
+give_back_waiting(Calls) -> fail_waiting({error, moved}, Calls).
+
+answer_each(Some, Answer) ->
+    lists:foreach(
+        fun(#{from := From} = Call) ->
+            unwatch(Call),
+            is_reference(From) andalso reply(From, Answer)
+        end,
+        Some
+    ).

@@ -1,0 +1,216 @@
+%%% @doc One interpreter, from its start to its end: the port, the process, its standard error, the calls it has begun.
+%%%
+%%% Belongs to the worker process and is changed by nothing but the messages that the worker hands to {@link message/2}.
+%%% Knows no call.
+%%%
+%%% Two things that a process leaves behind are read after its end. What it wrote to standard error comes over a socket of
+%%% its own, is passed on to the standard error of the BEAM, and its last lines are kept. How many calls it began stands
+%%% in a mapped page (eight bytes of a file, in the machine's byte order), which Python counts up before it runs one.
+-module(py_interpreter).
+
+-export([open/2, settings/1, connect/1, os_pid/1, python/1]).
+-export([write/2, flush/1, is_pending/1, message/2]).
+-export([kill/2, interrupt/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
+-export_type([interpreter/0, ending/0]).
+
+-record(interpreter, {
+    port :: port(),
+    channel :: py_channel:channel(),
+    os_pid :: non_neg_integer(),
+    python :: file:filename_all(),
+    page :: file:filename_all(),
+    listener = undefined :: undefined | gen_tcp:socket(),
+    errors = undefined :: undefined | gen_tcp:socket(),
+    said = <<>> :: binary(),
+    status = undefined :: undefined | non_neg_integer(),
+    eof = false :: boolean(),
+    doom = undefined :: term()
+}).
+-opaque interpreter() :: #interpreter{}.
+-type ending() ::
+    {exit_status, 0..255, LastLines :: string()} | {signal, 1..127, LastLines :: string()} | closed.
+%% How an interpreter ended that nobody killed; with the last lines that it wrote to standard error.
+
+-define(KEPT_BYTES, 2_048).
+-define(KEPT_LINES, 20).
+
+%% @doc Start an interpreter for this worker; the calling process owns it.
+-spec open(py_config:pool(), Name :: string()) -> {ok, interpreter()} | {error, py_launcher:reason()}.
+open(Config, Name) ->
+    case py_launcher:find(Config) of
+        {ok, _Source, Python} ->
+            case py_launcher:open(Config, Python) of
+                {ok, Port, OsPid} -> {ok, opened(Port, OsPid, Python, Name)};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+opened(Port, OsPid, Python, Name) ->
+    Page = py_directory:path(Name ++ ".calls"),
+    _ = file:write_file(Page, <<0:64>>),
+    Listener =
+        case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
+            {ok, Socket} -> Socket;
+            {error, _} -> undefined
+        end,
+    #interpreter{
+        port = Port, channel = py_channel:new(Port), os_pid = OsPid, python = Python, page = Page, listener = Listener
+    }.
+
+%% @doc What Python must know to use both.
+-spec settings(interpreter()) -> #{page := binary(), stderr := binary() | undefined}.
+settings(#interpreter{page = Page, listener = Listener}) ->
+    Path = unicode:characters_to_binary(Page),
+    case Listener of
+        undefined -> #{page => Path, stderr => undefined};
+        _ -> #{page => Path, stderr => <<Path/binary, ".err">>}
+    end.
+
+%% @doc Python has read the settings: from now on it is heard on its standard error.
+-spec connect(interpreter()) -> interpreter().
+connect(#interpreter{listener = undefined} = Interpreter) ->
+    Interpreter;
+connect(#interpreter{listener = Listener, page = Page} = Interpreter) ->
+    Connected =
+        case gen_tcp:accept(Listener, 0) of
+            {ok, Socket} ->
+                _ = inet:setopts(Socket, [{active, once}]),
+                Interpreter#interpreter{errors = Socket};
+            {error, _} ->
+                Interpreter
+        end,
+    gen_tcp:close(Listener),
+    _ = file:delete(Page ++ ".err"),
+    Connected#interpreter{listener = undefined}.
+
+-spec os_pid(interpreter()) -> non_neg_integer().
+os_pid(#interpreter{os_pid = OsPid}) -> OsPid.
+
+-spec python(interpreter()) -> file:filename_all().
+python(#interpreter{python = Python}) -> Python.
+
+%%% The channel
+
+-spec write(iodata(), interpreter()) -> interpreter().
+write(Frame, #interpreter{channel = Channel} = Interpreter) ->
+    Interpreter#interpreter{channel = py_channel:write(Frame, Channel)}.
+
+-spec flush(interpreter()) -> interpreter().
+flush(#interpreter{channel = Channel} = Interpreter) -> Interpreter#interpreter{channel = py_channel:flush(Channel)}.
+
+-spec is_pending(interpreter()) -> boolean().
+is_pending(#interpreter{channel = Channel}) -> py_channel:is_pending(Channel).
+
+%% @doc What a message of the worker process means for its interpreter: frames that came; bytes that are none;
+%% that it may have ended (its pipes, its status and its standard error end in any order; all of them: `ended'); nothing
+%% that the worker must know; or that it was not meant for the interpreter.
+-spec message(term(), interpreter()) ->
+    {frames, [binary()], interpreter()}
+    | {bad, binary(), interpreter()}
+    | {ending | ended | none, interpreter()}
+    | unknown.
+message({Port, {data, Data}}, #interpreter{port = Port, channel = Channel} = Interpreter) ->
+    case py_channel:data(Data, Channel) of
+        {ok, Frames, Next} -> {frames, Frames, Interpreter#interpreter{channel = Next}};
+        {error, Head} -> {bad, Head, Interpreter}
+    end;
+message({Port, {exit_status, Status}}, #interpreter{port = Port} = Interpreter) ->
+    ending(Interpreter#interpreter{status = Status});
+message({Port, eof}, #interpreter{port = Port} = Interpreter) ->
+    ending(Interpreter#interpreter{eof = true});
+message({'EXIT', Port, _}, #interpreter{port = Port, os_pid = OsPid} = Interpreter) ->
+    %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
+    py_launcher:kill(OsPid),
+    {ended, Interpreter};
+message({tcp, Socket, Data}, #interpreter{errors = Socket, said = Said} = Interpreter) ->
+    pass_on(Data),
+    _ = inet:setopts(Socket, [{active, once}]),
+    {none, Interpreter#interpreter{said = tail(<<Said/binary, Data/binary>>)}};
+message({tcp_closed, Socket}, #interpreter{errors = Socket} = Interpreter) ->
+    ending_if_gone(Interpreter#interpreter{errors = undefined});
+message({tcp_error, Socket, _}, #interpreter{errors = Socket} = Interpreter) ->
+    {none, Interpreter};
+message(_Message, _Interpreter) ->
+    unknown.
+
+ending(#interpreter{status = Status, eof = true, errors = undefined} = Interpreter) when Status =/= undefined ->
+    {ended, Interpreter};
+ending(Interpreter) ->
+    {ending, Interpreter}.
+
+%% It may close its standard error and live on.
+ending_if_gone(#interpreter{status = undefined, eof = false} = Interpreter) -> {none, Interpreter};
+ending_if_gone(Interpreter) -> ending(Interpreter).
+
+%% As an I/O request whose answer nobody reads: the worker never waits for a terminal.
+pass_on(Data) ->
+    case whereis(standard_error) of
+        undefined -> ok;
+        Device -> Device ! {io_request, self(), make_ref(), {put_chars, latin1_or_unicode(Data), Data}}
+    end,
+    ok.
+
+latin1_or_unicode(Data) ->
+    case unicode:characters_to_binary(Data) of
+        Data -> unicode;
+        _ -> latin1
+    end.
+
+tail(Said) when byte_size(Said) =< ?KEPT_BYTES -> Said;
+tail(Said) -> binary:copy(binary:part(Said, byte_size(Said), -?KEPT_BYTES)).
+
+%%% The end
+
+%% @doc Kill it; what it dies of is this reason, not the signal. Its end is still to come, as a message.
+-spec kill(term(), interpreter()) -> interpreter().
+kill(Reason, #interpreter{doom = undefined, os_pid = OsPid} = Interpreter) ->
+    py_launcher:kill(OsPid),
+    Interpreter#interpreter{doom = Reason};
+kill(_Reason, Interpreter) ->
+    Interpreter.
+
+%% @doc Have its main thread look, between two bytecodes, at what has arrived.
+-spec interrupt(interpreter()) -> ok.
+interrupt(#interpreter{os_pid = OsPid}) -> py_launcher:interrupt(OsPid).
+
+-spec is_doomed(interpreter()) -> boolean().
+is_doomed(#interpreter{doom = Doom}) -> Doom =/= undefined.
+
+%% @doc Whether there is a sign of its end.
+-spec is_gone(interpreter()) -> boolean().
+is_gone(#interpreter{status = Status, eof = Eof}) -> Status =/= undefined orelse Eof.
+
+%% @doc How many calls it has begun, also when it is dead; `unknown' of a Python that does not count.
+-spec begun(interpreter()) -> non_neg_integer() | unknown.
+begun(#interpreter{page = Page}) ->
+    case file:read_file(Page) of
+        {ok, <<Count:64/native>>} -> Count;
+        _ -> unknown
+    end.
+
+%% @doc What it died of.
+-spec reason(interpreter()) -> ending() | term().
+reason(#interpreter{doom = Doom}) when Doom =/= undefined -> Doom;
+reason(#interpreter{status = undefined}) -> closed;
+reason(#interpreter{status = Status, said = Said}) when Status > 128 -> {signal, Status - 128, last_lines(Said)};
+reason(#interpreter{status = Status, said = Said}) -> {exit_status, Status, last_lines(Said)}.
+
+last_lines(Said) ->
+    Text =
+        case unicode:characters_to_list(Said) of
+            List when is_list(List) -> List;
+            _ -> binary_to_list(Said)
+        end,
+    Lines = string:split(string:trim(Text), "\n", all),
+    lists:flatten(lists:join("\n", lists:nthtail(max(0, length(Lines) - ?KEPT_LINES), Lines))).
+
+%% @doc Let go of everything that it was held by; what it has forked and left goes, too.
+-spec close(interpreter()) -> ok.
+close(#interpreter{port = Port, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
+    catch port_close(Port),
+    _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
+    _ = file:delete(Page),
+    _ = file:delete(Page ++ ".err"),
+    py_launcher:kill_group(OsPid).

@@ -1,0 +1,115 @@
+%%% @doc Which worker gets a call: the choice, made by the caller's process, without asking another.
+%%%
+%%% The caller reads the counters in the pool's `atomics' array, chooses a slot and adds one; the worker process writes the
+%%% true number when it has the call, and when it answers. So a caller that dies in between leaves nothing behind.
+%%%
+%%% A worker that can't serve is passed over as long as another can. Where none can, the call goes to one that will be able
+%%% to soon, and waits there.
+-module(py_scheduler).
+
+-export([pick/2]).
+-export_type([candidate/0]).
+
+-type candidate() :: #{worker := pid(), in_flight := non_neg_integer(), started_ms := integer()}.
+%% What a scheduler of the user's chooses from: the workers that can serve. `started_ms' is of the monotonic clock.
+
+%% @doc The worker that gets the next call. `overload': all that could take it have their queues full. `{scheduler, Term}':
+%% the user's scheduler returned that, which is no worker of the pool, or failed with it.
+-spec pick(py_config:pool_name(), py_table:pool()) ->
+    {ok, pid()} | {error, {worker_down, restarting} | overload | {scheduler, term()}}.
+pick(Name, #{load := Load, size := Size, scheduler := {Module, Function}} = Pool) ->
+    case candidates(Name, Load, Size) of
+        [] -> pick(Name, Pool#{scheduler := least_busy});
+        Candidates -> user_choice(Module, Function, Name, Candidates, Pool)
+    end;
+pick(Name, #{load := Load, size := Size, scheduler := least_busy, max_queue := Most} = Pool) ->
+    Slot = least_busy(Load, Size),
+    case take(Name, Load, Slot, Most) of
+        {error, {worker_down, _}} = Error ->
+            %% It may have been taken away since; the choice of an empty slot means that all are.
+            case py_table:is_absent(Load, Slot) andalso not py_table:is_absent(Load, least_busy(Load, Size)) of
+                true -> pick(Name, Pool);
+                false -> Error
+            end;
+        Taken ->
+            Taken
+    end;
+pick(Name, #{load := Load, size := Size, scheduler := Scheduler, max_queue := Most} = Pool) ->
+    case take(Name, Load, choose(Scheduler, Load, Size), Most) of
+        {ok, _} = Taken -> Taken;
+        %% Another one may have room.
+        {error, _} -> pick(Name, Pool#{scheduler := least_busy})
+    end.
+
+take(Name, Load, Slot, Most) ->
+    case py_table:worker(Name, Slot) of
+        {ok, Worker} ->
+            case py_table:take(Load, Slot) of
+                InHand when InHand - 1 =< Most ->
+                    {ok, Worker};
+                _ ->
+                    py_table:give_back(Load, Slot),
+                    {error, overload}
+            end;
+        error ->
+            {error, {worker_down, restarting}}
+    end.
+
+least_busy(Load, Size) -> least_busy(Load, Size, 1, 1, atomics:get(Load, 1)).
+
+least_busy(_Load, _Size, _Slot, Best, 0) ->
+    Best;
+least_busy(Load, Size, Slot, Best, Least) when Slot < Size ->
+    case atomics:get(Load, Slot + 1) of
+        Less when Less < Least -> least_busy(Load, Size, Slot + 1, Slot + 1, Less);
+        _ -> least_busy(Load, Size, Slot + 1, Best, Least)
+    end;
+least_busy(_Load, _Size, _Slot, Best, _Least) ->
+    Best.
+
+choose(random, Load, Size) -> first_serving(Load, Size, rand:uniform(Size), Size);
+choose(round_robin, Load, Size) -> first_serving(Load, Size, 1 + py_table:turn(Load) rem Size, Size);
+choose(first, Load, Size) -> first_serving(Load, Size, 1, Size);
+choose(oldest, Load, Size) -> by_age(fun erlang:'<'/2, Load, Size);
+choose(youngest, Load, Size) -> by_age(fun erlang:'>'/2, Load, Size).
+
+%% The slot itself when none serves.
+first_serving(_Load, _Size, Slot, 0) ->
+    Slot;
+first_serving(Load, Size, Slot, Left) ->
+    case py_table:is_serving(Load, Slot) of
+        true -> Slot;
+        false -> first_serving(Load, Size, 1 + Slot rem Size, Left - 1)
+    end.
+
+by_age(Before, Load, Size) ->
+    case serving(Load, Size) of
+        [] -> 1;
+        [First | Rest] -> lists:foldl(fun(Slot, Best) -> earlier(Before, Load, Slot, Best) end, First, Rest)
+    end.
+
+earlier(Before, Load, Slot, Best) ->
+    case Before(py_table:started_at(Load, Slot), py_table:started_at(Load, Best)) of
+        true -> Slot;
+        false -> Best
+    end.
+
+serving(Load, Size) -> [Slot || Slot <- lists:seq(1, Size), py_table:is_serving(Load, Slot)].
+
+candidates(Name, Load, Size) ->
+    [
+        {Slot, #{worker => Worker, in_flight => py_table:in_hand(Load, Slot), started_ms => py_table:started_at(Load, Slot)}}
+     || Slot <- serving(Load, Size), {ok, Worker} <- [py_table:worker(Name, Slot)]
+    ].
+
+%% The one place that catches whatever the user's scheduler throws: it belongs to the caller.
+user_choice(Module, Function, Name, Candidates, #{load := Load, max_queue := Most}) ->
+    try Module:Function(Name, [Candidate || {_, Candidate} <- Candidates]) of
+        Chosen ->
+            case [Slot || {Slot, #{worker := Worker}} <- Candidates, Worker =:= Chosen] of
+                [Slot] -> take(Name, Load, Slot, Most);
+                [] -> {error, {scheduler, Chosen}}
+            end
+    catch
+        Class:Reason -> {error, {scheduler, {Class, Reason}}}
+    end.

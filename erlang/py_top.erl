@@ -1,0 +1,42 @@
+%%% @doc A live table of the workers, for the shell.
+-module(py_top).
+
+-export([run/1]).
+
+%% @doc Draw the table anew every so many milliseconds, until somebody presses enter.
+-spec run(pos_integer()) -> ok.
+run(EveryMs) ->
+    Self = self(),
+    {Reader, Monitor} = spawn_monitor(fun() ->
+        _ = io:get_line(""),
+        Self ! {self(), pressed}
+    end),
+    show(EveryMs, Reader, Monitor, #{}).
+
+show(EveryMs, Reader, Monitor, Before) ->
+    Workers = py_admin:workers(),
+    Now = erlang:monotonic_time(millisecond),
+    io:format("\e[H\e[2J~ts  (enter ends it)~n~n", [summary(Workers, Before, Now)]),
+    py_print:status(Workers),
+    receive
+        {Reader, pressed} ->
+            demonitor(Monitor, [flush]),
+            ok;
+        %% Nothing to read from: the table was shown once.
+        {'DOWN', Monitor, process, Reader, _} ->
+            ok
+    after EveryMs -> show(EveryMs, Reader, Monitor, #{at => Now, calls => calls(Workers)})
+    end.
+
+summary(Workers, Before, Now) ->
+    Serving = length([Worker || #{state := serving} = Worker <- Workers]),
+    InFlight = lists:sum([Count || #{in_flight := Count} <- Workers]),
+    Memory = lists:sum([Bytes || #{memory_bytes := Bytes} <- Workers, is_integer(Bytes)]),
+    io_lib:format("py: ~w of ~w workers serve, ~ts calls/s, ~w in flight, ~w MB", [
+        Serving, length(Workers), rate(calls(Workers), Before, Now), InFlight, Memory div 1_000_000
+    ]).
+
+rate(Calls, #{at := At, calls := Before}, Now) when Now > At -> integer_to_list(max(0, Calls - Before) * 1000 div (Now - At));
+rate(_, _, _) -> "-".
+
+calls(Workers) -> lists:sum([Calls || #{calls := Calls} <- Workers]).
