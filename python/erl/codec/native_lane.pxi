@@ -349,8 +349,11 @@ cdef class Lane:
         walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>spelled)
         walk.data = <PyObject*>spelled
         walk.i = head.names - head.start
-        module = read_whole(&walk, len(spelled), BINARIES_BYTES)
-        name = read_whole(&walk, len(spelled), BINARIES_BYTES)
+        try:
+            module = read_whole(&walk, len(spelled), BINARIES_BYTES)
+            name = read_whole(&walk, len(spelled), BINARIES_BYTES)
+        except errors.DecodeError:
+            return False
         if type(module) is not _Atom or type(name) is not _Atom:
             return False
         if head.flags == OWN_FLAGS and not self.own_flags & PLAIN and module == "erl.objects" and name in self.wrappers:
