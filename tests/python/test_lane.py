@@ -110,9 +110,11 @@ def clean_slate(server: Server) -> Iterator[None]:
     objects._cached.clear()
     api._bind(server)
     sys.stdout = server._stdout
+    gc.disable()  # it comes at its own time, and what it takes away may print
     try:
         yield
     finally:
+        gc.enable()
         sys.stdout = stdout
         api._bind(bound)
         references._identity = identity
