@@ -498,6 +498,16 @@ def test_300_000_calls_leave_nothing_behind(server: Server) -> None:
     assert [abs(one - other) < 50 for one, other in zip(counts, after, strict=True)] == [True] * 5
 
 
+def test_call_that_was_slow_is_the_servers_next_time(server: Server) -> None:
+    objects.function("lane_calls", "slow")
+    key = (Atom("lane_calls"), Atom("slow"))
+    server._doubts[key] = 0
+    feed(server, framed(py_func(1, "slow", [])))
+    assert server._doubts[key] == 1000
+    with pytest.raises(AssertionError):
+        feed(server, framed(py_func(2, "slow", [])))  # it is still in the buffer
+
+
 def test_many_callables_share_the_lanes_slots(server: Server) -> None:
     for number in range(3000):
         name = f"made_{number}"
@@ -540,6 +550,18 @@ def test_slow_call_after_fast_ones_holds_back_no_answer() -> None:
         start = time.monotonic()
         python.send_frames(py_func(3, "add", [1, 1]), py_func(4, "sleep", [5], module="time"))
         assert python.answer(3) == 2
+        assert time.monotonic() - start < 4
+
+
+def test_call_that_was_slow_in_the_lane_holds_back_no_answer_again() -> None:
+    with Conversation("--py") as python:
+        for id_, seconds in enumerate([0, 0, 0, 0.01]):
+            python.send_frames(py_func(id_, "sleep", [seconds], module="time"), py_func(9, "add", [1, 1]))
+            assert python.answer(id_) is None
+            assert python.answer(9) == 2
+        start = time.monotonic()
+        python.send_frames(py_func(10, "add", [1, 1]), py_func(11, "sleep", [5], module="time"))
+        assert python.answer(10) == 2
         assert time.monotonic() - start < 4
 
 
