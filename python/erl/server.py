@@ -96,9 +96,12 @@ class Server:
     def count_begun(self, counter: Any) -> None:
         """Add one to a native integer of eight bytes, a writable buffer, for each call before its user code runs.
 
-        None: do not count (as at the start).
+        None: do not count (as at the start). Raises `ValueError` for a buffer of another size.
         """
-        self._begun = None if counter is None else memoryview(counter).cast("B").cast("Q")
+        view = None if counter is None else memoryview(counter).cast("B")
+        if view is not None and len(view) != 8:
+            raise ValueError(f"begun calls are counted in 8 bytes, not {len(view)}")
+        self._begun = None if view is None else view.cast("Q")
         if self._lane is not None:
             self._lane.count_begun(self._begun)
 

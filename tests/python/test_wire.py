@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,14 +14,18 @@ from erl.terms import Atom
 
 OPTIONS = Options.from_flags(4)
 
+# The one that specifies it, and the compiled one where there is one.
+BUFFERS = [wire.FrameBuffer] if codec.FrameBuffer is None else [wire.FrameBuffer, codec.FrameBuffer]
+both = pytest.mark.parametrize("kind", BUFFERS, ids=["Python", "compiled"][: len(BUFFERS)])
 
-def frames_of(buffer: wire.FrameBuffer) -> list[bytes]:
+
+def frames_of(buffer: Any) -> list[bytes]:
     return list(iter(buffer.take, None))
 
 
-def split(frames: list[bytes], packet: int, cuts: list[int], first_bytes: int = 64) -> list[bytes]:
+def split(kind: Any, frames: list[bytes], packet: int, cuts: list[int], first_bytes: int = 64) -> list[bytes]:
     stream = b"".join(len(frame).to_bytes(packet, "big") + frame for frame in frames)
-    buffer = wire.FrameBuffer(packet, first_bytes)
+    buffer = kind(packet, first_bytes)
     seen: list[bytes] = []
     position = 0
     while position < len(stream):
@@ -33,24 +39,53 @@ def split(frames: list[bytes], packet: int, cuts: list[int], first_bytes: int = 
     return seen
 
 
+@both
 @given(
     frames=st.lists(st.binary(max_size=200), max_size=20),
     packet=st.sampled_from([1, 2, 4]),
     cuts=st.lists(st.integers(1, 300), min_size=1, max_size=8),
 )
 def test_any_split_of_the_bytes_gives_the_same_frames(
-    frames: list[bytes], packet: int, cuts: list[int]
+    kind: Any, frames: list[bytes], packet: int, cuts: list[int]
 ) -> None:
-    assert split(frames, packet, cuts) == frames
+    assert split(kind, frames, packet, cuts) == frames
 
 
-def test_a_frame_larger_than_the_buffer_makes_it_grow() -> None:
+@both
+def test_a_frame_larger_than_the_buffer_makes_it_grow(kind: Any) -> None:
     frames = [b"a", b"x" * 1_000_000, b"b", b"y" * 3_000_000, b"c"]
-    assert split(frames, 4, [65536, 1, 100_000]) == frames
+    assert split(kind, frames, 4, [65536, 1, 100_000]) == frames
 
 
-def test_the_buffer_does_not_grow_by_a_claim_alone() -> None:
-    buffer = wire.FrameBuffer(4, 64)
+@both
+def test_both_buffers_have_the_same_room_at_every_step(kind: Any) -> None:
+    frames = [b"a", b"x" * 100_000, b"b", b"y" * 3_000_000, b"c" * 63, b"d" * 5_000_000, b""]
+    stream = b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames) + b"\0\0\0"
+    one, other = wire.FrameBuffer(4, 64), kind(4, 64)
+    position = 0
+    while position < len(stream):
+        free = one.free()
+        assert len(free) == len(other.free())
+        step = min(len(free), 200_000, len(stream) - position)
+        free[:step] = other.free()[:step] = stream[position : position + step]
+        one.fill(step)
+        other.fill(step)
+        position += step
+        assert frames_of(one) == frames_of(other)
+    assert len(one.free()) == len(other.free())
+
+
+@pytest.mark.skipif(codec.FrameBuffer is None, reason="the codec is not compiled here")
+@pytest.mark.parametrize("count", [-1, 65, 2**62])
+def test_the_compiled_buffer_refuses_more_bytes_than_it_has_room_for(count: int) -> None:
+    buffer: Any = BUFFERS[-1](4, 64)
+    with pytest.raises(ValueError, match="bytes"):
+        buffer.fill(count)
+
+
+@both
+def test_the_buffer_does_not_grow_by_a_claim_alone(kind: Any) -> None:
+    buffer = kind(4, 64)
     free = buffer.free()
     free[:4] = (2**32 - 1).to_bytes(4, "big")
     del free
@@ -59,8 +94,9 @@ def test_the_buffer_does_not_grow_by_a_claim_alone() -> None:
     assert len(buffer.free()) < 1024
 
 
-def test_the_buffer_shrinks_again_after_a_large_frame() -> None:
-    buffer = wire.FrameBuffer(4, 64)
+@both
+def test_the_buffer_shrinks_again_after_a_large_frame(kind: Any) -> None:
+    buffer = kind(4, 64)
     stream = (5_000_000).to_bytes(4, "big") + bytes(5_000_000)
     while stream:
         free = buffer.free()
@@ -73,8 +109,9 @@ def test_the_buffer_shrinks_again_after_a_large_frame() -> None:
     assert len(buffer.free()) == 64
 
 
-def test_frames_are_taken_one_by_one() -> None:
-    buffer = wire.FrameBuffer(1, 64)
+@both
+def test_frames_are_taken_one_by_one(kind: Any) -> None:
+    buffer = kind(1, 64)
     free = buffer.free()
     free[:6] = b"\x01a\x01b\x01c"
     del free
@@ -83,9 +120,11 @@ def test_frames_are_taken_one_by_one() -> None:
     assert frames_of(buffer) == [b"b", b"c"]
 
 
-def test_a_packet_length_is_one_two_or_four_bytes() -> None:
+@both
+@pytest.mark.parametrize("packet", [0, 3, 8, "4", None])
+def test_a_packet_length_is_one_two_or_four_bytes(kind: Any, packet: Any) -> None:
     with pytest.raises(ValueError, match="packet"):
-        wire.FrameBuffer(3)
+        kind(packet)
 
 
 def parsed(term: object) -> wire.Message:

@@ -88,7 +88,8 @@ cdef class Lane:
     cdef bint inside
     cdef long long clock        # when the call before has ended, in nanoseconds; 0: not known
     cdef Py_ssize_t pending_bytes
-    cdef object pairs           # the keywords of the call whose arguments were read
+    cdef object pairs           # the keywords of the call whose arguments were read; None: there are none
+    cdef Reader rest            # of its frame, where more than its end may follow
     cdef uint64_t* begun
     cdef Py_buffer counter      # that `begun` points into
     cdef readonly long long running
@@ -179,10 +180,13 @@ cdef class Lane:
         flags = self.own_flags if known.flags == OWN_FLAGS else known.flags
         try:
             if known.flags == OWN_FLAGS:
-                args = own_arguments(frame, head.stop, flags)
+                args = self.own_arguments(frame, head.stop, flags)
             else:
                 args = self.wrapped_arguments(frame, head.stop, flags)
                 keywords, self.pairs = self.pairs, None
+            if self.rest is not None:
+                rest, self.rest = self.rest, None
+                rest.end()
             frame = None    # a large one goes when it is read, before its call runs
             if is_current(known):
                 run = known.found
@@ -221,8 +225,37 @@ cdef class Lane:
         self.clock = 0
         return True
 
+    cdef object own_arguments(self, bytes frame, Py_ssize_t at, int flags):
+        """The arguments of a call that brings no flags: the last element of its frame, a whole list."""
+        cdef Walk walk
+        cdef Reader reader
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(<PyObject*>frame), count
+        begin_walk(&walk, frame, at)
+        if walk.p[at] == LIST and size - at > 5 and 0 < u32(walk.p + at + 1) <= size - at - 5:
+            count = u32(walk.p + at + 1)
+            walk.i = at + 5
+            args = read_several(&walk, size, flags, count)
+            if walk.i != size - 1 or walk.p[walk.i] != NIL:
+                reader = reader_at(frame, walk.i)
+                reader.leave_list()
+            else:
+                reader = None
+        elif walk.p[at] == STRING:
+            args = read_whole(&walk, size, BINARIES_BYTES)
+            reader = None if walk.i == size else reader_at(frame, walk.i)
+        else:
+            reader = reader_at(frame, at)
+            args = reader.args(_options_by_flags[flags])
+        if _decoders["_top"] is not None:
+            args = decoders.apply(args)
+        self.rest = reader
+        return args
+
     cdef object wrapped_arguments(self, bytes frame, Py_ssize_t at, int flags):
-        """The arguments, the third of the elements that follow the flags; the keywords, the fourth, go to `pairs`."""
+        """The arguments, the third of the elements that follow the flags; the keywords, the fourth, go to `pairs`.
+
+        The end of the frame is looked at, in `rest`, when the server does it: with the arguments in hand.
+        """
         cdef Walk walk
         cdef Reader reader
         cdef Py_ssize_t size = PyBytes_GET_SIZE(<PyObject*>frame)
@@ -233,7 +266,7 @@ cdef class Lane:
         pairs = read_whole(&walk, size, flags)
         reader = reader_at(frame, walk.i)
         reader.leave_list()
-        reader.end()
+        self.rest = reader
         self.pairs = pairs
         return args
 
@@ -349,8 +382,11 @@ cdef class Lane:
         walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>spelled)
         walk.data = <PyObject*>spelled
         walk.i = head.names - head.start
-        module = read_whole(&walk, len(spelled), BINARIES_BYTES)
-        name = read_whole(&walk, len(spelled), BINARIES_BYTES)
+        try:
+            module = read_whole(&walk, len(spelled), BINARIES_BYTES)
+            name = read_whole(&walk, len(spelled), BINARIES_BYTES)
+        except errors.DecodeError:
+            return False
         if type(module) is not _Atom or type(name) is not _Atom:
             return False
         if head.flags == OWN_FLAGS and not self.own_flags & PLAIN and module == "erl.objects" and name in self.wrappers:
@@ -423,34 +459,6 @@ cdef Reader reader_at(bytes frame, Py_ssize_t at):
     cdef Reader reader = Reader(frame)
     reader.walk.i = at
     return reader
-
-
-cdef object own_arguments(bytes frame, Py_ssize_t at, int flags):
-    """The arguments of a call that brings no flags: the last element of its frame, a whole list."""
-    cdef Walk walk
-    cdef Reader reader
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(<PyObject*>frame), count
-    begin_walk(&walk, frame, at)
-    if walk.p[at] == LIST and size - at > 5 and 0 < u32(walk.p + at + 1) <= size - at - 5:
-        count = u32(walk.p + at + 1)
-        walk.i = at + 5
-        args = read_several(&walk, size, flags, count)
-        if walk.i != size - 1 or walk.p[walk.i] != NIL:
-            reader = reader_at(frame, walk.i)
-            reader.leave_list()
-        else:
-            reader = None
-    elif walk.p[at] == STRING:
-        args = read_whole(&walk, size, BINARIES_BYTES)
-        reader = None if walk.i == size else reader_at(frame, walk.i)
-    else:
-        reader = reader_at(frame, at)
-        args = reader.args(_options_by_flags[flags])
-    if _decoders["_top"] is not None:
-        args = decoders.apply(args)
-    if reader is not None:
-        reader.end()
-    return args
 
 
 cdef bytes answer_of(long long id_, value, int flags):
