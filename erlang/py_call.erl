@@ -247,7 +247,9 @@ attempt(Entry, Args, Options, Owner) ->
             case worker(Body, Args, Name, Pool, Options) of
                 {ok, Worker} ->
                     case exchange(Worker, Body, Deadline, Owner) of
-                        moved -> attempt(Entry, Args, Options#{timeout => time_left(Deadline)}, Owner);
+                        moved ->
+                            py_events:emit([call, retry], #{}, #{pool => Name}),
+                            attempt(Entry, Args, Options#{timeout => time_left(Deadline)}, Owner);
                         Result -> Result
                     end;
                 {pool, Other} ->

@@ -56,14 +56,20 @@ update(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter}.
 accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting} = Calls) ->
     case Most =/= infinity andalso load(Calls) > Most of
         true ->
+            py_events:emit([queue, full], #{waiting => queue:len(Waiting)}, #{worker => self()}),
             reply(From, {error, overload}),
             Calls;
         false ->
             case is_open(Calls) of
                 true -> watched(send(Call, Body, Calls));
-                false -> watched(Calls#calls{waiting = queue:in({Call, Body}, Waiting)})
+                false -> watched(wait(Call, Body, Calls))
             end
     end.
+
+wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
+    Longer = queue:in({Call, Body}, Waiting),
+    py_events:emit([queue, wait], #{waiting => queue:len(Longer)}, #{worker => self()}),
+    Calls#calls{waiting = Longer}.
 
 %% What is not sent to an interpreter that is ending, or that may be killed soon, need not die along.
 is_open(#calls{flow = open, kill_timer = undefined, interpreter = Interpreter}) ->
@@ -170,6 +176,7 @@ cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
         {[], _} ->
             Calls#calls{waiting = queue:filter(fun({Call, _}) -> is_wanted(From, Call) end, Waiting)};
         {Ids, Marked} ->
+            py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
             Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
             watch_running(lists:foldl(Tell, Calls#calls{sent = Marked}, Ids))
     end.

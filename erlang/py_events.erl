@@ -11,8 +11,8 @@
 -ignore_xref([{telemetry, execute, 3}]).
 
 -type event() ::
-    [call | start | stop | exception | worker | down | recycle | queue | overload | cancel | retry].
-%% Behind `py': `[py, call, start]' and so on.
+    [call | start | stop | exception | retry | cancel | queue | wait | full | worker | recycle | down].
+%% Behind `py': `[py, call, start]' and so on; `docs/servers.md' has the table.
 -type handler() :: fun((Name :: [atom()], Measurements :: map(), Metadata :: map()) -> term()).
 
 %% @doc Call `Handler' at each event, under an id of your own. Another one under the same id is replaced.
@@ -36,7 +36,7 @@ handlers() -> persistent_term:get(?MODULE, #{}).
 is_on() -> persistent_term:get(?MODULE, undefined) =/= undefined orelse erlang:module_loaded(telemetry).
 
 %% @doc Tell everybody who listens. Never fails.
--spec emit([atom()], map(), map()) -> ok.
+-spec emit(event(), map(), map()) -> ok.
 emit(Event, Measurements, Metadata) ->
     Name = [py | Event],
     _ =

@@ -47,8 +47,9 @@ take(Name, Load, Slot, Most) ->
             case py_table:take(Load, Slot) of
                 InHand when InHand - 1 =< Most ->
                     {ok, Worker};
-                _ ->
+                InHand ->
                     py_table:give_back(Load, Slot),
+                    py_events:emit([queue, full], #{waiting => InHand - 2}, #{pool => Name}),
                     {error, overload}
             end;
         error ->

@@ -447,6 +447,7 @@ recycle_large(State) ->
     State.
 
 recycle_serving(#state{phase = serving, config = #{drain_timeout := Timeout}, calls = Calls} = State) ->
+    event([worker, recycle], #{}, State),
     Recycling = State#state{phase = recycling, calls = py_calls:hold(Calls)},
     emptied(report(drain_timer(recycle, Timeout, Recycling)));
 recycle_serving(State) ->
