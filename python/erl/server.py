@@ -54,7 +54,7 @@ class Server:
         self._running = 0
         self._begun: memoryview | None = None
         self.cancelled: set[int] = set()
-        """Ids of calls that are not wanted, and marks; while there is one, the lane stands aside. Always the same set."""
+        """Ids of calls that are not wanted, and marks; the lane stands aside for one. Always the same set."""
         self._lane = self._open_lane() if port.packet == 4 and not compressed else None
 
     def _open_lane(self) -> Any:

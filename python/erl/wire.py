@@ -157,7 +157,7 @@ def parse(reader: Reader, options: Options) -> Message:
 
 
 def unwanted(frame: bytes) -> int:
-    """The id that a frame says is not wanted any more, 0 for any other frame; see `parse` for all that may stand there."""
+    """The id of the call that a frame says is not wanted any more, 0 for any other frame."""
     return int.from_bytes(frame[8:], "big") if len(frame) == 12 and frame.startswith(_UNWANTED) else 0
 
 
