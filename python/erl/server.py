@@ -2,6 +2,9 @@
 
 Calls run in the main thread, first in, first out; one that waits for an answer of Erlang's lets those that arrive
 meanwhile nest. Answers are written together, at the latest before a call that may be slow and before waiting for more.
+
+Where the codec is compiled, its lane serves the common calls, and what is here says how: whatever a call meets on its
+way (arguments, references, prints, errors) has the same effects in the same order on both. A change here is one there.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _LOOK = -1
 _BACKLOG = -2
 """A mark in `cancelled`: there are frames that were taken before their turn."""
 _DOUBTS_OF_SLOW = 1000
+_DOUBTS_OF_SLOW_ONCE = 20
 _MOST_KEYS = 10_000
 
 
@@ -249,8 +253,9 @@ class Server:
     ) -> object:
         """Call user code, after the answers before it if it may hold them up.
 
-        A callable is trusted to be fast once it was fast as often as it is asked for: once when it is new, a thousand
-        times when it was slow.
+        A callable is trusted to be fast once it was fast as often as it is asked for: once when it is new, twenty times
+        when it was trusted and slow for once (as any call may be on a busy machine), a thousand times when it was slow
+        again.
         """
         doubts = self._doubts.get(key, 1)
         if doubts:
@@ -264,7 +269,7 @@ class Server:
         finally:
             self._running = outer
         if perf_counter() - start > _FAST_SECONDS:
-            self._doubt(key, _DOUBTS_OF_SLOW)
+            self._doubt(key, _DOUBTS_OF_SLOW if doubts else _DOUBTS_OF_SLOW_ONCE)
         elif doubts:
             self._doubt(key, doubts - 1)
         return value
@@ -276,7 +281,8 @@ class Server:
             self._doubts[key] = doubts
 
     def _was_slow(self, key: object) -> None:
-        self._doubt(key, _DOUBTS_OF_SLOW)
+        """What the lane says of a callable that was trusted."""
+        self._doubt(key, _DOUBTS_OF_SLOW_ONCE)
 
     def _own(self, id_: int) -> None:
         """Tell the worker process which references the call with this id has made."""

@@ -503,9 +503,12 @@ def test_call_that_was_slow_is_the_servers_next_time(server: Server) -> None:
     key = (Atom("lane_calls"), Atom("slow"))
     server._doubts[key] = 0
     feed(server, framed(py_func(1, "slow", [])))
-    assert server._doubts[key] == 1000
+    assert server._doubts[key] == 20
     with pytest.raises(AssertionError):
         feed(server, framed(py_func(2, "slow", [])))  # it is still in the buffer
+    with clean_slate(server):
+        server._run(2, lane_calls.slow, [], None, key)
+    assert server._doubts[key] == 1000
 
 
 def test_many_callables_share_the_lanes_slots(server: Server) -> None:

@@ -7,8 +7,6 @@
 # User code runs where arguments are decoded, in the call, and where its value is encoded. It may read the port, serve
 # calls, and fork: what the lane knows of the buffer holds until then only.
 
-from types import ModuleType
-
 cdef extern from *:
     """
     #include <time.h>
@@ -38,6 +36,7 @@ cdef enum:
     RETURN_REF = 8
     OWN_FLAGS = -1
 
+cdef object _MODULE = type(errors)
 cdef object _RESULT = terms.Atom("r")
 cdef dict _sys = vars(__import__("sys"))
 cdef dict _decoders = vars(decoders)
@@ -397,7 +396,7 @@ cdef class Lane:
             return False
         known = Known()
         known.holder, known.first, known.value, known.found = found
-        if type(known.holder) is not ModuleType or type(known.first) is not str:
+        if type(known.holder) is not _MODULE or type(known.first) is not str:
             return False
         known.names = vars(known.holder)
         known.head = spelled
