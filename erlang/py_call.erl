@@ -288,7 +288,7 @@ body({wrapper, Entry}, Args, Mapping, Options) ->
 
 %% A call that holds references goes where they are.
 worker(Body, Args, Name, Pool, Options) ->
-    case py_wire:mentions(Body, py_term:reference_marker()) of
+    case py_wire:mentions(Body, py_term:reference_shape()) of
         true ->
             case lists:usort([Worker || {_, Worker, _, _} <- py_term:references(Args)]) of
                 [] -> chosen(Name, Pool, Options);

@@ -4,7 +4,7 @@
 %%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
 -module(py_term).
 
--export([keywords/1, is_keywords/1, is_name/1, flags/1, references/1, reference_marker/0, is_ref/1]).
+-export([keywords/1, is_keywords/1, is_name/1, flags/1, references/1, reference_shape/0, is_ref/1]).
 -export_type([name/0, keywords/0, ref/0, opaque/0, mapping/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
@@ -18,7 +18,6 @@
     strings => list | binary, dicts => tagged | map, binaries => str | bytes, return => value | ref
 }.
 
--define(MARKER, <<"$py.ref">>).
 
 %% @doc Keyword arguments as `[{Name, Value}]' with binary names, order kept; `error' for anything else.
 -spec keywords(term()) -> {ok, [{binary(), term()}]} | error.
@@ -71,17 +70,9 @@ bit(Key, Value, Bit, Options) ->
         #{} -> 0
     end.
 
-%% @doc A pattern for the bytes that the encoded form of every reference holds.
--spec reference_marker() -> binary:cp().
-reference_marker() ->
-    case persistent_term:get(?MODULE, undefined) of
-        undefined ->
-            Pattern = binary:compile_pattern(?MARKER),
-            persistent_term:put(?MODULE, Pattern),
-            Pattern;
-        Pattern ->
-            Pattern
-    end.
+%% @doc What every reference is: a tuple of this size that begins with this atom.
+-spec reference_shape() -> {atom(), pos_integer()}.
+reference_shape() -> {'$py.ref', 4}.
 
 -spec is_ref(term()) -> boolean().
 is_ref({'$py.ref', Worker, Incarnation, Id}) ->

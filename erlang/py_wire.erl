@@ -74,13 +74,25 @@ is_large({bytes, Binary}) when byte_size(Binary) > ?LARGE_BYTES -> true;
 is_large([Arg | Rest]) when is_binary(Arg); is_tuple(Arg) -> is_large(Arg) orelse is_large(Rest);
 is_large(_) -> false.
 
-%% @doc Whether the bytes of `Pattern' (see `binary:compile_pattern/1') occur in the body. A large binary in the
-%% arguments is an element of its own, so this costs a search at memory speed and no second walk over the terms.
--spec mentions(body(), binary:cp() | binary()) -> boolean().
-mentions([Part | Rest], Pattern) ->
-    binary:match(Part, Pattern) =/= nomatch orelse mentions(Rest, Pattern);
-mentions([], _Pattern) ->
-    false.
+%% @doc Whether a tuple of that size that begins with that atom may occur in the body. A large binary in the arguments is an
+%% element of its own, so this costs a search at memory speed and no second walk over the terms.
+-spec mentions(body(), {atom(), 0..255}) -> boolean().
+mentions(Body, Shape) -> occurs(Body, pattern(Shape)).
+
+occurs([Part | Rest], Pattern) -> binary:match(Part, Pattern) =/= nomatch orelse occurs(Rest, Pattern);
+occurs([], _Pattern) -> false.
+
+%% The longer the pattern, the longer the steps of the search.
+pattern({Atom, Size} = Shape) ->
+    case persistent_term:get({?MODULE, Shape}, undefined) of
+        undefined ->
+            Name = atom_to_binary(Atom, latin1),
+            Pattern = binary:compile_pattern(<<?SMALL_TUPLE, Size, ?ATOM, (byte_size(Name)):16, Name/binary>>),
+            persistent_term:put({?MODULE, Shape}, Pattern),
+            Pattern;
+        Pattern ->
+            Pattern
+    end.
 
 %% @doc A whole call frame.
 -spec call(id(), body()) -> iodata().

@@ -85,6 +85,12 @@ class Port:
             finally:
                 self._writing -= 1
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether this thread is in `flush`, for a signal handler: what it raised would cut a frame off."""
+        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # not in typeshed
+        return owned
+
     def abandon(self) -> None:
         """Leave the port to the process that this one was forked from: nothing is read or written here again."""
         self._lock = RLock()

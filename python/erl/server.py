@@ -312,14 +312,20 @@ class Server:
     def _interrupted(self, _signal: int, _frame: object) -> None:
         """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
 
-        Where none runs the port may be in use: then the next call looks, before it runs.
+        Where none runs, or it writes, the port is in use: then one looks when that is over.
         """
         running = self.running
-        if running:
+        if running and not self._port.is_writing:
             self._look_ahead()
             self._heed(running)
         else:
             self.cancelled.add(_LOOK)
+
+    def _flush(self) -> None:
+        """Write what is pending, in a call; an interruption that came meanwhile is heeded then."""
+        self._port.flush()
+        if _LOOK in self.cancelled and get_ident() == self._thread and (running := self.running):
+            self._heed(running)
 
     def _heed(self, id_: int) -> None:
         if _LOOK in self.cancelled:
@@ -372,7 +378,7 @@ class Server:
     def cast(self, to: object, message: object) -> None:
         """Send a message to an Erlang process; see `api.cast`."""
         self._send(wire.message(to, message, self.options))
-        self._port.flush()
+        self._flush()
 
     def log(self, record: tuple[object, ...]) -> None:
         """Send a record of `logging` to the worker process."""
@@ -380,7 +386,7 @@ class Server:
 
     def _print(self, text: str) -> None:
         self._send(wire.printed(text, self.options))
-        self._port.flush()
+        self._flush()
 
     def _send(self, frame: bytes) -> None:
         if self._compressed:

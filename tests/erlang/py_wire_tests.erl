@@ -68,7 +68,7 @@ a_large_binary_in_the_arguments_is_not_copied_test() ->
     ?assert(lists:any(fun(Part) -> Part =:= Large end, Body)).
 
 a_body_mentions_the_marker_of_a_reference_test_() ->
-    Marker = py_term:reference_marker(),
+    Marker = py_term:reference_shape(),
     Reference = {'$py.ref', self(), 1, 2},
     [
         ?_assertEqual(Expected, py_wire:mentions(py_wire:body(m, f, Args), Marker))
