@@ -13,6 +13,8 @@ from erl import wire
 
 _FLUSH_BYTES = 1 << 20
 _LARGE_BYTES = 65536
+_FIRST_FREE = 5
+"""Descriptors 3 and 4 were the protocol's, and are nobody's."""
 _SET_PIPE_BYTES = 1031
 """Linux's F_SETPIPE_SZ (fcntl(2)); `fcntl` has the name from 3.10 on, on some builds only."""
 
@@ -145,6 +147,42 @@ def take_descriptors(use_stdio: bool) -> tuple[int, int]:
     os.set_inheritable(0, True)
     os.dup2(2, 1)
     return moved
+
+
+def redirect_errors(path: bytes) -> None:
+    """Send what is written to descriptors 1 and 2 to the socket at `path`, where the worker process listens.
+
+    Where that can't be, they stay what they are.
+    """
+    import _socket
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+        for descriptor in (1, 2):
+            os.dup2(connection.fileno(), descriptor)
+    except OSError:
+        return
+    finally:
+        connection.close()
+
+
+def shared_counter(path: bytes) -> memoryview | None:
+    """Eight bytes of the file at `path`, mapped: what is stored there outlives this process. None where it can't be."""
+    import mmap
+
+    # The mapping keeps a descriptor, and takes the lowest number: not one that user code may take for the protocol's.
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < _FIRST_FREE:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        with open(path, "r+b") as file:
+            return memoryview(mmap.mmap(file.fileno(), 8))
+    except (OSError, ValueError):
+        return None
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 def _widen(fd: int) -> None:

@@ -15,7 +15,7 @@ from _signal import SIG_DFL, SIGUSR1, signal  # type: ignore[import-not-found]  
 from _thread import get_ident
 from time import perf_counter
 
-from erl import api, codec, console, decoders, encoders, errors, objects, opaque, references, wire
+from erl import api, codec, console, decoders, encoders, errors, objects, opaque, port, references, wire
 from erl.codec import Options, Reader
 from erl.port import Port, PortClosedError
 from erl.terms import Atom
@@ -55,6 +55,8 @@ class Server:
         """Frames that were taken from the port before their turn; while there is one, `cancelled` is not empty."""
         self._outer: list[int] = []
         """Ids of the calls that wait for Erlang, the innermost one last."""
+        self._asking = False
+        """Whether the call that runs waits for Erlang just now: then it is this module that uses the port."""
         self._running = 0
         self._begun: memoryview | None = None
         self.cancelled: set[int] = set()
@@ -91,7 +93,13 @@ class Server:
 
     @property
     def running(self) -> int:
-        """The id of the call whose user code runs, 0 where none does; a signal handler may ask."""
+        """The id of the call whose user code runs, 0 where none does or it waits for Erlang; for a signal handler."""
+        if self._asking:
+            return 0
+        return self._current
+
+    @property
+    def _current(self) -> int:
         if self._running or self._lane is None:
             return self._running
         running: int = self._lane.running  # no call of the lane's nests in another
@@ -260,14 +268,14 @@ class Server:
         doubts = self._doubts.get(key, 1)
         if doubts:
             self._port.flush()
-        outer, self._running = self._running, id_
+        outer, self._running, self._asking = (self._running, self._asking), id_, False
         start = perf_counter()
         try:
             if self.cancelled:
                 self._heed(id_)
             value = run(*args, **keywords) if keywords else run(*args)
         finally:
-            self._running = outer
+            self._running, self._asking = outer
         if perf_counter() - start > _FAST_SECONDS:
             self._doubt(key, _DOUBTS_OF_SLOW if doubts else _DOUBTS_OF_SLOW_ONCE)
         elif doubts:
@@ -360,13 +368,13 @@ class Server:
         self._stdout.flush()
         self._send(frame)
         self._waiting.add(id_)
-        running, self._running = self.running, 0
-        self._outer.append(running)
+        self._outer.append(self._current)
+        asking, self._asking = self._asking, True
         try:
             self._serve(id_)
         finally:
+            self._asking = asking
             self._outer.pop()
-            self._running = running
             self._waiting.discard(id_)
         answer = self._answers.pop(id_)
         if answer.error is not None:
@@ -441,15 +449,15 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
 
 
 def _bound_by(server: Server, settings: dict[str, Any]) -> None:
-    from erl import limits
-
-    counter = limits.count_calls(settings["page"])
+    counter = port.shared_counter(settings["page"])
     server.count_begun(counter)
     if counter is not None:
         counter.cast("Q")[0] = 1  # this call
     if settings["stderr"] is not None:
-        limits.standard_error(settings["stderr"])
+        port.redirect_errors(settings["stderr"])
     if type(settings["max_memory"]) is int:
+        from erl import limits
+
         limits.memory(settings["max_memory"])
 
 

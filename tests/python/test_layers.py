@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 LAYERS = [
     {"__main__"},
     {"server"},
-    {"api", "console", "logs", "objects", "port"},
+    {"api", "console", "limits", "logs", "objects", "port"},
     {"wire"},
     {"codec"},
     {"callout", "decoders", "encoders", "opaque", "references"},
