@@ -10,6 +10,8 @@ layers() ->
         [py_sup, py],
         %% What an operator and the shell ask.
         [py_admin, py_print],
+        [py_parallel],
+        [py_async, py_chunks],
         %% Features are built on this one.
         [py_call],
         [py_pools_sup],
@@ -21,7 +23,7 @@ layers() ->
         [py_launcher, py_channel],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
-        [py_key, py_inflight, py_restart, py_owners],
+        [py_key, py_inflight, py_restart, py_owners, py_chunk_size, py_progress],
         [py_error],
         [py_config, py_table],
         [py_term]
@@ -46,7 +48,7 @@ frames_are_known_to_the_call_path_only_test() ->
 the_pure_modules_call_no_process_and_no_port_test_() ->
     [
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
-     || Module <- [py_wire, py_term, py_inflight, py_restart], {M, F, _} <- imports(Module)
+     || Module <- [py_wire, py_term, py_inflight, py_restart, py_chunk_size], {M, F, _} <- imports(Module)
     ].
 
 effects() ->
