@@ -114,8 +114,10 @@ collect(#{alias := Alias, monitors := Monitors, waiting := Waiting, deadline := 
         {'DOWN', Monitor, process, Group, _} when is_map_key(Monitor, Monitors) ->
             collect(without(fun({Of, _}, _) -> Of =:= Group end, {py, cancelled}, drained(Taking)))
     after time_left(Deadline) ->
-        give_up(Waiting),
-        collect(without(fun(_, _) -> true end, {py, timeout}, drained(Taking)))
+        %% First: the group answers what is given up, too.
+        #{waiting := Late} = Last = drained(Taking),
+        give_up(Late),
+        collect(without(fun(_, _) -> true end, {py, timeout}, Last))
     end.
 
 %% With what has arrived.
