@@ -59,8 +59,7 @@ init_per_testcase(Case, Config) ->
 end_per_testcase(without_the_application_each_call_says_so, _Config) ->
     ok;
 end_per_testcase(_, Config) ->
-    Left = fun() -> [Pid || Pid <- processes() -- ?config(before, Config), is_ours(Pid)] end,
-    try py_eventually:equals([], Left) of
+    try py_eventually:equals([], fun() -> ours(Config) end) of
         ok -> py_application:stop()
     catch
         error:{never, #{last := Pids}} ->
@@ -68,9 +67,12 @@ end_per_testcase(_, Config) ->
             {fail, {processes_left, Pids}}
     end.
 
+%% The processes that a test has left so far.
+ours(Config) -> [Pid || Pid <- processes() -- ?config(before, Config), is_ours(Pid)].
+
 is_ours(Pid) ->
-    case process_info(Pid, [current_stacktrace, initial_call]) of
-        [{current_stacktrace, Stack}, _] ->
+    case process_info(Pid, current_stacktrace) of
+        {current_stacktrace, Stack} ->
             lists:any(fun({Module, _, _, _}) -> lists:member(Module, [py_async, py_chunks, py_call]) end, Stack);
         undefined ->
             false
@@ -191,7 +193,17 @@ a_call_ends_with_its_owner(Config) ->
     py_eventually:equals(0, fun in_flight/0),
     Count = length(notes(Config)),
     ?assert(Count < 20),
-    %% Also one that ends in peace.
+    %% What waits for a long call ends at once.
+    {Waiting, _} = spawn_monitor(fun() ->
+        _ = py:async(time, sleep, [1.5]),
+        py:await(py:async(time, sleep, [1.5]))
+    end),
+    py_eventually:equals(2, fun in_flight/0),
+    exit(Waiting, kill),
+    receive {'DOWN', _, process, Waiting, killed} -> ok end,
+    py_eventually:holds(fun() -> ours(Config) =:= [] end, 500),
+    py_eventually:equals(0, fun in_flight/0),
+    %% Also where the owner ends in peace.
     {_, Peaceful} = spawn_monitor(fun() -> py:scatter(py_errands, run_three, [[File, N, 50] || N <- lists:seq(1, 40)]) end),
     receive {'DOWN', Peaceful, process, _, normal} -> ok end,
     py_eventually:equals(0, fun in_flight/0),
@@ -381,7 +393,16 @@ pmap_ends_with_its_caller(Config) ->
     exit(Caller, kill),
     receive {'DOWN', Monitor, process, _, killed} -> ok end,
     py_eventually:equals(0, fun in_flight/0),
-    ?assert(length(notes(Config)) < 50).
+    ?assert(length(notes(Config)) < 50),
+    %% What waits for long chunks ends at once.
+    {Long, _} = spawn_monitor(fun() ->
+        py:pmap(py_errands, run, [{File, N, 20} || N <- lists:seq(1, 500)], #{chunk => 75})
+    end),
+    py_eventually:equals(4, fun in_flight/0),
+    exit(Long, kill),
+    receive {'DOWN', _, process, Long, killed} -> ok end,
+    py_eventually:holds(fun() -> ours(Config) =:= [] end, 500),
+    py_eventually:equals(0, fun in_flight/0).
 
 pmap_of_references_goes_where_they_are(_Config) ->
     Workers = [Worker || #{worker := Worker} <- py:workers()],
