@@ -404,7 +404,8 @@ documented() ->
 
 %% Everything else that `py' exports.
 api() ->
-    [start, stop, restart, start_pool, stop_pool, workers, status, func, init, const, attr, method, pycall, release].
+    [start, stop, restart, start_pool, stop_pool, workers, status, func, init, const, attr, method, pycall, release] ++
+        [call_all, call_n, async, await, cancel, scatter, gather, gather_all, pmap, preduce].
 
 no_builtin_or_operator_is_missing_or_untested(Config) ->
     Documented = lists:sort([{Name, Arity} || {Name, Arities} <- documented(), Arity <- Arities]),
