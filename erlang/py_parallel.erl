@@ -144,7 +144,7 @@ preduce(Name, [Module, Function, List | Rest] = All) ->
             undefined -> fun(Window) -> py_chunk_size:for_reduce(Total, Window) end;
             _ -> fun(_) -> py_chunk_size:new(Chunk) end
         end,
-    #{deadline := _} = Job = job(Args, Total, Size, Options, Parallel, Api),
+    Job = job(Args, Total, Size, Options, Parallel, Api),
     Parts = [Part || {_, Part} <- lists:sort(chunks(List, Total, Job, Api))],
     Initial = maps:values(maps:with([initial], Parallel)),
     Last = ['erl.parallel', combine, [Module, Function, Initial ++ Parts], []],
