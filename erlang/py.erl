@@ -38,6 +38,9 @@
 -export([init/1, init/2, init/3, init/4, init/5]).
 -export([const/1, const/2, const/3, attr/2, attr/3, method/2, method/3, method/4, method/5]).
 -export([pycall/2, pycall/3, pycall/4, release/1]).
+-export([call_all/3, call_all/4, call_n/4, call_n/5, async/3, async/4, async/5, await/1, await/2, cancel/1]).
+-export([scatter/3, scatter/4, gather/1, gather/2, gather_all/1, gather_all/2]).
+-export([pmap/3, pmap/4, preduce/3, preduce/4]).
 %% Builtins, in py_builtins.hrl.
 -export([
     abs/1, all/1, any/1, ascii/1, bin/1, bool/0, bool/1, bytearray/0, bytearray/1, bytearray/2, bytearray/3,
@@ -57,7 +60,7 @@
     inv/1, invert/1, concat/2, contains/2, countOf/2, getitem/2, indexOf/2, length_hint/1, length_hint/2,
     attrgetter/1, itemgetter/1, methodcaller/1, methodcaller/2, setitem/3, delitem/2, setattr/3
 ]).
--export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0]).
+-export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0, handle/0, outcome/0]).
 
 -type arg() :: term().
 %% Any term; see `docs/values.md' for what Python makes of it.
@@ -70,6 +73,10 @@
 -type options() :: py_config:call_options().
 %% `pool' (default `default'), `worker' (a pid), `node'; `timeout' in milliseconds or `infinity' (default: the pool's
 %% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref'.
+-type handle() :: py_async:handle().
+%% A call that was started by {@link async/3} or {@link scatter/3}. Opaque.
+-type outcome() :: {ok, value()} | {error, py_error:python_error() | {py, py_error:reason()} | term()}.
+%% How a call ended, where the error of one call must not hide the results of others.
 
 %%% Life
 
@@ -265,6 +272,103 @@ pycall(Module, Function, Args, Options) -> py_call:pycall(pycall, [Module, Funct
 %% @doc Forget a reference or a list of them; the Python objects go when nothing else holds them.
 -spec release(py_term:ref() | [py_term:ref()]) -> ok.
 release(References) -> py_call:release(release, [References]).
+
+%%% In parallel
+
+%% @doc One call on every worker of the pool, at the same time: `{Worker, {ok, Value} | {error, Error}}' for each. A call
+%% that fails leaves the others alone.
+-spec call_all(name(), name(), [arg()]) -> [{Worker :: pid(), outcome()}].
+call_all(Module, Function, Args) -> py_parallel:call_all(call_all, [Module, Function, Args]).
+
+%% @doc The same with the options of each call, all but `worker'.
+-spec call_all(name(), name(), [arg()], options()) -> [{Worker :: pid(), outcome()}].
+call_all(Module, Function, Args, Options) -> py_parallel:call_all(call_all, [Module, Function, Args, Options]).
+
+%% @doc One call on each of so many different workers, those with the least to do. `badarg' where the pool has fewer.
+-spec call_n(pos_integer(), name(), name(), [arg()]) -> [{Worker :: pid(), outcome()}].
+call_n(Count, Module, Function, Args) -> py_parallel:call_n(call_n, [Count, Module, Function, Args]).
+
+%% @doc The same with the options of each call, all but `worker'.
+-spec call_n(pos_integer(), name(), name(), [arg()], options()) -> [{Worker :: pid(), outcome()}].
+call_n(Count, Module, Function, Args, Options) -> py_parallel:call_n(call_n, [Count, Module, Function, Args, Options]).
+
+%% @doc Start a call and go on. {@link await/1} gives its result to the process that started it; when that process ends, so
+%% does the call. References in the result belong to it. Nothing is sent to it that it does not wait for.
+-spec async(name(), name(), [arg()]) -> handle().
+async(Module, Function, Args) -> py_parallel:async(async, [Module, Function, Args]).
+
+%% @doc `async(Module, Function, Args, Keywords)' or `async(Module, Function, Args, Options)'.
+-spec async(name(), name(), [arg()], keywords() | options()) -> handle().
+async(Module, Function, Args, X) -> py_parallel:async(async, [Module, Function, Args, X]).
+
+%% @doc Start a call with keywords and options. The option `timeout' counts from now.
+-spec async(name(), name(), [arg()], keywords(), options()) -> handle().
+async(Module, Function, Args, Keywords, Options) ->
+    py_parallel:async(async, [Module, Function, Args, Keywords, Options]).
+
+%% @doc The result of a call, or its error, raised as {@link func/3} raises it. `{py, cancelled}' after {@link cancel/1};
+%% `badarg' in another process than the one that started the call, and where the result was taken before.
+-spec await(handle()) -> value().
+await(Handle) -> py_parallel:await(await, [Handle]).
+
+%% @doc The same for at most so many milliseconds; then the call is cancelled, and the error is `{py, timeout}'.
+-spec await(handle(), timeout()) -> value().
+await(Handle, Timeout) -> py_parallel:await(await, [Handle, Timeout]).
+
+%% @doc End a call, or forget its result. `ok' also where it is over, or was cancelled before. Any process may do this.
+-spec cancel(handle()) -> ok.
+cancel(Handle) -> py_parallel:cancel(cancel, [Handle]).
+
+%% @doc Start a call for each list of arguments. A worker has two of them in hand at most, the others wait for their turn.
+-spec scatter(name(), name(), [[arg()]]) -> [handle()].
+scatter(Module, Function, ArgLists) -> py_parallel:scatter(scatter, [Module, Function, ArgLists]).
+
+%% @doc The same with the options of each call, and `window', how many a worker has in hand at most. `timeout' is each
+%% call's, and counts from now.
+-spec scatter(name(), name(), [[arg()]], py_config:scatter_options()) -> [handle()].
+scatter(Module, Function, ArgLists, Options) -> py_parallel:scatter(scatter, [Module, Function, ArgLists, Options]).
+
+%% @doc The results of calls in the order of their handles. The first call that fails is raised at once, and cancels the
+%% rest.
+-spec gather([handle()]) -> [value()].
+gather(Handles) -> py_parallel:gather(gather, [Handles]).
+
+%% @doc The same for at most so many milliseconds; then the calls that are not done are cancelled, and the error is
+%% `{py, timeout}'.
+-spec gather([handle()], timeout()) -> [value()].
+gather(Handles, Timeout) -> py_parallel:gather(gather, [Handles, Timeout]).
+
+%% @doc The outcomes of calls, `{ok, Value}' or `{error, Error}', in the order of their handles.
+-spec gather_all([handle()]) -> [outcome()].
+gather_all(Handles) -> py_parallel:gather_all(gather_all, [Handles]).
+
+%% @doc The same for at most so many milliseconds; then the calls that are not done are cancelled, and have
+%% `{error, {py, timeout}}'.
+-spec gather_all([handle()], timeout()) -> [outcome()].
+gather_all(Handles, Timeout) -> py_parallel:gather_all(gather_all, [Handles, Timeout]).
+
+%% @doc The function of each item of a list, in the order of the list. The items travel in chunks, a call for each.
+-spec pmap(name(), name(), [arg()]) -> [value()].
+pmap(Module, Function, List) -> py_parallel:pmap(pmap, [Module, Function, List]).
+
+%% @doc The same with options: those of a call, where `timeout' is the deadline of the whole; `chunk', the number of items in
+%% a call (default: chosen by how long the calls take); `ordered => false' for the order in which the chunks are done;
+%% `progress => true' for a line in the terminal, or a fun of a {@link py_progress:report()}; `retry', how often a chunk is
+%% repeated after a failure of the bridge (default 0: calls need not be repeatable), never after an exception or a timeout;
+%% `window', how many chunks a worker has in hand (default 2).
+%%
+%% The first error ends the whole. An exception has `{item, N}' at the end of its trace.
+-spec pmap(name(), name(), [arg()], py_config:pmap_options()) -> [value()].
+pmap(Module, Function, List, Options) -> py_parallel:pmap(pmap, [Module, Function, List, Options]).
+
+%% @doc One value of all items, by an associative function of two arguments: chunks are reduced in Python, and then their
+%% results. An empty list is Python's `TypeError'.
+-spec preduce(name(), name(), [arg()]) -> value().
+preduce(Module, Function, List) -> py_parallel:preduce(preduce, [Module, Function, List]).
+
+%% @doc The same with options: those of {@link pmap/4} without `ordered', and `initial', which stands before the first item.
+-spec preduce(name(), name(), [arg()], py_config:preduce_options()) -> value().
+preduce(Module, Function, List, Options) -> py_parallel:preduce(preduce, [Module, Function, List, Options]).
 
 %%% Builtins and operators
 

@@ -9,8 +9,9 @@
 %%% A pool `default' exists without any.
 -module(py_config).
 
--export([pools/0, pool/1, call/1, max_workers/0, describe/1]).
+-export([pools/0, pool/1, call/1, parallel/2, max_workers/0, describe/1]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
+-export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0]).
 
 -type pool_name() :: atom().
 -type scheduler() :: least_busy | round_robin | random | first | youngest | oldest | {module(), Function :: atom()}.
@@ -54,6 +55,27 @@
     return => value | ref
 }.
 %% The last argument of every call.
+-type scatter_options() :: #{window => pos_integer(), atom() => term()}.
+%% And those of {@link call_options()}, as below. `window': how many calls each worker has in hand at most.
+-type pmap_options() :: #{
+    chunk => pos_integer(),
+    ordered => boolean(),
+    progress => boolean() | fun((py_progress:report()) -> term()),
+    retry => non_neg_integer(),
+    window => pos_integer(),
+    atom() => term()
+}.
+%% `chunk': items in a call; `retry': how often a chunk is repeated; `window': chunks that each worker has in hand at most.
+-type preduce_options() :: #{
+    chunk => pos_integer(),
+    initial => term(),
+    progress => boolean() | fun((py_progress:report()) -> term()),
+    retry => non_neg_integer(),
+    window => pos_integer(),
+    atom() => term()
+}.
+-type parallel() :: #{atom() => term()}.
+%% Checked and complete, but for `initial'.
 -type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
     | {no_map, term()}.
 
@@ -110,6 +132,18 @@ with_restart(#{restart := Restart} = Pool, #{restart := Default}) ->
 call(Options) when map_size(Options) =:= 0 -> {ok, Options};
 call(Options) -> check(Options, call_table()).
 
+%% @doc The options of a function that makes many calls, checked: those of each call, and its own with the defaults.
+-spec parallel(scatter | pmap | preduce, term()) -> {ok, call_options(), parallel()} | {error, problem()}.
+parallel(Kind, Options) ->
+    Own = parallel_table(Kind),
+    case check(Options, maps:merge(call_table(), Own)) of
+        {ok, Checked} ->
+            Defaults = maps:map(fun(_, {Default, _, _}) -> Default end, maps:remove(initial, Own)),
+            {ok, maps:without(maps:keys(Own), Checked), maps:merge(Defaults, maps:with(maps:keys(Own), Checked))};
+        Error ->
+            Error
+    end.
+
 %% @doc What is wrong, for people.
 -spec describe(problem()) -> unicode:chardata().
 describe({unknown_option, Key, Known}) ->
@@ -147,6 +181,19 @@ call_table() ->
         binaries => one_of(str, [str, bytes]),
         return => one_of(value, [value, ref])
     }.
+
+parallel_table(scatter) ->
+    #{window => {2, fun is_count/1, "a number of calls, 1 to 1000"}};
+parallel_table(pmap) ->
+    #{
+        chunk => {undefined, fun is_count_of_items/1, "a number of items, at least 1"},
+        ordered => one_of(true, [true, false]),
+        progress => {false, fun is_progress/1, "true, false or a fun of one argument"},
+        retry => {0, fun is_natural/1, "a number of times, at least 0"},
+        window => {2, fun is_count/1, "a number of chunks, 1 to 1000"}
+    };
+parallel_table(preduce) ->
+    (maps:remove(ordered, parallel_table(pmap)))#{initial => {undefined, fun(_) -> true end, "any term"}}.
 
 pool_table() ->
     #{
@@ -198,6 +245,12 @@ is_timeout(Value) -> Value =:= infinity orelse is_natural(Value).
 is_natural(Value) -> is_integer(Value) andalso Value >= 0 andalso Value =< 16#ffffffff.
 
 is_positive(Value) -> is_natural(Value) andalso Value > 0.
+
+is_count(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 1_000.
+
+is_count_of_items(Value) -> is_integer(Value) andalso Value >= 1.
+
+is_progress(Value) -> is_boolean(Value) orelse is_function(Value, 1).
 
 is_size(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< ?MAX_WORKERS.
 

@@ -15,8 +15,10 @@
 
 -type frame() ::
     {File :: string(), Line :: non_neg_integer(), Function :: string(), Source :: string()}
-    | {cause, Class :: atom(), Text :: string(), [frame()]}.
-%% A line of a Python traceback, innermost first as in Erlang's; then the exception that this one was raised from.
+    | {cause, Class :: atom(), Text :: string(), [frame()]}
+    | {item, pos_integer()}.
+%% A line of a Python traceback, innermost first as in Erlang's; then the exception that this one was raised from; then,
+%% for a list that was worked on in chunks, the position of the item.
 -type python_error() :: {python, Class :: atom(), Text :: string(), [frame()]}.
 %% `Class' is the full name, such as `builtins.ZeroDivisionError'.
 -type reason() ::
@@ -34,6 +36,7 @@
     | {decode, string()}
     | {protocol, term()}
     | {node_down, node()}
+    | cancelled
     | {start, term(), term()}
     | {already_started, pid()}
     | {bad_config, term(), py_config:problem()}.
@@ -61,7 +64,7 @@ raise(Reason, {Function, Args}, Cause) ->
     Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
     erlang:raise(error, Reason, [{py, Function, Args, Info} | Callers]).
 
-is_ours(Module) -> lists:member(Module, [py_error, py_call, py]).
+is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py]).
 
 %% @doc What the shell prints under an error of ours (EEP 54).
 -spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:chardata()}.
@@ -83,9 +86,10 @@ text(_) ->
     "".
 
 traceback(Class, Text, Trace) ->
-    {Frames, Causes} = lists:partition(fun(Frame) -> element(1, Frame) =/= cause end, Trace),
+    Frames = [Frame || {_, _, _, _} = Frame <- Trace, element(1, Frame) =/= cause],
     [
-        [[traceback(C, T, F), "\n\nThat led to:\n\n"] || {cause, C, T, F} <- Causes],
+        [io_lib:format("In item ~w of the list:~n", [Index]) || {item, Index} <- Trace],
+        [[traceback(C, T, F), "\n\nThat led to:\n\n"] || {cause, C, T, F} <- Trace],
         ["Traceback (most recent call last):\n" || Frames =/= []],
         [frame(Frame) || Frame <- lists:reverse(Frames)],
         atom_to_list(Class),
@@ -115,6 +119,7 @@ reason({decode, Text}) -> Text;
 reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP", [Reason, 20]);
 reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
 reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
+reason(cancelled) -> "the call was cancelled";
 reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
 reason({bad_config, Pool, Problem}) ->
     io_lib:format("the configuration of pool ~tp: ~ts", [Pool, py_config:describe(Problem)]);

@@ -234,9 +234,19 @@ def trace_of(error: BaseException) -> list[object]:
     """An exception's traceback as `errors` of the Erlang side have it.
 
     `{File, Line, Function, Source}`, innermost first, without the frames of this package that lead to user code; then
-    `{cause, Class, Text, Trace}` for the exception that it was raised from.
+    `{cause, Class, Text, Trace}` for the exception that it was raised from, and `{item, Index}` where it was marked.
     """
-    return _trace(error, 8)
+    trace = _trace(error, 8)
+    # Taken off: an exception that user code keeps may be raised again in a call that has no items.
+    index = error.__dict__.pop(_ITEM, None)
+    if index is not None:
+        trace.append((Atom("item"), index))
+    return trace
+
+
+def mark_item(error: BaseException, index: int) -> None:
+    """Say which item of a chunk the exception belongs to; `trace_of` passes it on."""
+    error.__dict__[_ITEM] = index
 
 
 def _trace(error: BaseException, causes: int) -> list[object]:
@@ -269,4 +279,5 @@ def _frame(file: str, line: int, name: str) -> tuple[object, ...]:
 # Compiled code names its source as its build saw it.
 _OURS = (__file__.rpartition("objects")[0], "erl/codec/native")
 _MOST_FRAMES = 100
+_ITEM = "_erl_item"
 _MODULE = type(sys)

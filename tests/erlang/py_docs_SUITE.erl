@@ -218,7 +218,11 @@ every_option_is_documented(_Config) ->
     {ok, #{restart := Restart} = Pool} = py_config:pool(#{}),
     {error, {unknown_option, none, OfCalls}} = py_config:call(#{none => 0}),
     ?assertEqual([], (maps:keys(Pool) ++ maps:keys(Restart)) -- rows("servers.md")),
-    ?assertEqual([], OfCalls -- rows("functions.md")).
+    ?assertEqual([], OfCalls -- rows("functions.md")),
+    [
+        ?assertEqual([], (OfMany -- OfCalls) -- rows("parallel.md"))
+     || Kind <- [scatter, pmap, preduce], {error, {unknown_option, none, OfMany}} <- [py_config:parallel(Kind, #{none => 0})]
+    ].
 
 rows(Page) ->
     {match, Rows} = re:run(page(Page), "^\\| `([a-z_]+)` \\|", [global, multiline, {capture, all_but_first, list}]),

@@ -11,6 +11,8 @@ layers() ->
         %% What an operator and the shell ask.
         [py_top],
         [py_admin, py_print],
+        [py_parallel],
+        [py_async, py_chunks],
         %% Features are built on this one.
         [py_call],
         [py_pools_sup],
@@ -23,7 +25,7 @@ layers() ->
         [py_launcher, py_channel],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
-        [py_key, py_inflight, py_restart, py_owners, py_directory, py_events],
+        [py_key, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress],
         [py_error],
         [py_table],
         [py_config],
@@ -49,7 +51,7 @@ frames_are_known_to_the_call_path_only_test() ->
 the_pure_modules_call_no_process_and_no_port_test_() ->
     [
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
-     || Module <- [py_wire, py_term, py_inflight, py_restart], {M, F, _} <- imports(Module)
+     || Module <- [py_wire, py_term, py_inflight, py_restart, py_chunk_size], {M, F, _} <- imports(Module)
     ].
 
 effects() ->

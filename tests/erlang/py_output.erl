@@ -1,11 +1,13 @@
 %%% A group leader that keeps what is printed.
 -module(py_output).
 
--export([of_call/1, start/0, text/1, stop/1]).
+-export([of_call/1, of_terminal_call/1, start/0, text/1, stop/1]).
 
 %% @doc A group leader of its own; give it to a process with `group_leader/2'.
 -spec start() -> pid().
-start() -> spawn_link(fun() -> loop([]) end).
+start() -> start(#{}).
+
+start(Geometry) -> spawn_link(fun() -> loop([], Geometry) end).
 
 %% @doc What has been printed so far.
 -spec text(pid()) -> string().
@@ -29,9 +31,14 @@ stop(Leader) ->
 %% @doc Run in this process with a group leader of its own: `{Result, Leader}'. Ask the leader with {@link text/1},
 %% end it with {@link stop/1}.
 -spec of_call(fun(() -> Result)) -> {Result, pid()}.
-of_call(Fun) ->
+of_call(Fun) -> of_call(Fun, start()).
+
+%% @doc The same with a group leader that says it is a terminal of 80 columns.
+-spec of_terminal_call(fun(() -> Result)) -> {Result, pid()}.
+of_terminal_call(Fun) -> of_call(Fun, start(#{columns => 80, rows => 24})).
+
+of_call(Fun, Leader) ->
     Before = group_leader(),
-    Leader = start(),
     group_leader(Leader, self()),
     try
         {Fun(), Leader}
@@ -39,15 +46,18 @@ of_call(Fun) ->
         group_leader(Before, self())
     end.
 
-loop(Parts) ->
+loop(Parts, Geometry) ->
     receive
+        {io_request, From, Reply, {get_geometry, Which}} ->
+            From ! {io_reply, Reply, maps:get(Which, Geometry, {error, enotsup})},
+            loop(Parts, Geometry);
         {io_request, From, Reply, Request} ->
             {Answer, Printed} = request(Request),
             From ! {io_reply, Reply, Answer},
-            loop([Parts, Printed]);
+            loop([Parts, Printed], Geometry);
         {text, From, Tag} ->
             From ! {Tag, unicode:characters_to_list(Parts)},
-            loop(Parts)
+            loop(Parts, Geometry)
     end.
 
 request({put_chars, _Encoding, Text}) -> {ok, Text};
@@ -55,6 +65,5 @@ request({put_chars, _Encoding, M, F, A}) -> {ok, apply(M, F, A)};
 request({requests, Requests}) ->
     {_, Printed} = lists:unzip([request(Request) || Request <- Requests]),
     {ok, Printed};
-request({get_geometry, _}) -> {{error, enotsup}, []};
 request(getopts) -> {[{encoding, unicode}], []};
 request(_) -> {{error, request}, []}.

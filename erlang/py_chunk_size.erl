@@ -1,0 +1,94 @@
+%%% @doc How a list is cut into chunks, and what is done about one that failed: the decisions of {@link py_chunks}. Pure.
+%%%
+%%% A chunk is one call of Python, so it has to be long enough for the cost of a call not to count, and short enough for
+%%% all workers to end at nearly the same time. Where the size is not given, it begins at one item and follows what is
+%%% measured; towards the end of the list the chunks become smaller again.
+-module(py_chunk_size).
+
+-export([window/2, new/1, measured/4, next/3, for_reduce/2, cut/2, again/3]).
+-export_type([size/0]).
+
+-type size() :: {given | chosen, pos_integer()}.
+%% `chosen' is bounded by what is left of the list, `given' is not.
+
+%% Some hundred times what a call costs, and short against the time that anybody waits.
+-define(TARGET_US, 15_000).
+-define(TARGET_BYTES, (1 bsl 20)).
+-define(MOST_ITEMS, 8_192).
+-define(MOST_GROWTH, 16).
+-define(FIRST_DELAY_MS, 10).
+-define(LONGEST_DELAY_MS, 1_000).
+
+%% @doc How many calls are in hand at the same time.
+-spec window(Workers :: non_neg_integer(), PerWorker :: pos_integer()) -> pos_integer().
+window(Workers, PerWorker) -> max(1, Workers) * PerWorker.
+
+%% @doc The size to begin with, for the option `chunk'.
+-spec new(undefined | pos_integer()) -> size().
+new(undefined) -> {chosen, 1};
+new(Given) -> {given, Given}.
+
+%% @doc The size after a chunk of `Count' items, whose function ran for so many microseconds, and whose items and results
+%% have so many bytes.
+-spec measured(Count :: pos_integer(), Microseconds :: non_neg_integer(), Bytes :: non_neg_integer(), size()) -> size().
+measured(Count, Microseconds, Bytes, {chosen, Before}) ->
+    InTime = Count * ?TARGET_US div max(1, Microseconds),
+    InBytes = Count * ?TARGET_BYTES div max(1, Bytes),
+    Grown = max(Before, Count) * ?MOST_GROWTH,
+    {chosen, max(1, lists:min([InTime, InBytes, Grown, ?MOST_ITEMS]))};
+measured(_Count, _Microseconds, _Bytes, {given, _} = Size) ->
+    Size.
+
+%% @doc How many of the items that are left make the next chunk. Half of an even share at most: who gets slow items must
+%% not have many.
+-spec next(size(), Left :: pos_integer(), Window :: pos_integer()) -> pos_integer().
+next({given, Size}, Left, _Window) -> min(Size, Left);
+next({chosen, Size}, Left, Window) -> min(Size, share(Left, 2 * Window)).
+
+%% @doc The size for a reduction, where the option `chunk' does not say. The results of the chunks are reduced by one
+%% worker alone, so there are few of them.
+-spec for_reduce(Total :: non_neg_integer(), Window :: pos_integer()) -> size().
+for_reduce(Total, Window) -> {given, min(?MOST_ITEMS, max(2, share(Total, 2 * Window)))}.
+
+share(Count, Parts) -> (Count + Parts - 1) div Parts.
+
+%% @doc The next items, at most so many; and the rest. References of two workers never meet in a chunk: a call goes to one.
+-spec cut(Size :: pos_integer(), [term(), ...]) -> {Count :: pos_integer(), [term(), ...], [term()]}.
+cut(Size, [Item | Rest]) -> cut(Size - 1, Rest, home(Item), 1, [Item]).
+
+cut(0, Rest, _Home, Count, Acc) ->
+    {Count, lists:reverse(Acc), Rest};
+cut(_Left, [], _Home, Count, Acc) ->
+    {Count, lists:reverse(Acc), []};
+cut(Left, [Item | Rest] = Items, Home, Count, Acc) ->
+    case home(Item) of
+        Same when Same =:= none; Same =:= Home -> cut(Left - 1, Rest, Home, Count + 1, [Item | Acc]);
+        First when Home =:= none -> cut(Left - 1, Rest, First, Count + 1, [Item | Acc]);
+        _ -> {Count, lists:reverse(Acc), Items}
+    end.
+
+home(Item) when is_number(Item); is_atom(Item); is_bitstring(Item) ->
+    none;
+home(Item) ->
+    case py_term:references(Item) of
+        [] -> none;
+        [{_, Worker, _, _} | _] -> Worker
+    end.
+
+%% @doc Whether a call that may be repeated is made again after this error, and after how many milliseconds. `Retries' were
+%% made before.
+-spec again(py_error:python_error() | {py, py_error:reason()} | term(), Retries :: non_neg_integer(), Most :: non_neg_integer()) ->
+    {again, Milliseconds :: pos_integer()} | give_up.
+again(Error, Retries, Most) when Retries < Most ->
+    case is_passing(Error) of
+        true -> {again, min(?LONGEST_DELAY_MS, ?FIRST_DELAY_MS bsl min(Retries, 10))};
+        false -> give_up
+    end;
+again(_Error, _Retries, _Most) ->
+    give_up.
+
+%% What another worker, or the same one later, may do better.
+is_passing({py, {worker_down, _}}) -> true;
+is_passing({py, {node_down, _}}) -> true;
+is_passing({py, overload}) -> true;
+is_passing(_) -> false.

@@ -1,0 +1,274 @@
+%%% @doc Calls at the same time: what their arguments may be, and which workers they use.
+%%%
+%%% The functions take the API function's arguments as a list, as those of {@link py_call} do. The calls themselves are
+%%% {@link py_async}'s, or {@link py_chunks}' where a list is worked on in chunks.
+-module(py_parallel).
+
+-export([call_all/2, call_n/2, async/2, scatter/2, await/2, gather/2, gather_all/2, cancel/2, pmap/2, preduce/2]).
+%% For other nodes.
+-export([workers/1]).
+
+-type args() :: [term()].
+-type outcome() :: {ok, term()} | {error, term()}.
+
+%%% Calls
+
+%% @doc `[Module, Function, Args]' or `[Module, Function, Args, Options]': one call on every worker.
+-spec call_all(call_all, args()) -> [{Worker :: pid(), outcome()}].
+call_all(Name, [Module, Function, Args | Rest] = All) ->
+    Api = {Name, All},
+    is_target(Module, Function, 1, Api),
+    is_arguments(Args, 3, Api),
+    Options = free_options(Rest, 4, Api),
+    on_each(present(Options, Api), Module, Function, Args, Options).
+
+%% @doc `[Count, Module, Function, Args]' or `[Count, Module, Function, Args, Options]': one call on each of so many workers,
+%% those with the least to do.
+-spec call_n(call_n, args()) -> [{Worker :: pid(), outcome()}].
+call_n(Name, [Count, Module, Function, Args | Rest] = All) ->
+    Api = {Name, All},
+    is_integer(Count) andalso Count >= 1 orelse py_error:badarg(1, "must be a number of workers, at least 1", Api),
+    is_target(Module, Function, 2, Api),
+    is_arguments(Args, 4, Api),
+    Options = free_options(Rest, 5, Api),
+    Workers = present(Options, Api),
+    Count =< length(Workers) orelse
+        py_error:badarg(1, io_lib:format("must be at most ~w, the number of the pool's workers", [length(Workers)]), Api),
+    on_each(lists:sublist(Workers, Count), Module, Function, Args, Options).
+
+on_each(Workers, Module, Function, Args, Options) ->
+    Calls = [{[Module, Function, Args, []], Options#{worker => Worker}} || Worker <- Workers],
+    {ok, Results} = py_async:take(py_async:start(Calls, infinity), infinity, all),
+    lists:zip(Workers, Results).
+
+%% @doc `[Module, Function, Args | Rest]' as {@link py_call:func/2} has it: a call that nobody waits for yet.
+-spec async(async, args()) -> py_async:handle().
+async(Name, [Module, Function, Args | Rest] = All) ->
+    Api = {Name, All},
+    is_target(Module, Function, 1, Api),
+    is_arguments(Args, 3, Api),
+    {Keywords, Options} =
+        case Rest of
+            [] -> {[], #{}};
+            [#{} = O] -> {[], options(O, 4, Api)};
+            [K] -> {keywords(K, 4, Api), #{}};
+            [K, O] -> {keywords(K, 4, Api), options(O, 5, Api)}
+        end,
+    [Handle] = py_async:start([{[Module, Function, Args, Keywords], Options}], infinity),
+    Handle.
+
+%% @doc `[Module, Function, ArgLists]' or `[Module, Function, ArgLists, Options]': a call for each list of arguments.
+-spec scatter(scatter, args()) -> [py_async:handle()].
+scatter(Name, [Module, Function, ArgLists | Rest] = All) ->
+    Api = {Name, All},
+    is_target(Module, Function, 1, Api),
+    length_of(ArgLists) =/= error andalso lists:all(fun(Args) -> length_of(Args) =/= error end, ArgLists) orelse
+        py_error:badarg(3, "must be a list of lists of arguments", Api),
+    {Options, #{window := PerWorker}} = parallel_options(scatter, Rest, 4, Api),
+    Calls = [{[Module, Function, Args, []], Options} || Args <- ArgLists],
+    case workers(Options) of
+        {ok, Workers} -> py_async:start(Calls, py_chunk_size:window(length(Workers), PerWorker));
+        %% Each call has this error.
+        {error, _} -> py_async:start(Calls, 1)
+    end.
+
+%%% Results
+
+%% @doc `[Handle]' or `[Handle, Timeout]': the result of a call.
+-spec await(await, args()) -> term().
+await(Name, [Handle | Rest] = All) ->
+    Api = {Name, All},
+    py_async:is_handle(Handle) orelse py_error:badarg(1, "must be a handle of py:async or py:scatter", Api),
+    [Value] = values([Handle], timeout(Rest, Api), Api),
+    Value.
+
+%% @doc `[Handles]' or `[Handles, Timeout]': the results in the order of the handles, or the first error.
+-spec gather(gather, args()) -> [term()].
+gather(Name, [Handles | Rest] = All) ->
+    Api = {Name, All},
+    are_handles(Handles, Api),
+    values(Handles, timeout(Rest, Api), Api).
+
+%% @doc The same with each call's own outcome.
+-spec gather_all(gather_all, args()) -> [outcome()].
+gather_all(Name, [Handles | Rest] = All) ->
+    Api = {Name, All},
+    are_handles(Handles, Api),
+    taken(py_async:take(Handles, timeout(Rest, Api), all), Api).
+
+values(Handles, Timeout, Api) ->
+    [Value || {ok, Value} <- taken(py_async:take(Handles, Timeout, first_error), Api)].
+
+taken({ok, Results}, _Api) ->
+    Results;
+taken({failed, Error}, Api) ->
+    py_error:raise(Error, Api);
+taken({refused, Position, Why}, {Name, _} = Api) ->
+    Which =
+        case Name of
+            await -> "";
+            _ -> io_lib:format("handle ~w ", [Position])
+        end,
+    py_error:badarg(1, [Which, refused(Why)], Api).
+
+refused(not_owner) -> "must be used by the process that made it: the result is sent to nobody else";
+refused(taken) -> "must be one whose result was not taken before: each can be taken once".
+
+%% @doc `[Handle]': end a call, or forget its result.
+-spec cancel(cancel, args()) -> ok.
+cancel(Name, [Handle] = All) ->
+    py_async:is_handle(Handle) orelse py_error:badarg(1, "must be a handle of py:async or py:scatter", {Name, All}),
+    py_async:cancel(Handle).
+
+%%% Lists
+
+%% @doc `[Module, Function, List]' or `[Module, Function, List, Options]': the function of each item.
+-spec pmap(pmap, args()) -> [term()].
+pmap(Name, [Module, Function, List | Rest] = All) ->
+    Api = {Name, All},
+    {Total, Options, #{chunk := Chunk, ordered := Ordered} = Parallel} = list_call(Module, Function, List, Rest, Api),
+    Held = maps:get(return, Options, value) =:= ref,
+    Args = fun(Items) -> ['erl.parallel', map, [Module, Function, Items, Held], []] end,
+    Size = py_chunk_size:new(Chunk),
+    Results = chunks(List, Total, job(Args, Total, fun(_) -> Size end, Options, Parallel, Api), Api),
+    lists:append([Values || {_, Values} <- if Ordered -> lists:sort(Results); true -> Results end]).
+
+%% @doc `[Module, Function, List]' or `[Module, Function, List, Options]': one value of all items.
+-spec preduce(preduce, args()) -> term().
+preduce(Name, [Module, Function, List | Rest] = All) ->
+    Api = {Name, All},
+    {Total, Options, #{chunk := Chunk} = Parallel} = list_call(Module, Function, List, Rest, Api),
+    Args = fun(Items) -> ['erl.parallel', reduce, [Module, Function, Items], []] end,
+    Size =
+        case Chunk of
+            undefined -> fun(Window) -> py_chunk_size:for_reduce(Total, Window) end;
+            _ -> fun(_) -> py_chunk_size:new(Chunk) end
+        end,
+    Job = job(Args, Total, Size, Options, Parallel, Api),
+    Parts = [Part || {_, Part} <- lists:sort(chunks(List, Total, Job, Api))],
+    Initial = maps:values(maps:with([initial], Parallel)),
+    Last = ['erl.parallel', combine, [Module, Function, Initial ++ Parts], []],
+    case py_chunks:attempt(Last, Options, Job, self()) of
+        {ok, Value} -> Value;
+        {error, Error} -> py_error:raise(Error, Api)
+    end.
+
+list_call(Module, Function, List, Rest, Api) ->
+    is_target(Module, Function, 1, Api),
+    Total = length_of(List),
+    Total =/= error orelse py_error:badarg(3, "must be a list of items", Api),
+    {Options, Parallel} = parallel_options(element(1, Api), Rest, 4, Api),
+    {Total, Options, Parallel}.
+
+job(Args, Total, Size, Options, #{retry := Retry, progress := Progress, window := PerWorker}, {Name, _} = Api) ->
+    Window = py_chunk_size:window(length(present_for(Total, Options, Api)), PerWorker),
+    #{
+        args => Args,
+        size => Size(Window),
+        window => Window,
+        options => maps:without([return, timeout], Options),
+        retry => Retry,
+        deadline => deadline(maps:get(timeout, Options, infinity)),
+        progress => py_progress:new(Progress, "py:" ++ atom_to_list(Name), Total)
+    }.
+
+chunks(List, Total, Job, Api) ->
+    case py_chunks:run(List, Total, Job) of
+        {ok, Results} -> Results;
+        {error, Error} -> py_error:raise(Error, Api)
+    end.
+
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+%%% Workers
+
+%% Nothing is sent for no items.
+present_for(0, _Options, _Api) -> [];
+present_for(_Total, Options, Api) -> present(Options, Api).
+
+present(Options, Api) ->
+    case workers(Options) of
+        {ok, Workers} -> Workers;
+        {error, Reason} -> py_error:raise({py, Reason}, Api)
+    end.
+
+%% @doc The workers that a call with these options may run on, those with the least to do first.
+-spec workers(py_config:call_options()) -> {ok, [pid()]} | {error, py_error:reason()}.
+workers(#{node := Node} = Options) when Node =/= node() ->
+    try
+        erpc:call(Node, ?MODULE, workers, [maps:remove(node, Options)], maps:get(timeout, Options, infinity))
+    catch
+        error:{erpc, timeout} -> {error, timeout};
+        error:{erpc, noconnection} -> {error, {node_down, Node}};
+        error:{exception, undef, _} -> {error, not_started}
+    end;
+workers(#{worker := Worker}) ->
+    {ok, [Worker]};
+workers(Options) ->
+    Name = maps:get(pool, Options, default),
+    case py_table:pool(Name) of
+        {ok, #{load := Load}} ->
+            %% What can't serve has the largest number of all.
+            Loaded = [{atomics:get(Load, Slot), Slot, Worker} || {Slot, Worker} <- py_table:workers(Name)],
+            {ok, [Worker || {_, _, Worker} <- lists:sort(Loaded)]};
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+%%% Arguments
+
+is_target(Module, Function, Position, Api) ->
+    is_name(Module, Position, Api),
+    is_name(Function, Position + 1, Api).
+
+is_name(Name, Position, Api) ->
+    py_term:is_name(Name) orelse py_error:badarg(Position, "must be a name: an atom or a binary", Api).
+
+is_arguments(Args, Position, Api) ->
+    length_of(Args) =/= error orelse py_error:badarg(Position, "must be the list of arguments", Api).
+
+length_of(List) ->
+    try
+        length(List)
+    catch
+        error:badarg -> error
+    end.
+
+keywords(Keywords, Position, Api) ->
+    case py_term:keywords(Keywords) of
+        {ok, List} -> List;
+        error -> py_error:badarg(Position, "must be keywords: a list of {Name, Value} or a map", Api)
+    end.
+
+are_handles(Handles, Api) ->
+    length_of(Handles) =/= error andalso lists:all(fun py_async:is_handle/1, Handles) orelse
+        py_error:badarg(1, "must be a list of handles of py:async or py:scatter", Api).
+
+timeout([], _Api) ->
+    infinity;
+timeout([Timeout], Api) ->
+    case py_config:call(#{timeout => Timeout}) of
+        {ok, _} -> Timeout;
+        {error, {bad_option, timeout, _, Expected}} -> py_error:badarg(2, ["must be ", Expected], Api)
+    end.
+
+options(Options, Position, Api) ->
+    case py_config:call(Options) of
+        {ok, Checked} -> Checked;
+        {error, Problem} -> py_error:badarg(Position, py_config:describe(Problem), Api)
+    end.
+
+%% Options of calls whose workers are chosen here.
+free_options([], _Position, _Api) ->
+    #{};
+free_options([Options], Position, Api) ->
+    Checked = options(Options, Position, Api),
+    is_map_key(worker, Checked) andalso py_error:badarg(Position, "must not have the option worker: each call has its own", Api),
+    Checked.
+
+parallel_options(Kind, Rest, Position, Api) ->
+    case py_config:parallel(Kind, case Rest of [] -> #{}; [Options] -> Options end) of
+        {ok, OfCalls, Parallel} -> {OfCalls, Parallel};
+        {error, Problem} -> py_error:badarg(Position, py_config:describe(Problem), Api)
+    end.
