@@ -20,6 +20,7 @@
     a_nested_call_that_is_interrupted_leaves_the_outer_one_alone/1,
     a_call_that_waits_for_erlang_is_interrupted_there/1,
     calls_made_while_python_dies_wait_for_the_next/1,
+    an_interruption_behind_large_arguments_arrives/1,
     a_call_with_a_reference_has_the_mapping_of_its_pool/1
 ]).
 %% Called from Python.
@@ -43,6 +44,7 @@ all() ->
         a_nested_call_that_is_interrupted_leaves_the_outer_one_alone,
         a_call_that_waits_for_erlang_is_interrupted_there,
         calls_made_while_python_dies_wait_for_the_next,
+        an_interruption_behind_large_arguments_arrives,
         a_call_with_a_reference_has_the_mapping_of_its_pool
     ].
 
@@ -183,6 +185,20 @@ calls_made_while_python_dies_wait_for_the_next(_Config) ->
     [#{os_pid := OsPid}] = py:workers(default),
     _ = os:cmd("kill -KILL " ++ integer_to_list(OsPid)),
     ?assertEqual(lists:seq(2, 201), [py:add(N, 1) || N <- lists:seq(1, 200)]).
+
+an_interruption_behind_large_arguments_arrives(Config) ->
+    ok = pool(Config, #{kill_after => 5_000}),
+    Options = #{pool => other},
+    {Sleeper, _} = spawn_monitor(fun() -> py:func(time, sleep, [60], Options) end),
+    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(other), Open =:= 1 end),
+    %% More than the pipe and Python's first look at it take.
+    Bytes = {bytes, binary:copy(<<0>>, 3_000_000)},
+    Callers = [spawn_monitor(fun() -> 3_000_000 = py:func(builtins, len, [Bytes], Options) end) || _ <- lists:seq(1, 10)],
+    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(other), Open =:= 11 end),
+    exit(Sleeper, kill),
+    [receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end || {Pid, Monitor} <- Callers],
+    receive {'DOWN', _, process, Sleeper, killed} -> ok end,
+    ?assertMatch([#{restarts := 0}], py:workers(other)).
 
 a_call_with_a_reference_has_the_mapping_of_its_pool(Config) ->
     ok = pool(Config, #{strings => binary}),
