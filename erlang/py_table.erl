@@ -168,9 +168,10 @@ take_interpreter(Ticket) ->
 
 -spec put_worker(py_config:pool_name(), slot(), pid()) -> true.
 put_worker(Pool, Slot, Pid) ->
-    %% A predecessor that was killed could not take itself out.
-    _ = [delete_worker(Before) || {ok, Before} <- [worker(Pool, Slot)]],
-    ets:insert(?TABLE, [{{worker, Pool, Slot}, Pid}, {{place, Pid}, Pool, Slot}]).
+    Before = worker(Pool, Slot),
+    ets:insert(?TABLE, [{{worker, Pool, Slot}, Pid}, {{place, Pid}, Pool, Slot}]),
+    %% A predecessor that was killed could not take itself out; at no time is there none.
+    lists:all(fun delete_worker/1, [Killed || {ok, Killed} <- [Before]]).
 
 -spec delete_worker(pid()) -> true.
 delete_worker(Pid) ->

@@ -88,7 +88,7 @@ call(Worker, Body, Timeout, Owner) ->
     receive
         {Alias, {frame, Frame}} -> {ok, Frame};
         {Alias, {error, _} = Error} -> Error;
-        {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, Reason}}
+        {'DOWN', Alias, process, _, Reason} -> {error, ended(Reason)}
     after Timeout ->
         %% From here on nothing can arrive; what arrived just before still counts.
         demonitor(Alias, [flush]),
@@ -100,6 +100,12 @@ call(Worker, Body, Timeout, Owner) ->
             {error, timeout}
         end
     end.
+
+%% A worker that stops answers every call that it has read: this one has not been read, nor has one of a worker that was
+%% gone before.
+ended(Reason) when Reason =:= noproc; Reason =:= shutdown -> moved;
+ended({shutdown, _}) -> moved;
+ended(Reason) -> {worker_down, Reason}.
 
 %% @doc A message for Python's message handler.
 -spec cast(pid(), term()) -> ok.
@@ -148,16 +154,13 @@ drain(Worker, Timeout) -> gen_server:send_request(Worker, {drain, Timeout}).
 start_link(Pool, Slot, Ticket, Load, Config) ->
     gen_server:start_link(?MODULE, {Pool, Slot, Ticket, Load, Config}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
--spec init(tuple()) -> {ok, #state{}, {continue, launch | unwanted}}.
+-spec init(tuple()) -> {ok, #state{}, {continue, first_launch | unwanted}}.
 init({Pool, Slot, Ticket, Load, Config}) ->
     process_flag(trap_exit, true),
-    %% A predecessor that was killed could not end its interpreter, and one that is stopped does not see its port close.
-    _ = [py_interpreter:close(Left) || {ok, Left} <- [py_table:take_interpreter(Ticket)]],
     case py_table:is_open_slot(Pool, Slot, Ticket) of
         true ->
             py_table:put_worker(Pool, Slot, self()),
-            State = new_state(Pool, Slot, Ticket, Load, Config),
-            {ok, report(State), {continue, launch}};
+            {ok, report(new_state(Pool, Slot, Ticket, Load, Config)), {continue, first_launch}};
         false ->
             {ok, new_state(Pool, Slot, Ticket, Load, Config), {continue, unwanted}}
     end.
@@ -173,11 +176,13 @@ new_state(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
         budget = py_restart:new(Restart)
     }.
 
--spec handle_continue(launch | unwanted | {large, [binary()]}, #state{}) ->
+-spec handle_continue(first_launch | unwanted | {large, [binary()]}, #state{}) ->
     noreply() | {stop, {shutdown, unwanted}, #state{}}.
-handle_continue(launch, State) ->
+handle_continue(first_launch, State) ->
+    close_left(State),
     noreply(launch(State));
 handle_continue(unwanted, State) ->
+    close_left(State),
     %% The worker died while it was being taken away, and its supervisor knows nothing of that.
     {stop, {shutdown, unwanted}, State};
 handle_continue({large, Frames}, State) ->
@@ -202,6 +207,7 @@ handle_call(Request, From, State) ->
     noreply(State).
 
 told(await_start, #state{phase = serving}) -> ok;
+told(Request, #state{phase = draining}) when Request =:= await_start; Request =:= recycle -> {error, stopped};
 told(Request, #state{last_down = Reason}) when Request =:= await_start; Request =:= recycle -> {error, Reason};
 told(info, State) -> info_map(State);
 told(_Request, _State) -> {error, unknown_request}.
@@ -300,6 +306,10 @@ terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
             await_exit(Idle, Failed),
             close(Interpreter, State)
     end.
+
+%% A predecessor that was killed could not end its interpreter, and one that is stopped does not see its port close.
+close_left(#state{ticket = Ticket}) ->
+    lists:foreach(fun py_interpreter:close/1, [Left || {ok, Left} <- [py_table:take_interpreter(Ticket)]]).
 
 close(Interpreter, #state{ticket = Ticket}) ->
     py_interpreter:close(Interpreter),
