@@ -260,7 +260,7 @@ is_known(_, {worker_down, {signal, 9, _}}) -> true;
 is_known(_, {worker_down, {deadline, killed}}) -> true;
 is_known(_, {worker_down, {protocol, _}}) -> true;
 is_known(_, {worker_down, {start, _}}) -> true;
-is_known(_, {worker_down, Why}) -> lists:member(Why, [closed, recycled, stopped, restarting, killed, noproc]);
+is_known(_, {worker_down, Why}) -> lists:member(Why, [closed, recycled, stopped, restarting, killed]);
 is_known(_, _) -> false.
 
 %%% Where the callers print
