@@ -112,6 +112,7 @@ restart_worker(Worker) ->
             case gen_server:receive_response(py_worker:recycle(Worker), infinity) of
                 {reply, ok} -> ok;
                 {reply, {error, Reason}} -> {error, {py, {worker_down, Reason}}};
+                {error, {Reason, _}} when Reason =:= shutdown; Reason =:= noproc -> {error, {py, {worker_down, stopped}}};
                 {error, {Reason, _}} -> {error, {py, {worker_down, Reason}}}
             end;
         error ->

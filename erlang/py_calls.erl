@@ -5,8 +5,9 @@
 %%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}', once.
 %%%
 %%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
-%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, and if that has not helped
-%%% within `kill_after', the worker is asked to kill it. Until then what arrives waits, so that it need not die along.
+%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, a few times, since it can
+%%% be interrupted before the reason has arrived (behind large arguments, which the pipe takes in parts). If that has not
+%%% helped within `kill_after', the worker is asked to kill it. Until then what arrives waits, so that it need not die along.
 -module(py_calls).
 
 -export([new/1, attach/2, detach/1, interpreter/1, update/2]).
@@ -21,7 +22,7 @@
     flow = held :: open | held,
     sent = py_inflight:new() :: py_inflight:calls(),
     waiting = queue:new() :: queue:queue({map(), py_wire:body()}),
-    kill_timer = undefined :: undefined | {py_wire:id(), reference()},
+    kill_timer = undefined :: undefined | {py_wire:id(), reference(), Interruptions :: pos_integer()},
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     kill_after :: non_neg_integer(),
     max_queue :: non_neg_integer() | infinity
@@ -30,6 +31,8 @@
 -type step() :: configure | on_start | released | leave.
 %% A call of the worker's own.
 
+%% How often an unwanted call is interrupted before it is killed.
+-define(INTERRUPTIONS, 4).
 %% A call that takes longer than this has its caller watched.
 -define(WATCH_MS, 50).
 
@@ -174,7 +177,9 @@ leader(#calls{sent = Sent}) ->
 cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
     case py_inflight:cancel(From, Sent) of
         {[], _} ->
-            Calls#calls{waiting = queue:filter(fun({Call, _}) -> is_wanted(From, Call) end, Waiting)};
+            {Kept, Unwanted} = lists:partition(fun({Call, _}) -> is_wanted(From, Call) end, queue:to_list(Waiting)),
+            lists:foreach(fun({Call, _}) -> unwatch(Call) end, Unwanted),
+            Calls#calls{waiting = queue:from_list(Kept)};
         {Ids, Marked} ->
             py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
             Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
@@ -187,8 +192,9 @@ is_wanted(_, _) -> true.
 
 %% @doc A timer of this module's has run out; `kill': the call that runs has not heeded its interruption.
 -spec timeout(term(), calls()) -> {ok | kill, calls()} | unknown.
-timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
+timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer, Number}, sent = Sent} = Calls) ->
     case py_inflight:running(Sent) of
+        {Id, _} when Number < ?INTERRUPTIONS -> {ok, interrupt(Id, Number + 1, Calls)};
         {Id, _} -> {kill, Calls#calls{kill_timer = undefined}};
         _ -> {ok, unwatched(Calls)}
     end;
@@ -197,16 +203,12 @@ timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
 timeout(_, _) ->
     unknown.
 
-watch_running(#calls{kill_timer = undefined, sent = Sent, kill_after = After} = Calls) ->
+watch_running(#calls{kill_timer = undefined, sent = Sent} = Calls) ->
     case py_inflight:running(Sent) of
-        {Id, #{cancelled := true}} ->
-            #calls{interpreter = Interpreter} = Flushed = flush(Calls),
-            py_interpreter:interrupt(Interpreter),
-            Flushed#calls{kill_timer = {Id, erlang:start_timer(After, self(), kill)}};
-        _ ->
-            Calls
+        {Id, #{cancelled := true}} -> interrupt(Id, 1, flush(Calls));
+        _ -> Calls
     end;
-watch_running(#calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
+watch_running(#calls{kill_timer = {Id, Timer, _}, sent = Sent} = Calls) ->
     case py_inflight:running(Sent) of
         {Id, _} ->
             Calls;
@@ -214,6 +216,12 @@ watch_running(#calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
             _ = erlang:cancel_timer(Timer),
             unwatched(Calls)
     end.
+
+interrupt(Id, Number, #calls{interpreter = Interpreter, kill_after = After} = Calls) ->
+    py_interpreter:interrupt(Interpreter),
+    %% The parts add up to `kill_after'.
+    Part = After * Number div ?INTERRUPTIONS - After * (Number - 1) div ?INTERRUPTIONS,
+    Calls#calls{kill_timer = {Id, erlang:start_timer(Part, self(), kill), Number}}.
 
 %% The call that nobody wanted is over. The next may be another such; what waited goes on unless it is.
 unwatched(Calls) ->
@@ -254,7 +262,7 @@ fail_sent(Begun, Error, #calls{sent = Sent, kill_timer = KillTimer} = Calls) ->
     {Lost, Untouched} = py_inflight:split(Begun, Sent),
     answer_each(Lost, Error),
     answer_each(Untouched, {error, moved}),
-    _ = [erlang:cancel_timer(Timer) || {_, Timer} <- [KillTimer]],
+    _ = [erlang:cancel_timer(Timer) || {_, Timer, _} <- [KillTimer]],
     Calls#calls{sent = py_inflight:new(), kill_timer = undefined}.
 
 -spec fail_waiting({error, term()}, calls()) -> calls().

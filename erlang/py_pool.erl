@@ -79,7 +79,8 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
 
 start_worker(Slot, #state{name = Name, load = Load, config = Config}) ->
     py_table:report_load(Load, Slot, 0, false),
-    {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Load, Config]),
+    Ticket = py_table:open_slot(Name, Slot),
+    {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Ticket, Load, Config]),
     Pid.
 
 %% All of them start at the same time; each reports once, within its `start_timeout'.
@@ -149,8 +150,9 @@ grow(Count, Answer, From, #state{slots = Slots, leaving = Leaving, name = Name} 
 shrink(Gone, From, #state{slots = Slots, leaving = Leaving, name = Name, config = #{drain_timeout := Timeout}} = State) ->
     Pool = self(),
     Sup = py_table:worker_sup(Name),
+    lists:foreach(fun(Slot) -> py_table:close_slot(Name, Slot) end, Gone),
     Workers = [{Slot, Worker} || Slot <- Gone, {ok, Worker} <- [py_table:worker(Name, Slot)]],
-    %% Those whose process is just being replaced are left to the supervisor.
+    %% Those whose process is just being replaced find out by themselves.
     _ = [Pool ! {gone, Slot} || Slot <- Gone, not lists:keymember(Slot, 1, Workers)],
     _ = spawn_link(fun() ->
         Asked = [{Slot, Worker, py_worker:drain(Worker, Timeout)} || {Slot, Worker} <- Workers],

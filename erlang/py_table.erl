@@ -10,12 +10,15 @@
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1, put_pool_process/2, pool_process/1]).
 -export([put_config/2, delete_config/1, configs/0]).
 -export([put_pool/2, pool/1, started/0, stopping/0, close_pool/1, delete_pool/1, pools/0]).
+-export([open_slot/2, close_slot/2, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([new_load/0, report_load/4, report_start/3, delete_slot/2]).
 -export([take/2, give_back/2, in_hand/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
--export_type([pool/0, slot/0, load/0]).
+-export_type([pool/0, slot/0, ticket/0, load/0]).
 
 -type slot() :: pos_integer().
+-type ticket() :: reference().
+%% Of a worker, through all processes that its supervisor starts for it.
 -type load() :: atomics:atomics_ref().
 %% Counter `Slot' is the number of calls that the worker in that slot has in hand, plus 2^32 while it can't serve, or
 %% 2^40 where there is none. Behind the slots stand the turns of a scheduler, and when each worker began to serve.
@@ -125,6 +128,7 @@ close_pool(Name) ->
 -spec delete_workers(py_config:pool_name()) -> true.
 delete_workers(Name) ->
     _ = [delete_worker(Pid) || {_, Pid} <- workers(Name)],
+    ets:match_delete(?TABLE, {{slot, Name, '_'}, '_'}),
     ets:delete(?TABLE, {worker_sup, Name}).
 
 %% @doc The names of all pools, sorted; `[]' when the application does not run.
@@ -136,11 +140,38 @@ pools() ->
         error:badarg -> []
     end.
 
+%% @doc From now on the slot belongs to the worker with this ticket.
+-spec open_slot(py_config:pool_name(), slot()) -> ticket().
+open_slot(Pool, Slot) ->
+    Ticket = make_ref(),
+    ets:insert(?TABLE, {{slot, Pool, Slot}, Ticket}),
+    Ticket.
+
+%% @doc From now on the slot belongs to nobody.
+-spec close_slot(py_config:pool_name(), slot()) -> true.
+close_slot(Pool, Slot) -> ets:delete(?TABLE, {slot, Pool, Slot}).
+
+-spec is_open_slot(py_config:pool_name(), slot(), ticket()) -> boolean().
+is_open_slot(Pool, Slot, Ticket) -> ets:match_object(?TABLE, {{slot, Pool, Slot}, Ticket}) =/= [].
+
+%% @doc Keep the interpreter of a worker where its successor finds it.
+-spec put_interpreter(ticket(), term()) -> true.
+put_interpreter(Ticket, Interpreter) -> ets:insert(?TABLE, {{interpreter, Ticket}, Interpreter}).
+
+%% @doc The interpreter of a worker, which is forgotten.
+-spec take_interpreter(ticket()) -> {ok, term()} | error.
+take_interpreter(Ticket) ->
+    case ets:take(?TABLE, {interpreter, Ticket}) of
+        [{_, Interpreter}] -> {ok, Interpreter};
+        [] -> error
+    end.
+
 -spec put_worker(py_config:pool_name(), slot(), pid()) -> true.
 put_worker(Pool, Slot, Pid) ->
-    %% A predecessor that was killed could not take itself out.
-    _ = [delete_worker(Before) || {ok, Before} <- [worker(Pool, Slot)]],
-    ets:insert(?TABLE, [{{worker, Pool, Slot}, Pid}, {{place, Pid}, Pool, Slot}]).
+    Before = worker(Pool, Slot),
+    ets:insert(?TABLE, [{{worker, Pool, Slot}, Pid}, {{place, Pid}, Pool, Slot}]),
+    %% A predecessor that was killed could not take itself out; at no time is there none.
+    lists:all(fun delete_worker/1, [Killed || {ok, Killed} <- [Before]]).
 
 -spec delete_worker(pid()) -> true.
 delete_worker(Pid) ->

@@ -21,7 +21,7 @@
 -behaviour(gen_server).
 
 -export([call/4, cast/2, release/3, await_start/1, info/1, distrust/2, recycle/1, drain/2]).
--export([start_link/4]).
+-export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([down_reason/0, info/0]).
 
@@ -51,6 +51,7 @@
 -record(state, {
     pool :: py_config:pool_name(),
     slot :: py_table:slot(),
+    ticket :: py_table:ticket(),
     load :: py_table:load(),
     config :: py_config:pool(),
     phase = starting :: starting | serving | recycling | restarting | degraded | draining,
@@ -87,7 +88,7 @@ call(Worker, Body, Timeout, Owner) ->
     receive
         {Alias, {frame, Frame}} -> {ok, Frame};
         {Alias, {error, _} = Error} -> Error;
-        {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, Reason}}
+        {'DOWN', Alias, process, _, Reason} -> {error, ended(Reason)}
     after Timeout ->
         %% From here on nothing can arrive; what arrived just before still counts.
         demonitor(Alias, [flush]),
@@ -99,6 +100,12 @@ call(Worker, Body, Timeout, Owner) ->
             {error, timeout}
         end
     end.
+
+%% A worker that stops answers every call that it has read: this one has not been read, nor has one of a worker that was
+%% gone before.
+ended(Reason) when Reason =:= noproc; Reason =:= shutdown -> moved;
+ended({shutdown, _}) -> moved;
+ended(Reason) -> {worker_down, Reason}.
 
 %% @doc A message for Python's message handler.
 -spec cast(pid(), term()) -> ok.
@@ -141,27 +148,43 @@ drain(Worker, Timeout) -> gen_server:send_request(Worker, {drain, Timeout}).
 
 %%% The process
 
--spec start_link(py_config:pool_name(), py_table:slot(), py_table:load(), py_config:pool()) -> gen_server:start_ret().
-start_link(Pool, Slot, Load, Config) ->
-    gen_server:start_link(?MODULE, {Pool, Slot, Load, Config}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
+-spec start_link(
+    py_config:pool_name(), py_table:slot(), py_table:ticket(), py_table:load(), py_config:pool()
+) -> gen_server:start_ret().
+start_link(Pool, Slot, Ticket, Load, Config) ->
+    gen_server:start_link(?MODULE, {Pool, Slot, Ticket, Load, Config}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
--spec init(tuple()) -> {ok, #state{}, {continue, launch}}.
-init({Pool, Slot, Load, #{restart := Restart} = Config}) ->
+-spec init(tuple()) -> {ok, #state{}, {continue, first_launch | unwanted}}.
+init({Pool, Slot, Ticket, Load, Config}) ->
     process_flag(trap_exit, true),
-    py_table:put_worker(Pool, Slot, self()),
-    State = #state{
+    case py_table:is_open_slot(Pool, Slot, Ticket) of
+        true ->
+            py_table:put_worker(Pool, Slot, self()),
+            {ok, report(new_state(Pool, Slot, Ticket, Load, Config)), {continue, first_launch}};
+        false ->
+            {ok, new_state(Pool, Slot, Ticket, Load, Config), {continue, unwanted}}
+    end.
+
+new_state(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
+    #state{
         pool = Pool,
         slot = Slot,
+        ticket = Ticket,
         load = Load,
         config = Config,
         calls = py_calls:new(Config),
         budget = py_restart:new(Restart)
-    },
-    {ok, report(State), {continue, launch}}.
+    }.
 
--spec handle_continue(launch | {large, [binary()]}, #state{}) -> noreply().
-handle_continue(launch, State) ->
+-spec handle_continue(first_launch | unwanted | {large, [binary()]}, #state{}) ->
+    noreply() | {stop, {shutdown, unwanted}, #state{}}.
+handle_continue(first_launch, State) ->
+    close_left(State),
     noreply(launch(State));
+handle_continue(unwanted, State) ->
+    close_left(State),
+    %% The worker died while it was being taken away, and its supervisor knows nothing of that.
+    {stop, {shutdown, unwanted}, State};
 handle_continue({large, Frames}, State) ->
     %% The parts that a large frame was put together from are garbage only now, when no caller up the stack holds the
     %% state that had them; the frame's receiver is about to need the room.
@@ -184,6 +207,7 @@ handle_call(Request, From, State) ->
     noreply(State).
 
 told(await_start, #state{phase = serving}) -> ok;
+told(Request, #state{phase = draining}) when Request =:= await_start; Request =:= recycle -> {error, stopped};
 told(Request, #state{last_down = Reason}) when Request =:= await_start; Request =:= recycle -> {error, Reason};
 told(info, State) -> info_map(State);
 told(_Request, _State) -> {error, unknown_request}.
@@ -270,6 +294,7 @@ noreply_large(State) -> {noreply, flush(State), hibernate}.
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
     py_table:delete_worker(self()),
+    [gen_server:reply(Starter, {error, stopped}) || Starter <- State#state.starters],
     Error = {error, {worker_down, stopped}},
     Failed = State#state{calls = py_calls:fail_waiting(Error, py_calls:fail_sent(unknown, Error, Calls))},
     case py_calls:interpreter(Calls) of
@@ -279,8 +304,17 @@ terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
             %% One that is busy has no right to be asked.
             Idle = py_calls:open_calls(Calls) =:= 0 andalso (Phase =:= serving orelse Phase =:= draining),
             await_exit(Idle, Failed),
-            py_interpreter:close(Interpreter)
+            close(Interpreter, State)
     end.
+
+%% A predecessor that was killed could not end its interpreter, and one that is stopped does not see its port close.
+close_left(#state{ticket = Ticket}) ->
+    lists:foreach(fun py_interpreter:close/1, [Left || {ok, Left} <- [py_table:take_interpreter(Ticket)]]).
+
+close(Interpreter, #state{ticket = Ticket}) ->
+    py_interpreter:close(Interpreter),
+    _ = py_table:take_interpreter(Ticket),
+    ok.
 
 await_exit(true, State) -> await_exit(?LEAVE_MS, flush(ask_to_leave(State)));
 await_exit(false, State) -> await_exit(0, State);
@@ -307,10 +341,11 @@ last_words(Frames, State) ->
 
 %%% Starting an interpreter
 
-launch(#state{config = Config, incarnation = Before, calls = Calls} = State) ->
+launch(#state{config = Config, incarnation = Before, calls = Calls, ticket = Ticket} = State) ->
     Name = lists:flatten(io_lib:format("~ts.~w", [pid_to_list(self()), Before + 1])),
     case py_interpreter:open(Config, Name) of
         {ok, Interpreter} ->
+            py_table:put_interpreter(Ticket, Interpreter),
             Started = State#state{
                 phase = starting, incarnation = Before + 1, calls = py_calls:attach(Interpreter, Calls)
             },
@@ -467,11 +502,12 @@ ask_to_leave(State) -> internal(leave, py_wire:body('erl.server', leave, []), St
 
 %%% A worker that is taken away
 
-drain(From, Timeout, #state{phase = Phase, calls = Calls, load = Load, slot = Slot} = State) ->
+drain(From, Timeout, #state{phase = Phase, calls = Calls, load = Load, slot = Slot, starters = Starters} = State) ->
     py_table:delete_slot(Load, Slot),
     py_table:delete_worker(self()),
+    [gen_server:reply(Starter, {error, stopped}) || Starter <- Starters],
     Draining = State#state{
-        drainer = From, phase = draining, calls = py_calls:give_back_waiting(py_calls:hold(Calls))
+        drainer = From, phase = draining, calls = py_calls:give_back_waiting(py_calls:hold(Calls)), starters = []
     },
     case Phase of
         _ when Phase =:= serving; Phase =:= recycling -> emptied(drain_timer(drain, Timeout, Draining));
@@ -517,7 +553,7 @@ timer(drain, State) ->
 
 died(Cause, #state{calls = Calls, owners = Owners} = State) ->
     Reason = reason(Cause, State),
-    Begun = begun(py_calls:interpreter(Calls)),
+    Begun = begun(py_calls:interpreter(Calls), State),
     event([worker, down], #{}, State, #{reason => Reason}),
     Down = (stop_timer(State))#state{
         calls = py_calls:detach(py_calls:fail_sent(Begun, {error, {worker_down, Reason}}, Calls)),
@@ -531,11 +567,11 @@ died(Cause, #state{calls = Calls, owners = Owners} = State) ->
     end.
 
 %% The last that is asked of an interpreter.
-begun(undefined) ->
+begun(undefined, _State) ->
     0;
-begun(Interpreter) ->
+begun(Interpreter, State) ->
     Begun = py_interpreter:begun(Interpreter),
-    py_interpreter:close(Interpreter),
+    close(Interpreter, State),
     Begun.
 
 %% One that ended before it served is asked why, by another start.

@@ -1,7 +1,7 @@
 %%% Wait for what happens elsewhere: ask again until it holds or the deadline has passed.
 -module(py_eventually).
 
--export([holds/1, holds/2, equals/2]).
+-export([holds/1, holds/2, equals/2, equals/3]).
 
 -define(DEADLINE_MS, 10_000).
 -define(PAUSE_MS, 10).
@@ -17,8 +17,12 @@ holds(Condition, WithinMs) ->
 
 %% @doc The function's value becomes the expected one within ten seconds.
 -spec equals(term(), fun(() -> term())) -> ok.
-equals(Expected, Fun) ->
-    poll(fun() -> {Fun(), Expected} end, erlang:monotonic_time(millisecond) + ?DEADLINE_MS).
+equals(Expected, Fun) -> equals(Expected, Fun, ?DEADLINE_MS).
+
+%% @doc The function's value becomes the expected one within this many milliseconds.
+-spec equals(term(), fun(() -> term()), non_neg_integer()) -> ok.
+equals(Expected, Fun, WithinMs) ->
+    poll(fun() -> {Fun(), Expected} end, erlang:monotonic_time(millisecond) + WithinMs).
 
 poll(Look, Deadline) ->
     case Look() of

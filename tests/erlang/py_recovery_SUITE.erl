@@ -20,6 +20,10 @@
     a_nested_call_that_is_interrupted_leaves_the_outer_one_alone/1,
     a_call_that_waits_for_erlang_is_interrupted_there/1,
     calls_made_while_python_dies_wait_for_the_next/1,
+    an_interruption_behind_large_arguments_arrives/1,
+    a_frozen_python_goes_with_its_worker_process/1,
+    a_worker_process_killed_while_it_is_taken_away_stays_away/1,
+    whoever_restarts_a_worker_that_is_taken_away_is_told/1,
     a_call_with_a_reference_has_the_mapping_of_its_pool/1
 ]).
 %% Called from Python.
@@ -43,6 +47,10 @@ all() ->
         a_nested_call_that_is_interrupted_leaves_the_outer_one_alone,
         a_call_that_waits_for_erlang_is_interrupted_there,
         calls_made_while_python_dies_wait_for_the_next,
+        an_interruption_behind_large_arguments_arrives,
+        a_frozen_python_goes_with_its_worker_process,
+        a_worker_process_killed_while_it_is_taken_away_stays_away,
+        whoever_restarts_a_worker_that_is_taken_away_is_told,
         a_call_with_a_reference_has_the_mapping_of_its_pool
     ].
 
@@ -183,6 +191,51 @@ calls_made_while_python_dies_wait_for_the_next(_Config) ->
     [#{os_pid := OsPid}] = py:workers(default),
     _ = os:cmd("kill -KILL " ++ integer_to_list(OsPid)),
     ?assertEqual(lists:seq(2, 201), [py:add(N, 1) || N <- lists:seq(1, 200)]).
+
+an_interruption_behind_large_arguments_arrives(Config) ->
+    ok = pool(Config, #{kill_after => 5_000}),
+    Options = #{pool => other},
+    {Sleeper, _} = spawn_monitor(fun() -> py:func(time, sleep, [60], Options) end),
+    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(other), Open =:= 1 end),
+    %% More than the pipe and Python's first look at it take.
+    Bytes = {bytes, binary:copy(<<0>>, 3_000_000)},
+    Callers = [spawn_monitor(fun() -> 3_000_000 = py:func(builtins, len, [Bytes], Options) end) || _ <- lists:seq(1, 10)],
+    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(other), Open =:= 11 end),
+    exit(Sleeper, kill),
+    [receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end || {Pid, Monitor} <- Callers],
+    receive {'DOWN', _, process, Sleeper, killed} -> ok end,
+    ?assertMatch([#{restarts := 0}], py:workers(other)).
+
+a_frozen_python_goes_with_its_worker_process(_Config) ->
+    [#{os_pid := OsPid, worker := Worker}] = py:workers(default),
+    _ = os:cmd("kill -STOP " ++ integer_to_list(OsPid)),
+    exit(Worker, kill),
+    py_eventually:holds(fun() -> answers(default) andalso not py_os_process:alive(OsPid) end).
+
+a_worker_process_killed_while_it_is_taken_away_stays_away(_Config) ->
+    {ok, Worker} = py:add_worker(default),
+    {_, Sleeper} = spawn_monitor(fun() -> py:func(time, sleep, [60], #{worker => Worker}) end),
+    py_eventually:holds(fun() -> lists:any(fun(#{in_flight := Open}) -> Open =:= 1 end, py:workers(default)) end),
+    {_, Remover} = spawn_monitor(fun() -> exit(py:remove_worker(Worker)) end),
+    py_eventually:equals(1, fun() -> length(py:workers(default)) end),
+    exit(Worker, kill),
+    receive {'DOWN', Sleeper, process, _, _} -> ok end,
+    receive {'DOWN', Remover, process, _, Reason} -> ?assertEqual(ok, Reason) end,
+    ?assertEqual(1, length(py:workers(default))),
+    py_eventually:equals(1, fun() -> length(py_os_process:pythons()) end),
+    {ok, Next} = py:add_worker(default),
+    ?assertEqual(2, length(py:workers(default))),
+    ?assertEqual(3, py:func(operator, add, [1, 2], #{worker => Next})).
+
+whoever_restarts_a_worker_that_is_taken_away_is_told(_Config) ->
+    {ok, Worker} = py:add_worker(default),
+    {_, Sleeper} = spawn_monitor(fun() -> py:func(time, sleep, [1], #{worker => Worker}) end),
+    py_eventually:holds(fun() -> lists:any(fun(#{in_flight := Open}) -> Open =:= 1 end, py:workers(default)) end),
+    {_, Restarter} = spawn_monitor(fun() -> exit(py:restart_worker(Worker)) end),
+    py_eventually:holds(fun() -> lists:any(fun(#{state := S}) -> S =:= recycling end, py:workers(default)) end),
+    ok = py:remove_worker(Worker),
+    receive {'DOWN', Restarter, process, _, Reason} -> ?assertEqual({error, {py, {worker_down, stopped}}}, Reason) end,
+    receive {'DOWN', Sleeper, process, _, normal} -> ok end.
 
 a_call_with_a_reference_has_the_mapping_of_its_pool(Config) ->
     ok = pool(Config, #{strings => binary}),
