@@ -33,7 +33,7 @@
 
 -export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, resize/2]).
 -export([workers/0, workers/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
--export([status/0, status/1, top/0, top/1, with_worker/1, with_worker/2]).
+-export([status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
 -export([func/1, func/2, func/3, func/4, func/5]).
 -export([init/1, init/2, init/3, init/4, init/5]).
 -export([const/1, const/2, const/3, attr/2, attr/3, method/2, method/3, method/4, method/5]).
@@ -369,6 +369,12 @@ preduce(Module, Function, List) -> py_parallel:preduce(preduce, [Module, Functio
 %% @doc The same with options: those of {@link pmap/4} without `ordered', and `initial', which stands before the first item.
 -spec preduce(name(), name(), [arg()], py_config:preduce_options()) -> value().
 preduce(Module, Function, List, Options) -> py_parallel:preduce(preduce, [Module, Function, List, Options]).
+
+%% @doc Send a message to the message handler that Python code has set (`erl.set_message_handler'): to that of a worker, or of
+%% one worker of a pool, which its scheduler chooses. Whether there is one is not told. Errors: `{py, {unknown_pool, Name}}',
+%% `{py, {unknown_worker, Worker}}', `{py, overload}'.
+-spec cast(pid() | py_config:pool_name(), term()) -> ok | {error, {py, term()}}.
+cast(To, Message) -> py_call:cast(cast, [To, Message]).
 
 %%% Builtins and operators
 

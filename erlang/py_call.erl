@@ -7,7 +7,7 @@
 
 -export([func/2, method/2, attr/2, const/2, pycall/2]).
 -export([builtin/2, builtin/3, operator/2, object/2, named/4]).
--export([release/2, perform/4, with_worker/2]).
+-export([release/2, cast/2, perform/4, with_worker/2]).
 
 -type args() :: [term()].
 
@@ -133,6 +133,21 @@ release(release = Api, [Reference] = All) ->
         fun({_, Worker, Incarnation, Id}) -> py_worker:release(Worker, Incarnation, [Id]) end,
         References
     ).
+
+%% @doc A message for the handler of a worker, or of one worker of a pool.
+-spec cast(cast, args()) -> ok | {error, {py, term()}}.
+cast(cast, [Worker, Message]) when is_pid(Worker) ->
+    case py_table:place(Worker) of
+        {ok, _} -> py_worker:cast(Worker, Message);
+        error -> {error, {py, {unknown_worker, Worker}}}
+    end;
+cast(cast, [Name, Message]) when is_atom(Name) ->
+    case pinned_or_picked(Name) of
+        {ok, Worker} -> py_worker:cast(Worker, Message);
+        {error, Reason} -> {error, {py, Reason}}
+    end;
+cast(cast, Args) ->
+    py_error:badarg(1, "must be the pid of a worker or the name of a pool", {cast, Args}).
 
 %%% Arguments
 

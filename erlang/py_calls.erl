@@ -12,7 +12,7 @@
 
 -export([new/1, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
--export([cancel/2, timeout/2, asked/2, told/2, owner/2, leader/1]).
+-export([cancel/2, timeout/2, asked/2, told/2, later/2, owner/2, leader/1]).
 -export([open/1, hold/1, load/1, open_calls/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
 -export_type([calls/0, step/0]).
@@ -153,10 +153,20 @@ asked(Question, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent =
 -spec told(term(), calls()) -> calls().
 told(Question, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:told(Question, Sent)}).
 
+%% @doc The call with this id is a coroutine: those behind it need not wait for it.
+-spec later(py_wire:id(), calls()) -> calls().
+later(Id, #calls{sent = Sent} = Calls) ->
+    #{later := Later} = Known = py_inflight:later(Id, Sent),
+    Next = watch_running(Calls#calls{sent = Known}),
+    case Later of
+        #{Id := #{cancelled := true}} -> hurry([Id], Next);
+        #{} -> Next
+    end.
+
 %% @doc Whose the references are that the call with this id has made; `nobody' where its result is not wanted.
 -spec owner(py_wire:id(), calls()) -> pid() | nobody.
-owner(Id, #calls{sent = #{open := Open}}) ->
-    case Open of
+owner(Id, #calls{sent = #{open := Open, later := Later}}) ->
+    case maps:merge(Open, Later) of
         #{Id := #{cancelled := true}} -> nobody;
         #{Id := #{owner := Owner}} -> Owner;
         #{} -> self()
@@ -183,7 +193,20 @@ cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
         {Ids, Marked} ->
             py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
             Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
-            watch_running(lists:foldl(Tell, Calls#calls{sent = Marked}, Ids))
+            watch_running(hurry(Ids, lists:foldl(Tell, Calls#calls{sent = Marked}, Ids)))
+    end.
+
+%% A coroutine ends as soon as Python reads that it is unwanted: where another call runs, it must be made to. One that does
+%% not end holds up its event loop, and the others with it.
+hurry(Ids, #calls{sent = #{later := Later} = Sent, kill_after = After} = Calls) ->
+    case [From || Id <- Ids, #{from := From} <- [maps:get(Id, Later, none)]] of
+        [] ->
+            Calls;
+        Unwanted ->
+            _ = erlang:start_timer(After, self(), {later, Unwanted}),
+            #calls{interpreter = Interpreter} = Flushed = flush(Calls),
+            _ = [py_interpreter:interrupt(Interpreter) || py_inflight:running(Sent) =/= none],
+            Flushed
     end.
 
 is_wanted(From, #{from := From}) -> false;
@@ -197,6 +220,11 @@ timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer, Number}, sent = 
         {Id, _} when Number < ?INTERRUPTIONS -> {ok, interrupt(Id, Number + 1, Calls)};
         {Id, _} -> {kill, Calls#calls{kill_timer = undefined}};
         _ -> {ok, unwatched(Calls)}
+    end;
+timeout({timeout, _, {later, Unwanted}}, #calls{sent = #{later := Later}} = Calls) ->
+    case [From || #{from := From} <- maps:values(Later), lists:member(From, Unwanted)] of
+        [] -> {ok, Calls};
+        _ -> {kill, Calls}
     end;
 timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
     {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};

@@ -33,6 +33,8 @@
     max_queue => non_neg_integer() | infinity,
     max_calls => pos_integer() | infinity,
     max_memory => pos_integer() | infinity,
+    event_loop => asyncio | uvloop,
+    callbacks => all | none | [{module(), Function :: atom()}],
     restart => #{max => non_neg_integer(), within => pos_integer(), delay => pos_integer(), max_delay => pos_integer()},
     encoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
     decoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
@@ -211,6 +213,8 @@ pool_table() ->
         max_queue => {infinity, fun is_timeout/1, "a number of calls, or infinity"},
         max_calls => {infinity, fun is_limit/1, "a positive number of calls, or infinity"},
         max_memory => {infinity, fun is_bytes/1, "bytes, at least 16777216 (16 MiB), or infinity"},
+        event_loop => one_of(asyncio, [asyncio, uvloop]),
+        callbacks => {all, fun is_callbacks/1, "all, none or a list of {Module, Function}"},
         restart => {restart_default(), fun is_restart/1, "a map with max, within, delay and max_delay"},
         encoders => {[], fun is_registrations/1, "a list of {'module.Class', {Module, Function}}"},
         decoders => {[], fun is_registrations/1, "a list of {Tag, {Module, Function}}"},
@@ -287,6 +291,11 @@ is_restart(Value) when is_map(Value) ->
     );
 is_restart(_) ->
     false.
+
+is_callbacks(Value) when is_list(Value) ->
+    lists:all(fun(MF) -> is_tuple(MF) andalso tuple_size(MF) =:= 2 andalso is_atom(element(1, MF)) andalso is_atom(element(2, MF)) end, Value);
+is_callbacks(Value) ->
+    Value =:= all orelse Value =:= none.
 
 is_registrations(Value) ->
     is_list(Value) andalso

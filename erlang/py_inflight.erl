@@ -4,12 +4,14 @@
 %%% answer of Erlang's, the calls sent before that answer are run inside it, and may wait in their turn: `stack' has the
 %%% calls that wait, innermost first.
 %%%
+%%% A call that turns out to be a coroutine runs beside the others: it is taken out of that order, into `later'.
+%%%
 %%% Each call has a number in the order of sending, from 1 in each interpreter (ids wrap, these do not). What Python has
 %%% begun is a prefix of that order, so a count says which calls it has not: see {@link split/2}.
 -module(py_inflight).
 
 -export([new/0, size/1, sent/1, add/2, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).
--export([watch/3]).
+-export([watch/3, later/2]).
 -export_type([calls/0, call/0]).
 
 -type call() :: #{
@@ -20,16 +22,17 @@
     oldest := py_wire:id(),
     sent := non_neg_integer(),
     open := #{py_wire:id() => call()},
+    later := #{py_wire:id() => call()},
     stack := [{py_wire:id(), Question :: term(), Before :: py_wire:id() | infinity}]
 }.
 
 -define(LAST_ID, 16#7fffffff).
 
 -spec new() -> calls().
-new() -> #{next => 1, oldest => 1, sent => 0, open => #{}, stack => []}.
+new() -> #{next => 1, oldest => 1, sent => 0, open => #{}, later => #{}, stack => []}.
 
 -spec size(calls()) -> non_neg_integer().
-size(#{open := Open}) -> map_size(Open).
+size(#{open := Open, later := Later}) -> map_size(Open) + map_size(Later).
 
 %% @doc How many calls this interpreter was sent.
 -spec sent(calls()) -> non_neg_integer().
@@ -43,23 +46,40 @@ add(Call, #{next := Id, open := Open, sent := Sent} = Calls) ->
 
 %% @doc Take out the call that was answered; `error' for an id that is not open.
 -spec answer(py_wire:id(), calls()) -> {call(), calls()} | error.
-answer(Id, #{open := Open, stack := Stack} = Calls) ->
-    case maps:take(Id, Open) of
-        {Call, Left} -> {Call, advance(Calls#{open := Left, stack := lists:keydelete(Id, 1, Stack)})};
-        error -> error
+answer(Id, #{open := Open, later := Later} = Calls) ->
+    case Open of
+        #{Id := Call} ->
+            {Call, without(Id, Calls)};
+        #{} ->
+            case maps:take(Id, Later) of
+                {Call, Left} -> {Call, Calls#{later := Left}};
+                error -> error
+            end
+    end.
+
+without(Id, #{open := Open, stack := Stack} = Calls) ->
+    advance(Calls#{open := maps:remove(Id, Open), stack := lists:keydelete(Id, 1, Stack)}).
+
+%% @doc That call runs beside the others from now on.
+-spec later(py_wire:id(), calls()) -> calls().
+later(Id, #{open := Open, later := Later} = Calls) ->
+    case Open of
+        #{Id := Call} -> (without(Id, Calls))#{later := Later#{Id => Call}};
+        #{} -> Calls
     end.
 
 %% @doc Mark the calls of `From' (an alias), or of a caller that has died (its monitor), as unwanted: their ids. Those that
 %% are marked already are none.
 -spec cancel(From :: term(), calls()) -> {[py_wire:id()], calls()}.
-cancel(From, #{open := Open} = Calls) ->
-    case [Id || {Id, #{cancelled := false} = Call} <- maps:to_list(Open), is_of(From, Call)] of
-        [] ->
-            {[], Calls};
-        Ids ->
-            Mark = fun(Id, Acc) -> Acc#{Id := (maps:get(Id, Acc))#{cancelled := true}} end,
-            {lists:sort(Ids), Calls#{open := lists:foldl(Mark, Open, Ids)}}
+cancel(From, #{open := Open, later := Later} = Calls) ->
+    case {unwanted(From, Open), unwanted(From, Later)} of
+        {[], []} -> {[], Calls};
+        {Some, Others} -> {lists:sort(Some ++ Others), Calls#{open := mark(Some, Open), later := mark(Others, Later)}}
     end.
+
+unwanted(From, Some) -> [Id || {Id, #{cancelled := false} = Call} <- maps:to_list(Some), is_of(From, Call)].
+
+mark(Ids, Some) -> lists:foldl(fun(Id, Acc) -> Acc#{Id := (maps:get(Id, Acc))#{cancelled := true}} end, Some, Ids).
 
 is_of(From, #{from := From}) -> true;
 is_of(Monitor, #{monitor := Monitor}) -> true;
@@ -68,13 +88,13 @@ is_of(_, _) -> false.
 %% @doc Put a mark on each open call that was sent up to this number and has none: `Monitor' makes it. For calls that take
 %% long enough for their callers to be watched.
 -spec watch(UpTo :: non_neg_integer(), fun((pid()) -> reference()), calls()) -> calls().
-watch(UpTo, Monitor, #{open := Open} = Calls) ->
+watch(UpTo, Monitor, #{open := Open, later := Later} = Calls) ->
     Watch = fun
         (_, #{monitor := _} = Call) -> Call;
         (_, #{caller := Caller, number := Number} = Call) when Number =< UpTo -> Call#{monitor => Monitor(Caller)};
         (_, Call) -> Call
     end,
-    Calls#{open := maps:map(Watch, Open)}.
+    Calls#{open := maps:map(Watch, Open), later := maps:map(Watch, Later)}.
 
 %% @doc The running call has asked Erlang something, and waits.
 -spec asked(Question :: term(), calls()) -> calls().
@@ -108,8 +128,9 @@ running(#{open := Open, oldest := Oldest}) ->
 
 %% @doc Every open call, in the order of sending.
 -spec all(calls()) -> [call()].
-all(#{open := Open}) ->
-    [Call || {_, Call} <- lists:sort([{Number, Call} || #{number := Number} = Call <- maps:values(Open)])].
+all(#{open := Open, later := Later}) ->
+    Both = maps:values(Open) ++ maps:values(Later),
+    [Call || {_, Call} <- lists:sort([{Number, Call} || #{number := Number} = Call <- Both])].
 
 %% @doc The open calls that Python had begun, and those that it had not, when it had begun this many. Of an `unknown' number
 %% any may have been begun.

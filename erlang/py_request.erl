@@ -6,7 +6,9 @@
 
 -export([print/2, deliver/2, log/2, call/3]).
 
--type context() :: #{group_leader := pid(), metadata := map()}.
+-type context() :: #{
+    group_leader := pid(), metadata := map(), callbacks := all | none | [{module(), Function :: atom()}]
+}.
 
 %% @doc Print a text where the caller prints.
 -spec print(unicode:chardata(), context()) -> ok.
@@ -38,12 +40,25 @@ log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Lea
 
 %% @doc Run a function that Python calls and send `{py_answer, Incarnation, Id, Frame}' to the worker, also when the process
 %% that runs it is killed. With the context `'L'' the port's owner itself runs what asks about a process (`erlang:self/0');
-%% any other function could hold up the worker.
+%% any other function could hold up the worker. Which functions Python may call is the pool's to say (`callbacks').
 -spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer()}, context()) -> ok.
-call({call, Id, erlang, Function, [], 'L'}, {Worker, Incarnation}, _) when Function =:= self; Function =:= make_ref ->
-    Worker ! {py_answer, Incarnation, Id, py_wire:result(Id, apply(erlang, Function, []))},
+call({call, Id, erlang, Function, Args, 'L'}, {Worker, Incarnation}, _) when
+    (Function =:= self orelse Function =:= make_ref orelse Function =:= node) andalso Args =:= [];
+    Function =:= whereis andalso length(Args) =:= 1 andalso is_atom(hd(Args))
+->
+    Worker ! {py_answer, Incarnation, Id, py_wire:result(Id, apply(erlang, Function, Args))},
     ok;
-call({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader}) ->
+call({call, Id, Module, Function, Args, _} = Call, {Worker, Incarnation} = To, #{callbacks := Callbacks} = Context) ->
+    case Callbacks =:= all orelse (Callbacks =/= none andalso lists:member({Module, Function}, Callbacks)) of
+        true ->
+            run(Call, To, Context);
+        false ->
+            Refused = {erlang, error, {callback_not_allowed, {Module, Function, length(Args)}}, []},
+            Worker ! {py_answer, Incarnation, Id, py_wire:failure(Id, Refused)},
+            ok
+    end.
+
+run({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader}) ->
     _ = spawn(fun() ->
         {_, Monitor} = spawn_monitor(fun() ->
             group_leader(Leader, self()),

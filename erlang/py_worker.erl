@@ -367,7 +367,8 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         log_level => Level,
         encoders => Encoders,
         decoders => Decoders,
-        max_memory => maps:get(max_memory, Config)
+        max_memory => maps:get(max_memory, Config),
+        event_loop => maps:get(event_loop, Config)
     },
     Body = py_wire:body('erl.server', configure, [Settings]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
@@ -430,14 +431,18 @@ answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
 
 %%% What Python asks of Erlang
 
-request(Frame, #state{calls = Calls} = State) ->
-    Context = #{group_leader => py_calls:leader(Calls), metadata => metadata(State)},
+request(Frame, #state{calls = Calls, config = #{callbacks := Callbacks}} = State) ->
+    Context = #{group_leader => py_calls:leader(Calls), metadata => metadata(State), callbacks => Callbacks},
     case py_wire:request(Frame) of
         {print, Text} ->
             py_request:print(Text, Context),
             State;
         {message, Self, {'$py.own', Id, Ids}} when Self =:= self(), is_integer(Id), length(Ids) >= 0 ->
             own(py_calls:owner(Id, Calls), Ids, State);
+        {message, Self, {'$py.later', Id}} when Self =:= self(), is_integer(Id) ->
+            State#state{calls = py_calls:later(Id, Calls)};
+        {message, Self, {'$py.told', Id}} when Self =:= self(), is_integer(Id) ->
+            State#state{calls = py_calls:told(Id, Calls)};
         {message, Self, {'$py.log', {Level, _, _, _, _} = Record}} when Self =:= self(), is_atom(Level) ->
             py_request:log(Record, Context),
             State;
@@ -446,7 +451,11 @@ request(Frame, #state{calls = Calls} = State) ->
             State;
         {call, Id, _, _, _, _} = Call ->
             py_request:call(Call, {self(), State#state.incarnation}, Context),
-            State#state{calls = py_calls:asked(Id, Calls)};
+            %% With a negative id it is not the call that runs which waits, but another thread.
+            case is_integer(Id) andalso Id < 0 of
+                true -> State;
+                false -> State#state{calls = py_calls:asked(Id, Calls)}
+            end;
         {handler_error, Error} ->
             logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], metadata(State)),
             State;

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from logging import Logger
     from typing import Any
 
     from erl import decoders, encoders, errors
-    from erl.api import call, cast, make_ref, self, set_message_handler
+    from erl.api import acall, call, cast, make_ref, modules, node, self, set_message_handler, whereis
     from erl.decoders import set_decoder
     from erl.encoders import set_encoder
     from erl.terms import Atom, BitString, Fun, ImproperList, Pid, Reference
     from erl.terms import Port as PortId
+
+    logger: Logger
 
 __all__ = [
     "Atom",
@@ -25,20 +28,26 @@ __all__ = [
     "Pid",
     "PortId",
     "Reference",
+    "acall",
     "call",
     "cast",
     "decoders",
     "encoders",
     "errors",
+    "logger",
     "make_ref",
+    "modules",
+    "node",
     "self",
     "set_decoder",
     "set_encoder",
     "set_message_handler",
+    "whereis",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("call", "cast", "make_ref", "self", "set_message_handler"), "erl.api"),
+    **dict.fromkeys(("acall", "call", "cast", "make_ref", "modules", "node", "self", "whereis"), "erl.api"),
+    "set_message_handler": "erl.api",
     **dict.fromkeys(("Atom", "BitString", "Fun", "ImproperList", "Pid", "Reference"), "erl.terms"),
     "set_decoder": "erl.decoders",
     "set_encoder": "erl.encoders",
@@ -53,6 +62,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(sys.modules[_HOMES[name]], name)
     elif name == "PortId":
         from erl.terms import Port as value
+    elif name == "logger":
+        import logging
+
+        value = logging.getLogger("erl")
     elif name in ("decoders", "encoders", "errors"):
         __import__(f"erl.{name}")
         value = sys.modules[f"erl.{name}"]

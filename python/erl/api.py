@@ -1,4 +1,4 @@
-"""What user code imports: `erl.call`, `erl.cast`, `erl.self`, `erl.set_message_handler`.
+"""What user code imports: `erl.call`, `erl.acall`, `erl.cast`, `erl.modules`, `erl.set_message_handler` and others.
 
 Works inside a worker; elsewhere each function raises `errors.BridgeError`.
 """
@@ -6,6 +6,7 @@ Works inside a worker; elsewhere each function raises `errors.BridgeError`.
 from __future__ import annotations
 
 from erl import errors
+from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -28,13 +29,18 @@ def _bound() -> Server:
     return _server
 
 
-def call(module: str, function: str, args: list[Any]) -> Any:
-    """Call an Erlang function and return its result; the calls that arrive meanwhile are served.
+def call(module: str, function: str, args: list[Any], timeout: float | None = None) -> Any:
+    """Call an Erlang function and return its result; in the main thread the calls that arrive meanwhile are served.
 
-    Raises `errors.ErlangError` with the class, reason and stacktrace of what the function raised,
-    `errors.EncodeError` for an argument that can't be sent, and `errors.BridgeError` outside the main thread.
+    Works in every thread. `timeout` is in seconds. Raises `errors.ErlangError` with the class, reason and stacktrace of
+    what the function raised, `errors.EncodeError` for an argument that can't be sent, and `errors.AnswerTimeoutError`.
     """
-    return _bound().call_erlang(module, function, list(args), "N")
+    return _bound().call_erlang(module, function, list(args), "N", timeout)
+
+
+async def acall(module: str, function: str, args: list[Any], timeout: float | None = None) -> Any:
+    """Call an Erlang function in a coroutine, on any event loop: the same as `call`, without holding up the loop."""
+    return await _bound().call_erlang_later(module, function, list(args), timeout)
 
 
 def cast(to: Any, message: Any) -> None:
@@ -47,7 +53,8 @@ def cast(to: Any, message: Any) -> None:
 
 def self() -> Any:
     """The pid of the worker process that owns this interpreter."""
-    return _bound().call_erlang("erlang", "self", [], "L")
+    server = _bound()
+    return server.worker if server.worker is not None else server.call_erlang("erlang", "self", [], "L")
 
 
 def make_ref() -> Any:
@@ -55,8 +62,56 @@ def make_ref() -> Any:
     return _bound().call_erlang("erlang", "make_ref", [], "L")
 
 
+def node() -> Any:
+    """The name of the Erlang node, an atom."""
+    return _bound().call_erlang("erlang", "node", [], "L")
+
+
+def whereis(name: str) -> Any:
+    """The pid that is registered under a name, None where there is none."""
+    return _bound().call_erlang("erlang", "whereis", [Atom(name)], "L")
+
+
 def set_message_handler(handler: Callable[[Any], object]) -> None:
     """Call `handler` with each message that Erlang casts to this worker. Raises `TypeError` where it can't be."""
     if not callable(handler):
         raise TypeError(f"a message handler must be callable, not {type(handler).__name__}")
     _bound().handler = handler
+
+
+class Modules:
+    """Erlang's modules by attributes: `modules.lists.reverse([1, 2])` is `call("lists", "reverse", [[1, 2]])`."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Module:
+        return Module(name)
+
+    __getitem__ = __getattr__
+
+
+class Module:
+    """A module of Erlang's: its attributes are functions. What is no Python name stands in brackets."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def function(*args: Any, timeout: float | None = None) -> Any:
+            return call(self._name, name, list(args), timeout)
+
+        function.__name__ = function.__qualname__ = f"{self._name}:{name}"
+        return function
+
+    __getitem__ = __getattr__
+
+    def __repr__(self) -> str:
+        return f"<Erlang module {self._name}>"
+
+
+modules = Modules()

@@ -42,6 +42,10 @@ class CallCancelled(BaseException):
     """
 
 
+class AnswerTimeoutError(BridgeError, TimeoutError):
+    """Raised when Erlang has not answered a call within the call's timeout. The function may still be running."""
+
+
 class ErlangError(BridgeError):
     """Raised in Python when a call of Erlang failed there.
 

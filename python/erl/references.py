@@ -8,6 +8,9 @@ the `own` message of each call that made some).
 
 from __future__ import annotations
 
+from _thread import get_ident
+from itertools import count
+
 from erl import errors
 
 _MARKER = "$py.ref"
@@ -15,9 +18,12 @@ _MARKER = "$py.ref"
 _identity: tuple[object, int] | None = None
 _held: dict[int, object] = {}
 _made: list[int] = []
-"""Always the same list: the compiled lane looks at its length."""
+"""Those of the main thread. Always the same list: the compiled lane looks at its length."""
+_main = get_ident()
+_made_elsewhere: dict[int, list[int]] = {}
+"""Those of each other thread."""
 
-_last_id = 0
+_next = count(1).__next__
 
 
 def set_identity(worker: object, incarnation: int) -> None:
@@ -31,18 +37,22 @@ def hold(value: object) -> tuple[object, ...]:
 
     Raises `errors.NotPicklableError` where no worker process is there to own it.
     """
-    global _last_id
     if _identity is None:
         raise errors.NotPicklableError(
             f"a {type(value).__name__} can't be pickled, and references need a py worker"
         )
     from erl.terms import Atom
 
-    _last_id += 1
-    _held[_last_id] = value
-    _made.append(_last_id)
+    number = _next()
+    _held[number] = value
+    _made_here().append(number)
     worker, incarnation = _identity
-    return (Atom(_MARKER), worker, incarnation, _last_id)
+    return (Atom(_MARKER), worker, incarnation, number)
+
+
+def _made_here() -> list[int]:
+    thread = get_ident()
+    return _made if thread == _main else _made_elsewhere.setdefault(thread, [])
 
 
 def resolve(worker: object, incarnation: object, number: object) -> object:
@@ -58,12 +68,17 @@ def resolve(worker: object, incarnation: object, number: object) -> object:
 
 
 def made() -> int:
-    """How many references were made since the last call of `take_made`."""
-    return len(_made)
+    """How many references this thread has made since its last call of `take_made`."""
+    return len(_made_here())
+
+
+def take_made_elsewhere() -> list[int]:
+    """The ids that this thread, which is not the main one, has made since the last call of this function."""
+    return _made_elsewhere.pop(get_ident(), [])
 
 
 def take_made() -> list[int]:
-    """The ids made since the last call of this function."""
+    """The ids that the main thread has made since the last call of this function."""
     made = _made.copy()
     _made.clear()
     return made
@@ -74,10 +89,11 @@ def put_back(numbers: list[int]) -> None:
     _made.extend(numbers)
 
 
-def release_since(count: int) -> None:
-    """Forget the objects that were made after the first `count` since the last call of `take_made`."""
-    unfit = _made[count:]
-    del _made[count:]
+def release_since(number: int) -> None:
+    """Forget the objects that this thread has made after the first `number` since the last call of `take_made`."""
+    made = _made_here()
+    unfit = made[number:]
+    del made[number:]
     release(unfit)
 
 
@@ -87,6 +103,6 @@ def release(numbers: list[int]) -> None:
         _held.pop(number, None)
 
 
-def count() -> int:
+def held() -> int:
     """How many objects are held."""
     return len(_held)

@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import os
 import sys
-from _signal import SIG_DFL, SIGUSR1, signal  # type: ignore[import-not-found]  # `signal` would import enum
+from _signal import (  # type: ignore[import-not-found]  # `signal` would import enum
+    SIG_DFL,
+    SIGUSR1,
+    pthread_kill,
+    signal,
+)
 from _thread import get_ident
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from erl import api, codec, console, decoders, encoders, errors, objects, opaque, port, references, wire
 from erl.codec import Options, Reader
+from erl.inbox import LOOK, Inbox
 from erl.port import Port, PortClosedError
 from erl.terms import Atom
 
@@ -26,13 +32,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FAST_SECONDS = 0.0001
-_LOOK = -1
-"""A mark in `cancelled`: something may have been cancelled since the port was read last."""
-_BACKLOG = -2
-"""A mark in `cancelled`: there are frames that were taken before their turn."""
 _DOUBTS_OF_SLOW = 1000
 _DOUBTS_OF_SLOW_ONCE = 20
 _MOST_KEYS = 10_000
+_PLAIN = frozenset((int, str, bytes, float, bool, list, tuple, dict, type(None)))
 
 
 class Server:
@@ -46,13 +49,8 @@ class Server:
         self._compressed = compressed
         self._thread = get_ident()
         self._stdout = console.Stdout(self._print)
-        self._answers: dict[int, wire.Message] = {}
-        self._waiting: set[int] = set()
-        self._last_id = 0
         self._doubts: dict[object, int] = {}
         self._leaving = False
-        self._backlog: list[bytes] = []
-        """Frames that were taken from the port before their turn; while there is one, `cancelled` is not empty."""
         self._outer: list[int] = []
         """Ids of the calls that wait for Erlang, the innermost one last."""
         self._asking = False
@@ -61,6 +59,11 @@ class Server:
         self._begun: memoryview | None = None
         self.cancelled: set[int] = set()
         """Ids of calls that are not wanted, and marks; the lane stands aside for one. Always the same set."""
+        self._inbox = Inbox(port, self.cancelled)
+        self._inbox.options = options
+        self._inbox.unwanted = self._note_unwanted
+        self._tasks: Any = None
+        self.event_loop = "asyncio"
         self._lane = self._open_lane() if port.packet == 4 and not compressed else None
 
     def _open_lane(self) -> Any:
@@ -82,12 +85,13 @@ class Server:
             answer=self._answer,
             doubt=self._was_slow,
             closed=PortClosedError,
+            later=self._later,
             flags=self.options.flags,
         )
 
     def use(self, options: Options) -> None:
         """Map values by these options where a call brings none."""
-        self.options = options
+        self.options = self._inbox.options = options
         if self._lane is not None:
             self._lane.use(options.flags)
 
@@ -133,7 +137,6 @@ class Server:
         """A process that user code forked is no worker: it prints to descriptor 1, and has no Erlang to talk to."""
         signal(SIGUSR1, SIG_DFL)
         self._port.abandon()
-        self._backlog.clear()
         api._bind(None)
         if sys.stdout is self._stdout:
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
@@ -142,35 +145,27 @@ class Server:
         """End `start` after this call."""
         self._leaving = True
 
-    def _serve(self, until: int | None) -> None:
-        """Serve until the answer with this id has come; None: until the end."""
-        port = self._port
+    def _serve(self, until: int | None, deadline: float | None = None) -> None:
+        """Serve until the answer with this id has come; None: until the end. Raises `errors.AnswerTimeoutError`."""
+        port, inbox = self._port, self._inbox
         lane = self._lane if until is None else None
         while True:
-            while True:
-                if lane is not None:
-                    while lane.run():
-                        port.flush()
-                if not self._handle(self._take()):
-                    break
-                if until in self._answers:
+            if until is not None:
+                if inbox.has(until):
                     return
-                if until is not None and self._outer[-1] in self.cancelled:
+                if self._outer[-1] in self.cancelled:
                     self._heed(self._outer[-1])
-            if self._leaving and until is None:
-                port.flush()
-                return
+            if lane is not None:
+                while lane.run():
+                    port.flush()
+            if self._handle(inbox.take()):
+                continue
             port.flush()
-            port.wait()
-
-    def _take(self) -> bytes | None:
-        """The next frame; None when there is no complete one."""
-        if not self._backlog:
-            return self._port.take()
-        frame = self._backlog.pop(0)
-        if not self._backlog:
-            self.cancelled.discard(_BACKLOG)
-        return frame
+            if self._leaving and until is None:
+                return
+            if deadline is not None and monotonic() >= deadline:
+                raise errors.AnswerTimeoutError("Erlang has not answered in time")
+            inbox.wait(deadline)
 
     def _handle(self, frame: bytes | None) -> bool:
         """Do what a frame says; False when there is none."""
@@ -192,15 +187,15 @@ class Server:
             self._message(message.value)
         elif message is not None and message.kind == "X":
             self._unwanted(message.id)
-        elif message is not None and message.id in self._waiting:
-            self._answers[message.id] = message
+        elif message is not None:
+            self._inbox.put(message)
         return True
 
     # Calls of Python
 
     def _call(self, reader: Reader, id_: int, module: str, name: str) -> None:
         options = self.options
-        outer = references.take_made() if self._waiting else []  # those of the call that this one nests in
+        outer = references.take_made() if self._outer else []  # those of the call that this one nests in
         try:
             prepare = objects.WRAPPERS.get(name) if module == "erl.objects" and options.tagged else None
             if prepare is not None:
@@ -215,13 +210,18 @@ class Server:
                 reader.end()
                 run = objects.function(module, name)
             value = self._run(id_, run, args, keywords, key)
-            frame = self._result(id_, value, options)
-            args, value = [], None
+            later = type(value) not in _PLAIN and options.tagged and hasattr(type(value), "__await__")
+            frame = b"" if later else self._result(id_, value, options)
+            args = []
         except PortClosedError:
             raise
         except BaseException as error:  # the door around user code: also SystemExit, KeyboardInterrupt
-            frame = self._failure(id_, error)
-        self._answer(id_, frame)
+            later, frame = False, self._failure(id_, error)
+        if later:
+            self._later(id_, value, options.flags)
+        else:
+            value = None
+            self._answer(id_, frame)
         if outer:
             references.put_back(outer)
 
@@ -242,7 +242,7 @@ class Server:
 
     def _result(self, id_: int, value: object, options: Options) -> bytes:
         """The frame of a result; one that can't be encoded holds no references."""
-        given = len(references._made)  # what the call has sent already stays, whatever becomes of its result
+        given = references.made()  # what the call has sent already stays, whatever becomes of its result
         try:
             if options.return_ref:
                 value = references.hold(value)
@@ -268,6 +268,8 @@ class Server:
         doubts = self._doubts.get(key, 1)
         if doubts:
             self._port.flush()
+        if self._inbox.is_asked:
+            self._inbox.hand_over()
         outer, self._running, self._asking = (self._running, self._asking), id_, False
         start = perf_counter()
         try:
@@ -292,10 +294,20 @@ class Server:
         """What the lane says of a callable that was trusted."""
         self._doubt(key, _DOUBTS_OF_SLOW_ONCE)
 
+    def _tell(self, what: str, id_: int) -> None:
+        """Tell the worker process something of a call, where there is one."""
+        if self.worker is not None:
+            self._send(wire.message(self.worker, (Atom(what), id_), self.options))
+
     def _own(self, id_: int) -> None:
         """Tell the worker process which references the call with this id has made."""
         owned = (Atom("$py.own"), id_, references.take_made())
         self._send(wire.message(self.worker, owned, self.options))
+
+    def _own_elsewhere(self, id_: int) -> None:
+        """The same for references made in another thread than the main one: those of no call are the worker's."""
+        if get_ident() != self._thread and (made := references.take_made_elsewhere()):
+            self._send(wire.message(self.worker, (Atom("$py.own"), id_, made), self.options))
 
     def _message(self, value: object) -> None:
         self._port.flush()
@@ -308,14 +320,49 @@ class Server:
             error.__traceback__ = None
         self._stdout.flush()
 
+    # Coroutines
+
+    def _later(self, id_: int, value: Any, flags: int) -> None:
+        """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
+        if references._made:
+            self._own(id_)
+        self._stdout.flush()
+        self._tell("$py.later", id_)
+        if self._tasks is None:
+            from erl.tasks import Tasks
+
+            self._tasks = Tasks(self._ended, self._port.flush, self.event_loop)
+        self._tasks.start(id_, value, Options.from_flags(flags))
+
+    def _ended(self, id_: int, options: Options, task: Any) -> None:
+        """A coroutine has ended, or is not wanted any more; on the event loop's thread."""
+        try:
+            if task is None:
+                raise errors.CallCancelled("Erlang does not want the result of this call any more")
+            frame = self._result(id_, task.result(), options)
+        except BaseException as error:  # the same door, for coroutines
+            frame = self._failure(id_, error)
+        self._own_elsewhere(id_)
+        self._send(frame)
+
     # Calls that Erlang does not want any more
 
     def _unwanted(self, id_: int) -> None:
-        """Its turn has come: the call is over, or waits for Erlang."""
+        """Its turn has come: the call is over, waits for Erlang, or is a coroutine."""
         if id_ in self._outer:
             self.cancelled.add(id_)
         else:
             self.cancelled.discard(id_)
+            if self._tasks is not None:
+                self._tasks.cancel(id_)
+
+    def _note_unwanted(self, id_: int) -> None:
+        """It was read before its turn, by any thread."""
+        if self._tasks is not None and self._tasks.cancel(id_):
+            return
+        self.cancelled.add(id_)
+        if get_ident() != self._thread:
+            pthread_kill(self._thread, SIGUSR1)
 
     def _interrupted(self, _signal: int, _frame: object) -> None:
         """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
@@ -324,68 +371,90 @@ class Server:
         """
         running = self.running
         if running and not self._port.is_writing:
-            self._look_ahead()
+            self._inbox.look_ahead()
             self._heed(running)
         else:
-            self.cancelled.add(_LOOK)
+            self.cancelled.add(LOOK)
 
     def _flush(self) -> None:
         """Write what is pending, in a call; an interruption that came meanwhile is heeded then."""
         self._port.flush()
-        if _LOOK in self.cancelled and get_ident() == self._thread and (running := self.running):
+        if LOOK in self.cancelled and get_ident() == self._thread and (running := self.running):
             self._heed(running)
 
     def _heed(self, id_: int) -> None:
-        if _LOOK in self.cancelled:
-            self.cancelled.discard(_LOOK)
-            self._look_ahead()
+        if LOOK in self.cancelled:
+            self.cancelled.discard(LOOK)
+            self._inbox.look_ahead()
         if id_ in self.cancelled:
             self.cancelled.discard(id_)
             raise errors.CallCancelled("Erlang does not want the result of this call any more")
 
-    def _look_ahead(self) -> None:
-        """Take what has arrived, without waiting, and note the calls that are unwanted."""
-        while self._port.has_more():
-            self._port.wait()
-        while (frame := self._port.take()) is not None:
-            self._backlog.append(frame)
-            self.cancelled.add(_BACKLOG)
-            unwanted = wire.unwanted(frame)
-            if unwanted:
-                self.cancelled.add(unwanted)
-
     # Calls of Erlang
 
-    def call_erlang(self, module: str, function: str, args: list[object], context: str) -> object:
-        """Call an Erlang function and serve until its answer is here; see `api.call`."""
-        if get_ident() != self._thread:
-            raise errors.BridgeError(
-                "Erlang can be called in the main thread only; cast works in every thread"
-            )
-        self._last_id += 1
-        id_ = self._last_id
-        frame = wire.call(id_, module, function, args, context, self.options)
-        self._stdout.flush()
-        self._send(frame)
-        self._waiting.add(id_)
+    def call_erlang(
+        self, module: str, function: str, args: list[object], context: str, timeout: float | None = None
+    ) -> object:
+        """Call an Erlang function and wait for its answer, in the main thread serving; see `api.call`."""
+        inbox = self._inbox
+        deadline = None if timeout is None else monotonic() + timeout
+        id_ = inbox.expect(get_ident() == self._thread)
+        try:
+            frame = wire.call(id_, module, function, args, context, self.options)
+            self._stdout.flush()
+            self._own_elsewhere(0)
+            self._send(frame)
+            if get_ident() != self._thread:
+                self._port.flush()
+                inbox.await_answer(id_, deadline)
+            else:
+                self._serve_until(id_, deadline)
+            return inbox.result(id_)
+        finally:
+            inbox.forget(id_)
+
+    def _serve_until(self, id_: int, deadline: float | None) -> None:
         self._outer.append(self._current)
         asking, self._asking = self._asking, True
         try:
-            self._serve(id_)
+            self._serve(id_, deadline)
+        except errors.AnswerTimeoutError:
+            # The call goes on without the answer: from now on it is the one that runs.
+            self._tell("$py.told", id_)
+            self._port.flush()
+            raise
         finally:
             self._asking = asking
             self._outer.pop()
-            self._waiting.discard(id_)
-        answer = self._answers.pop(id_)
-        if answer.error is not None:
-            raise answer.error
-        if answer.kind == "e":
-            raise _erlang_error(answer.value)
-        return answer.value
+
+    async def call_erlang_later(
+        self, module: str, function: str, args: list[object], timeout: float | None
+    ) -> object:
+        """The same for a coroutine, which waits without holding up its event loop; see `api.acall`."""
+        import asyncio
+
+        inbox = self._inbox
+        loop, answered = asyncio.get_running_loop(), asyncio.Event()
+        id_ = inbox.expect(False)
+        try:
+            self._own_elsewhere(0)
+            inbox.call_when_answered(id_, lambda: loop.call_soon_threadsafe(answered.set))
+            self._send(wire.call(id_, module, function, args, "N", self.options))
+            self._port.flush()
+            try:
+                await asyncio.wait_for(answered.wait(), timeout)
+            except asyncio.TimeoutError:
+                raise errors.AnswerTimeoutError("Erlang has not answered in time") from None
+            finally:
+                inbox.leave(id_)
+            return inbox.result(id_)
+        finally:
+            inbox.forget(id_)
 
     def cast(self, to: object, message: object) -> None:
         """Send a message to an Erlang process; see `api.cast`."""
         self._send(wire.message(to, message, self.options))
+        self._own_elsewhere(0)
         self._flush()
 
     def log(self, record: tuple[object, ...]) -> None:
@@ -404,13 +473,6 @@ class Server:
 
 def _invoke(run: Callable[..., object], args: Any, keywords: dict[str, Any] | None) -> object:
     return run(*args, **keywords) if keywords else run(*args)
-
-
-def _erlang_error(term: object) -> errors.ErlangError:
-    """The exception for the error of an answer: `{erlang, Class, Reason, Stack}`, or what another bridge sends."""
-    if isinstance(term, tuple) and len(term) == 4:
-        return errors.ErlangError(term[1], term[2], term[3])
-    return errors.ErlangError(Atom("error"), term)
 
 
 def _ignore(_message: object) -> None:
@@ -433,6 +495,7 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     server = api._bound()
     server.worker = settings["worker"]
     server.use(Options.from_flags(settings["flags"]))
+    server.event_loop = str(settings["event_loop"])
     references.set_identity(settings["worker"], settings["incarnation"])
     _bound_by(server, settings)
     opaque.set_key(settings["key"])

@@ -161,6 +161,11 @@ def unwanted(frame: bytes) -> int:
     return int.from_bytes(frame[8:], "big") if len(frame) == 12 and frame.startswith(_UNWANTED) else 0
 
 
+def may_answer(frame: bytes) -> bool:
+    """Whether a frame may be the answer to a call of Erlang: the only tuples of three, if it is not compressed."""
+    return frame[1:3] == b"h\x03" or frame[1:2] == b"P"
+
+
 def result(id_: int, value: object, options: Options) -> bytes:
     """`{'r', Id, Value}`. Raises `errors.EncodeError`."""
     return codec.encode((_RESULT, id_, value), options)

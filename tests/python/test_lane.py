@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import mmap
 import os
 import random
@@ -105,7 +106,7 @@ def clean_slate(server: Server) -> Iterator[None]:
     stdout, bound, identity = sys.stdout, api._server, references._identity
     references._held.clear()
     references.take_made()
-    references._last_id = 0
+    references._next = itertools.count(1).__next__
     references.set_identity(PID, 1)
     objects._cached.clear()
     api._bind(server)

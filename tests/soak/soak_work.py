@@ -72,4 +72,4 @@ def held() -> int:
     """How many objects are kept for Erlang."""
     from erl import references
 
-    return references.count()
+    return references.held()

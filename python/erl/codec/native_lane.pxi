@@ -21,7 +21,13 @@ cdef extern from *:
     static CYTHON_INLINE PyObject *erl_called(PyObject *run, PyObject *list) {
         return PyObject_Vectorcall(run, ((PyListObject *)list)->ob_item, (size_t)PyList_GET_SIZE(list), NULL);
     }
+
+    static CYTHON_INLINE int erl_is_awaitable(PyObject *value) {
+        PyAsyncMethods *methods = Py_TYPE(value)->tp_as_async;
+        return methods != NULL && methods->am_await != NULL;
+    }
     """
+    bint is_awaitable "erl_is_awaitable" (PyObject*) noexcept
     long long now_ns "erl_now" () noexcept
     PyObject* called "erl_called" (PyObject*, PyObject*) noexcept
 
@@ -82,6 +88,7 @@ cdef class Lane:
     cdef object answer
     cdef object doubt
     cdef object closed
+    cdef object later
     cdef list slots
     cdef int own_flags
     cdef bint inside
@@ -96,7 +103,7 @@ cdef class Lane:
     def __cinit__(
         self, *, FrameBuffer frames not None, list pending not None, list printed not None, set cancelled not None,
         dict cached not None, dict doubts not None, dict wrappers not None, find, keywords, invoke, failure, answer,
-        doubt, closed, int flags,
+        doubt, closed, later, int flags,
     ):
         self.frames = frames
         self.pending = pending
@@ -112,6 +119,7 @@ cdef class Lane:
         self.answer = answer
         self.doubt = doubt
         self.closed = closed
+        self.later = later
         self.use(flags)
 
     def use(self, int flags):
@@ -201,6 +209,10 @@ cdef class Lane:
                         values = decoders.apply(list(keywords.values()))
                         keywords = dict(zip(keywords, values, strict=True))
             value = self.value_of(run, args, keywords, head.id, known.key)
+            if not flags & PLAIN and is_awaitable(<PyObject*>value):
+                self.clock = 0
+                self.later(head.id, value, flags)
+                return True
             answer = answer_of(head.id, value, flags)
             args = None
             value = None
