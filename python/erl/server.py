@@ -434,21 +434,19 @@ class Server:
         import asyncio
 
         inbox = self._inbox
-        loop, answered = asyncio.get_running_loop(), asyncio.Event()
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
         id_ = inbox.expect(False)
         try:
             self._own_elsewhere(0)
-            inbox.call_when_answered(id_, lambda: loop.call_soon_threadsafe(answered.set))
+            inbox.call_when_answered(id_, lambda: loop.call_soon_threadsafe(woken.set))
             self._send(wire.call(id_, module, function, args, "N", self.options))
             self._port.flush()
-            try:
-                await asyncio.wait_for(answered.wait(), timeout)
-            except asyncio.TimeoutError:
-                raise errors.AnswerTimeoutError("Erlang has not answered in time") from None
-            finally:
-                inbox.leave(id_)
+            await asyncio.wait_for(_until(lambda: inbox.has(id_), woken), timeout)
             return inbox.result(id_)
+        except asyncio.TimeoutError:
+            raise errors.AnswerTimeoutError("Erlang has not answered in time") from None
         finally:
+            inbox.leave(id_)
             inbox.forget(id_)
 
     def cast(self, to: object, message: object) -> None:
@@ -469,6 +467,13 @@ class Server:
         if self._compressed:
             frame = wire.compress(frame, self._compressed)
         self._port.write(frame)
+
+
+async def _until(condition: Callable[[], bool], woken: Any) -> None:
+    """Wait on an event that says no more than that it may be so."""
+    while not condition():
+        await woken.wait()
+        woken.clear()
 
 
 def _invoke(run: Callable[..., object], args: Any, keywords: dict[str, Any] | None) -> object:

@@ -85,7 +85,7 @@ a_call_of_erlang_has_a_timeout_in_every_thread(_Config) ->
 after_a_timeout_python_goes_on_and_can_be_interrupted(Config) ->
     [#{os_pid := OsPid}] = py:workers(),
     File = path(Config, "interrupted"),
-    ?assertError({py, timeout}, py:func(py_citizen, time_out_then_sleep, [File], #{timeout => 500})),
+    ?assertError({py, timeout}, py:func(py_citizen, time_out_then_sleep, [File], #{timeout => 3_000})),
     py_eventually:holds(fun() -> filelib:is_file(File) end),
     ?assertEqual(3, py:add(1, 2)),
     ?assertMatch([#{os_pid := OsPid}], py:workers()).
