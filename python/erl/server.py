@@ -23,10 +23,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FAST_SECONDS = 0.0001
+_LONG_SECONDS = 0.001
+"""Who waited behind a call that took longer may not want an answer any more."""
 _LOOK = -1
 """A mark in `cancelled`: something may have been cancelled since the port was read last."""
 _BACKLOG = -2
 """A mark in `cancelled`: there are frames that were taken before their turn."""
+_GLANCE = -3
+"""A mark in `cancelled`: as `_LOOK`, but not for so much as to fill the memory with what waits."""
+_GLANCE_READS = 16
+_GLANCE_BYTES = 1 << 22
 _DOUBTS_OF_SLOW = 1000
 _MOST_KEYS = 10_000
 
@@ -49,6 +55,7 @@ class Server:
         self._leaving = False
         self._backlog: list[bytes] = []
         """Frames that were taken from the port before their turn; while there is one, `cancelled` is not empty."""
+        self._backlog_bytes = 0
         self._outer: list[int] = []
         """Ids of the calls that wait for Erlang, the innermost one last."""
         self._running = 0
@@ -119,6 +126,7 @@ class Server:
         signal(SIGUSR1, SIG_DFL)
         self._port.abandon()
         self._backlog.clear()
+        self._backlog_bytes = 0
         api._bind(None)
         if sys.stdout is self._stdout:
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
@@ -153,6 +161,7 @@ class Server:
         if not self._backlog:
             return self._port.take()
         frame = self._backlog.pop(0)
+        self._backlog_bytes -= len(frame)
         if not self._backlog:
             self.cancelled.discard(_BACKLOG)
         return frame
@@ -260,8 +269,11 @@ class Server:
             value = run(*args, **keywords) if keywords else run(*args)
         finally:
             self._running = outer
-        if perf_counter() - start > _FAST_SECONDS:
+        seconds = perf_counter() - start
+        if seconds > _FAST_SECONDS:
             self._doubt(key, _DOUBTS_OF_SLOW)
+            if seconds > _LONG_SECONDS:
+                self.cancelled.add(_GLANCE)
         elif doubts:
             self._doubt(key, doubts - 1)
         return value
@@ -274,6 +286,7 @@ class Server:
 
     def _was_slow(self, key: object) -> None:
         self._doubt(key, _DOUBTS_OF_SLOW)
+        self.cancelled.add(_GLANCE)
 
     def _own(self, id_: int) -> None:
         """Tell the worker process which references the call with this id has made."""
@@ -316,16 +329,21 @@ class Server:
         if _LOOK in self.cancelled:
             self.cancelled.discard(_LOOK)
             self._look_ahead()
+        elif _GLANCE in self.cancelled and self._backlog_bytes < _GLANCE_BYTES:
+            self._look_ahead(_GLANCE_READS)
+        self.cancelled.discard(_GLANCE)
         if id_ in self.cancelled:
             self.cancelled.discard(id_)
             raise errors.CallCancelled("Erlang does not want the result of this call any more")
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self, most_reads: int = sys.maxsize) -> None:
         """Take what has arrived, without waiting, and note the calls that are unwanted."""
-        while self._port.has_more():
+        while most_reads and self._port.has_more():
             self._port.wait()
+            most_reads -= 1
         while (frame := self._port.take()) is not None:
             self._backlog.append(frame)
+            self._backlog_bytes += len(frame)
             self.cancelled.add(_BACKLOG)
             unwanted = wire.unwanted(frame)
             if unwanted:
