@@ -5,8 +5,9 @@
 %%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}', once.
 %%%
 %%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
-%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, and if that has not helped
-%%% within `kill_after', the worker is asked to kill it. Until then what arrives waits, so that it need not die along.
+%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, again and again because what
+%%% it is told may still stand behind a megabyte of arguments, and if that has not helped within `kill_after', the worker is
+%%% asked to kill it. Until then what arrives waits, so that it need not die along.
 -module(py_calls).
 
 -export([new/1, attach/2, detach/1, interpreter/1, update/2]).
@@ -22,6 +23,7 @@
     sent = py_inflight:new() :: py_inflight:calls(),
     waiting = queue:new() :: queue:queue({map(), py_wire:body()}),
     kill_timer = undefined :: undefined | {py_wire:id(), reference()},
+    interrupt_timer = undefined :: undefined | reference(),
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     kill_after :: non_neg_integer(),
     max_queue :: non_neg_integer() | infinity
@@ -32,6 +34,8 @@
 
 %% A call that takes longer than this has its caller watched.
 -define(WATCH_MS, 50).
+%% The time between two interruptions of one call.
+-define(INTERRUPT_MS, 100).
 
 -spec new(py_config:pool()) -> calls().
 new(#{kill_after := KillAfter, max_queue := MaxQueue}) -> #calls{kill_after = KillAfter, max_queue = MaxQueue}.
@@ -185,6 +189,8 @@ timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer}, sent = Sent} = 
         {Id, _} -> {kill, Calls#calls{kill_timer = undefined}};
         _ -> {ok, unwatched(Calls)}
     end;
+timeout({timeout, Timer, interrupt}, #calls{interrupt_timer = Timer} = Calls) ->
+    {ok, interrupt(Calls)};
 timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
     {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};
 timeout(_, _) ->
@@ -193,9 +199,7 @@ timeout(_, _) ->
 watch_running(#calls{kill_timer = undefined, sent = Sent, kill_after = After} = Calls) ->
     case py_inflight:running(Sent) of
         {Id, #{cancelled := true}} ->
-            #calls{interpreter = Interpreter} = Flushed = flush(Calls),
-            py_interpreter:interrupt(Interpreter),
-            Flushed#calls{kill_timer = {Id, erlang:start_timer(After, self(), kill)}};
+            interrupt((flush(Calls))#calls{kill_timer = {Id, erlang:start_timer(After, self(), kill)}});
         _ ->
             Calls
     end;
@@ -207,6 +211,12 @@ watch_running(#calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
             _ = erlang:cancel_timer(Timer),
             unwatched(Calls)
     end.
+
+interrupt(#calls{kill_timer = undefined} = Calls) ->
+    Calls#calls{interrupt_timer = undefined};
+interrupt(#calls{interpreter = Interpreter} = Calls) ->
+    py_interpreter:interrupt(Interpreter),
+    Calls#calls{interrupt_timer = erlang:start_timer(?INTERRUPT_MS, self(), interrupt)}.
 
 %% The call that nobody wanted is over. The next may be another such; what waited goes on unless it is.
 unwatched(Calls) ->
@@ -248,7 +258,7 @@ fail_sent(Begun, Error, #calls{sent = Sent, kill_timer = KillTimer} = Calls) ->
     answer_each(Lost, Error),
     answer_each(Untouched, {error, moved}),
     _ = [erlang:cancel_timer(Timer) || {_, Timer} <- [KillTimer]],
-    Calls#calls{sent = py_inflight:new(), kill_timer = undefined}.
+    Calls#calls{sent = py_inflight:new(), kill_timer = undefined, interrupt_timer = undefined}.
 
 -spec fail_waiting({error, term()}, calls()) -> calls().
 fail_waiting(Error, #calls{waiting = Waiting} = Calls) ->
