@@ -49,6 +49,7 @@ open(Config, Name) ->
 
 opened(Port, OsPid, Python, Name) ->
     Page = py_directory:path(Name ++ ".calls"),
+    py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
     _ = file:write_file(Page, <<0:64>>),
     Listener =
         case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
@@ -213,4 +214,5 @@ close(#interpreter{port = Port, page = Page, os_pid = OsPid, listener = Listener
     _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
     _ = file:delete(Page),
     _ = file:delete(Page ++ ".err"),
-    py_launcher:kill_group(OsPid).
+    py_launcher:kill_group(OsPid),
+    py_watchdog:forget(OsPid).

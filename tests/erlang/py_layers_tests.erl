@@ -20,6 +20,7 @@ layers() ->
         [py_worker],
         [py_calls, py_request],
         [py_interpreter],
+        [py_watchdog],
         [py_launcher, py_channel],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
