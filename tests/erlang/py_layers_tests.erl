@@ -24,7 +24,7 @@ layers() ->
         [py_launcher, py_channel],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
-        [py_key, py_inflight, py_restart, py_owners, py_directory, py_events],
+        [py_key, py_atoms, py_inflight, py_restart, py_owners, py_directory, py_events],
         [py_error],
         [py_table],
         [py_config],
