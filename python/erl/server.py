@@ -154,12 +154,32 @@ class Server:
                 port.flush()
                 return
             port.flush()
-            port.wait()
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait for bytes; a call for whose arguments there is no memory is answered with that."""
+        try:
+            self._port.wait()
+        except MemoryError as error:
+            self._refuse(self._port.drop(), error)
+
+    def _refuse(self, head: bytes, error: MemoryError) -> None:
+        call = Reader(head).call_head()
+        if call is None:
+            raise error
+        if self._begun is not None:
+            self._begun[0] += 1
+        frame = self._failure(call[0], MemoryError("the call's arguments are larger than the memory that is left"))
+        self._send(frame)
 
     def _take(self) -> bytes | None:
         """The next frame; None when there is no complete one."""
         if not self._backlog:
-            return self._port.take()
+            try:
+                return self._port.take()
+            except MemoryError as error:
+                self._refuse(self._port.drop(), error)
+                return self._port.take()
         frame = self._backlog.pop(0)
         self._backlog_bytes -= len(frame)
         if not self._backlog:
@@ -339,7 +359,7 @@ class Server:
     def _look_ahead(self, most_reads: int = sys.maxsize) -> None:
         """Take what has arrived, without waiting, and note the calls that are unwanted."""
         while most_reads and self._port.has_more():
-            self._port.wait()
+            self._wait()
             most_reads -= 1
         while (frame := self._port.take()) is not None:
             self._backlog.append(frame)
