@@ -148,10 +148,12 @@ ending_if_gone(Interpreter) -> ending(Interpreter).
 %% As an I/O request whose answer nobody reads: the worker never waits for a terminal.
 pass_on(Data) ->
     case whereis(standard_error) of
-        undefined -> ok;
-        Device -> Device ! {io_request, self(), make_ref(), {put_chars, latin1_or_unicode(Data), Data}}
-    end,
-    ok.
+        undefined ->
+            ok;
+        Device ->
+            Device ! {io_request, self(), make_ref(), {put_chars, latin1_or_unicode(Data), Data}},
+            ok
+    end.
 
 latin1_or_unicode(Data) ->
     case unicode:characters_to_binary(Data) of
