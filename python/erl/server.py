@@ -61,7 +61,7 @@ class Server:
         self._running = 0
         self._begun: memoryview | None = None
         self.cancelled: set[int] = set()
-        """Ids of calls that are not wanted, and marks; while there is one, the lane stands aside. Always the same set."""
+        """Ids of calls that are not wanted, and marks; while one is there, the lane stands aside. Always one set."""
         self._lane = self._open_lane() if port.packet == 4 and not compressed else None
 
     def _open_lane(self) -> Any:
@@ -169,7 +169,9 @@ class Server:
             raise error
         if self._begun is not None:
             self._begun[0] += 1
-        frame = self._failure(call[0], MemoryError("the call's arguments are larger than the memory that is left"))
+        frame = self._failure(
+            call[0], MemoryError("the call's arguments are larger than the memory that is left")
+        )
         self._send(frame)
 
     def _take(self) -> bytes | None:

@@ -104,7 +104,7 @@ class FrameBuffer:
         return frame
 
     def drop(self) -> tuple[bytes, int]:
-        """Give up the frame at the start, for which there is no memory: its first bytes, and how many are still to come."""
+        """Give up the frame at the start, which there is no memory for: how it began, and how many bytes are missing."""
         body = self._start + self._packet
         size = self._length_at(self._buffer, self._start)[0]
         have = min(size, self._end - body)
@@ -172,7 +172,7 @@ def parse(reader: Reader, options: Options) -> Message:
 
 
 def unwanted(frame: bytes) -> int:
-    """The id that a frame says is not wanted any more, 0 for any other frame; see `parse` for all that may stand there."""
+    """The id that a frame says is not wanted any more, 0 for any other frame; see `parse` for what may be there."""
     return int.from_bytes(frame[8:], "big") if len(frame) == 12 and frame.startswith(_UNWANTED) else 0
 
 

@@ -74,7 +74,9 @@ BUFFERS = [wire.FrameBuffer] if codec.FrameBuffer is None else [wire.FrameBuffer
 
 @pytest.mark.parametrize("kind", BUFFERS)
 @pytest.mark.parametrize("packet", [2, 4])
-def test_a_dropped_frame_says_how_it_began_and_what_is_missing(kind: type[wire.FrameBuffer], packet: int) -> None:
+def test_a_dropped_frame_says_how_it_began_and_what_is_missing(
+    kind: type[wire.FrameBuffer], packet: int
+) -> None:
     buffer = kind(packet, 64)
     fill(buffer, (50_000).to_bytes(packet, "big") + b"abc" + bytes(9_997))
     head, missing = buffer.drop()
