@@ -812,7 +812,8 @@ kill_until(Until, Kills) ->
     case erlang:monotonic_time(millisecond) < Until of
         true ->
             Serving = [OsPid || #{state := serving, os_pid := OsPid} <- py:workers(default)],
-            _ = [py_os_process:kill(lists:nth(rand:uniform(length(Serving)), Serving)) || Serving =/= []],
+            %% It may have died since.
+            _ = [signal("KILL", lists:nth(rand:uniform(length(Serving)), Serving)) || Serving =/= []],
             kill_until(Until, Kills + min(1, length(Serving)));
         false ->
             Kills
@@ -1328,7 +1329,7 @@ wait_replaced(Worker, OsPid) ->
     end).
 
 signal(Name, OsPid) ->
-    "" = os:cmd(lists:concat(["kill -s ", Name, " ", OsPid])),
+    _ = os:cmd(lists:concat(["kill -s ", Name, " ", OsPid])),
     ok.
 
 %% The path of a file that is not there yet.

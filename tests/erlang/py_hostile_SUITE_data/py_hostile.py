@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 
-
-
 class FailingReduce:
     def __reduce__(self) -> Any:
         raise RuntimeError("reduce failed")
@@ -38,7 +36,6 @@ class SurrogateError(Exception):
 
 def _fail() -> Any:
     raise RuntimeError("can't be read")
-
 
 
 def raise_surrogate() -> None:
@@ -77,9 +74,6 @@ def make(name: str) -> Any:
     return globals()[name]()
 
 
-
-
-
 def cyclic_list() -> list[Any]:
     value: list[Any] = [1]
     value.append(value)
@@ -100,11 +94,6 @@ def cyclic_tagged() -> Any:
     return value
 
 
-
-
-
-
-
 def print_odd() -> None:
     print("lone \ud800, zero \0, end")
 
@@ -117,7 +106,6 @@ def long_atom(length: int) -> Any:
     import erl
 
     return erl.Atom("a" * length)
-
 
 
 def cast_unencodable(receiver: Any) -> None:
