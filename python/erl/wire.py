@@ -104,7 +104,7 @@ class FrameBuffer:
         return frame
 
     def drop(self) -> tuple[bytes, int]:
-        """Give up the frame at the start, which there is no memory for: how it began, and how many bytes are missing."""
+        """Give up the frame at the start, which there is no memory for: its first bytes, and how many are missing."""
         body = self._start + self._packet
         size = self._length_at(self._buffer, self._start)[0]
         have = min(size, self._end - body)
