@@ -256,7 +256,7 @@ init_per_testcase(Case, Config) ->
         descriptors => Descriptors,
         size => map_get(size, Options),
         directory => filename:dirname(py_directory:path("x")),
-        workers => [{OsPid, length(descriptors(OsPid))} || OsPid <- answering(default)]
+        workers => [{OsPid, length(descriptors(OsPid))} || OsPid <- importing(default)]
     },
     [{before, Before} | Config].
 
@@ -307,6 +307,13 @@ descriptors(OsPid) ->
      || Name <- Names, {ok, Target} <- [file:read_link_all(filename:join(Directory, Name))]
     ],
     lists:sort([Target || Target <- Targets, string:find(Target, "/logs/") =:= nomatch]).
+
+%% A short deadline is for what a function does, not for the import of its module.
+importing(Pool) ->
+    [import(Worker) || #{worker := Worker} <- py:workers(Pool)],
+    answering(Pool).
+
+import(Worker) -> imported = py:func(py_faults, echo, [imported], #{worker => Worker}).
 
 %% The pids of a pool's interpreters; each has just answered a call.
 answering(Pool) ->
@@ -496,6 +503,7 @@ a_frame_that_is_longer_than_what_comes_is_ended_by_the_deadline(_Config) ->
     [
         begin
             [#{worker := Worker, os_pid := OsPid} | _] = py:workers(default),
+            import(Worker),
             ?assertError(
                 {py, timeout},
                 py:func(py_faults, write_to_the_wire, [{bytes, Bytes}], #{worker => Worker, timeout => 200})
@@ -887,6 +895,7 @@ a_python_that_closes_the_port_is_replaced(_Config) ->
     ?assertEqual({exit_status, 0, ""}, death_of(close_the_port, [<<"return">>])),
     %% A port tells of the end of its pipe only with the end of its program, so it is the deadline that ends this one.
     [#{worker := Worker, os_pid := OsPid} | _] = py:workers(default),
+    import(Worker),
     Options = #{worker => Worker, timeout => 500},
     ?assertError({py, timeout}, py:func(py_faults, close_the_port, [<<"sleep">>], Options)),
     wait_replaced(Worker, OsPid).
