@@ -345,6 +345,8 @@ exchange(Worker, Body, Deadline, Owner) ->
                     {ok, Value};
                 {error, Error} ->
                     {error, py_error:from_python(Error)};
+                {refused, Text} ->
+                    {error, {py, {encode, Text}}};
                 error ->
                     py_worker:distrust(Worker, Frame),
                     {error, {py, {protocol, unreadable_answer}}}

@@ -5,9 +5,9 @@
 %%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}', once.
 %%%
 %%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
-%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, a few times, since it can
-%%% be interrupted before the reason has arrived (behind large arguments, which the pipe takes in parts). If that has not
-%%% helped within `kill_after', the worker is asked to kill it. Until then what arrives waits, so that it need not die along.
+%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, again and again because what
+%%% it is told may still stand behind a megabyte of arguments, and if that has not helped within `kill_after', the worker is
+%%% asked to kill it. Until then what arrives waits, so that it need not die along.
 -module(py_calls).
 
 -export([new/1, attach/2, detach/1, interpreter/1, update/2]).
@@ -22,7 +22,8 @@
     flow = held :: open | held,
     sent = py_inflight:new() :: py_inflight:calls(),
     waiting = queue:new() :: queue:queue({map(), py_wire:body()}),
-    kill_timer = undefined :: undefined | {py_wire:id(), reference(), Interruptions :: pos_integer()},
+    kill_timer = undefined :: undefined | {py_wire:id(), reference()},
+    interrupt_timer = undefined :: undefined | reference(),
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     kill_after :: non_neg_integer(),
     max_queue :: non_neg_integer() | infinity
@@ -31,10 +32,11 @@
 -type step() :: configure | on_start | released | leave.
 %% A call of the worker's own.
 
-%% How often an unwanted call is interrupted before it is killed.
--define(INTERRUPTIONS, 4).
 %% A call that takes longer than this has its caller watched.
 -define(WATCH_MS, 50).
+%% The longest time between two interruptions of one call; it is interrupted a few times before it is killed.
+-define(INTERRUPT_MS, 100).
+-define(INTERRUPTIONS, 4).
 
 -spec new(py_config:pool()) -> calls().
 new(#{kill_after := KillAfter, max_queue := MaxQueue}) -> #calls{kill_after = KillAfter, max_queue = MaxQueue}.
@@ -215,9 +217,8 @@ is_wanted(_, _) -> true.
 
 %% @doc A timer of this module's has run out; `kill': the call that runs has not heeded its interruption.
 -spec timeout(term(), calls()) -> {ok | kill, calls()} | unknown.
-timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer, Number}, sent = Sent} = Calls) ->
+timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
     case py_inflight:running(Sent) of
-        {Id, _} when Number < ?INTERRUPTIONS -> {ok, interrupt(Id, Number + 1, Calls)};
         {Id, _} -> {kill, Calls#calls{kill_timer = undefined}};
         _ -> {ok, unwatched(Calls)}
     end;
@@ -226,17 +227,21 @@ timeout({timeout, _, {later, Unwanted}}, #calls{sent = #{later := Later}} = Call
         [] -> {ok, Calls};
         _ -> {kill, Calls}
     end;
+timeout({timeout, Timer, interrupt}, #calls{interrupt_timer = Timer} = Calls) ->
+    {ok, interrupt(Calls)};
 timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
     {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};
 timeout(_, _) ->
     unknown.
 
-watch_running(#calls{kill_timer = undefined, sent = Sent} = Calls) ->
+watch_running(#calls{kill_timer = undefined, sent = Sent, kill_after = After} = Calls) ->
     case py_inflight:running(Sent) of
-        {Id, #{cancelled := true}} -> interrupt(Id, 1, flush(Calls));
-        _ -> Calls
+        {Id, #{cancelled := true}} ->
+            interrupt((flush(Calls))#calls{kill_timer = {Id, erlang:start_timer(After, self(), kill)}});
+        _ ->
+            Calls
     end;
-watch_running(#calls{kill_timer = {Id, Timer, _}, sent = Sent} = Calls) ->
+watch_running(#calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
     case py_inflight:running(Sent) of
         {Id, _} ->
             Calls;
@@ -245,11 +250,12 @@ watch_running(#calls{kill_timer = {Id, Timer, _}, sent = Sent} = Calls) ->
             unwatched(Calls)
     end.
 
-interrupt(Id, Number, #calls{interpreter = Interpreter, kill_after = After} = Calls) ->
+interrupt(#calls{kill_timer = undefined} = Calls) ->
+    Calls#calls{interrupt_timer = undefined};
+interrupt(#calls{interpreter = Interpreter, kill_after = After} = Calls) ->
     py_interpreter:interrupt(Interpreter),
-    %% The parts add up to `kill_after'.
-    Part = After * Number div ?INTERRUPTIONS - After * (Number - 1) div ?INTERRUPTIONS,
-    Calls#calls{kill_timer = {Id, erlang:start_timer(Part, self(), kill), Number}}.
+    Pause = max(10, min(?INTERRUPT_MS, After div ?INTERRUPTIONS)),
+    Calls#calls{interrupt_timer = erlang:start_timer(Pause, self(), interrupt)}.
 
 %% The call that nobody wanted is over. The next may be another such; what waited goes on unless it is.
 unwatched(Calls) ->
@@ -290,8 +296,8 @@ fail_sent(Begun, Error, #calls{sent = Sent, kill_timer = KillTimer} = Calls) ->
     {Lost, Untouched} = py_inflight:split(Begun, Sent),
     answer_each(Lost, Error),
     answer_each(Untouched, {error, moved}),
-    _ = [erlang:cancel_timer(Timer) || {_, Timer, _} <- [KillTimer]],
-    Calls#calls{sent = py_inflight:new(), kill_timer = undefined}.
+    _ = [erlang:cancel_timer(Timer) || {_, Timer} <- [KillTimer]],
+    Calls#calls{sent = py_inflight:new(), kill_timer = undefined, interrupt_timer = undefined}.
 
 -spec fail_waiting({error, term()}, calls()) -> calls().
 fail_waiting(Error, #calls{waiting = Waiting} = Calls) ->

@@ -9,7 +9,7 @@
 %%% A pool `default' exists without any.
 -module(py_config).
 
--export([pools/0, pool/1, call/1, parallel/2, max_workers/0, describe/1]).
+-export([pools/0, pool/1, call/1, parallel/2, max_workers/0, max_new_atoms/0, describe/1]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0]).
 
@@ -83,10 +83,16 @@
 
 -define(MAX_WORKERS, 1024).
 -define(LEAST_MEMORY, 16_777_216).
+-define(MAX_NEW_ATOMS, 65_536).
 
 %% @doc The most workers a pool can have.
 -spec max_workers() -> pos_integer().
 max_workers() -> ?MAX_WORKERS.
+
+%% @doc The most atoms that Python's data may make while the node lives; the table of the BEAM has 1048576 unless said
+%% otherwise (`+t', erl(1)).
+-spec max_new_atoms() -> pos_integer().
+max_new_atoms() -> ?MAX_NEW_ATOMS.
 
 %% @doc The checked pools of the application environment, and `default'.
 -spec pools() -> {ok, #{pool_name() => pool()}} | {error, {bad_config, term(), problem()}}.

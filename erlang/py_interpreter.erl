@@ -49,6 +49,7 @@ open(Config, Name) ->
 
 opened(Port, OsPid, Python, Name) ->
     Page = py_directory:path(Name ++ ".calls"),
+    py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
     _ = file:write_file(Page, <<0:64>>),
     Listener =
         case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
@@ -146,12 +147,13 @@ ending_if_gone(Interpreter) -> ending(Interpreter).
 
 %% As an I/O request whose answer nobody reads: the worker never waits for a terminal.
 pass_on(Data) ->
-    _ =
-        case whereis(standard_error) of
-            undefined -> ok;
-            Device -> Device ! {io_request, self(), make_ref(), {put_chars, latin1_or_unicode(Data), Data}}
-        end,
-    ok.
+    case whereis(standard_error) of
+        undefined ->
+            ok;
+        Device ->
+            Device ! {io_request, self(), make_ref(), {put_chars, latin1_or_unicode(Data), Data}},
+            ok
+    end.
 
 latin1_or_unicode(Data) ->
     case unicode:characters_to_binary(Data) of
@@ -214,4 +216,5 @@ close(#interpreter{port = Port, page = Page, os_pid = OsPid, listener = Listener
     _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
     _ = file:delete(Page),
     _ = file:delete(Page ++ ".err"),
-    py_launcher:kill_group(OsPid).
+    py_launcher:kill_group(OsPid),
+    py_watchdog:forget(OsPid).

@@ -1,4 +1,5 @@
-%%% @doc The root of the tree: one supervisor below it holds the pools.
+%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave.
+%%% Without that one no interpreter runs: should it die, the pools are started again.
 %%%
 %%% The table of pools and workers belongs to this process, so that it outlives whatever restarts below.
 -module(py_sup).
@@ -26,4 +27,5 @@ init([]) ->
     %% Where it is drawn by lot, it is drawn once: workers start side by side.
     _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Pools]}}.
+    Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Watchdog, Pools]}}.

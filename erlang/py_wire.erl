@@ -123,11 +123,9 @@ route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, Kind, Rest/binary>>) -> 
 route(<<?VERSION, ?SMALL_TUPLE, 3, ?ATOM, 1:16, Kind, Rest/binary>>) -> answer(Kind, Rest);
 route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM, 1, Kind, Rest/binary>>) -> answer(Kind, Rest);
 route(<<?VERSION, $P, _/binary>> = Compressed) ->
-    try binary_to_term(Compressed) of
-        {Kind, Id, _} when Kind =:= r orelse Kind =:= e, is_integer(Id) -> {answer, Id};
+    case py_atoms:decode(Compressed) of
+        {ok, {Kind, Id, _}} when Kind =:= r orelse Kind =:= e, is_integer(Id) -> {answer, Id};
         _ -> request
-    catch
-        error:badarg -> request
     end;
 route(_) ->
     request.
@@ -136,25 +134,23 @@ answer(Kind, <<?SMALL_INTEGER, Id, _/binary>>) when Kind =:= $r; Kind =:= $e -> 
 answer(Kind, <<?INTEGER, Id:32, _/binary>>) when Kind =:= $r; Kind =:= $e -> {answer, Id};
 answer(_, _) -> request.
 
-%% @doc The value or the error in an answer frame; `error' when it can't be read.
--spec answer(binary()) -> {ok, term()} | {error, term()} | error.
+%% @doc The value or the error in an answer frame; `refused' when it would make too many atoms, `error' when it can't be
+%% read.
+-spec answer(binary()) -> {ok, term()} | {error, term()} | {refused, string()} | error.
 answer(Frame) ->
-    try binary_to_term(Frame, [used]) of
-        {{r, _Id, Value}, Used} when Used =:= byte_size(Frame) -> {ok, Value};
-        {{e, _Id, Error}, Used} when Used =:= byte_size(Frame) -> {error, Error};
+    case py_atoms:decode(Frame) of
+        {ok, {r, _Id, Value}} -> {ok, Value};
+        {ok, {e, _Id, Error}} -> {error, Error};
+        {refused, _} = Refused -> Refused;
         _ -> error
-    catch
-        error:badarg -> error
     end.
 
-%% @doc What Python asks of Erlang in a frame that is no answer; `error' when it can't be read.
+%% @doc What Python asks of Erlang in a frame that is no answer; `error' when it can't be read, or would make too many atoms.
 -spec request(binary()) -> request() | error.
 request(Frame) ->
-    try binary_to_term(Frame, [used]) of
-        {Term, Used} when Used =:= byte_size(Frame) -> request_of(Term);
+    case py_atoms:decode(Frame) of
+        {ok, Term} -> request_of(Term);
         _ -> error
-    catch
-        error:badarg -> error
     end.
 
 %% @doc A term's bytes with their length in front.

@@ -96,7 +96,8 @@ def main() -> None:
         import faulthandler
 
         # What was running when C code broke the process: the worker keeps the last lines of standard error.
-        faulthandler.enable()
+        # Of the thread that did it: with those of the others the first line would not be among them.
+        faulthandler.enable(all_threads=False)
     port.leave_when_closed(in_fd, grace_seconds=0.5)
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
     server.Server(

@@ -31,6 +31,10 @@ _BACKLOG = -2
 """A mark: there are frames that were read before their turn."""
 _OTHERS = -3
 """A mark: other threads wait for answers."""
+GLANCE = -4
+"""A mark: as `LOOK`, but not for so much as to fill the memory with what waits."""
+_GLANCE_READS = 16
+_GLANCE_BYTES = 1 << 22
 
 
 class Inbox:
@@ -44,9 +48,12 @@ class Inbox:
         self.options: Options | None = None
         self.unwanted: Callable[[int], None] = marks.add
         """Told of the id of an unwanted call as soon as it is read, by any thread."""
+        self.refuse: Callable[[bytes, MemoryError], None] = _raise
+        """Told of a frame that the memory has no room for, by its first bytes."""
         self._port = port
         self._marks = marks
         self._backlog: Any = deque()
+        self._backlog_bytes = 0
         self._reading = allocate_lock()
         self._idle = allocate_lock()
         self._idle.acquire()
@@ -64,7 +71,7 @@ class Inbox:
         if not self._reading.acquire(False):
             return self._kept()
         try:
-            return self._kept() if self._backlog else self._port.take()
+            return self._kept() if self._backlog else self._taken()
         finally:
             self._reading.release()
 
@@ -72,8 +79,16 @@ class Inbox:
         if not self._backlog:
             return None
         frame: bytes = self._backlog.popleft()
+        self._backlog_bytes -= len(frame)
         self._unmark(_BACKLOG, self._backlog)
         return frame
+
+    def _taken(self) -> bytes | None:
+        try:
+            return self._port.take()
+        except MemoryError as error:
+            self.refuse(self._port.drop(), error)
+            return self._port.take()
 
     def _unmark(self, mark: int, reason: Any) -> None:
         """Take a mark back unless there is reason for it, also when another thread has just made one."""
@@ -95,15 +110,24 @@ class Inbox:
 
     def _read(self, deadline: float | None) -> None:
         if deadline is None or self._port.has_more(max(0.0, deadline - monotonic())):
-            self._port.wait()
+            try:
+                self._port.wait()
+            except MemoryError as error:
+                self.refuse(self._port.drop(), error)
 
-    def look_ahead(self) -> None:
+    def glance(self) -> None:
+        """Sort some of what has arrived, as long as not too much of it waits."""
+        if self._backlog_bytes < _GLANCE_BYTES:
+            self.look_ahead(_GLANCE_READS)
+
+    def look_ahead(self, most_reads: int = 1 << 30) -> None:
         """For a signal handler: sort what has arrived, without waiting."""
         if not self._reading.acquire(False):
             return  # the thread that reads does it
         try:
-            while self._port.has_more(0.0):
-                self._port.wait()
+            while most_reads and self._port.has_more(0.0):
+                self._read(None)
+                most_reads -= 1
             self._sort_all()
         finally:
             self._reading.release()
@@ -223,9 +247,10 @@ class Inbox:
                 woken.acquire(True, -1 if deadline is None else max(0.0, deadline - monotonic()))
 
     def _sort_all(self) -> None:
-        while (frame := self._port.take()) is not None:
+        while (frame := self._taken()) is not None:
             if not self._is_answer(frame):
                 self._backlog.append(frame)
+                self._backlog_bytes += len(frame)
                 self._marks.add(_BACKLOG)
                 unwanted = wire.unwanted(frame)
                 if unwanted:
@@ -243,6 +268,10 @@ class Inbox:
             return False
         self.put(message)
         return True
+
+
+def _raise(_head: bytes, error: MemoryError) -> None:
+    raise error
 
 
 def _release(lock: Any) -> None:

@@ -52,6 +52,19 @@ class Port:
             raise PortClosedError
         self.buffer.fill(count)
 
+    def drop(self) -> bytes:
+        """Read the frame that is coming to its end without keeping it; its first bytes. Raises `PortClosedError`."""
+        head, missing = self.buffer.drop()
+        while missing:
+            try:
+                count = len(os.read(self._in, min(missing, _LARGE_BYTES)))
+            except OSError as error:
+                raise PortClosedError from error
+            if count == 0:
+                raise PortClosedError
+            missing -= count
+        return head
+
     def has_more(self, timeout: float) -> bool:
         """Whether `wait` would return at once, or within `timeout` seconds."""
         import select

@@ -22,7 +22,7 @@ from time import monotonic, perf_counter
 
 from erl import api, codec, console, decoders, encoders, errors, objects, opaque, port, references, wire
 from erl.codec import Options, Reader
-from erl.inbox import LOOK, Inbox
+from erl.inbox import GLANCE, LOOK, Inbox
 from erl.port import Port, PortClosedError
 from erl.terms import Atom
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FAST_SECONDS = 0.0001
+_LONG_SECONDS = 0.001
+"""Who waited behind a call that took longer may not want an answer any more."""
 _DOUBTS_OF_SLOW = 1000
 _DOUBTS_OF_SLOW_ONCE = 20
 _MOST_KEYS = 10_000
@@ -62,6 +64,7 @@ class Server:
         self._inbox = Inbox(port, self.cancelled)
         self._inbox.options = options
         self._inbox.unwanted = self._note_unwanted
+        self._inbox.refuse = self._refuse
         self._tasks: Any = None
         self.event_loop = "asyncio"
         self._lane = self._open_lane() if port.packet == 4 and not compressed else None
@@ -166,6 +169,16 @@ class Server:
             if deadline is not None and monotonic() >= deadline:
                 raise errors.AnswerTimeoutError("Erlang has not answered in time")
             inbox.wait(deadline)
+
+    def _refuse(self, head: bytes, error: MemoryError) -> None:
+        """Answer a call for whose arguments there is no memory; these are the first bytes of its frame."""
+        call = Reader(head).call_head()
+        if call is None:
+            raise error
+        if self._begun is not None:
+            self._begun[0] += 1
+        refusal = MemoryError("the call's arguments are larger than the memory that is left")
+        self._send(self._failure(call[0], refusal))
 
     def _handle(self, frame: bytes | None) -> bool:
         """Do what a frame says; False when there is none."""
@@ -278,7 +291,10 @@ class Server:
             value = run(*args, **keywords) if keywords else run(*args)
         finally:
             self._running, self._asking = outer
-        if perf_counter() - start > _FAST_SECONDS:
+        seconds = perf_counter() - start
+        if seconds > _FAST_SECONDS:
+            if seconds > _LONG_SECONDS:
+                self.cancelled.add(GLANCE)
             self._doubt(key, _DOUBTS_OF_SLOW if doubts else _DOUBTS_OF_SLOW_ONCE)
         elif doubts:
             self._doubt(key, doubts - 1)
@@ -293,6 +309,7 @@ class Server:
     def _was_slow(self, key: object) -> None:
         """What the lane says of a callable that was trusted."""
         self._doubt(key, _DOUBTS_OF_SLOW_ONCE)
+        self.cancelled.add(GLANCE)
 
     def _tell(self, what: str, id_: int) -> None:
         """Tell the worker process something of a call, where there is one."""
@@ -386,6 +403,9 @@ class Server:
         if LOOK in self.cancelled:
             self.cancelled.discard(LOOK)
             self._inbox.look_ahead()
+        elif GLANCE in self.cancelled:
+            self._inbox.glance()
+        self.cancelled.discard(GLANCE)
         if id_ in self.cancelled:
             self.cancelled.discard(id_)
             raise errors.CallCancelled("Erlang does not want the result of this call any more")

@@ -33,6 +33,8 @@ _UNWANTED = b"\x83h\x02d\0\x01Xb"
 
 _FIRST_BUFFER_BYTES = 65536
 _KEEP_BUFFER_BYTES = 1 << 20
+DROPPED_HEAD_BYTES = 4096
+"""Enough for the id and the names of a call."""
 _SMALL_BYTES = 4096
 """Below this a second copy of a frame is cheaper than a view of it."""
 
@@ -100,6 +102,19 @@ class FrameBuffer:
             # A large frame is not kept twice while its call runs.
             self._buffer, self._start, self._end = bytearray(self._first), 0, 0
         return frame
+
+    def drop(self) -> tuple[bytes, int]:
+        """Give up the frame at the start, which there is no memory for: its first bytes, and how many are missing."""
+        body = self._start + self._packet
+        size = self._length_at(self._buffer, self._start)[0]
+        have = min(size, self._end - body)
+        head = bytes(self._buffer[body : body + min(have, DROPPED_HEAD_BYTES)])
+        rest = bytes(self._buffer[body + have : self._end])
+        # No frame without memory is complete but the last one: what is behind it is little.
+        self._buffer = bytearray(max(self._first, len(rest)))
+        self._buffer[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
+        return head, size - have
 
 
 def frame_buffer(packet: int, first_bytes: int = _FIRST_BUFFER_BYTES) -> FrameBuffer:

@@ -1,4 +1,4 @@
-%%% Values and exceptions that have killed or hung bridges. After each of them the same interpreter answers.
+%%% Values and exceptions that are odd beyond those of py_faults_SUITE. After each of them the same interpreter answers.
 -module(py_hostile_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -6,21 +6,12 @@
 
 -export([suite/0, all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([
-    nan_and_the_infinities_are_atoms/1,
-    a_junk_pickle_is_refused/1,
-    an_exception_whose_text_can_not_be_had_is_told_all_the_same/1,
     odd_exceptions_are_told/1,
-    an_atom_beyond_latin1_goes_both_ways/1,
     an_atom_that_is_too_long_is_refused/1,
-    a_deep_argument_is_refused/1,
-    a_deep_result_is_refused/1,
-    depths_within_the_limit_go_both_ways/1,
     a_cyclic_result_is_refused/1,
-    a_result_that_can_not_be_pickled_stays_in_python/1,
     a_failing_reduce_is_told/1,
     an_object_that_can_not_be_read_again_is_told/1,
     a_lone_surrogate_arrives_or_is_refused/1,
-    ten_megabytes_are_printed/1,
     odd_text_is_printed/1,
     a_message_that_can_not_be_encoded_is_the_senders_error/1,
     a_closed_stdout_hurts_nobody_else/1
@@ -30,21 +21,12 @@ suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
     [
-        nan_and_the_infinities_are_atoms,
-        a_junk_pickle_is_refused,
-        an_exception_whose_text_can_not_be_had_is_told_all_the_same,
         odd_exceptions_are_told,
-        an_atom_beyond_latin1_goes_both_ways,
         an_atom_that_is_too_long_is_refused,
-        a_deep_argument_is_refused,
-        a_deep_result_is_refused,
-        depths_within_the_limit_go_both_ways,
         a_cyclic_result_is_refused,
-        a_result_that_can_not_be_pickled_stays_in_python,
         a_failing_reduce_is_told,
         an_object_that_can_not_be_read_again_is_told,
         a_lone_surrogate_arrives_or_is_refused,
-        ten_megabytes_are_printed,
         odd_text_is_printed,
         a_message_that_can_not_be_encoded_is_the_senders_error,
         a_closed_stdout_hurts_nobody_else
@@ -68,28 +50,6 @@ call(Function) -> call(Function, []).
 
 call(Function, Args) -> py:func(py_hostile, Function, Args).
 
-nan_and_the_infinities_are_atoms(_Config) ->
-    ?assertEqual(nan, py:float(<<"nan">>)),
-    ?assertEqual(infinity, py:float(<<"inf">>)),
-    ?assertEqual('-infinity', py:float(<<"-inf">>)),
-    ?assertEqual([nan, {infinity}], py:pylist([py:float(<<"nan">>), {py:float(<<"inf">>)}])),
-    ?assertEqual({"dict", [{"a", nan}]}, py:func(json, loads, [<<"{\"a\": NaN}">>])).
-
-a_junk_pickle_is_refused(_Config) ->
-    [
-        ?assertError({py, {decode, _}}, py:len(Given), Junk)
-     || Junk <- [<<>>, <<"junk">>, <<128>>, <<128, 5, 46>>, binary:copy(<<0>>, 100), crypto:strong_rand_bytes(1_000)],
-        Opaque <- [{'$erlport.opaque', python, Junk}],
-        Given <- [Opaque, [Opaque], #{1 => Opaque}]
-    ].
-
-an_exception_whose_text_can_not_be_had_is_told_all_the_same(_Config) ->
-    ?assertError({python, 'py_hostile.Mute', [_ | _], [_ | _]}, call(raise_mute)),
-    %% A value without a text is no trouble as long as nobody asks for it.
-    NoText = call(make, [<<"NoText">>]),
-    ?assertError({python, 'builtins.RuntimeError', "no text", _}, py:str(NoText)),
-    ?assertError({python, 'builtins.RuntimeError', "no text", _}, py:prepr(NoText)).
-
 odd_exceptions_are_told(_Config) ->
     ?assertError({python, 'py_hostile.SurrogateError', _, _}, call(raise_surrogate)),
     ?assertError({python, 'builtins.BaseException', "base", _}, call(raise_group)),
@@ -103,12 +63,6 @@ odd_exceptions_are_told(_Config) ->
         error:{python, 'builtins.ValueError', Text, _} -> ?assertEqual(1_000_000, length(Text))
     end.
 
-an_atom_beyond_latin1_goes_both_ways(_Config) ->
-    ?assertEqual('ключ', call(utf8_atom)),
-    ?assertEqual([{'ключ', 'ÿ', '🐍'}], py:pylist([{'ключ', 'ÿ', '🐍'}])),
-    Longest = list_to_atom(lists:duplicate(255, 1082)),
-    ?assertEqual([Longest], py:pylist([Longest])).
-
 an_atom_that_is_too_long_is_refused(_Config) ->
     ?assertEqual(list_to_atom(lists:duplicate(255, $a)), call(long_atom, [255])),
     %% Made or sent, it is an error that says so.
@@ -119,37 +73,6 @@ an_atom_that_is_too_long_is_refused(_Config) ->
         error:{python, 'builtins.ValueError', _, _} -> ok
     end.
 
-nested(Depth, Wrap, Value) -> lists:foldl(fun(_, Acc) -> Wrap(Acc) end, Value, lists:seq(1, Depth)).
-
-a_deep_argument_is_refused(_Config) ->
-    [
-        ?assertError({py, {decode, _}}, call(depth, [nested(Depth, Wrap, Value)]), {Depth, Value})
-     || Depth <- [1_100, 100_000], {Wrap, Value} <- deep_shapes()
-    ].
-
-deep_shapes() ->
-    [
-        {fun(X) -> [X] end, []},
-        {fun(X) -> {X} end, {}},
-        {fun(X) -> #{1 => X} end, #{}},
-        {fun(X) -> {"dict", [{1, X}]} end, 1},
-        {fun(X) -> {"set", [X]} end, 1},
-        {fun(X) -> {"date", X} end, 1},
-        {fun(X) -> [a | {X}] end, 1}
-    ].
-
-a_deep_result_is_refused(_Config) ->
-    [
-        ?assertError({py, {encode, _}}, call(Function, [Depth]), {Function, Depth})
-     || Function <- [nested_list, nested_tuple, nested_dict], Depth <- [1_100, 100_000]
-    ].
-
-depths_within_the_limit_go_both_ways(_Config) ->
-    List = nested(900, fun(X) -> [X] end, []),
-    ?assertEqual(900, call(depth, [List])),
-    ?assertEqual(List, call(nested_list, [900])),
-    ?assertEqual([List], py:pylist([List])).
-
 a_cyclic_result_is_refused(_Config) ->
     [
         try call(Function) of
@@ -158,12 +81,6 @@ a_cyclic_result_is_refused(_Config) ->
             error:{py, {encode, Text}} -> ?assertNotEqual(nomatch, string:find(Text, "cycl"), Text)
         end
      || Function <- [cyclic_list, cyclic_dict, cyclic_tagged]
-    ].
-
-a_result_that_can_not_be_pickled_stays_in_python(_Config) ->
-    [
-        ?assert(py_term:is_ref(call(Function)))
-     || Function <- [unpicklable, frame]
     ].
 
 a_failing_reduce_is_told(_Config) ->
@@ -205,16 +122,6 @@ a_lone_surrogate_arrives_or_is_refused(_Config) ->
     %% As a list it is a list of integers like any other; as a binary it would be no UTF-8.
     ?assertEqual([16#d800], call(lone_surrogate)),
     ?assertError({py, {encode, _}}, py:func(py_hostile, lone_surrogate, [], #{strings => binary})).
-
-ten_megabytes_are_printed(_Config) ->
-    Size = 10_000_000,
-    {undefined, Leader} = py_output:of_call(fun() -> call(print_much, [Size]) end),
-    py_eventually:equals(Size + 1, fun() -> length(py_output:text(Leader)) end),
-    py_output:stop(Leader),
-    {undefined, Lines} = py_output:of_call(fun() -> call(print_lines, [10_000]) end),
-    Expected = lists:append([integer_to_list(N) ++ "\n" || N <- lists:seq(0, 9_999)]),
-    py_eventually:equals(Expected, fun() -> py_output:text(Lines) end),
-    py_output:stop(Lines).
 
 odd_text_is_printed(_Config) ->
     {undefined, Leader} = py_output:of_call(fun() -> call(print_odd) end),

@@ -22,10 +22,13 @@ layers() ->
         [py_worker],
         [py_calls, py_request],
         [py_interpreter],
+        [py_watchdog],
         [py_launcher, py_channel],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
-        [py_key, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress],
+        [
+            py_key, py_atoms, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress
+        ],
         [py_error],
         [py_table],
         [py_config],

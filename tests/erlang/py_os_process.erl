@@ -1,7 +1,7 @@
 %%% The operating system's processes, as `/proc' shows them.
 -module(py_os_process).
 
--export([alive/1, descendants/0, descendants/1, kill/1, pythons/0]).
+-export([alive/1, descendants/0, descendants/1, kill/1, pythons/0, workers/0]).
 
 -type os_pid() :: pos_integer().
 
@@ -25,6 +25,10 @@ descendants(OsPid) ->
 %% @doc The worker interpreters below this BEAM.
 -spec pythons() -> [os_pid()].
 pythons() -> [Pid || {Pid, Command} <- descendants(), string:find(Command, "erl.__main__") =/= nomatch].
+
+%% @doc Every process below this BEAM but the helper programs, sorted: where user code has left none, its interpreters.
+-spec workers() -> [os_pid()].
+workers() -> lists:sort([Pid || {Pid, Command} <- descendants(), string:find(Command, "py-watchdog") =:= nomatch]).
 
 %% @doc `kill -9'.
 -spec kill(os_pid()) -> ok.

@@ -82,7 +82,8 @@ def test_a_module_imports_from_lower_layers_only(path: Path) -> None:
 def test_only_the_port_touches_descriptors() -> None:
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
-        if path.stem != "port":
+        # `limits` says where descriptors 1 and 2 lead, which are not the protocol's.
+        if path.stem not in ("port", "limits"):
             assert not any(call in text for call in ("os.read", "os.write", "os.dup", "fcntl")), path
 
 

@@ -94,6 +94,43 @@ def test_the_buffer_does_not_grow_by_a_claim_alone(kind: Any) -> None:
     assert len(buffer.free()) < 1024
 
 
+def fill(buffer: wire.FrameBuffer, stream: bytes) -> None:
+    while stream:
+        free = buffer.free()
+        step = min(len(free), len(stream))
+        free[:step] = stream[:step]
+        del free
+        buffer.fill(step)
+        stream = stream[step:]
+
+
+BUFFERS = [wire.FrameBuffer] if codec.FrameBuffer is None else [wire.FrameBuffer, codec.FrameBuffer]
+
+
+@pytest.mark.parametrize("kind", BUFFERS)
+@pytest.mark.parametrize("packet", [2, 4])
+def test_a_dropped_frame_says_how_it_began_and_what_is_missing(
+    kind: type[wire.FrameBuffer], packet: int
+) -> None:
+    buffer = kind(packet, 64)
+    fill(buffer, (50_000).to_bytes(packet, "big") + b"abc" + bytes(9_997))
+    head, missing = buffer.drop()
+    assert (head[:3], len(head), missing) == (b"abc", wire.DROPPED_HEAD_BYTES, 40_000)
+    assert frames_of(buffer) == []
+    fill(buffer, (1).to_bytes(packet, "big") + b"x")
+    assert frames_of(buffer) == [b"x"]
+
+
+@pytest.mark.parametrize("kind", BUFFERS)
+def test_what_is_behind_a_dropped_frame_stays(kind: type[wire.FrameBuffer]) -> None:
+    buffer = kind(4, 64)
+    fill(buffer, b"\0\0\0\3abc\0\0\0\1x\0\0")
+    assert buffer.drop() == (b"abc", 0)
+    assert frames_of(buffer) == [b"x"]
+    fill(buffer, b"\0\1y")
+    assert frames_of(buffer) == [b"y"]
+
+
 @both
 def test_the_buffer_shrinks_again_after_a_large_frame(kind: Any) -> None:
     buffer = kind(4, 64)

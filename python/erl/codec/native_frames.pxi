@@ -4,6 +4,7 @@ cdef enum:
     FIRST_BUFFER_BYTES = 65536
     LEAST_BUFFER_BYTES = 64
     KEEP_BUFFER_BYTES = 1 << 20
+    DROPPED_HEAD_BYTES = 4096
 
 
 cdef class FrameBuffer:
@@ -50,6 +51,20 @@ cdef class FrameBuffer:
         """The next frame that is complete, without its length; None when the rest is still to come."""
         cdef Py_ssize_t size = self.complete()
         return None if size < 0 else self.taken(size)
+
+    def drop(self):
+        """Give up the frame at the start, for which there is no memory: its first bytes, and how many are still to come."""
+        cdef Py_ssize_t body = self.start + self.packet, size = self.length()
+        cdef Py_ssize_t have = min(size, self.stop - body), rest = self.stop - body - have
+        head = given(PyBytes_FromStringAndSize(
+            <const char*>self.bytes_at(body), min(have, <Py_ssize_t>DROPPED_HEAD_BYTES)
+        ))
+        kept = room_for(max(self.first, rest))
+        memcpy(PyByteArray_AS_STRING(<PyObject*>kept), self.bytes_at(body + have), rest)
+        self.buffer = kept
+        self.start = 0
+        self.stop = rest
+        return head, size - have
 
     cdef const unsigned char* bytes_at(self, Py_ssize_t position) noexcept:
         return <const unsigned char*>PyByteArray_AS_STRING(<PyObject*>self.buffer) + position

@@ -1,23 +1,8 @@
-"""Values and exceptions that have killed or hung bridges."""
+"""Odd values and exceptions."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
-
-
-class Mute(Exception):
-    """Its text can't be had."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-class NoText:
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-    __repr__ = __str__
 
 
 class FailingReduce:
@@ -51,10 +36,6 @@ class SurrogateError(Exception):
 
 def _fail() -> Any:
     raise RuntimeError("can't be read")
-
-
-def raise_mute() -> None:
-    raise Mute
 
 
 def raise_surrogate() -> None:
@@ -93,27 +74,6 @@ def make(name: str) -> Any:
     return globals()[name]()
 
 
-def nested_list(depth: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-def nested_tuple(depth: int) -> Any:
-    value: Any = ()
-    for _ in range(depth):
-        value = (value,)
-    return value
-
-
-def nested_dict(depth: int) -> Any:
-    value: Any = {}
-    for _ in range(depth):
-        value = {1: value}
-    return value
-
-
 def cyclic_list() -> list[Any]:
     value: list[Any] = [1]
     value.append(value)
@@ -134,33 +94,6 @@ def cyclic_tagged() -> Any:
     return value
 
 
-def depth(value: Any) -> int:
-    levels = 0
-    while value:
-        value = value[0]
-        levels += 1
-    return levels
-
-
-def unpicklable() -> Any:
-    return threading.Lock()
-
-
-def frame() -> Any:
-    import sys
-
-    return sys._getframe()
-
-
-def print_much(size: int) -> None:
-    print("x" * size)
-
-
-def print_lines(count: int) -> None:
-    for number in range(count):
-        print(number)
-
-
 def print_odd() -> None:
     print("lone \ud800, zero \0, end")
 
@@ -173,12 +106,6 @@ def long_atom(length: int) -> Any:
     import erl
 
     return erl.Atom("a" * length)
-
-
-def utf8_atom() -> Any:
-    import erl
-
-    return erl.Atom("ключ")
 
 
 def cast_unencodable(receiver: Any) -> None:

@@ -1,0 +1,141 @@
+%%% @doc Terms out of bytes that Python sent, without filling the atom table.
+%%%
+%%% An atom is never given back, and a BEAM whose table is full ends. So atoms that are new to this node are counted while
+%%% it lives, and a frame that would bring more than the budget has left is not decoded. What names them is found by a walk
+%%% over the bytes (ERTS User's Guide, "External Term Format"), and only where a frame has new ones at all.
+-module(py_atoms).
+
+-export([decode/1, walk/1]).
+
+-define(VERSION, 131).
+
+%% @doc The term. `error' where the bytes are none, `{refused, Text}' where it has too many new atoms.
+-spec decode(binary()) -> {ok, term()} | {refused, string()} | error.
+decode(Frame) ->
+    try binary_to_term(Frame, [safe, used]) of
+        Decoded -> whole(Decoded, Frame)
+    catch
+        error:badarg -> decode_new(Frame)
+    end.
+
+whole({Term, Used}, Frame) when Used =:= byte_size(Frame) -> {ok, Term};
+whole(_, _) -> error.
+
+decode_new(Frame) ->
+    case walk(Frame) of
+        {ok, Names} ->
+            New = length([Name || Name <- lists:usort(Names), is_new(Name)]),
+            case spend(New) of
+                true ->
+                    decode_any(Frame);
+                false ->
+                    {refused,
+                        lists:flatten(
+                            io_lib:format(
+                                "~w atoms that this node does not have: Python may make ~w while it lives",
+                                [New, py_config:max_new_atoms()]
+                            )
+                        )}
+            end;
+        error ->
+            error
+    end.
+
+decode_any(Frame) ->
+    try binary_to_term(Frame, [used]) of
+        Decoded -> whole(Decoded, Frame)
+    catch
+        error:badarg -> error
+    end.
+
+is_new({Name, Encoding}) ->
+    try binary_to_existing_atom(Name, Encoding) of
+        _ -> false
+    catch
+        error:_ -> true
+    end.
+
+spend(New) ->
+    Spent = spent(),
+    case atomics:add_get(Spent, 1, New) =< py_config:max_new_atoms() of
+        true ->
+            true;
+        false ->
+            atomics:sub(Spent, 1, New),
+            false
+    end.
+
+%% It lives as long as the atoms. Two processes that make it at the same time give each other a little more.
+spent() ->
+    case persistent_term:get(?MODULE, undefined) of
+        undefined ->
+            Spent = atomics:new(1, []),
+            persistent_term:put(?MODULE, Spent),
+            Spent;
+        Spent ->
+            Spent
+    end.
+
+%% @doc The names of all atoms in a term's bytes, with their encodings; `error' where the bytes are no term. A compressed
+%% term is not looked into.
+-spec walk(binary()) -> {ok, [{binary(), latin1 | utf8}]} | error.
+walk(<<?VERSION, Bytes/binary>>) ->
+    try
+        {ok, walk(Bytes, 1, [])}
+    catch
+        error:function_clause -> error
+    end;
+walk(_) ->
+    error.
+
+%% `Missing' is the number of terms still to come: a term is followed by its parts.
+walk(_, 0, Names) -> Names;
+%% SMALL_INTEGER, INTEGER, NEW_FLOAT, FLOAT, NIL
+walk(<<97, _, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<98, _:32, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<70, _:64, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<99, _:31/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<106, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+%% ATOM, SMALL_ATOM, ATOM_UTF8, SMALL_ATOM_UTF8
+walk(<<100, Size:16, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, latin1} | Names]);
+walk(<<115, Size, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, latin1} | Names]);
+walk(<<118, Size:16, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, utf8} | Names]);
+walk(<<119, Size, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, utf8} | Names]);
+%% STRING, BINARY, BIT_BINARY, SMALL_BIG, LARGE_BIG
+walk(<<107, Size:16, _:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<109, Size:32, _:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<77, Size:32, _, _:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<110, Size, _, _:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<111, Size:32, _, _:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+%% SMALL_TUPLE, LARGE_TUPLE, LIST, MAP
+walk(<<104, Arity, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1 + Arity, Names);
+walk(<<105, Arity:32, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1 + Arity, Names);
+walk(<<108, Length:32, Rest/binary>>, Missing, Names) -> walk(Rest, Missing + Length, Names);
+walk(<<116, Size:32, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1 + 2 * Size, Names);
+%% PID, NEW_PID, PORT, NEW_PORT, V4_PORT, REFERENCE, NEW_REFERENCE, NEWER_REFERENCE: a node's name first
+walk(<<103, Rest/binary>>, Missing, Names) -> after_node(Rest, 9, Missing, Names);
+walk(<<88, Rest/binary>>, Missing, Names) -> after_node(Rest, 12, Missing, Names);
+walk(<<102, Rest/binary>>, Missing, Names) -> after_node(Rest, 5, Missing, Names);
+walk(<<89, Rest/binary>>, Missing, Names) -> after_node(Rest, 8, Missing, Names);
+walk(<<120, Rest/binary>>, Missing, Names) -> after_node(Rest, 12, Missing, Names);
+walk(<<101, Rest/binary>>, Missing, Names) -> after_node(Rest, 5, Missing, Names);
+walk(<<114, Words:16, Rest/binary>>, Missing, Names) -> after_node(Rest, 1 + 4 * Words, Missing, Names);
+walk(<<90, Words:16, Rest/binary>>, Missing, Names) -> after_node(Rest, 4 + 4 * Words, Missing, Names);
+%% EXPORT: module, function, arity. NEW_FUN and FUN: some terms, and the free variables
+walk(<<113, Rest/binary>>, Missing, Names) -> walk(Rest, Missing + 2, Names);
+walk(<<112, _Size:32, _Arity, _Uniq:16/binary, _Index:32, Free:32, Rest/binary>>, Missing, Names) ->
+    walk(Rest, Missing + 3 + Free, Names);
+walk(<<117, Free:32, Rest/binary>>, Missing, Names) -> walk(Rest, Missing + 3 + Free, Names).
+
+after_node(<<100, Size:16, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
+    skip(Rest, Bytes, Missing, [{Name, latin1} | Names]);
+after_node(<<115, Size, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
+    skip(Rest, Bytes, Missing, [{Name, latin1} | Names]);
+after_node(<<118, Size:16, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
+    skip(Rest, Bytes, Missing, [{Name, utf8} | Names]);
+after_node(<<119, Size, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
+    skip(Rest, Bytes, Missing, [{Name, utf8} | Names]).
+
+skip(Data, Bytes, Missing, Names) when byte_size(Data) >= Bytes ->
+    <<_:Bytes/binary, Rest/binary>> = Data,
+    walk(Rest, Missing - 1, Names).
