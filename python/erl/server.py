@@ -58,6 +58,8 @@ class Server:
         self._asking = False
         """Whether the call that runs waits for Erlang just now: then it is this module that uses the port."""
         self._running = 0
+        self._shielded = 0
+        """How many parts of the main thread that no interruption may enter are under way."""
         self._begun: memoryview | None = None
         self.cancelled: set[int] = set()
         """Ids of calls that are not wanted, and marks; the lane stands aside for one. Always the same set."""
@@ -161,6 +163,8 @@ class Server:
                 port.flush()
                 return
             port.flush()
+            if until is None:
+                self._running = 0  # whatever has torn the end of a call: no interruption enters this read
             port.wait()
 
     def _take(self) -> bytes | None:
@@ -320,9 +324,10 @@ class Server:
     def _interrupted(self, _signal: int, _frame: object) -> None:
         """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
 
-        Where none runs, or it writes, the port is in use: then one looks when that is over.
+        Where none runs, or it writes, or an earlier interruption looks, the port is in use: then one looks when that is
+        over.
         """
-        running = self.running
+        running = 0 if self._shielded else self.running
         if running and not self._port.is_writing:
             self._look_ahead()
             self._heed(running)
@@ -336,7 +341,7 @@ class Server:
             self._heed(running)
 
     def _heed(self, id_: int) -> None:
-        if _LOOK in self.cancelled:
+        while _LOOK in self.cancelled:
             self.cancelled.discard(_LOOK)
             self._look_ahead()
         if id_ in self.cancelled:
@@ -345,14 +350,18 @@ class Server:
 
     def _look_ahead(self) -> None:
         """Take what has arrived, without waiting, and note the calls that are unwanted."""
-        while self._port.has_more():
-            self._port.wait()
-        while (frame := self._port.take()) is not None:
-            self._backlog.append(frame)
-            self.cancelled.add(_BACKLOG)
-            unwanted = wire.unwanted(frame)
-            if unwanted:
-                self.cancelled.add(unwanted)
+        self._shielded += 1
+        try:
+            while self._port.has_more():
+                self._port.wait()
+            while (frame := self._port.take()) is not None:
+                self._backlog.append(frame)
+                self.cancelled.add(_BACKLOG)
+                unwanted = wire.unwanted(frame)
+                if unwanted:
+                    self.cancelled.add(unwanted)
+        finally:
+            self._shielded -= 1
 
     # Calls of Erlang
 
@@ -368,15 +377,19 @@ class Server:
         self._stdout.flush()
         self._send(frame)
         self._waiting.add(id_)
-        self._outer.append(self._current)
+        running = self._current
         asking, self._asking = self._asking, True
+        self._outer.append(running)
         try:
             self._serve(id_)
         finally:
-            self._asking = asking
-            self._outer.pop()
+            answer = self._answers.pop(id_, None)
             self._waiting.discard(id_)
-        answer = self._answers.pop(id_)
+            self._outer.pop()
+            self._asking = asking
+        if running in self.cancelled:  # while another one that nests in it waited
+            self._heed(running)
+        assert answer is not None
         if answer.error is not None:
             raise answer.error
         if answer.kind == "e":
