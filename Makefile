@@ -80,6 +80,11 @@ fuzz: SECONDS ?= 60
 fuzz: setup ## fuzz the compiled codec for SECONDS=60, with clang and atheris
 	@$(OWN_PYTHON) PYTHON=$(VENV_BIN)/python tests/fuzz/run $(SECONDS)
 
+.PHONY: soak
+soak: MINUTES ?= 1
+soak: build ## load and chaos side by side for MINUTES=1, with the books kept; SEED=number repeats the choices
+	@$(OWN_PYTHON) PYTHON=$(VENV_BIN)/python tests/soak/run $(MINUTES) $(SEED)
+
 .PHONY: check check-erlang check-python
 check: check-erlang check-python ## static checks: xref and dialyzer, ruff and mypy
 

@@ -58,6 +58,8 @@ class Server:
         self._asking = False
         """Whether the call that runs waits for Erlang just now: then it is this module that uses the port."""
         self._running = 0
+        self._shielded = 0
+        """How many parts of the main thread that no interruption may enter are under way."""
         self._begun: memoryview | None = None
         self.cancelled: set[int] = set()
         """Ids of calls that are not wanted, and marks; the lane stands aside for one. Always the same set."""
@@ -168,6 +170,8 @@ class Server:
                 return
             if deadline is not None and monotonic() >= deadline:
                 raise errors.AnswerTimeoutError("Erlang has not answered in time")
+            if until is None:
+                self._running = 0  # whatever has torn the end of a call: no interruption enters this read
             inbox.wait(deadline)
 
     def _refuse(self, head: bytes, error: MemoryError) -> None:
@@ -384,11 +388,12 @@ class Server:
     def _interrupted(self, _signal: int, _frame: object) -> None:
         """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
 
-        Where none runs, or it writes, the port is in use: then one looks when that is over.
+        Where none runs, or it writes, or an earlier interruption looks, the port is in use: then one looks when that is
+        over.
         """
-        running = self.running
+        running = 0 if self._shielded else self.running
         if running and not self._port.is_writing:
-            self._inbox.look_ahead()
+            self._shielded_by(self._inbox.look_ahead)
             self._heed(running)
         else:
             self.cancelled.add(LOOK)
@@ -400,15 +405,22 @@ class Server:
             self._heed(running)
 
     def _heed(self, id_: int) -> None:
-        if LOOK in self.cancelled:
+        if GLANCE in self.cancelled:
+            self._shielded_by(self._inbox.glance)
+            self.cancelled.discard(GLANCE)
+        while LOOK in self.cancelled:
             self.cancelled.discard(LOOK)
-            self._inbox.look_ahead()
-        elif GLANCE in self.cancelled:
-            self._inbox.glance()
-        self.cancelled.discard(GLANCE)
+            self._shielded_by(self._inbox.look_ahead)
         if id_ in self.cancelled:
             self.cancelled.discard(id_)
             raise errors.CallCancelled("Erlang does not want the result of this call any more")
+
+    def _shielded_by(self, look: Callable[[], None]) -> None:
+        self._shielded += 1
+        try:
+            look()
+        finally:
+            self._shielded -= 1
 
     # Calls of Erlang
 
@@ -434,8 +446,9 @@ class Server:
             inbox.forget(id_)
 
     def _serve_until(self, id_: int, deadline: float | None) -> None:
-        self._outer.append(self._current)
+        running = self._current
         asking, self._asking = self._asking, True
+        self._outer.append(running)
         try:
             self._serve(id_, deadline)
         except errors.AnswerTimeoutError:
@@ -444,8 +457,10 @@ class Server:
             self._port.flush()
             raise
         finally:
-            self._asking = asking
             self._outer.pop()
+            self._asking = asking
+        if running in self.cancelled:  # while another one that nests in it waited
+            self._heed(running)
 
     async def call_erlang_later(
         self, module: str, function: str, args: list[object], timeout: float | None

@@ -17,17 +17,26 @@ from erl.terms import Atom
 
 PACKAGES = Path(__file__).parents[2] / "python"
 ANSWER_SECONDS = 20.0
+WITHOUT_COMPILED = (
+    "import sys; sys.modules['erl.codec.native'] = None; from erl.__main__ import main; main()"
+)
 
 
 class Conversation:
     """Starts the port program with these flags; ends it, by its own pid, with the block."""
 
     def __init__(
-        self, *flags: str, packet: int = 4, shell: str | None = None, options: Options | None = None
+        self,
+        *flags: str,
+        packet: int = 4,
+        shell: str | None = None,
+        options: Options | None = None,
+        compiled: bool = True,
     ) -> None:
         self.packet = packet
         self.options = options if options is not None else Options.from_flags(4)
-        command = [sys.executable, "-m", "erl", *flags]
+        program = ["-m", "erl"] if compiled else ["-c", WITHOUT_COMPILED]
+        command = [sys.executable, *program, *flags]
         if shell is not None:
             command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
         environment = {

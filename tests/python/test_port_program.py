@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
 from conversation import Conversation
@@ -179,3 +182,78 @@ def test_a_bad_flag_is_named(flag: str) -> None:
     )
     assert done.returncode != 0
     assert flag in done.stderr
+
+
+def interrupted_in_parts(python: Conversation, stream: bytes) -> None:
+    """Send the stream in parts, and a few interruptions with each."""
+    step = max(1, len(stream) // 40)
+    for start in range(0, len(stream), step):
+        python.send_bytes(stream[start : start + step])
+        for _ in range(3):
+            os.kill(python.process.pid, signal.SIGUSR1)
+
+
+def large_call(id_: int) -> bytes:
+    frame = codec.encode((Atom("C"), id_, Atom("zlib"), Atom("crc32"), [LARGE]), Options.from_flags(4))
+    return len(frame).to_bytes(4, "big") + frame
+
+
+LARGE = bytes(range(256)) * 12_000
+
+
+def ask_erlang(python: Conversation, id_: int) -> None:
+    python.call(id_, "erl", "call", [Atom("lists"), Atom("sum"), [[id_]]])
+    question = python.receive()
+    assert question[0] == "C"
+    python.send((Atom("r"), question[1], id_))
+    assert python.answer(id_) == id_
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_interruptions_leave_what_arrives_meanwhile_whole(compiled: bool) -> None:
+    with Conversation("--py", compiled=compiled) as python:
+        # Calls that have waited for Erlang, until they are trusted to be fast.
+        for id_ in range(1, 6):
+            ask_erlang(python, id_)
+        # Between two calls.
+        interrupted_in_parts(python, large_call(10))
+        assert python.answer(10) == zlib.crc32(LARGE)
+        # While one runs, in Python and in C.
+        for id_, code in [(20, "sum(i for i in range(5_000_000))"), (30, "__import__('time').sleep(0.5)")]:
+            python.call(id_, "builtins", "eval", [Atom(code)])
+            interrupted_in_parts(python, large_call(id_ + 1))
+            python.answer(id_)
+            assert python.answer(id_ + 1) == zlib.crc32(LARGE)
+        # While one waits for Erlang.
+        python.call(40, "erl", "call", [Atom("lists"), Atom("sum"), [[40]]])
+        question = python.receive()
+        interrupted_in_parts(python, large_call(41))
+        assert python.answer(41) == zlib.crc32(LARGE)
+        python.send((Atom("r"), question[1], 40))
+        assert python.answer(40) == 40
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_cancelled_call_that_prints_much_leaves_the_stream_whole(compiled: bool) -> None:
+    with Conversation("--py", compiled=compiled) as python:
+        for id_ in range(1, 4):
+            ask_erlang(python, id_)
+        for id_ in range(10, 20):
+            python.call(id_, "test_port_program", "print_for_ever", [])
+            assert python.receive()[0] == "P"
+            python.send_frames(b"\x83h\x02d\0\x01Xb" + id_.to_bytes(4, "big"))  # as the application spells it
+            while True:
+                os.kill(python.process.pid, signal.SIGUSR1)
+                message = python.receive()
+                if message[0] != "P":
+                    break
+                assert set(message[1]) <= {ord("x"), ord("\n")}  # type: ignore[call-overload]
+            assert message[:2] == ("e", id_)
+            assert message[2][1] == "erl.errors.CallCancelled"  # type: ignore[index]
+        python.call(99, "operator", "add", [1, 2])
+        assert python.answer(99) == 3
+
+
+def print_for_ever() -> None:
+    while True:
+        print("x" * 100_000)
