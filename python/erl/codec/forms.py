@@ -195,12 +195,12 @@ def _fraction(payload: object) -> object:
     return fractions.Fraction(*parts)
 
 
-_FLOATS_BY_ATOM = {"nan": float("nan"), "infinity": float("inf"), "-infinity": float("-inf")}
+FLOATS_BY_ATOM = {"nan": float("nan"), "infinity": float("inf"), "-infinity": float("-inf")}
 
 
 def _float(value: object) -> float | None:
     if type(value) is terms.Atom:
-        return _FLOATS_BY_ATOM.get(value)
+        return FLOATS_BY_ATOM.get(value)
     if type(value) is float or type(value) is int:
         try:
             return float(value)

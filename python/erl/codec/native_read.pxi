@@ -6,6 +6,7 @@ cdef struct Walk:
     PyObject* data          # the object that owns the bytes
     bint text               # a binary is a `str`
     bint tagged             # tagged forms stand for something
+    bint haystack           # and so do Haystack's
 
 cdef struct Pair:
     PyObject* key

@@ -10,6 +10,7 @@ cdef enum:
 cdef enum:
     BUILT_IN_WAY
     TAG_WAY
+    MAP_WAY
     IMPROPER_WAY
     BITS_WAY
     HANDLE_WAY
@@ -35,6 +36,7 @@ cdef class Way:
 cdef dict _built_in_ways = {
     **{kind: Way(BUILT_IN_WAY) for kind in (type(None), bool, int, float, str, bytes, list, tuple, dict, terms.Atom)},
     terms.Tag: Way(TAG_WAY),
+    terms.Map: Way(MAP_WAY),
     terms.ImproperList: Way(IMPROPER_WAY),
     terms.BitString: Way(BITS_WAY),
     terms.OpaqueErlang: Way(OPAQUE_ERLANG_WAY),
@@ -47,18 +49,19 @@ cdef Way _pickle_way = Way(PICKLE_WAY)
 cdef Way _reference_way = Way(REFERENCE_WAY)
 cdef Way _foreign_way = Way(FOREIGN_WAY)
 cdef frozenset _bound = frozenset((("builtins", "module"), ("builtins", "code"), ("builtins", "memoryview")))
-cdef list _ways = [{}, {}, {}, {}, {}]     # by the index of the mode
+cdef list _ways = [{} for _ in range(MODES)]   # by the index of the mode
 
 
 def _forget_ways():
     cdef int index
     cdef bint untouched = not any(map(encoders.lookup, _built_in_ways))
-    for index in range(5):
+    for index in range(MODES):
         (<dict>_ways[index]).clear()
-        modes[index].strings_binary = index < 4 and index & 1
-        modes[index].dicts_map = index < 4 and index & 2
-        modes[index].tagged = index < 4
-        modes[index].fast = untouched or index == 4
+        modes[index].tagged = index != PLAIN_MODE
+        modes[index].strings_binary = modes[index].tagged and index & 1
+        modes[index].dicts_map = modes[index].tagged and index & 2
+        modes[index].forms = index << 3 & FORMS if modes[index].tagged else 0
+        modes[index].fast = untouched or not modes[index].tagged
         modes[index].index = index
 
 
@@ -66,7 +69,7 @@ _forget_ways()
 encoders.watch(_forget_ways)
 
 
-def _find_way(kind, tagged):
+def _find_way(kind, tagged, forms_flags):
     """The rules, first to last: a registered encoder, what the codec knows, a form, a reference, a pickle."""
     if tagged:
         encoder = encoders.lookup(kind)
@@ -78,7 +81,7 @@ def _find_way(kind, tagged):
     if tagged:
         from erl.codec import simplify
 
-        simplifier = simplify.of_type(kind)
+        simplifier = simplify.of_type(kind, forms_flags)
         if simplifier is not None:
             return Way(FORM_WAY, simplifier)
     if kind.__module__ == "erlang":
@@ -94,7 +97,7 @@ cdef Way way_of(kind, Mode* mode):
     way = ways.get(kind)
     if way is None:
         what = f"finding out how to encode a {kind.__name__}"
-        way = callout.run(errors.EncodeError, what, _find_way, kind, mode.tagged)
+        way = callout.run(errors.EncodeError, what, _find_way, kind, mode.tagged, mode.forms)
         if len(ways) >= MAX_WAYS:
             ways.clear()
         ways[kind] = way
@@ -113,6 +116,9 @@ cdef int write_other(Out* o, value, int depth) except 0:
         return write_pickle(o, value, depth) if simpler is NO_FORM else wrote(write_value(o, <PyObject*>simpler, depth))
     if code == TAG_WAY:
         return wrote(string_ready(<PyObject*>value) == 0 and write_points(o, <PyObject*>value))
+    if code == MAP_WAY:
+        content = value.content
+        return wrote(write_map(o, <PyObject*>content, depth))
     if code == HANDLE_WAY:
         return write_raw(o, value.external)
     if code == ENCODER_WAY:

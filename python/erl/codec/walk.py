@@ -50,7 +50,7 @@ class Walk:
     `position` is where the next term begins. After a refusal it means nothing.
     """
 
-    __slots__ = ("_data", "_size", "_tagged", "_text", "position")
+    __slots__ = ("_data", "_haystack", "_size", "_tagged", "_text", "position")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.position = position
@@ -58,6 +58,7 @@ class Walk:
         self._size = len(data)
         self._text = True
         self._tagged = False
+        self._haystack = False
 
     def _headed(self, i: int, count: int, depth: int) -> Any:
         """The value of a tuple of 2 to 4 elements from `i`, the first of which has a tag of `HEADS`."""
@@ -67,6 +68,7 @@ class Walk:
         """The next `count` terms; what the walk raises at the end of the data becomes a refusal."""
         self._text = not options.binaries_bytes
         self._tagged = options.tagged
+        self._haystack = options.haystack
         try:
             return self._items(self.position, count, 0)
         except (IndexError, struct.error):
