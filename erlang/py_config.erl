@@ -33,6 +33,9 @@
     decoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
     strings => list | binary,
     dicts => tagged | map,
+    haystack => boolean(),
+    frames => grid | columns | arrow,
+    matrices => boolean(),
     pickle => signed | any,
     log_level => debug | info | warning | error | critical
 }.
@@ -47,7 +50,10 @@
     strings => list | binary,
     dicts => tagged | map,
     binaries => str | bytes,
-    return => value | ref
+    return => value | ref,
+    haystack => boolean(),
+    frames => grid | columns | arrow,
+    matrices => boolean()
 }.
 %% The last argument of every call.
 -type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
@@ -140,7 +146,10 @@ call_table() ->
         strings => one_of(list, [list, binary]),
         dicts => one_of(tagged, [tagged, map]),
         binaries => one_of(str, [str, bytes]),
-        return => one_of(value, [value, ref])
+        return => one_of(value, [value, ref]),
+        haystack => one_of(false, [false, true]),
+        frames => one_of(grid, [grid, columns, arrow]),
+        matrices => one_of(false, [false, true])
     }.
 
 pool_table() ->
@@ -160,6 +169,9 @@ pool_table() ->
         decoders => {[], fun is_registrations/1, "a list of {Tag, {Module, Function}}"},
         strings => one_of(list, [list, binary]),
         dicts => one_of(tagged, [tagged, map]),
+        haystack => one_of(false, [false, true]),
+        frames => one_of(grid, [grid, columns, arrow]),
+        matrices => one_of(false, [false, true]),
         pickle => one_of(signed, [signed, any]),
         log_level => one_of(warning, [debug, info, warning, error, critical])
     }.

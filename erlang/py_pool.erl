@@ -66,7 +66,7 @@ init({Name, Config}) ->
     %% tell why. Failing here would take the other pools along in the end.
     case lists:keymember(Name, 1, py_table:configs()) orelse await(Workers) of
         Started when Started =:= ok; Started =:= true ->
-            Mapping = maps:with([strings, dicts], Config),
+            Mapping = py_term:mapping(Config),
             py_table:put_pool(Name, #{
                 load => Load, size => Size, scheduler => Scheduler, timeout => Timeout, mapping => Mapping
             }),

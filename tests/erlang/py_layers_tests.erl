@@ -24,7 +24,7 @@ layers() ->
         [py_key, py_inflight, py_restart, py_owners],
         [py_error],
         [py_config, py_table],
-        [py_term]
+        [py_term, py_haystack]
     ].
 
 %% The modules that may read or write frames.
@@ -46,7 +46,7 @@ frames_are_known_to_the_call_path_only_test() ->
 the_pure_modules_call_no_process_and_no_port_test_() ->
     [
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
-     || Module <- [py_wire, py_term, py_inflight, py_restart], {M, F, _} <- imports(Module)
+     || Module <- [py_wire, py_term, py_haystack, py_inflight, py_restart], {M, F, _} <- imports(Module)
     ].
 
 effects() ->
