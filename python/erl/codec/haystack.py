@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from erl import callout, errors, terms
-from erl.codec import arrays, forms, simplify
+from erl.codec import arrays, simplify
 from erl.codec.forms import NOT_FIT, text
 from erl.codec.options import FRAMES_ARROW, FRAMES_COLUMNS, HAYSTACK, MATRICES
 from erl.haystack import frames, grid, values
@@ -44,8 +44,6 @@ def _uri(payload: object) -> object:
 def _number(value: object, unit: object) -> object:
     """`{number, Value, Unit}`."""
     found = text(unit)
-    if type(value) is Atom:
-        value = forms.FLOATS_BY_ATOM.get(value)
     if not found or not (type(value) is int or type(value) is float):
         return NOT_FIT
     return values.Number(value, found)

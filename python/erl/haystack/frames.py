@@ -131,7 +131,7 @@ def _pandas_values(series: Any) -> list[Any]:
         if dtype.kind in "mM":
             return _times(series.to_numpy(), None)
         values: list[Any] = series.to_numpy().tolist()
-        return values
+        return _without_pandas_na(values) if dtype.kind == "O" else values
     zone = getattr(dtype, "tz", None)
     if zone is not None:
         return _times(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), _standard_zone(zone))
@@ -141,6 +141,14 @@ def _pandas_values(series: Any) -> list[Any]:
         for place in numpy.flatnonzero(missing).tolist():
             values[place] = None
     return values
+
+
+def _without_pandas_na(values: list[Any]) -> list[Any]:
+    """Objects, among which what pandas has for not available is Haystack's."""
+    missing = sys.modules["pandas"].NA
+    if type(missing) not in set(map(type, values)):
+        return values
+    return [NA() if value is missing else value for value in values]
 
 
 def _standard_zone(zone: Any) -> Any:
