@@ -11,6 +11,7 @@ import pytest
 from conftest import Beam, exact
 from hypothesis import given
 from hypothesis import strategies as st
+from test_haystack import haystack_values
 from test_properties_codec import bytes_values, text_values
 
 from erl import decoders, encoders, errors, opaque, references, terms
@@ -101,6 +102,21 @@ NAMES += [
     "$erlport.opaque",
     "$py.ref",
 ]
+NAMES += [
+    "py",
+    "marker",
+    "na",
+    "remove",
+    "number",
+    "ref",
+    "uri",
+    "coord",
+    "timestamp",
+    "grid",
+    "ndarray",
+    "matrix",
+]
+NAMES += ["meta", "cols", "rows", "name", "<f8", ">i2", "|S1", "<M8[ns]", "|b1", "|V2", "<U1", "|O"]
 NAMES += ["python", "erlang", "undefined", "true", "nan", "infinity", "UTC", "1.5", "point", "x" * 40]
 
 names = st.sampled_from(NAMES)
@@ -169,6 +185,52 @@ def forms_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     )
 
 
+def haystack_forms_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Tuples that are Haystack's forms, or nearly."""
+    texts = names.map(string) | st.text(max_size=4).map(lambda text: counted(b"m", ">I", text.encode()))
+    small = st.integers(0, 4).map(lambda number: bytes((97, number)))
+    blocks = st.integers(0, 40).map(lambda size: counted(b"m", ">I", bytes(size)))
+    shapes = st.lists(small, max_size=3).map(in_tuple)
+    fields = st.lists(st.tuples(texts, texts, shapes).map(list).map(in_tuple), min_size=1, max_size=3).map(
+        in_list
+    )
+    metas = st.lists(st.tuples(texts | names.map(atom), inner), max_size=2).map(in_map)
+    cols = st.one_of(
+        texts,
+        st.builds(lambda name, meta: in_map([(atom("name"), name), (atom("meta"), meta)]), texts, metas),
+    )
+    rows = st.lists(inner, max_size=2).map(in_list) | st.lists(st.tuples(texts, inner), max_size=2).map(
+        in_map
+    )
+    grids = st.builds(
+        lambda meta, cols, rows: in_map(
+            [(atom("meta"), meta), (atom("cols"), in_list(cols)), (atom("rows"), in_list(rows))]
+        ),
+        metas | inner,
+        st.lists(cols, max_size=2),
+        st.lists(rows, max_size=3),
+    )
+    return st.one_of(
+        st.tuples(st.just(atom("py")), names.map(atom)).map(list).map(in_tuple),
+        st.tuples(st.just(atom("uri")), texts).map(list).map(in_tuple),
+        st.tuples(
+            st.sampled_from(["number", "ref", "coord", "timestamp"]).map(atom),
+            integers | texts | inner,
+            small | texts | inner,
+        )
+        .map(list)
+        .map(in_tuple),
+        st.tuples(st.just(atom("grid")), grids).map(list).map(in_tuple),
+        st.tuples(
+            st.just(string("ndarray")),
+            st.tuples(texts | fields | inner, shapes | inner, blocks | inner).map(list).map(in_tuple),
+        )
+        .map(list)
+        .map(in_tuple),
+        st.tuples(st.just(atom("matrix")), small, small, blocks | inner).map(list).map(in_tuple),
+    )
+
+
 def containers_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.one_of(
         st.lists(inner, max_size=5).map(in_tuple),
@@ -177,6 +239,7 @@ def containers_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
         st.builds(in_list, st.lists(inner, max_size=3), inner),
         st.lists(st.tuples(inner, inner), max_size=4).map(in_map),
         forms_of(inner),
+        haystack_forms_of(inner),
     )
 
 
@@ -228,7 +291,7 @@ def test_every_cut_of_a_term_is_refused(term: bytes, flags: int) -> None:
             native.decode(bytearray(term[:size]), Options.from_flags(flags))
 
 
-@given(text_values | bytes_values, flags)
+@given(text_values | bytes_values | haystack_values, flags)
 def test_value_is_the_same_term(beam: Beam, value: Any, flags: int) -> None:
     options = Options.from_flags(flags)
     mine, theirs = outcome(native.encode, value, options), outcome(reference.encode, value, options)
