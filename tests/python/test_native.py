@@ -713,3 +713,70 @@ def test_class_of_a_metaclass_without_a_hash_is_refused() -> None:
 
     with pytest.raises(errors.EncodeError, match="can't be looked up"):
         native.encode([Odd("Kind", (), {})()], DEFAULT)
+
+
+PARTS = [
+    struct.pack(">BB", 97, 5),
+    struct.pack(">Bi", 98, 2024),
+    struct.pack(">Bi", 98, 5),
+    b"b\xff\xff\xff\xff",
+]
+PARTS += [
+    b"b\x7f\xff\xff\xff",
+    b"a\0",
+    b"a\x3c",
+    b"n\1\0\5",
+    b"n\5\0" + b"\xff" * 5,
+    atom("true"),
+    b"j",
+    b"h\0",
+]
+ZONES = [
+    atom("undefined"),
+    b"d\0\x09undefined",
+    atom("utc"),
+    b"a\0",
+    in_tuple([string("timezone"), b"a\x3c"]),
+]
+ZONES += [
+    in_tuple([string("zoneinfo"), string("Europe/Paris")]),
+    in_tuple([string("date"), b"j"]),
+    b"m\0\0\0\1u",
+]
+NOON = [PARTS[1], b"a\7", b"a\1", b"a\x0c", b"a\0", b"a\x3b", b"b\0\x0f\x42\x3f"]
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=repr)
+def test_datetime_is_the_same(zone: bytes) -> None:
+    for place in range(7):
+        for part in (NOON[place], *PARTS):
+            inner = in_tuple([*NOON[:place], part, *NOON[place + 1 :], zone])
+            term = b"\x83" + in_tuple([string("datetime"), inner])
+            for size in {len(term), len(term) - 1, len(term) - len(zone), len(term) - len(zone) - 4}:
+                read_the_same(term[:size], DEFAULT)
+            value = reference.decode(term, DEFAULT)
+            assert native.encode(value, DEFAULT) == reference.encode(value, DEFAULT)
+    for size in (6, 7, 9):
+        read_the_same(b"\x83" + in_tuple([string("datetime"), in_tuple([*NOON, zone, zone][:size])]), DEFAULT)
+
+
+@pytest.mark.parametrize("inmost", [atom("undefined"), b"a\7"])
+def test_datetime_is_too_deep_at_the_same_level(inmost: bytes) -> None:
+    term = inmost
+    for level in range(1, 520):
+        term = in_tuple([string("datetime"), in_tuple([*NOON, term])])
+        if level > 490 or level < 3:
+            assert verdict(native.decode, b"\x83" + term, DEFAULT) == verdict(
+                reference.decode, b"\x83" + term, DEFAULT
+            )
+
+
+@pytest.mark.usefixtures("registered")
+def test_datetime_is_the_same_where_its_parts_have_an_encoder() -> None:
+    import datetime
+
+    value = [datetime.datetime(2024, 7, 1), datetime.datetime(2024, 7, 1, fold=1)]
+    for kind, function in ((int, str), (tuple, list), (type(None), lambda none: 0), (datetime.datetime, str)):
+        encoders.register(kind, function)
+        assert native.encode(value, DEFAULT) == reference.encode(value, DEFAULT)
+        encoders.unregister(kind)

@@ -9,6 +9,7 @@ cdef enum:
     SET_FORM
     BYTES_FORM
     ARRAY_FORM
+    DATETIME_FORM
     USER_FORM
 
 cdef object NOT_FIT = forms.NOT_FIT
@@ -61,6 +62,7 @@ def _collect_forms():
     for kind, table in kinds:
         for name, builder in table.items():
             _string_forms[name] = Form(kind, builder)
+    _string_forms[b"datetime"] = Form(DATETIME_FORM, forms.LEAVES[b"datetime"])
     _atom_forms[b"bytes"] = Form(BYTES_FORM, bytes)
     for name, decoder in decoders.strings().items():
         _string_forms[name] = Form(USER_FORM, decoder)
@@ -315,7 +317,7 @@ cdef object built(Form form, bytes name, content):
     if form.kind == USER_FORM:
         what = f"the decoder of {name.decode('utf-8', 'replace')!r}"
         return callout.run(errors.DecodeError, what, form.builder, content)
-    if form.kind == LEAF_FORM:
+    if form.kind == LEAF_FORM or form.kind == DATETIME_FORM:
         return form.builder(content)
     if form.kind == BYTES_FORM:
         if type(content) is str:
@@ -377,6 +379,8 @@ cdef object read_other_form(Walk* w, known, Py_ssize_t head, Py_ssize_t limit, i
     if form.kind == ARRAY_FORM and p[0] == SMALL_TUPLE and room >= 3 and p[1] == 3:
         if p[2] == STRING or p[2] == BINARY or p[2] == LIST:
             return read_array(w, form, head, limit, depth)
+    if form.kind == DATETIME_FORM and p[0] == SMALL_TUPLE and room >= 2 and p[1] == 8:
+        return read_datetime(w, form, head, limit, depth)
     content = given(read_term(w, limit, depth, False))
     if form.kind == ARRAY_FORM:     # of the right payload, the binary was read as bytes
         made = NOT_FIT
@@ -385,6 +389,38 @@ cdef object read_other_form(Walk* w, known, Py_ssize_t head, Py_ssize_t limit, i
     else:
         made = built(form, name_of(w, head), content)
     return made if made is not NOT_FIT else (head_of(w, head, limit), content)
+
+
+cdef object read_datetime(Walk* w, Form form, Py_ssize_t head, Py_ssize_t limit, int depth):
+    """`{"datetime", {Y, Mo, D, H, Mi, S, Us, Tz}}`, the walk at the payload: what `erl.codec.forms` makes of it."""
+    cdef const unsigned char* p = w.p
+    cdef Py_ssize_t i = w.i + 2
+    cdef int parts[7]
+    cdef int k
+    for k in range(7):
+        if limit - i >= 2 and p[i] == SMALL_INTEGER:
+            parts[k] = p[i + 1]
+            i += 2
+        elif limit - i >= 5 and p[i] == INTEGER:
+            parts[k] = <int32_t>u32(p + i + 1)
+            i += 5
+        else:
+            content = given(read_term(w, limit, depth, False))
+            made = form.builder(content)
+            return made if made is not NOT_FIT else (head_of(w, head, limit), content)
+    if depth + 1 > max_depth:
+        given(too_deep())
+    w.i = i
+    zone = given(read_term(w, limit, depth + 1, False))
+    if not datetime_ready():
+        given(NULL)
+    if zone is None or is_zone(zone):
+        try:
+            return given(new_datetime(parts, <PyObject*>zone))
+        except (ValueError, OverflowError):
+            pass
+    content = (parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], zone)
+    return head_of(w, head, limit), content
 
 
 cdef bytes binary(Walk* w, Py_ssize_t limit):

@@ -4,6 +4,7 @@
 from erl import encoders
 
 cdef enum:
+    DATETIME_BYTES = 64     # the most of the form of a datetime, but its zone
     MAX_WAYS = 4096
     SURELY_SHORT_BYTES = 65536
 
@@ -17,6 +18,7 @@ cdef enum:
     OPAQUE_ERLANG_WAY
     ENCODER_WAY
     FORM_WAY
+    DATETIME_WAY
     FOREIGN_WAY
     REFERENCE_WAY
     PICKLE_WAY
@@ -83,7 +85,7 @@ def _find_way(kind, tagged, forms_flags):
 
         simplifier = simplify.of_type(kind, forms_flags)
         if simplifier is not None:
-            return Way(FORM_WAY, simplifier)
+            return Way(DATETIME_WAY if simplifier is simplify.datetime else FORM_WAY, simplifier)
     if kind.__module__ == "erlang":
         return _foreign_way
     # What has a place or a state in this process that a copy would not share.
@@ -109,7 +111,9 @@ cdef int write_other(Out* o, value, int depth) except 0:
     cdef int code = way.code
     if code == BUILT_IN_WAY:
         return write_built_in(o, value, depth)
-    if code == FORM_WAY:
+    if code == DATETIME_WAY and o.mode.fast:
+        return write_datetime(o, value, depth)
+    if code == FORM_WAY or code == DATETIME_WAY:
         from erl.codec.simplify import NO_FORM
 
         simpler = way.function(value)
@@ -138,6 +142,33 @@ cdef int write_other(Out* o, value, int depth) except 0:
     if code == REFERENCE_WAY:
         return write_reference(o, value, depth)
     return write_pickle(o, value, depth)
+
+
+cdef int write_datetime(Out* o, value, int depth) except 0:
+    """`{"datetime", {Y, Mo, D, H, Mi, S, Us, Tz}}`: what `erl.codec.simplify` says, without the tuples."""
+    cdef unsigned char* p
+    zone = <object>PyDateTime_DATE_GET_TZINFO(value)
+    if zone is not None:
+        from erl.codec import simplify
+
+        zone = simplify.zone(zone)
+        if zone is simplify.NO_FORM:
+            return write_pickle(o, value, depth)
+    if PyDateTime_DATE_GET_FOLD(value):
+        return write_pickle(o, value, depth)
+    wrote(deeper(depth, 2) and fits(o, DATETIME_BYTES))
+    p = o.p + o.n
+    memcpy(p, b"h\x02k\x00\x08datetimeh\x08", 15)
+    p += 15
+    p += spell_int(p, PyDateTime_GET_YEAR(value))
+    p += spell_int(p, PyDateTime_GET_MONTH(value))
+    p += spell_int(p, PyDateTime_GET_DAY(value))
+    p += spell_int(p, PyDateTime_DATE_GET_HOUR(value))
+    p += spell_int(p, PyDateTime_DATE_GET_MINUTE(value))
+    p += spell_int(p, PyDateTime_DATE_GET_SECOND(value))
+    p += spell_int(p, PyDateTime_DATE_GET_MICROSECOND(value))
+    o.n = p - o.p
+    return wrote(write_value(o, <PyObject*>zone, depth + 2))
 
 
 cdef inline int wrote(bint done) except 0:

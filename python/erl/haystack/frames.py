@@ -221,6 +221,8 @@ def _polars_values(series: Any) -> list[Any]:
     polars = sys.modules["polars"]
     dtype = series.dtype
     zone = getattr(dtype, "time_zone", None)
+    if zone is None and dtype in (polars.Datetime, polars.Duration) and _has_numpy():
+        return _times(series.to_numpy(), None)  # a fifth of the time
     if dtype == polars.Time or getattr(dtype, "time_unit", None) == "ns":
         counts = series.to_physical()
         if (counts % 1000 != 0).any():
@@ -238,6 +240,14 @@ def _polars_values(series: Any) -> list[Any]:
     if zone is not None:
         values = [value if value is None or not value.fold else _of_fold(value) for value in values]
     return values
+
+
+def _has_numpy() -> bool:
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 # Grids to pandas
