@@ -67,12 +67,9 @@ def frames() -> dict[str, tuple[Any, Options]]:
             "name": numpy.array([f"name {number}" for number in range(1000)])[rng.integers(0, 1000, rows)],
         }
     )
-    plain = frame.drop(columns="time").assign(other=frame["value"] * 2)
     return {
         "1M x 5 frame, grid": (frame, GRID),
         "1M x 5 frame, columns": (frame, COLUMNS),
-        "1M x 5 no time, grid": (plain, GRID),
-        "1M x 5 no time, columns": (plain, COLUMNS),
         "1M x 5 frame, arrow": (frame, ARROW),
         "1M x 5 float64 array": (rng.random((rows, 5)), GRID),
     }

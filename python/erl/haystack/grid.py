@@ -178,7 +178,7 @@ class Grid:
         return f"<Grid of {self._size} rows: {', '.join(self.names)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Grid, (self.cols, by_row(self), self._meta)
+        return made, (self.cols, self._meta, by_row(self))
 
 
 class GridBuilder:
