@@ -112,7 +112,7 @@ def _dtype(term: object, depth: int) -> Any:
         return None
     try:
         return _numpy().dtype(name)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -139,7 +139,7 @@ def _record(fields: list[Any], depth: int) -> Any:
             return None
     try:
         return _numpy().dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -60,7 +60,7 @@ def _ref(id_: object, dis: object) -> object:
 def _coord(lat: object, lng: object) -> object:
     """`{coord, Lat, Lng}`."""
     for degrees, most in ((lat, _MAX_LATITUDE), (lng, _MAX_LONGITUDE)):
-        if not (type(degrees) is float or type(degrees) is int) or abs(degrees) > most:
+        if not (type(degrees) is float or type(degrees) is int) or not abs(degrees) <= most:  # nor is it NaN
             return NOT_FIT
     return values.Coord(lat, lng)  # type: ignore[arg-type]
 
