@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the 
 if TYPE_CHECKING:
     from typing import Any
 
-    from erl import decoders, encoders, errors
+    from erl import decoders, encoders, errors, haystack
     from erl.api import call, cast, make_ref, self, set_message_handler
     from erl.decoders import set_decoder
     from erl.encoders import set_encoder
@@ -30,6 +30,7 @@ __all__ = [
     "decoders",
     "encoders",
     "errors",
+    "haystack",
     "make_ref",
     "self",
     "set_decoder",
@@ -53,7 +54,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(sys.modules[_HOMES[name]], name)
     elif name == "PortId":
         from erl.terms import Port as value
-    elif name in ("decoders", "encoders", "errors"):
+    elif name in ("decoders", "encoders", "errors", "haystack"):
         __import__(f"erl.{name}")
         value = sys.modules[f"erl.{name}"]
     else:
