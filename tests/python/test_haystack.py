@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import pickle
+import sys
 import zoneinfo
 from typing import Any
 
@@ -299,12 +300,13 @@ def test_names_of_columns_that_head_forms_are_names() -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_registered_decoder_hides_a_form(beam: Beam) -> None:
-    term = beam.evaluate('[{py, marker}, {uri, <<"a">>}, {"ndarray", {"<f8", {0}, <<>>}}].')
+    term = beam.evaluate('[{py, marker}, {uri, <<"a">>}].')
     options = Options.from_flags(HAYSTACK)
-    assert read(term, options)[0] is Marker()
+    assert read(term, options) == [Marker(), Uri("a")]
     decoders.register(Atom("py"), lambda payload: ["mine", payload])
     decoders.register("ndarray", lambda payload: "array")
-    assert read(term, options) == [["mine", "marker"], Uri("a"), "array"]
+    assert read(term, options) == [["mine", "marker"], Uri("a")]
+    assert read(beam.evaluate('{"ndarray", {"<f8", {0}, <<>>}}.'), options) == "array"
     decoders.unregister(Atom("py"))
     assert read(term, options)[0] is Marker()
 
@@ -521,3 +523,11 @@ def test_atoms_of_floats_are_floats_among_haystacks_numbers(beam: Beam) -> None:
         assert repr(value[4]) == "{nan: (nan, inf)}"
         assert beam.same(written(value, WHOLE), term)
         assert list(map(type, read(spelled, DEFAULT)))[:4] == [Atom] * 4
+
+
+def test_array_without_numpy_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, beam: Beam) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    for text in ('{"ndarray", {"<f8", {1}, <<0:64>>}}', "{matrix, 1, 1, <<0:64>>}"):
+        for codec in CODECS:
+            with pytest.raises(errors.DecodeError, match="needs numpy"):
+                codec.decode(beam.evaluate(f"{text}."), WHOLE)

@@ -37,8 +37,9 @@ def array(dtype: object, shape: object, content: object) -> object:
     found = _dtype(dtype, 0)
     if found is None or not found.itemsize or prod(shape) * found.itemsize != len(content):
         return NOT_FIT
+    numpy = _numpy()
     try:
-        return _numpy().ndarray(shape, found, content).copy()
+        return numpy.ndarray(shape, found, content).copy()
     except (TypeError, ValueError, OverflowError):
         return NOT_FIT
 
@@ -50,8 +51,9 @@ def matrix(rows: object, columns: object, content: object) -> object:
         return NOT_FIT
     if prod(shape) * _MATRIX_ITEM_BYTES != len(content):
         return NOT_FIT
+    numpy = _numpy()
     try:
-        return _numpy().ndarray(shape, "<f8", content).copy()
+        return numpy.ndarray(shape, "<f8", content).copy()
     except (TypeError, ValueError, OverflowError):
         return NOT_FIT
 
@@ -110,8 +112,9 @@ def _dtype(term: object, depth: int) -> Any:
 
     if re.fullmatch(_DTYPE, name, re.ASCII) is None:
         return None
+    numpy = _numpy()
     try:
-        return _numpy().dtype(name)
+        return numpy.dtype(name)
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -137,8 +140,9 @@ def _record(fields: list[Any], depth: int) -> Any:
         end += inner.itemsize * prod(shape)
         if end > _MAX_ITEM_BYTES:
             return None
+    numpy = _numpy()
     try:
-        return _numpy().dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
+        return numpy.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
     except (TypeError, ValueError, OverflowError):
         return None
 
