@@ -72,7 +72,8 @@
 -type keywords() :: py_term:keywords().
 -type options() :: py_config:call_options().
 %% `pool' (default `default'), `worker' (a pid), `node'; `timeout' in milliseconds or `infinity' (default: the pool's
-%% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref'.
+%% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref';
+%% `haystack => boolean()', `frames => grid | columns | arrow', `matrices => boolean()' (see `docs/haystack.md').
 -type handle() :: py_async:handle().
 %% A call that was started by {@link async/3} or {@link scatter/3}. Opaque.
 -type outcome() :: {ok, value()} | {error, py_error:python_error() | {py, py_error:reason()} | term()}.

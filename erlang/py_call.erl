@@ -75,7 +75,7 @@ pycall(pycall = Api, [Module, Function | Rest] = All) ->
             [A, O] -> {A, O}
         end,
     is_arguments(Args, 3, {Api, All}),
-    Mapped = is_map(Options) andalso map_size(maps:with([strings, dicts, binaries, return], Options)) > 0,
+    Mapped = is_map(Options) andalso map_size(maps:without([pool, worker, node, timeout], Options)) > 0,
     case is_raw_name(Module) andalso is_raw_name(Function) andalso not Mapped of
         true ->
             run({raw, Module, Function}, Args, Options, length(All), {Api, All});

@@ -40,6 +40,9 @@
     decoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
     strings => list | binary,
     dicts => tagged | map,
+    haystack => boolean(),
+    frames => grid | columns | arrow,
+    matrices => boolean(),
     pickle => signed | any,
     log_level => debug | info | warning | error | critical
 }.
@@ -54,7 +57,10 @@
     strings => list | binary,
     dicts => tagged | map,
     binaries => str | bytes,
-    return => value | ref
+    return => value | ref,
+    haystack => boolean(),
+    frames => grid | columns | arrow,
+    matrices => boolean()
 }.
 %% The last argument of every call.
 -type scatter_options() :: #{window => pos_integer(), atom() => term()}.
@@ -187,7 +193,10 @@ call_table() ->
         strings => one_of(list, [list, binary]),
         dicts => one_of(tagged, [tagged, map]),
         binaries => one_of(str, [str, bytes]),
-        return => one_of(value, [value, ref])
+        return => one_of(value, [value, ref]),
+        haystack => one_of(false, [false, true]),
+        frames => one_of(grid, [grid, columns, arrow]),
+        matrices => one_of(false, [false, true])
     }.
 
 parallel_table(scatter) ->
@@ -226,6 +235,9 @@ pool_table() ->
         decoders => {[], fun is_registrations/1, "a list of {Tag, {Module, Function}}"},
         strings => one_of(list, [list, binary]),
         dicts => one_of(tagged, [tagged, map]),
+        haystack => one_of(false, [false, true]),
+        frames => one_of(grid, [grid, columns, arrow]),
+        matrices => one_of(false, [false, true]),
         pickle => one_of(signed, [signed, any]),
         log_level => one_of(warning, [debug, info, warning, error, critical])
     }.

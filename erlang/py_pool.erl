@@ -71,7 +71,7 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
         scheduler => Scheduler,
         timeout => Timeout,
         max_queue => MaxQueue,
-        mapping => maps:with([strings, dicts], Config)
+        mapping => py_term:mapping(Config)
     }),
     %% What starts this pool again starts it in its present size.
     _ = [py_table:put_config(Name, Config#{size := length(Slots)}) || lists:keymember(Name, 1, py_table:configs())],

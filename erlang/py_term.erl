@@ -4,7 +4,7 @@
 %%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
 -module(py_term).
 
--export([keywords/1, is_keywords/1, is_name/1, flags/1, references/1, reference_shape/0, is_ref/1]).
+-export([keywords/1, is_keywords/1, is_name/1, flags/1, mapping/1, references/1, reference_shape/0, is_ref/1]).
 -export_type([name/0, keywords/0, ref/0, opaque/0, mapping/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
@@ -15,7 +15,13 @@
 -type opaque() :: {'$erlport.opaque', python | erlang, binary()}.
 %% An object that travels as a pickle.
 -type mapping() :: #{
-    strings => list | binary, dicts => tagged | map, binaries => str | bytes, return => value | ref
+    strings => list | binary,
+    dicts => tagged | map,
+    binaries => str | bytes,
+    return => value | ref,
+    haystack => boolean(),
+    frames => grid | columns | arrow,
+    matrices => boolean()
 }.
 
 
@@ -59,10 +65,16 @@ is_name(Name) -> is_atom(Name) orelse is_binary(Name).
 
 %% @doc The mapping options as the flags integer that a wrapper call's arguments begin with
 %% (`erl.codec.Options.from_flags' reads it).
--spec flags(mapping()) -> 0..15.
+-spec flags(mapping()) -> 0..511.
 flags(Options) ->
     bit(strings, binary, 1, Options) bor bit(dicts, map, 2, Options) bor
-        bit(binaries, bytes, 4, Options) bor bit(return, ref, 8, Options).
+        bit(binaries, bytes, 4, Options) bor bit(return, ref, 8, Options) bor
+        bit(haystack, true, 32, Options) bor bit(frames, columns, 64, Options) bor
+        bit(frames, arrow, 128, Options) bor bit(matrices, true, 256, Options).
+
+%% @doc Those of a pool's options that are defaults of its calls' mapping.
+-spec mapping(#{atom() => term()}) -> mapping().
+mapping(PoolOptions) -> maps:with([strings, dicts, haystack, frames, matrices], PoolOptions).
 
 bit(Key, Value, Bit, Options) ->
     case Options of

@@ -363,7 +363,7 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         incarnation => Incarnation,
         key => py_key:get(),
         pickle => Pickle,
-        flags => py_term:flags(maps:with([strings, dicts], Config#{binaries => bytes})) bor 4,
+        flags => py_term:flags(py_term:mapping(Config)) bor 4,
         log_level => Level,
         encoders => Encoders,
         decoders => Decoders,

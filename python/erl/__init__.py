@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from logging import Logger
     from typing import Any
 
-    from erl import decoders, encoders, errors
+    from erl import decoders, encoders, errors, haystack
     from erl.api import acall, call, cast, make_ref, modules, node, self, set_message_handler, whereis
     from erl.decoders import set_decoder
     from erl.encoders import set_encoder
@@ -34,6 +34,7 @@ __all__ = [
     "decoders",
     "encoders",
     "errors",
+    "haystack",
     "logger",
     "make_ref",
     "modules",
@@ -66,7 +67,7 @@ def __getattr__(name: str) -> Any:
         import logging
 
         value = logging.getLogger("erl")
-    elif name in ("decoders", "encoders", "errors"):
+    elif name in ("decoders", "encoders", "errors", "haystack"):
         __import__(f"erl.{name}")
         value = sys.modules[f"erl.{name}"]
     else:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _FAST_SECONDS = 0.0001
 _LONG_SECONDS = 0.001
 """Who waited behind a call that took longer may not want an answer any more."""
+_FIRST_RARE_FLAG = 32
+"""The lane serves calls with the flags below."""
 _DOUBTS_OF_SLOW = 1000
 _DOUBTS_OF_SLOW_ONCE = 20
 _MOST_KEYS = 10_000
@@ -97,6 +99,8 @@ class Server:
     def use(self, options: Options) -> None:
         """Map values by these options where a call brings none."""
         self.options = self._inbox.options = options
+        if options.flags >= _FIRST_RARE_FLAG:
+            self._lane = None
         if self._lane is not None:
             self._lane.use(options.flags)
 

@@ -56,6 +56,18 @@ class Tag(str):
         return f"Tag({str.__repr__(self)})"
 
 
+class Map:
+    """A dict that is a map for Erlang whatever the options: parts of tagged forms."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: dict[Any, Any]) -> None:
+        self.content = content
+
+    def __repr__(self) -> str:
+        return f"Map({self.content!r})"
+
+
 class ImproperList(_List):
     """A list that ends in something else than the empty list: `[1, 2 | Tail]`.
 

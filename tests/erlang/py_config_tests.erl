@@ -15,6 +15,9 @@ call_options() ->
         {timeout, [infinity, 0, 1, ?LONGEST_MS], [-1, 1.5, "1", undefined, ?LONGEST_MS + 1]},
         {strings, [list, binary], [string, "binary", true]},
         {dicts, [tagged, map], [maps, list]},
+        {haystack, [true, false], [on, 1]},
+        {frames, [grid, columns, arrow], [rows, true]},
+        {matrices, [true, false], [numpy]},
         {binaries, [str, bytes], [binary]},
         {return, [value, ref], [reference]}
     ].
@@ -47,6 +50,9 @@ pool_options() ->
         {decoders, [[], [{point, {m, f}}], [{<<"point">>, {m, f}}]], [[{"point", {m, f}}], point]},
         {strings, [list, binary], [string]},
         {dicts, [tagged, map], [maps]},
+        {haystack, [true, false], [on, 1]},
+        {frames, [grid, columns, arrow], [rows, true]},
+        {matrices, [true, false], [numpy]},
         {pickle, [signed, any], [none]},
         {log_level, [debug, info, warning, error, critical], [notice, 3]}
     ].
@@ -139,6 +145,9 @@ the_defaults_are_these_test() ->
             restart := #{max := 5, within := 10_000, delay := 50, max_delay := 30_000},
             strings := list,
             dicts := tagged,
+            haystack := false,
+            frames := grid,
+            matrices := false,
             pickle := signed
         },
         Pool

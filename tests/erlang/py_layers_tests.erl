@@ -32,7 +32,7 @@ layers() ->
         [py_error],
         [py_table],
         [py_config],
-        [py_term]
+        [py_term, py_haystack]
     ].
 
 %% The modules that may read or write frames.
@@ -54,7 +54,7 @@ frames_are_known_to_the_call_path_only_test() ->
 the_pure_modules_call_no_process_and_no_port_test_() ->
     [
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
-     || Module <- [py_wire, py_term, py_inflight, py_restart, py_chunk_size], {M, F, _} <- imports(Module)
+     || Module <- [py_wire, py_term, py_haystack, py_inflight, py_restart, py_chunk_size], {M, F, _} <- imports(Module)
     ].
 
 effects() ->

@@ -3,8 +3,9 @@
     python codec_target.py [libFuzzer's options] CORPUS SEEDS
 
 An input is one byte and a term without its version byte. The byte holds the flags of a call; its bit 5 asks for a
-message's reader in place of `decode`, and bit 6 for arguments that begin with flags of their own. The compiled codec is
-built with AddressSanitizer (see `run`), which ends the process at the first byte that is read or written out of bounds.
+message's reader in place of `decode`, bit 6 for arguments that begin with flags of their own, and bit 7 for Haystack's
+forms. The compiled codec is built with AddressSanitizer (see `run`), which ends the process at the first byte that is
+read or written out of bounds.
 A difference between the two codecs ends it too. What can't be told apart here is left to the tests: pickles are
 refused, because reading one that a fuzzer made would run it.
 """
@@ -19,6 +20,8 @@ import atheris
 
 from erl import decoders, errors, opaque
 from erl.codec import Options, native, reference
+from erl.codec.options import HAYSTACK
+from erl.haystack import Grid
 from erl.terms import Atom, ImproperList
 
 REFUSALS = (errors.CodecError, errors.StaleReferenceError)
@@ -72,6 +75,11 @@ def same(one: Any, other: Any) -> bool:
         return tails and len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, (dict, UserDict, ChainMap)):
         return same(list(one.items()), list(other.items()))
+    if kind is Grid:
+        parts = (
+            [dict(grid.meta), *map(repr, grid.cols), *(row.cells for row in grid)] for grid in (one, other)
+        )
+        return same(*parts)
     if isinstance(one, (set, frozenset)):
         return same(sorted(one, key=repr), sorted(other, key=repr))
     return repr(one) == repr(other)
@@ -81,7 +89,7 @@ def test_one_input(data: bytes) -> None:
     """One execution. Raises `Difference`."""
     if not data:
         return
-    options = Options.from_flags(data[0] & 31)
+    options = Options.from_flags(data[0] & 31 | (HAYSTACK if data[0] & 128 else 0))
     term = b"\x83" + data[1:]
     if data[0] & 32:
         got, expected = (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erl.codec import Options, reference
-from erl.terms import Atom, BitString, ImproperList, Tag
+from erl.terms import Atom, BitString, ImproperList, Map, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VECTORS = Path(__file__).parents[1] / "vectors"
 AS_CALL = 32
 FLAGGED = 64
+HAYSTACK = 128
 
 VALUES: list[Any] = [
     [0, 255, 256, -1, 2**31, -(2**63), 2**64, 10**100, -(10**700)],
@@ -41,6 +42,14 @@ VALUES: list[Any] = [
     ],
     [(Atom("$erlport.opaque"), Atom("erlang"), b"\x83a\x01"), (Atom("$py.ref"), 1, 2, 3)],
 ]
+GRID = {Atom("meta"): Map({}), Atom("cols"): ["a", Atom("b")], Atom("rows"): [[1, 2], Map({"a": 3})]}
+HAYSTACK_VALUES: list[Any] = [
+    [(Atom("py"), Atom("marker")), (Atom("py"), 1), (Atom("uri"), "a"), (Atom("number"), Atom("nan"), "kW")],
+    [(Atom("ref"), "a", None), (Atom("coord"), 1, 2.5), (Atom("timestamp"), 1, (Tag("timezone"), 60))],
+    [(Atom("grid"), Map(GRID)), (Atom("grid"), Map({})), (Atom("matrix"), 1, 1, bytes(8))],
+    [(Tag("ndarray"), (Tag(">i2"), (2,), bytes(4))), (Tag("ndarray"), (Tag("O"), (1,), bytes(8)))],
+    [(Tag("ndarray"), ([(Tag("a"), Tag("|S2"), (2,)), (Tag(""), Tag("|V1"), ())], (1,), bytes(5)))],
+]
 NESTED = [b"l\0\0\0\1", b"h\1", b"h\2k\0\4dict", b"h\2k\0\4dictl\0\0\0\1h\2a\1", b"t\0\0\0\1a\1"]
 
 
@@ -50,13 +59,18 @@ def seeds() -> Iterator[bytes]:
         for line in (VECTORS / file).read_text(encoding="utf-8").splitlines():
             if line and not line.startswith("#"):
                 cells = line.split("\t")
-                yield bytes((int(cells[column - 1]) & 31,)) + bytes.fromhex(cells[column])[1:]
+                flags = int(cells[column - 1])
+                first = flags & 31 | (HAYSTACK if flags & 32 else 0)
+                yield bytes((first,)) + bytes.fromhex(cells[column])[1:]
     for flags in (0, 1, 2, 3, 4, 7, 16):
         for value in VALUES:
             yield bytes((flags,)) + reference.encode(value, Options.from_flags(flags))[1:]
             call = (Atom("C"), 1, Atom("erl.objects"), Atom("func"), [flags, *value])
             for kind in (AS_CALL, AS_CALL | FLAGGED):
                 yield bytes((flags | kind,)) + reference.encode(call, Options.from_flags(flags))[1:]
+    for value in HAYSTACK_VALUES:
+        for flags in (0, 1, 3, 4):
+            yield bytes((flags | HAYSTACK,)) + reference.encode(value, Options.from_flags(flags))[1:]
     for head in (b"d\0\1\xe9", b"s\1\xe9", b"w\2\xc3\xa9"):
         yield b"\4h\2" + head + b"a\1"
     for opening in NESTED:

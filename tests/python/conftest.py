@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from erl import decoders, encoders, opaque
+from erl.haystack import Grid, Uri
 from erl.terms import ImproperList
 
 if TYPE_CHECKING:
@@ -143,6 +144,13 @@ def exact(value: Any) -> Any:
         return kind, sorted(pairs, key=repr)
     if kind in (set, frozenset):
         return kind, sorted((exact(item) for item in value), key=repr)
+    if kind.__module__ == "erl.haystack.values" and kind is not Uri:
+        return kind, [exact(getattr(value, name)) for name in kind.__slots__]
+    if kind is Grid:
+        cols = [(exact(col.name), exact(dict(col.meta))) for col in value.cols]
+        return kind, exact(dict(value.meta)), cols, exact([list(row.cells) for row in value])
+    if kind.__module__.partition(".")[0] == "numpy":
+        return kind, repr(value.dtype), value.shape, value.tobytes()
     if hasattr(value, "tzinfo"):
         return kind, value, repr(value.tzinfo)
     return kind, repr(value) if kind.__name__ == "Decimal" else value

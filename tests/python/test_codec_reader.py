@@ -160,7 +160,7 @@ def test_flags_hold_for_the_arguments_behind_them() -> None:
     assert reader([4, b"a"]).flagged_args()[1] == [b"a"]
 
 
-@pytest.mark.parametrize("arguments", [[], [Atom("a")], [1.0], [True], [32], [300], [-1], [-1, Atom("a")]])
+@pytest.mark.parametrize("arguments", [[], [Atom("a")], [1.0], [True], [192], [512], [-1], [-1, Atom("a")]])
 def test_arguments_without_flags_are_refused(arguments: list[Any]) -> None:
     with pytest.raises(errors.DecodeError, match="flags"):
         reader(arguments).flagged_args()
@@ -181,7 +181,7 @@ def test_bytes_behind_a_message_are_refused_at_its_end() -> None:
         message.end()
 
 
-@pytest.mark.parametrize("flags", range(32))
+@pytest.mark.parametrize("flags", [flags for flags in range(512) if flags & 192 != 192])
 def test_options_say_what_their_flags_say(flags: int) -> None:
     options = Options.from_flags(flags)
     assert options.flags == flags
@@ -190,10 +190,12 @@ def test_options_say_what_their_flags_say(flags: int) -> None:
     assert options.binaries_bytes == bool(flags & 4)
     assert options.return_ref == bool(flags & 8)
     assert options.tagged == (not flags & 16)
+    assert options.haystack == (flags & 48 == 32)
+    assert options.forms == (0 if flags & 16 else flags & 480)
     assert pickle.loads(pickle.dumps(options)) is options is copy.copy(options)
 
 
-@pytest.mark.parametrize("flags", [-1, 32, 2**70])
+@pytest.mark.parametrize("flags", [-1, 192, 255, 512, 2**70])
 def test_options_for_unknown_flags_are_refused(flags: int) -> None:
     with pytest.raises(ValueError, match="flags"):
         Options.from_flags(flags)

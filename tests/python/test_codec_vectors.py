@@ -9,11 +9,12 @@ from typing import NamedTuple
 import pytest
 from conftest import Beam, exact
 
-from erl import errors, terms
+from erl import errors, haystack, terms
 from erl.codec import Options, decode, encode, reference
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NAMES = {
+    **vars(haystack),
     **vars(terms),
     **{
         name: importlib.import_module(name)

@@ -11,6 +11,7 @@ import pytest
 from conftest import Beam, exact
 from hypothesis import given
 from hypothesis import strategies as st
+from test_haystack import haystack_values
 from test_properties_codec import bytes_values, text_values
 
 from erl import decoders, encoders, errors, opaque, references, terms
@@ -22,7 +23,7 @@ native: Any = pytest.importorskip("erl.codec.native", reason="the codec is not c
 pytestmark = pytest.mark.usefixtures("key")
 
 DEFAULT = Options.from_flags(0)
-flags = st.integers(0, 31)
+flags = st.integers(0, 31) | st.integers(32, 511).filter(lambda number: number & 192 != 192)
 
 REFUSALS = (errors.CodecError, errors.StaleReferenceError)
 
@@ -101,6 +102,21 @@ NAMES += [
     "$erlport.opaque",
     "$py.ref",
 ]
+NAMES += [
+    "py",
+    "marker",
+    "na",
+    "remove",
+    "number",
+    "ref",
+    "uri",
+    "coord",
+    "timestamp",
+    "grid",
+    "ndarray",
+    "matrix",
+]
+NAMES += ["meta", "cols", "rows", "name", "<f8", ">i2", "|S1", "<M8[ns]", "|b1", "|V2", "<U1", "|O"]
 NAMES += ["python", "erlang", "undefined", "true", "nan", "infinity", "UTC", "1.5", "point", "x" * 40]
 
 names = st.sampled_from(NAMES)
@@ -169,6 +185,52 @@ def forms_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     )
 
 
+def haystack_forms_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Tuples that are Haystack's forms, or nearly."""
+    texts = names.map(string) | st.text(max_size=4).map(lambda text: counted(b"m", ">I", text.encode()))
+    small = st.integers(0, 4).map(lambda number: bytes((97, number)))
+    blocks = st.integers(0, 40).map(lambda size: counted(b"m", ">I", bytes(size)))
+    shapes = st.lists(small, max_size=3).map(in_tuple)
+    fields = st.lists(st.tuples(texts, texts, shapes).map(list).map(in_tuple), min_size=1, max_size=3).map(
+        in_list
+    )
+    metas = st.lists(st.tuples(texts | names.map(atom), inner), max_size=2).map(in_map)
+    cols = st.one_of(
+        texts,
+        st.builds(lambda name, meta: in_map([(atom("name"), name), (atom("meta"), meta)]), texts, metas),
+    )
+    rows = st.lists(inner, max_size=2).map(in_list) | st.lists(st.tuples(texts, inner), max_size=2).map(
+        in_map
+    )
+    grids = st.builds(
+        lambda meta, cols, rows: in_map(
+            [(atom("meta"), meta), (atom("cols"), in_list(cols)), (atom("rows"), in_list(rows))]
+        ),
+        metas | inner,
+        st.lists(cols, max_size=2),
+        st.lists(rows, max_size=3),
+    )
+    return st.one_of(
+        st.tuples(st.just(atom("py")), names.map(atom)).map(list).map(in_tuple),
+        st.tuples(st.just(atom("uri")), texts).map(list).map(in_tuple),
+        st.tuples(
+            st.sampled_from(["number", "ref", "coord", "timestamp"]).map(atom),
+            integers | texts | inner,
+            small | texts | inner,
+        )
+        .map(list)
+        .map(in_tuple),
+        st.tuples(st.just(atom("grid")), grids).map(list).map(in_tuple),
+        st.tuples(
+            st.just(string("ndarray")),
+            st.tuples(texts | fields | inner, shapes | inner, blocks | inner).map(list).map(in_tuple),
+        )
+        .map(list)
+        .map(in_tuple),
+        st.tuples(st.just(atom("matrix")), small, small, blocks | inner).map(list).map(in_tuple),
+    )
+
+
 def containers_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.one_of(
         st.lists(inner, max_size=5).map(in_tuple),
@@ -177,6 +239,7 @@ def containers_of(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
         st.builds(in_list, st.lists(inner, max_size=3), inner),
         st.lists(st.tuples(inner, inner), max_size=4).map(in_map),
         forms_of(inner),
+        haystack_forms_of(inner),
     )
 
 
@@ -228,7 +291,7 @@ def test_every_cut_of_a_term_is_refused(term: bytes, flags: int) -> None:
             native.decode(bytearray(term[:size]), Options.from_flags(flags))
 
 
-@given(text_values | bytes_values, flags)
+@given(text_values | bytes_values | haystack_values, flags)
 def test_value_is_the_same_term(beam: Beam, value: Any, flags: int) -> None:
     options = Options.from_flags(flags)
     mine, theirs = outcome(native.encode, value, options), outcome(reference.encode, value, options)
@@ -650,3 +713,70 @@ def test_class_of_a_metaclass_without_a_hash_is_refused() -> None:
 
     with pytest.raises(errors.EncodeError, match="can't be looked up"):
         native.encode([Odd("Kind", (), {})()], DEFAULT)
+
+
+PARTS = [
+    struct.pack(">BB", 97, 5),
+    struct.pack(">Bi", 98, 2024),
+    struct.pack(">Bi", 98, 5),
+    b"b\xff\xff\xff\xff",
+]
+PARTS += [
+    b"b\x7f\xff\xff\xff",
+    b"a\0",
+    b"a\x3c",
+    b"n\1\0\5",
+    b"n\5\0" + b"\xff" * 5,
+    atom("true"),
+    b"j",
+    b"h\0",
+]
+ZONES = [
+    atom("undefined"),
+    b"d\0\x09undefined",
+    atom("utc"),
+    b"a\0",
+    in_tuple([string("timezone"), b"a\x3c"]),
+]
+ZONES += [
+    in_tuple([string("zoneinfo"), string("Europe/Paris")]),
+    in_tuple([string("date"), b"j"]),
+    b"m\0\0\0\1u",
+]
+NOON = [PARTS[1], b"a\7", b"a\1", b"a\x0c", b"a\0", b"a\x3b", b"b\0\x0f\x42\x3f"]
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=repr)
+def test_datetime_is_the_same(zone: bytes) -> None:
+    for place in range(7):
+        for part in (NOON[place], *PARTS):
+            inner = in_tuple([*NOON[:place], part, *NOON[place + 1 :], zone])
+            term = b"\x83" + in_tuple([string("datetime"), inner])
+            for size in {len(term), len(term) - 1, len(term) - len(zone), len(term) - len(zone) - 4}:
+                read_the_same(term[:size], DEFAULT)
+            value = reference.decode(term, DEFAULT)
+            assert native.encode(value, DEFAULT) == reference.encode(value, DEFAULT)
+    for size in (6, 7, 9):
+        read_the_same(b"\x83" + in_tuple([string("datetime"), in_tuple([*NOON, zone, zone][:size])]), DEFAULT)
+
+
+@pytest.mark.parametrize("inmost", [atom("undefined"), b"a\7"])
+def test_datetime_is_too_deep_at_the_same_level(inmost: bytes) -> None:
+    term = inmost
+    for level in range(1, 520):
+        term = in_tuple([string("datetime"), in_tuple([*NOON, term])])
+        if level > 490 or level < 3:
+            assert verdict(native.decode, b"\x83" + term, DEFAULT) == verdict(
+                reference.decode, b"\x83" + term, DEFAULT
+            )
+
+
+@pytest.mark.usefixtures("registered")
+def test_datetime_is_the_same_where_its_parts_have_an_encoder() -> None:
+    import datetime
+
+    value = [datetime.datetime(2024, 7, 1), datetime.datetime(2024, 7, 1, fold=1)]
+    for kind, function in ((int, str), (tuple, list), (type(None), lambda none: 0), (datetime.datetime, str)):
+        encoders.register(kind, function)
+        assert native.encode(value, DEFAULT) == reference.encode(value, DEFAULT)
+        encoders.unregister(kind)

@@ -9,17 +9,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-UTF8: Final[dict[bytes, Any]] = {}
-"""By the name in UTF-8 (tags 118 and 119)."""
+PLAIN: Final[tuple[dict[bytes, Any], dict[bytes, Any]]] = ({}, {})
+"""By the name in Latin-1 (tags 100 and 115), by the name in UTF-8 (tags 118 and 119)."""
 
-LATIN1: Final[dict[bytes, Any]] = {}
-"""By the name in Latin-1 (tags 100 and 115)."""
+WITH_FLOATS: Final[tuple[dict[bytes, Any], dict[bytes, Any]]] = ({}, {})
+"""The same where `nan`, `infinity` and `'-infinity'` are floats: among Haystack's numbers."""
+
+FLOATS: Final = {"nan": float("nan"), "infinity": float("inf"), "-infinity": float("-inf")}
 
 _MAX_MET: Final = 8192
 _CONSTANTS: Final[dict[str, Any]] = {"undefined": None, "true": True, "false": False}
+_CONSTANTS_AND_FLOATS: Final[dict[str, Any]] = {**_CONSTANTS, **FLOATS}
 
 
-def meet(name: bytes, *, latin1: bool) -> Any:
+def meet(name: bytes, *, latin1: bool, floats: bool = False) -> Any:
     """The value of an atom, remembered in its table. Raises `DecodeError` for what is no atom's name."""
     try:
         text = name.decode("latin-1" if latin1 else "utf-8")
@@ -27,8 +30,10 @@ def meet(name: bytes, *, latin1: bool) -> Any:
         raise errors.DecodeError("the name of an atom is not UTF-8") from None
     if len(text) > MAX_ATOM_CHARACTERS:
         raise errors.DecodeError(f"an atom of {len(text)} characters: {MAX_ATOM_CHARACTERS} is the most")
-    met = LATIN1 if latin1 else UTF8
+    met = (WITH_FLOATS if floats else PLAIN)[not latin1]
     if len(met) >= _MAX_MET:
         met.clear()
-    value = met[name] = _CONSTANTS[text] if text in _CONSTANTS else Atom(text)
+    known = _CONSTANTS_AND_FLOATS if floats else _CONSTANTS
+    value: Any = known[text] if text in known else Atom(text)
+    met[name] = value
     return value

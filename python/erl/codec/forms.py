@@ -7,6 +7,7 @@ stays one. The rare types are imported when the first of them arrives.
 from __future__ import annotations
 
 from erl import callout, errors, terms
+from erl.codec.atoms import FLOATS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,12 +196,9 @@ def _fraction(payload: object) -> object:
     return fractions.Fraction(*parts)
 
 
-_FLOATS_BY_ATOM = {"nan": float("nan"), "infinity": float("inf"), "-infinity": float("-inf")}
-
-
 def _float(value: object) -> float | None:
     if type(value) is terms.Atom:
-        return _FLOATS_BY_ATOM.get(value)
+        return FLOATS.get(value)
     if type(value) is float or type(value) is int:
         try:
             return float(value)

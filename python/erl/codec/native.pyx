@@ -31,6 +31,7 @@ implementation = "native"
 cdef enum:
     BINARIES_BYTES = 4
     PLAIN = 16
+    HAYSTACK = 32
     PAUSE_BYTES = 16384     # a term of so many bytes may be one of ten thousand objects
 
 cdef object _Atom = terms.Atom
@@ -223,7 +224,7 @@ cdef bytes opened(data, Py_ssize_t offset, Walk* walk):
         walk.i = 0
     walk.p = p
     walk.data = <PyObject*>held
-    walk.text = walk.tagged = False
+    walk.text = walk.tagged = walk.haystack = False
     return held
 
 
@@ -241,6 +242,8 @@ cdef object options_of(flags):
 cdef object read_whole(Walk* walk, Py_ssize_t size, int flags):
     """The next term of all that there is. What can go wrong on the way becomes a refusal."""
     cdef Walk own = walk[0]     # user code that runs meanwhile may use the same reader
+    if flags & HAYSTACK and not haystack_collected:
+        collect_haystack()
     cdef bint paused = paused_for(&own, size, flags)
     cdef PyObject* made = read_term(&own, size, 0, False)
     if paused:
@@ -254,6 +257,8 @@ cdef object read_whole(Walk* walk, Py_ssize_t size, int flags):
 cdef list read_several(Walk* walk, Py_ssize_t size, int flags, Py_ssize_t count):
     """The next `count` terms of all that there is."""
     cdef Walk own = walk[0]
+    if flags & HAYSTACK and not haystack_collected:
+        collect_haystack()
     cdef bint paused = paused_for(&own, size, flags)
     cdef PyObject* made = read_elements(&own, count, size, 0)
     if paused:
@@ -268,6 +273,7 @@ cdef bint paused_for(Walk* walk, Py_ssize_t size, int flags) noexcept:
     """Set how to read, and pause the collection of garbage if much is to come; whether it was paused here."""
     walk.text = not flags & BINARIES_BYTES
     walk.tagged = not flags & PLAIN
+    walk.haystack = (flags & HAYSTACK) != 0 and walk.tagged
     return size - walk.i > PAUSE_BYTES and PyGC_Disable()
 
 
@@ -291,8 +297,8 @@ cdef object refuse_to_decode():
 
 
 cdef int write_whole(Out* out, value, int flags, int depth) except -1:
-    """The term of the value in a container at `depth`. What can go wrong on the way becomes a refusal, and the buffer is given back."""
-    out.mode = &modes[4 if flags & PLAIN else flags & 3]
+    """The term of a value in a container at `depth`. What can go wrong on the way becomes a refusal, and the buffer goes."""
+    out.mode = &modes[PLAIN_MODE if flags & PLAIN else flags & 3 | (flags & FORMS) >> 3]
     if write_value(out, <PyObject*>value, depth):
         return 0
     try:

@@ -136,3 +136,26 @@ cdef PyObject* key_string(const unsigned char* text, Py_ssize_t size, bint latin
         slot.string = string
     Py_INCREF(string)
     return string
+
+
+cdef object _nan = _atom_values.FLOATS["nan"]
+cdef object _infinity = _atom_values.FLOATS["infinity"]
+cdef object _minus_infinity = _atom_values.FLOATS["-infinity"]
+
+
+cdef inline bint is_float_name(const unsigned char* name, Py_ssize_t size) noexcept:
+    """Whether the atom is a number among Haystack's."""
+    return is_name(name, size, "nan", 3) or is_name(name, size, "infinity", 8) or is_name(name, size, "-infinity", 9)
+
+
+cdef PyObject* float_named(int first) noexcept:
+    """The float of such an atom, by the first letter of its name."""
+    cdef PyObject* value
+    if first == 110:
+        value = <PyObject*>_nan
+    elif first == 105:
+        value = <PyObject*>_infinity
+    else:
+        value = <PyObject*>_minus_infinity
+    Py_INCREF(value)
+    return value

@@ -8,6 +8,7 @@ cdef struct Mode:
     bint dicts_map
     bint tagged
     bint fast               # no encoder is registered for a type of the codec's own
+    int forms               # the flags that add forms
     int index
 
 cdef struct Out:

@@ -181,3 +181,31 @@ cdef inline void put32(unsigned char* p, uint32_t number) noexcept:
 cdef inline void put64(unsigned char* p, uint64_t number) noexcept:
     put32(p, <uint32_t>(number >> 32))
     put32(p + 4, <uint32_t>number)
+
+cdef extern from *:
+    """
+    #include <datetime.h>
+
+    /* The module is imported with the first datetime that arrives; the parts of one that is there are read without. */
+    static int erl_datetime_ready(void) {
+        if (PyDateTimeAPI == NULL) PyDateTime_IMPORT;
+        return PyDateTimeAPI != NULL;
+    }
+    static int erl_is_zone(PyObject *zone) { return PyTZInfo_Check(zone); }
+    static PyObject *erl_new_datetime(const int *parts, PyObject *zone) {
+        return PyDateTimeAPI->DateTime_FromDateAndTime(parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6],
+            zone, PyDateTimeAPI->DateTimeType);
+    }
+    """
+    bint datetime_ready "erl_datetime_ready" ()
+    bint is_zone "erl_is_zone" (object)
+    PyObject* new_datetime "erl_new_datetime" (const int*, PyObject*)
+    int PyDateTime_GET_YEAR(object)
+    int PyDateTime_GET_MONTH(object)
+    int PyDateTime_GET_DAY(object)
+    int PyDateTime_DATE_GET_HOUR(object)
+    int PyDateTime_DATE_GET_MINUTE(object)
+    int PyDateTime_DATE_GET_SECOND(object)
+    int PyDateTime_DATE_GET_MICROSECOND(object)
+    bint PyDateTime_DATE_GET_FOLD(object)
+    PyObject* PyDateTime_DATE_GET_TZINFO(object)

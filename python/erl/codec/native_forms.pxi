@@ -8,11 +8,14 @@ cdef enum:
     DICT_FORM
     SET_FORM
     BYTES_FORM
+    ARRAY_FORM
+    DATETIME_FORM
     USER_FORM
 
 cdef object NOT_FIT = forms.NOT_FIT
 
-ctypedef PyObject* (*slow_find)(bint, const unsigned char*, Py_ssize_t) noexcept
+ctypedef PyObject* (*slow_find)(Walk*, bint, const unsigned char*, Py_ssize_t) noexcept
+ctypedef PyObject* (*slow_triple)(Walk*, const unsigned char*, Py_ssize_t, Py_ssize_t, int) noexcept
 ctypedef PyObject* (*slow_form)(Walk*, PyObject*, Py_ssize_t, Py_ssize_t, int) noexcept
 ctypedef PyObject* (*slow_build)(PyObject*, PyObject*) noexcept
 ctypedef PyObject* (*slow_unfit)(Walk*, Pair*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int) noexcept
@@ -32,10 +35,16 @@ cdef class Form:
 
 cdef dict _atom_forms = {}
 cdef dict _string_forms = {}
+cdef dict _haystack_atom_forms = {}
+cdef dict _haystack_string_forms = {}
+cdef dict _triples = {}         # builders, of `{Atom, First, Second}`
+cdef object _matrix = None
+cdef bint haystack_collected = False
 cdef Form _dict_form = None     # what "dict" stands for, found without a look into the table
 
-# By kind of head and first byte of the name, a bit for each length (from 63 on they share one) that some form has.
-cdef uint64_t form_lengths[2][256]
+# By table (of atoms, of strings, the same with Haystack's forms, triples) and first byte of the name, a bit for each length
+# (from 63 on they share one) that some form has.
+cdef uint64_t form_lengths[5][256]
 
 
 cdef inline uint64_t length_bit(Py_ssize_t size) noexcept:
@@ -44,8 +53,7 @@ cdef inline uint64_t length_bit(Py_ssize_t size) noexcept:
 
 def _collect_forms():
     """What stands for something when it heads a 2-tuple; a registered decoder hides a form of the codec's."""
-    global _dict_form
-    cdef int first
+    global _dict_form, haystack_collected
     _string_forms.clear()
     _atom_forms.clear()
     kinds = (
@@ -54,18 +62,56 @@ def _collect_forms():
     for kind, table in kinds:
         for name, builder in table.items():
             _string_forms[name] = Form(kind, builder)
+    _string_forms[b"datetime"] = Form(DATETIME_FORM, forms.LEAVES[b"datetime"])
     _atom_forms[b"bytes"] = Form(BYTES_FORM, bytes)
     for name, decoder in decoders.strings().items():
         _string_forms[name] = Form(USER_FORM, decoder)
     for name, decoder in decoders.atoms().items():
         _atom_forms[name] = Form(USER_FORM, decoder)
     _dict_form = _string_forms[b"dict"]
+    measure(0, _atom_forms)
+    measure(1, _string_forms)
+    haystack_collected = False
+
+
+cdef int measure(int number, dict table) except -1:
+    """Note which lengths the names of a table have."""
+    cdef int first
     for first in range(256):
-        form_lengths[0][first] = form_lengths[1][first] = 0
-    for string, table in ((0, _atom_forms), (1, _string_forms)):
-        for name in table:
-            first = name[0] if name else 0
-            form_lengths[<int>string][first] |= length_bit(len(name))
+        form_lengths[number][first] = 0
+    for name in table:
+        first = name[0] if name else 0
+        form_lengths[number][first] |= length_bit(len(name))
+    return 0
+
+
+cdef int collect_haystack() except -1:
+    """The tables with Haystack's forms; a registered decoder hides one of those, too."""
+    global _matrix, haystack_collected
+    from erl.codec import arrays, haystack
+
+    _haystack_string_forms.clear()
+    _haystack_atom_forms.clear()
+    for name, builder in haystack.ARRAYS.items():
+        _haystack_string_forms[name] = Form(ARRAY_FORM, builder)
+    for name, builder in haystack.LEAVES.items():
+        _haystack_atom_forms[name] = Form(LEAF_FORM, builder)
+    _haystack_string_forms.update(_string_forms)
+    _haystack_atom_forms.update(_atom_forms)
+    _triples.update(haystack.TRIPLES)
+    _matrix = arrays.matrix
+    measure(2, _haystack_atom_forms)
+    measure(3, _haystack_string_forms)
+    measure(4, _triples)
+    haystack_collected = True
+    return 0
+
+
+cdef inline dict table_of(Walk* w, bint string):
+    """What stands for something when it heads a 2-tuple."""
+    if w.haystack:
+        return _haystack_string_forms if string else _haystack_atom_forms
+    return _string_forms if string else _atom_forms
 
 
 _collect_forms()
@@ -102,8 +148,8 @@ cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) n
     p += start
     if n == 2:
         latin1 = (w.p[head] == ATOM or w.p[head] == SMALL_ATOM) and not all_ascii(p, size)
-        if w.tagged and (latin1 or form_lengths[string][p[0] if size else 0] & length_bit(size)):
-            form = (<slow_find>form_of_latin1)(string, p, size) if latin1 else found_form(string, p, size)
+        if w.tagged and (latin1 or form_lengths[string + 2 * w.haystack][p[0] if size else 0] & length_bit(size)):
+            form = (<slow_find>form_of_latin1)(w, string, p, size) if latin1 else found_form(w, string, p, size)
             if form == NULL:
                 return NULL
             if form != Py_None:
@@ -122,24 +168,28 @@ cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) n
         if is_name(p, size, "$erlport.opaque", 15):
             w.i = start + size
             return (<slow_read>read_opaque)(w, limit, depth)
+        if w.haystack and form_lengths[4][p[0] if size else 0] & length_bit(size):
+            return (<slow_triple>read_triple)(w, p, size, limit, depth)
     elif w.tagged and is_name(p, size, "$py.ref", 7):
         return (<slow_read>read_reference)(w, limit, depth)
+    elif w.haystack and is_name(p, size, "matrix", 6):
+        return (<slow_read>read_matrix)(w, limit, depth)
     return read_plain_tuple(w, n, limit, depth)
 
 
-cdef PyObject* found_form(bint string, const unsigned char* name, Py_ssize_t size) noexcept:
+cdef PyObject* found_form(Walk* w, bint string, const unsigned char* name, Py_ssize_t size) noexcept:
     """The form, or None."""
     if string and is_name(name, size, "dict", 4):
         Py_INCREF(<PyObject*>_dict_form)
         return <PyObject*>_dict_form
-    return (<slow_find>form_of)(string, name, size)
+    return (<slow_find>form_of)(w, string, name, size)
 
 
-cdef object form_of(bint string, const unsigned char* name, Py_ssize_t size):
-    return (_string_forms if string else _atom_forms).get(name[:size])
+cdef object form_of(Walk* w, bint string, const unsigned char* name, Py_ssize_t size):
+    return table_of(w, string).get(name[:size])
 
 
-cdef object form_of_latin1(bint string, const unsigned char* name, Py_ssize_t size):
+cdef object form_of_latin1(Walk* w, bint string, const unsigned char* name, Py_ssize_t size):
     """The form of an atom that came in Latin-1 and is not ASCII; the table has names in UTF-8."""
     return _atom_forms.get(name[:size].decode("latin-1").encode())
 
@@ -232,7 +282,7 @@ cdef object reconsidered(Walk* w, Py_ssize_t start, Py_ssize_t limit, key, value
     cdef Form form
     if is_head(w.p[start]):
         key = head_of(w, start, limit)
-        form = (_string_forms if w.p[start] == STRING else _atom_forms).get(name_of(w, start))
+        form = table_of(w, w.p[start] == STRING).get(name_of(w, start))
         if form is not None:
             made = built(form, name_of(w, start), value)
             if made is not NOT_FIT:
@@ -267,12 +317,17 @@ cdef object built(Form form, bytes name, content):
     if form.kind == USER_FORM:
         what = f"the decoder of {name.decode('utf-8', 'replace')!r}"
         return callout.run(errors.DecodeError, what, form.builder, content)
-    if form.kind == LEAF_FORM:
+    if form.kind == LEAF_FORM or form.kind == DATETIME_FORM:
         return form.builder(content)
     if form.kind == BYTES_FORM:
         if type(content) is str:
             content = content.encode()
         return form.builder(content) if type(content) is bytes else NOT_FIT
+    if form.kind == ARRAY_FORM:
+        if type(content) is not tuple or len(content) != 3:
+            return NOT_FIT
+        dtype, shape, elements = content
+        return form.builder(dtype, shape, elements.encode() if type(elements) is str else elements)
     if type(content) is not list:
         return NOT_FIT
     if form.kind == SET_FORM:
@@ -321,12 +376,51 @@ cdef object read_other_form(Walk* w, known, Py_ssize_t head, Py_ssize_t limit, i
         return read_set(w, form, head, limit, depth)
     if form.kind == BYTES_FORM and p[0] == BINARY:
         return form.builder(binary(w, limit))
+    if form.kind == ARRAY_FORM and p[0] == SMALL_TUPLE and room >= 3 and p[1] == 3:
+        if p[2] == STRING or p[2] == BINARY or p[2] == LIST:
+            return read_array(w, form, head, limit, depth)
+    if form.kind == DATETIME_FORM and p[0] == SMALL_TUPLE and room >= 2 and p[1] == 8:
+        return read_datetime(w, form, head, limit, depth)
     content = given(read_term(w, limit, depth, False))
-    if form.kind == SET_FORM:
+    if form.kind == ARRAY_FORM:     # of the right payload, the binary was read as bytes
+        made = NOT_FIT
+    elif form.kind == SET_FORM:
         made = form.builder(content) if p[0] == NIL or p[0] == STRING else NOT_FIT
     else:
         made = built(form, name_of(w, head), content)
     return made if made is not NOT_FIT else (head_of(w, head, limit), content)
+
+
+cdef object read_datetime(Walk* w, Form form, Py_ssize_t head, Py_ssize_t limit, int depth):
+    """`{"datetime", {Y, Mo, D, H, Mi, S, Us, Tz}}`, the walk at the payload: what `erl.codec.forms` makes of it."""
+    cdef const unsigned char* p = w.p
+    cdef Py_ssize_t i = w.i + 2
+    cdef int parts[7]
+    cdef int k
+    for k in range(7):
+        if limit - i >= 2 and p[i] == SMALL_INTEGER:
+            parts[k] = p[i + 1]
+            i += 2
+        elif limit - i >= 5 and p[i] == INTEGER:
+            parts[k] = <int32_t>u32(p + i + 1)
+            i += 5
+        else:
+            content = given(read_term(w, limit, depth, False))
+            made = form.builder(content)
+            return made if made is not NOT_FIT else (head_of(w, head, limit), content)
+    if depth + 1 > max_depth:
+        given(too_deep())
+    w.i = i
+    zone = given(read_term(w, limit, depth + 1, False))
+    if not datetime_ready():
+        given(NULL)
+    if zone is None or is_zone(zone):
+        try:
+            return given(new_datetime(parts, <PyObject*>zone))
+        except (ValueError, OverflowError):
+            pass
+    content = (parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], zone)
+    return head_of(w, head, limit), content
 
 
 cdef bytes binary(Walk* w, Py_ssize_t limit):
@@ -387,3 +481,46 @@ cdef object read_opaque(Walk* w, Py_ssize_t limit, int depth):
             return terms.OpaqueErlang(content)
         return opaque.loads(content, unsigned=not w.tagged)
     return terms.Atom("$erlport.opaque"), language, given(read_term(w, limit, depth, False))
+
+
+cdef object read_triple(Walk* w, const unsigned char* name, Py_ssize_t size, Py_ssize_t limit, int depth):
+    """`{Name, First, Second}`, where Haystack's forms are on; the walk at the name."""
+    parts = given(read_plain_tuple(w, 3, limit, depth))
+    builder = _triples.get(name[:size])
+    made = NOT_FIT if builder is None else builder(parts[1], parts[2])
+    return parts if made is NOT_FIT else made
+
+
+cdef object read_array(Walk* w, Form form, Py_ssize_t head, Py_ssize_t limit, int depth):
+    """`{"ndarray", {Dtype, Shape, Binary}}`, the walk at the payload."""
+    if depth + 1 > max_depth:
+        given(too_deep())
+    w.i += 2
+    if 3 > limit - w.i:
+        given(truncated())
+    dtype = given(read_term(w, limit - 2, depth + 1, False))
+    shape = given(read_term(w, limit - 1, depth + 1, False))
+    made, last = with_bytes(w, form.builder, dtype, shape, limit, depth + 1)
+    return made if made is not NOT_FIT else (head_of(w, head, limit), (dtype, shape, last))
+
+
+cdef object read_matrix(Walk* w, Py_ssize_t limit, int depth):
+    """`{matrix, Rows, Cols, Binary}`, the walk at the head."""
+    head = given(read_term(w, limit - 3, depth, False))
+    rows = given(read_term(w, limit - 2, depth, False))
+    columns = given(read_term(w, limit - 1, depth, False))
+    made, last = with_bytes(w, _matrix, rows, columns, limit, depth)
+    return made if made is not NOT_FIT else (head, rows, columns, last)
+
+
+cdef tuple with_bytes(Walk* w, builder, first, second, Py_ssize_t limit, int depth):
+    """What a builder makes of two terms and the next one, which is read as bytes if it is a binary; that one as well where
+    the builder makes nothing.
+    """
+    if w.p[w.i] == BINARY:
+        content = binary(w, limit)
+        made = builder(first, second, content)
+        if made is not NOT_FIT:
+            return made, None
+        return made, content.decode() if w.text else content
+    return NOT_FIT, given(read_term(w, limit, depth, False))

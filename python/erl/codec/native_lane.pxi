@@ -481,7 +481,7 @@ cdef bytes answer_of(long long id_, value, int flags):
     try:
         if _encoders["_top"] is not None:
             value = encoders.apply(value)
-        if not modes[4 if plain else flags & 3].fast:   # an encoder may stand for a type of the frame itself
+        if not modes[PLAIN_MODE if plain else flags & 3].fast:   # an encoder may stand for a type of the frame itself
             term = encode((_RESULT, id_, value), _options_by_flags[flags])
             return len(term).to_bytes(8, "big")[4:] + term
         begin(&out, first)

@@ -6,6 +6,7 @@ cdef struct Walk:
     PyObject* data          # the object that owns the bytes
     bint text               # a binary is a `str`
     bint tagged             # tagged forms stand for something
+    bint haystack           # and so do Haystack's
 
 cdef struct Pair:
     PyObject* key
@@ -56,6 +57,8 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         if n > room - 2:
             return truncated()
         w.i += 2 + n
+        if w.haystack and is_float_name(p + 2, n):
+            return float_named(p[2])
         return atom(p + 2, n, tag == SMALL_ATOM)
     elif tag == STRING:
         return read_string(w, p, room, key)
@@ -88,6 +91,8 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         if n > room - 3:
             return truncated()
         w.i += 3 + n
+        if w.haystack and is_float_name(p + 3, n):
+            return float_named(p[3])
         return atom(p + 3, n, tag == ATOM)
     elif tag == LARGE_TUPLE:
         if room < 5:

@@ -4,18 +4,21 @@
 from erl import encoders
 
 cdef enum:
+    DATETIME_BYTES = 64     # the most of the form of a datetime, but its zone
     MAX_WAYS = 4096
     SURELY_SHORT_BYTES = 65536
 
 cdef enum:
     BUILT_IN_WAY
     TAG_WAY
+    MAP_WAY
     IMPROPER_WAY
     BITS_WAY
     HANDLE_WAY
     OPAQUE_ERLANG_WAY
     ENCODER_WAY
     FORM_WAY
+    DATETIME_WAY
     FOREIGN_WAY
     REFERENCE_WAY
     PICKLE_WAY
@@ -35,6 +38,7 @@ cdef class Way:
 cdef dict _built_in_ways = {
     **{kind: Way(BUILT_IN_WAY) for kind in (type(None), bool, int, float, str, bytes, list, tuple, dict, terms.Atom)},
     terms.Tag: Way(TAG_WAY),
+    terms.Map: Way(MAP_WAY),
     terms.ImproperList: Way(IMPROPER_WAY),
     terms.BitString: Way(BITS_WAY),
     terms.OpaqueErlang: Way(OPAQUE_ERLANG_WAY),
@@ -47,18 +51,19 @@ cdef Way _pickle_way = Way(PICKLE_WAY)
 cdef Way _reference_way = Way(REFERENCE_WAY)
 cdef Way _foreign_way = Way(FOREIGN_WAY)
 cdef frozenset _bound = frozenset((("builtins", "module"), ("builtins", "code"), ("builtins", "memoryview")))
-cdef list _ways = [{}, {}, {}, {}, {}]     # by the index of the mode
+cdef list _ways = [{} for _ in range(MODES)]   # by the index of the mode
 
 
 def _forget_ways():
     cdef int index
     cdef bint untouched = not any(map(encoders.lookup, _built_in_ways))
-    for index in range(5):
+    for index in range(MODES):
         (<dict>_ways[index]).clear()
-        modes[index].strings_binary = index < 4 and index & 1
-        modes[index].dicts_map = index < 4 and index & 2
-        modes[index].tagged = index < 4
-        modes[index].fast = untouched or index == 4
+        modes[index].tagged = index != PLAIN_MODE
+        modes[index].strings_binary = modes[index].tagged and index & 1
+        modes[index].dicts_map = modes[index].tagged and index & 2
+        modes[index].forms = index << 3 & FORMS if modes[index].tagged else 0
+        modes[index].fast = untouched or not modes[index].tagged
         modes[index].index = index
 
 
@@ -66,7 +71,7 @@ _forget_ways()
 encoders.watch(_forget_ways)
 
 
-def _find_way(kind, tagged):
+def _find_way(kind, tagged, forms_flags):
     """The rules, first to last: a registered encoder, what the codec knows, a form, a reference, a pickle."""
     if tagged:
         encoder = encoders.lookup(kind)
@@ -78,9 +83,9 @@ def _find_way(kind, tagged):
     if tagged:
         from erl.codec import simplify
 
-        simplifier = simplify.of_type(kind)
+        simplifier = simplify.of_type(kind, forms_flags)
         if simplifier is not None:
-            return Way(FORM_WAY, simplifier)
+            return Way(DATETIME_WAY if simplifier is simplify.datetime else FORM_WAY, simplifier)
     if kind.__module__ == "erlang":
         return _foreign_way
     # What has a place or a state in this process that a copy would not share.
@@ -94,7 +99,7 @@ cdef Way way_of(kind, Mode* mode):
     way = ways.get(kind)
     if way is None:
         what = f"finding out how to encode a {kind.__name__}"
-        way = callout.run(errors.EncodeError, what, _find_way, kind, mode.tagged)
+        way = callout.run(errors.EncodeError, what, _find_way, kind, mode.tagged, mode.forms)
         if len(ways) >= MAX_WAYS:
             ways.clear()
         ways[kind] = way
@@ -106,13 +111,18 @@ cdef int write_other(Out* o, value, int depth) except 0:
     cdef int code = way.code
     if code == BUILT_IN_WAY:
         return write_built_in(o, value, depth)
-    if code == FORM_WAY:
+    if code == DATETIME_WAY and o.mode.fast:
+        return write_datetime(o, value, depth)
+    if code == FORM_WAY or code == DATETIME_WAY:
         from erl.codec.simplify import NO_FORM
 
         simpler = way.function(value)
         return write_pickle(o, value, depth) if simpler is NO_FORM else wrote(write_value(o, <PyObject*>simpler, depth))
     if code == TAG_WAY:
         return wrote(string_ready(<PyObject*>value) == 0 and write_points(o, <PyObject*>value))
+    if code == MAP_WAY:
+        content = value.content
+        return wrote(write_map(o, <PyObject*>content, depth))
     if code == HANDLE_WAY:
         return write_raw(o, value.external)
     if code == ENCODER_WAY:
@@ -132,6 +142,33 @@ cdef int write_other(Out* o, value, int depth) except 0:
     if code == REFERENCE_WAY:
         return write_reference(o, value, depth)
     return write_pickle(o, value, depth)
+
+
+cdef int write_datetime(Out* o, value, int depth) except 0:
+    """`{"datetime", {Y, Mo, D, H, Mi, S, Us, Tz}}`: what `erl.codec.simplify` says, without the tuples."""
+    cdef unsigned char* p
+    zone = <object>PyDateTime_DATE_GET_TZINFO(value)
+    if zone is not None:
+        from erl.codec import simplify
+
+        zone = simplify.zone(zone)
+        if zone is simplify.NO_FORM:
+            return write_pickle(o, value, depth)
+    if PyDateTime_DATE_GET_FOLD(value):
+        return write_pickle(o, value, depth)
+    wrote(deeper(depth, 2) and fits(o, DATETIME_BYTES))
+    p = o.p + o.n
+    memcpy(p, b"h\x02k\x00\x08datetimeh\x08", 15)
+    p += 15
+    p += spell_int(p, PyDateTime_GET_YEAR(value))
+    p += spell_int(p, PyDateTime_GET_MONTH(value))
+    p += spell_int(p, PyDateTime_GET_DAY(value))
+    p += spell_int(p, PyDateTime_DATE_GET_HOUR(value))
+    p += spell_int(p, PyDateTime_DATE_GET_MINUTE(value))
+    p += spell_int(p, PyDateTime_DATE_GET_SECOND(value))
+    p += spell_int(p, PyDateTime_DATE_GET_MICROSECOND(value))
+    o.n = p - o.p
+    return wrote(write_value(o, <PyObject*>zone, depth + 2))
 
 
 cdef inline int wrote(bint done) except 0:

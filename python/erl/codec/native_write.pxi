@@ -5,10 +5,13 @@ cdef enum:
     MAX_STRING = 65535
     MAX_ATOM = 255
     MAX_INT_BYTES = 11      # of a term: 64 bits, their sign, their count and the tag
+    FORMS = 480             # the flags that add forms: bits 5 to 8
+    PLAIN_MODE = 64
+    MODES = 65
 
 ctypedef bint (*slow_write)(Out*, PyObject*, int) noexcept
 
-cdef Mode modes[5]          # by `strings_binary` and twice `dicts_map`; the last one is ErlPort's
+cdef Mode modes[65]         # by `strings_binary`, twice `dicts_map` and the forms' flags from 4 on; the last is ErlPort's
 
 
 cdef bint write_value(Out* o, PyObject* value, int depth) noexcept:
@@ -418,11 +421,7 @@ cdef bint write_dict(Out* o, PyObject* value, int depth) noexcept:
     """A dict: as a map, or as `{"dict", [{Key, Value}]}`, which is three containers."""
     cdef Py_ssize_t n = PyDict_Size(value)
     if o.mode.dicts_map:
-        if not deeper(depth, 1):
-            return False
-        if not (o.mode.fast and has_distinct_keys(value)):
-            return (<slow_write>write_distinct)(o, value, depth + 1)
-        return put_head(o, MAP, n) and write_pairs(o, value, n, False, depth + 1)
+        return write_map(o, value, depth)
     if not put(o, b"h\x02k\x00\x04dict", 9):
         return False
     if n == 0:
@@ -430,6 +429,15 @@ cdef bint write_dict(Out* o, PyObject* value, int depth) noexcept:
     return (
         deeper(depth, 3) and put_head(o, LIST, n) and write_pairs(o, value, n, True, depth + 3) and put_tag(o, NIL)
     )
+
+
+cdef bint write_map(Out* o, PyObject* value, int depth) noexcept:
+    cdef Py_ssize_t n = PyDict_Size(value)
+    if not deeper(depth, 1):
+        return False
+    if not (o.mode.fast and has_distinct_keys(value)):
+        return (<slow_write>write_distinct)(o, value, depth + 1)
+    return put_head(o, MAP, n) and write_pairs(o, value, n, False, depth + 1)
 
 
 cdef bint has_distinct_keys(PyObject* value) noexcept:

@@ -24,8 +24,16 @@ PLAIN: Final = 16
 """ErlPort's own mapping: never among the flags of a call, but set by a server that was started as
 ErlPort's.
 """
+HAYSTACK: Final = 32
+FRAMES_COLUMNS: Final = 64
+FRAMES_ARROW: Final = 128
+MATRICES: Final = 256
 
-_ALL: Final = 31
+FORMS: Final = HAYSTACK | FRAMES_COLUMNS | FRAMES_ARROW | MATRICES
+"""The flags that add forms: what a type goes out as depends on them."""
+
+_BOTH_FRAMES: Final = FRAMES_COLUMNS | FRAMES_ARROW
+_ALL: Final = 511
 
 
 class Options:
@@ -36,10 +44,23 @@ class Options:
     `binaries_bytes`  a binary becomes `bytes` (else `str`)
     `return_ref`      the result stays in Python; the codec passes over it
     `tagged`          tagged forms, encoders and decoders are on (else the mapping is ErlPort's)
+    `haystack`        the forms of Haystack's kinds and of arrays are on as well
+    `forms`           those of the flags that add forms on the way out (`FORMS`)
     """
 
-    __slots__ = ("binaries_bytes", "dicts_map", "flags", "return_ref", "strings_binary", "tagged")
+    __slots__ = (
+        "binaries_bytes",
+        "dicts_map",
+        "flags",
+        "forms",
+        "haystack",
+        "return_ref",
+        "strings_binary",
+        "tagged",
+    )
     flags: int
+    forms: int
+    haystack: bool
     strings_binary: bool
     dicts_map: bool
     binaries_bytes: bool
@@ -48,10 +69,11 @@ class Options:
 
     @staticmethod
     def from_flags(flags: int) -> Options:
-        """The options for a sum of the flags above. Raises ValueError for any other number."""
-        if not 0 <= flags <= _ALL:
-            raise ValueError(f"the flags of a call are 0 to {_ALL}, not {flags}")
-        return _made[flags]
+        """The options for a sum of the flags above. Raises ValueError for any other number, and for two ways to
+        map frames.
+        """
+        made = _made.get(flags)
+        return _make(flags) if made is None else made
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("options are immutable: make others with Options.from_flags")
@@ -64,6 +86,10 @@ class Options:
 
 
 def _make(flags: int) -> Options:
+    if not 0 <= flags <= _ALL:
+        raise ValueError(f"the flags of a call are 0 to {_ALL}, not {flags}")
+    if flags & _BOTH_FRAMES == _BOTH_FRAMES:
+        raise ValueError(f"the flags {flags} of a call name two forms for frames")
     options = Options()
     put = object.__setattr__
     put(options, "flags", flags)
@@ -72,7 +98,9 @@ def _make(flags: int) -> Options:
     put(options, "binaries_bytes", bool(flags & BINARIES_BYTES))
     put(options, "return_ref", bool(flags & RETURN_REF))
     put(options, "tagged", not flags & PLAIN)
-    return options
+    put(options, "haystack", bool(flags & HAYSTACK) and not flags & PLAIN)
+    put(options, "forms", 0 if flags & PLAIN else flags & FORMS)
+    return _made.setdefault(flags, options)
 
 
-_made: Final = tuple(map(_make, range(_ALL + 1)))
+_made: Final[dict[int, Options]] = {}

@@ -24,8 +24,8 @@ _MAX_NUMBER_BYTES: Final = 8
 _MAX_COMPLEX_BYTES: Final = 16
 
 
-def of_type(kind: type) -> Simplifier | None:
-    """The simplifier for exactly this type, or None."""
+def of_type(kind: type, flags: int = 0) -> Simplifier | None:
+    """The simplifier for exactly this type, or None; `flags` add forms (see `options.FORMS`)."""
     module: Any = kind.__module__  # a class can put anything there
     by_name = _SIMPLIFIERS.get(module) if isinstance(module, str) else None
     if by_name is not None and getattr(sys.modules.get(module), kind.__name__, None) is kind:
@@ -33,6 +33,10 @@ def of_type(kind: type) -> Simplifier | None:
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, getattr(numpy, "generic", ())):
         return _numpy_scalar
+    if flags:
+        from erl.codec import haystack
+
+        return haystack.of_type(kind, flags)
     return None
 
 
@@ -41,29 +45,32 @@ def _date(value: Any) -> object:
 
 
 def _time(value: Any) -> object:
-    zone = _zone(value)
-    if zone is NO_FORM:
+    tz = _zone_of(value)
+    if tz is NO_FORM:
         return NO_FORM
-    return Tag("time"), (value.hour, value.minute, value.second, value.microsecond, zone)
+    return Tag("time"), (value.hour, value.minute, value.second, value.microsecond, tz)
 
 
-def _datetime(value: Any) -> object:
-    zone = _zone(value)
-    if zone is NO_FORM:
+def datetime(value: Any) -> object:
+    """The form of a `datetime`."""
+    tz = _zone_of(value)
+    if tz is NO_FORM:
         return NO_FORM
     day = (value.year, value.month, value.day)
-    return Tag("datetime"), (*day, value.hour, value.minute, value.second, value.microsecond, zone)
+    return Tag("datetime"), (*day, value.hour, value.minute, value.second, value.microsecond, tz)
 
 
-def _zone(value: Any) -> object:
+def _zone_of(value: Any) -> object:
     """The zone of a time or a datetime as it is written in its form."""
-    if value.fold:
-        return NO_FORM
-    zone = value.tzinfo
-    if zone is None:
+    return NO_FORM if value.fold else zone(value.tzinfo)
+
+
+def zone(value: Any) -> object:
+    """A zone, or none, as it is written in the form of what has it."""
+    if value is None:
         return None
-    simplifier = of_type(type(zone))
-    return NO_FORM if simplifier is None else simplifier(zone)
+    simplifier = of_type(type(value))
+    return NO_FORM if simplifier is None else simplifier(value)
 
 
 def _timedelta(value: Any) -> object:
@@ -131,7 +138,7 @@ _SIMPLIFIERS: Final[dict[str, dict[str, Simplifier]]] = {
     },
     "datetime": {
         "date": _date,
-        "datetime": _datetime,
+        "datetime": datetime,
         "time": _time,
         "timedelta": _timedelta,
         "timezone": _timezone,

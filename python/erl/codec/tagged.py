@@ -25,11 +25,16 @@ _u32 = Struct(">I").unpack_from
 _SHORT = frozenset((tags.SMALL_ATOM_UTF8, tags.SMALL_ATOM))
 """Tags whose length is one byte."""
 
+_DTYPES = frozenset((tags.STRING, tags.BINARY, tags.LIST))
+"""Tags of what can describe the elements of an array."""
+
 _LATIN1_ATOMS = frozenset((tags.ATOM, tags.SMALL_ATOM))
 
-_LEAF, _DICT, _SET, _BYTES, _USER = range(5)
+_LEAF, _DICT, _SET, _BYTES, _ARRAY, _USER = range(6)
 _strings: dict[bytes, tuple[int, Any]] = {}
 _atoms: dict[bytes, tuple[int, Any]] = {}
+_more: tuple[dict[bytes, tuple[int, Any]], dict[bytes, tuple[int, Any]]] | None = None
+"""The same with Haystack's forms, once a call has asked for them: of strings, of atoms."""
 
 
 def _collect() -> None:
@@ -42,6 +47,20 @@ def _collect() -> None:
     _atoms[b"bytes"] = (_BYTES, bytes)
     _strings.update((name, (_USER, decoder)) for name, decoder in decoders.strings().items())
     _atoms.update((name, (_USER, decoder)) for name, decoder in decoders.atoms().items())
+    global _more
+    _more = None
+
+
+def _with_haystack() -> tuple[dict[bytes, tuple[int, Any]], dict[bytes, tuple[int, Any]]]:
+    """The tables with Haystack's forms; a registered decoder hides one of those, too."""
+    global _more
+    if _more is None:
+        from erl.codec import haystack
+
+        strings = {name: (_ARRAY, builder) for name, builder in haystack.ARRAYS.items()}
+        atoms = {name: (_LEAF, builder) for name, builder in haystack.LEAVES.items()}
+        _more = {**strings, **_strings}, {**atoms, **_atoms}
+    return _more
 
 
 _collect()
@@ -57,7 +76,7 @@ class TaggedWalk(Walk):
         string = self._data[i] == tags.STRING
         name, end = self._name(i)
         if count == 2:
-            table = _strings if string else _atoms
+            table = self._table(string)
             if name in table and self._tagged:
                 return self._form(table[name], i, end, depth)
         elif string:
@@ -66,9 +85,19 @@ class TaggedWalk(Walk):
         elif count == 3:
             if name == b"$erlport.opaque":
                 return self._opaque(end, depth)
+            if self._haystack:
+                return self._triple(name, i, depth)
         elif name == b"$py.ref" and self._tagged:
             return self._reference(i, depth)
+        elif name == b"matrix" and self._haystack:
+            return self._matrix(i, end, depth)
         return tuple(self._items(i, count, depth))
+
+    def _table(self, string: bool) -> dict[bytes, tuple[int, Any]]:
+        """What stands for something when it heads a 2-tuple."""
+        if self._haystack:
+            return _with_haystack()[not string]
+        return _strings if string else _atoms
 
     def _form(self, form: tuple[int, Any], i: int, payload: int, depth: int) -> Any:
         """`{Tag, Payload}`, the tag known and at `i`: its value, or the tuple where the payload does not
@@ -79,6 +108,8 @@ class TaggedWalk(Walk):
             made, content = self._dict(payload, builder, depth)
         elif kind == _SET:
             made, content = self._set(payload, builder, depth)
+        elif kind == _ARRAY:
+            made, content = self._array(payload, builder, depth)
         elif kind == _BYTES and self._data[payload] == tags.BINARY:
             return builder(self._block(payload + 5, _u32(self._data, payload + 1)[0]))
         else:
@@ -121,6 +152,11 @@ class TaggedWalk(Walk):
             if type(content) is str:
                 content = content.encode()
             return builder(content) if type(content) is bytes else NOT_FIT
+        if kind == _ARRAY:
+            if type(content) is not tuple or len(content) != 3:
+                return NOT_FIT
+            dtype, shape, elements = content
+            return builder(dtype, shape, elements.encode() if type(elements) is str else elements)
         if type(content) is not list:
             return NOT_FIT
         if kind == _SET:
@@ -163,7 +199,7 @@ class TaggedWalk(Walk):
         form = None
         if self._data[i] in HEADS:
             string = self._data[i] == tags.STRING
-            form = (_strings if string else _atoms).get(self._name(i)[0])
+            form = self._table(string).get(self._name(i)[0])
             key = self._head(i)
         made = NOT_FIT if form is None else self._built(form, i, value)
         return (key, value) if made is NOT_FIT else made
@@ -191,6 +227,47 @@ class TaggedWalk(Walk):
             for start, element in zip(starts, elements, strict=True)
         ]
         return NOT_FIT, self._list_tail(items, depth + 1)
+
+    def _triple(self, name: bytes, i: int, depth: int) -> Any:
+        """`{Name, First, Second}`, where Haystack's forms are on."""
+        from erl.codec import haystack
+
+        parts = tuple(self._items(i, 3, depth))
+        builder = haystack.TRIPLES.get(name)
+        made = NOT_FIT if builder is None else builder(parts[1], parts[2])
+        return parts if made is NOT_FIT else made
+
+    def _array(self, i: int, builder: Any, depth: int) -> tuple[Any, Any]:
+        """The payload `{Dtype, Shape, Binary}`: the value and nothing, or NOT_FIT and the payload."""
+        data = self._data
+        if data[i] != tags.SMALL_TUPLE or data[i + 1] != 3 or data[i + 2] not in _DTYPES:
+            return NOT_FIT, self._items(i, 1, depth)[0]
+        check_depth(depth + 1)
+        dtype, shape = self._items(i + 2, 2, depth + 1)
+        made, last = self._with_bytes(builder, dtype, shape, depth + 1)
+        return made, None if made is not NOT_FIT else (dtype, shape, last)
+
+    def _matrix(self, i: int, rows: int, depth: int) -> Any:
+        """`{matrix, Rows, Cols, Binary}`."""
+        from erl.codec import arrays
+
+        head = self._head(i)
+        row_count, col_count = self._items(rows, 2, depth)
+        made, last = self._with_bytes(arrays.matrix, row_count, col_count, depth)
+        return made if made is not NOT_FIT else (head, row_count, col_count, last)
+
+    def _with_bytes(self, builder: Any, first: Any, second: Any, depth: int) -> tuple[Any, Any]:
+        """What a builder makes of two terms and the next one, which is read as bytes if it is a binary; that one as
+        well where the builder makes nothing.
+        """
+        i = self.position
+        if self._data[i] == tags.BINARY:
+            content = self._block(i + 5, _u32(self._data, i + 1)[0])
+            made = builder(first, second, content)
+            if made is not NOT_FIT:
+                return made, None
+            return made, content.decode() if self._text else content
+        return NOT_FIT, self._items(i, 1, depth)[0]
 
     def _same_spelling(self, keys: list[Any], starts: list[int]) -> bool:
         """Whether keys that are equal in Python are the same term as well (1 and true, say, are not)."""

@@ -50,7 +50,7 @@ class Walk:
     `position` is where the next term begins. After a refusal it means nothing.
     """
 
-    __slots__ = ("_data", "_size", "_tagged", "_text", "position")
+    __slots__ = ("_atoms", "_data", "_haystack", "_size", "_tagged", "_text", "position")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.position = position
@@ -58,6 +58,8 @@ class Walk:
         self._size = len(data)
         self._text = True
         self._tagged = False
+        self._haystack = False
+        self._atoms = atoms.PLAIN
 
     def _headed(self, i: int, count: int, depth: int) -> Any:
         """The value of a tuple of 2 to 4 elements from `i`, the first of which has a tag of `HEADS`."""
@@ -67,6 +69,8 @@ class Walk:
         """The next `count` terms; what the walk raises at the end of the data becomes a refusal."""
         self._text = not options.binaries_bytes
         self._tagged = options.tagged
+        self._haystack = options.haystack
+        self._atoms = atoms.WITH_FLOATS if self._haystack else atoms.PLAIN
         try:
             return self._items(self.position, count, 0)
         except (IndexError, struct.error):
@@ -94,7 +98,7 @@ class Walk:
         if (count >> 1 if pairs else count) > self._size - i:
             raise truncated()
         text = self._text
-        latin1_atoms, utf8_atoms = atoms.LATIN1, atoms.UTF8
+        latin1_atoms, utf8_atoms = self._atoms
         items: list[Any] = []
         append = items.append
         while count:
@@ -218,7 +222,7 @@ class Walk:
     def _new_atom(self, name: bytes, tag: int, end: int) -> Any:
         if end > self._size:
             raise truncated()
-        return atoms.meet(name, latin1=tag in (ATOM, tags.SMALL_ATOM))
+        return atoms.meet(name, latin1=tag in (ATOM, tags.SMALL_ATOM), floats=self._haystack)
 
     def _list_tail(self, items: list[Any], depth: int) -> Any:
         """The list of these elements and what follows them, to its end. (A tail may be a list again.)"""

@@ -14,7 +14,7 @@ from struct import Struct
 from erl import callout, encoders, errors, opaque, references, terms
 from erl.codec import leaves, simplify, spelling, tags
 from erl.codec.extents import end_of_term
-from erl.codec.options import MAX_DEPTH, MAX_INTEGER_BYTES, Options
+from erl.codec.options import DICTS_MAP, FORMS, MAX_DEPTH, MAX_INTEGER_BYTES, PLAIN, STRINGS_BINARY, Options
 from erl.terms import Atom
 
 TYPE_CHECKING = False
@@ -46,12 +46,13 @@ _DISTINCT: Final = frozenset((str, int, bytes, Atom))
 class _Mode:
     """One way to map: what it depends on, and the writers found so far."""
 
-    __slots__ = ("atoms", "dicts_map", "fast", "strings_binary", "tagged", "texts", "writers")
+    __slots__ = ("atoms", "dicts_map", "fast", "forms", "strings_binary", "tagged", "texts", "writers")
 
-    def __init__(self, strings_binary: bool, dicts_map: bool, tagged: bool) -> None:
-        self.strings_binary = strings_binary
-        self.dicts_map = dicts_map
-        self.tagged = tagged
+    def __init__(self, options: Options) -> None:
+        self.strings_binary = options.strings_binary and options.tagged
+        self.dicts_map = options.dicts_map and options.tagged
+        self.tagged = options.tagged
+        self.forms = options.forms
         self.texts: dict[str, bytes] = {}
         self.atoms: dict[str, bytes] = {}
         self.forget()
@@ -85,7 +86,7 @@ class _Mode:
     def find(self, kind: type) -> Writer:
         """The writer for values of exactly this type."""
         what = f"finding out how to encode a {kind.__name__}"
-        writer = callout.run(errors.EncodeError, what, _find_writer, kind, self.tagged)
+        writer = callout.run(errors.EncodeError, what, _find_writer, kind, self)
         if len(self.writers) >= _MAX_CACHED:
             self.writers.clear()
         self.writers[kind] = writer
@@ -118,7 +119,11 @@ def encode_into(buffer: bytearray, value: object, options: Options) -> None:
 
 
 def _mode(options: Options) -> _Mode:
-    return _MODES[options.flags & 3 if options.tagged else 4]
+    key = options.flags & _MODE_FLAGS if options.tagged else PLAIN
+    mode = _MODES.get(key)
+    if mode is None:
+        mode = _MODES[key] = _Mode(options)
+    return mode
 
 
 def _write(mode: _Mode, buffer: bytearray, value: Any, depth: int) -> None:
@@ -231,13 +236,7 @@ def _improper_list(mode: _Mode, buffer: bytearray, value: terms.ImproperList, de
 def _dict(mode: _Mode, buffer: bytearray, value: dict[Any, Any], depth: int) -> None:
     items = tuple(value.items())
     if mode.dicts_map:
-        inside = _deeper(depth)
-        buffer += _tagged_u32(tags.MAP, len(items))
-        kinds = set(map(type, value))
-        if len(kinds) > 1 or not kinds <= _DISTINCT or not mode.fast:
-            _write_distinct(mode, buffer, items, inside)
-        else:
-            _write_pairs(mode, buffer, items, b"", inside)
+        _write_map(mode, buffer, items, depth)
         return
     buffer += _DICT_HEAD
     if not items:
@@ -248,6 +247,20 @@ def _dict(mode: _Mode, buffer: bytearray, value: dict[Any, Any], depth: int) -> 
     buffer += _tagged_u32(tags.LIST, len(items))
     _write_pairs(mode, buffer, items, _PAIR, inside)
     buffer.append(tags.NIL)
+
+
+def _map(mode: _Mode, buffer: bytearray, value: terms.Map, depth: int) -> None:
+    _write_map(mode, buffer, tuple(value.content.items()), depth)
+
+
+def _write_map(mode: _Mode, buffer: bytearray, items: tuple[tuple[Any, Any], ...], depth: int) -> None:
+    inside = _deeper(depth)
+    buffer += _tagged_u32(tags.MAP, len(items))
+    kinds = {type(key) for key, _ in items}
+    if len(kinds) > 1 or not kinds <= _DISTINCT or not mode.fast:
+        _write_distinct(mode, buffer, items, inside)
+    else:
+        _write_pairs(mode, buffer, items, b"", inside)
 
 
 def _write_pairs(
@@ -356,8 +369,9 @@ def _by_form(simplifier: Callable[[Any], object]) -> Writer:
     return write
 
 
-def _find_writer(kind: type, tagged: bool) -> Writer:
+def _find_writer(kind: type, mode: _Mode) -> Writer:
     """The rules, first to last: a registered encoder, what the codec knows, a form, a reference, a pickle."""
+    tagged = mode.tagged
     if tagged:
         encoder = encoders.lookup(kind)
         if encoder is not None:
@@ -366,7 +380,7 @@ def _find_writer(kind: type, tagged: bool) -> Writer:
     if writer is not None and (tagged or kind is not dict):
         return writer
     if tagged:
-        simplifier = simplify.of_type(kind)
+        simplifier = simplify.of_type(kind, mode.forms)
         if simplifier is not None:
             return _by_form(simplifier)
     if kind.__module__ == "erlang":
@@ -395,6 +409,7 @@ _BUILT_IN: Final[dict[type, Writer]] = {
     dict: _dict,
     Atom: _atom,
     terms.Tag: _tag,
+    terms.Map: _map,
     terms.ImproperList: _improper_list,
     terms.BitString: _bit_string,
     terms.OpaqueErlang: _opaque_erlang,
@@ -404,17 +419,14 @@ _BUILT_IN: Final[dict[type, Writer]] = {
     terms.Fun: _handle,
 }
 
-_MODES: Final = (
-    _Mode(strings_binary=False, dicts_map=False, tagged=True),
-    _Mode(strings_binary=True, dicts_map=False, tagged=True),
-    _Mode(strings_binary=False, dicts_map=True, tagged=True),
-    _Mode(strings_binary=True, dicts_map=True, tagged=True),
-    _Mode(strings_binary=False, dicts_map=False, tagged=False),
-)
+_MODE_FLAGS: Final = STRINGS_BINARY | DICTS_MAP | FORMS
+"""What the way to map depends on."""
+
+_MODES: Final[dict[int, _Mode]] = {}
 
 
 def _forget_writers() -> None:
-    for mode in _MODES:
+    for mode in list(_MODES.values()):
         mode.forget()
 
 
