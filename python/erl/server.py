@@ -56,6 +56,7 @@ class Server:
         self._backlog: list[bytes] = []
         """Frames that were taken from the port before their turn; while there is one, `cancelled` is not empty."""
         self._backlog_bytes = 0
+        self._looking = False
         self._outer: list[int] = []
         """Ids of the calls that wait for Erlang, the innermost one last."""
         self._running = 0
@@ -341,7 +342,7 @@ class Server:
         Where none runs the port may be in use: then the next call looks, before it runs.
         """
         running = self.running
-        if running:
+        if running and not self._looking:  # the port is in use then, and another signal comes
             self._look_ahead()
             self._heed(running)
         else:
@@ -360,16 +361,20 @@ class Server:
 
     def _look_ahead(self, most_reads: int = sys.maxsize) -> None:
         """Take what has arrived, without waiting, and note the calls that are unwanted."""
-        while most_reads and self._port.has_more():
-            self._wait()
-            most_reads -= 1
-        while (frame := self._port.take()) is not None:
-            self._backlog.append(frame)
-            self._backlog_bytes += len(frame)
-            self.cancelled.add(_BACKLOG)
-            unwanted = wire.unwanted(frame)
-            if unwanted:
-                self.cancelled.add(unwanted)
+        self._looking = True
+        try:
+            while most_reads and self._port.has_more():
+                self._wait()
+                most_reads -= 1
+            while (frame := self._port.take()) is not None:
+                self._backlog.append(frame)
+                self._backlog_bytes += len(frame)
+                self.cancelled.add(_BACKLOG)
+                unwanted = wire.unwanted(frame)
+                if unwanted:
+                    self.cancelled.add(unwanted)
+        finally:
+            self._looking = False
 
     # Calls of Erlang
 
