@@ -807,6 +807,8 @@ count(Counter, Until, Answers) ->
                     Other -> {wrong, Other}
                 catch
                     error:{py, {worker_down, {signal, 9, _}}} -> down;
+                    %% A write to the dead one closed the port before its exit status came.
+                    error:{py, {worker_down, closed}} -> down;
                     error:Error -> Error
                 end,
             count(Counter, Until, [{Number, Answer} | Answers]);

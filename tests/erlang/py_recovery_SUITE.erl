@@ -70,7 +70,7 @@ a_killed_process_of_the_tree_comes_back_with_its_pools(_Config) ->
             IsNew = fun() -> Found = (catch Find()), is_pid(Found) andalso Found =/= Victim end,
             py_eventually:holds(fun() -> IsNew() andalso answers(default) andalso answers(other) end)
         end
-     || Find <- [fun worker/0, fun pool/0, fun worker_sup/0, fun pool_sup/0, fun pools_sup/0]
+     || Find <- [fun worker/0, fun pool/0, fun worker_sup/0, fun pool_sup/0, fun pools_sup/0, fun watchdog/0]
     ],
     %% What answered last may still have been the old ones.
     py_eventually:equals([default, other], fun py_table:pools/0),
@@ -79,6 +79,8 @@ a_killed_process_of_the_tree_comes_back_with_its_pools(_Config) ->
 worker() -> hd([Pid || {_, Pid} <- py_table:workers(default)]).
 
 pools_sup() -> whereis(py_pools_sup).
+
+watchdog() -> whereis(py_watchdog).
 
 pool_sup() -> child(py_pools_sup, default).
 
