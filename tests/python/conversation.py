@@ -17,9 +17,7 @@ from erl.terms import Atom
 
 PACKAGES = Path(__file__).parents[2] / "python"
 ANSWER_SECONDS = 20.0
-WITHOUT_COMPILED = (
-    "import sys; sys.modules['erl.codec.native'] = None; from erl.__main__ import main; main()"
-)
+WITHOUT_COMPILED = "import sys; sys.modules['erl.codec.native'] = None; from erl.__main__ import main; main()"
 
 
 class Conversation:
