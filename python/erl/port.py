@@ -52,13 +52,13 @@ class Port:
             raise PortClosedError
         self.buffer.fill(count)
 
-    def has_more(self) -> bool:
-        """Whether `wait` would return at once."""
+    def has_more(self, within_ms: int) -> bool:
+        """Whether `wait` would return, within this time."""
         import select
 
         poll = select.poll()
         poll.register(self._in, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll.poll(within_ms))
 
     def write(self, frame: bytes) -> None:
         """Add a frame to what `flush` writes. Raises `ValueError` for one that the packet length can't count."""

@@ -30,6 +30,8 @@ _LOOK = -1
 """A mark in `cancelled`: something may have been cancelled since the port was read last."""
 _BACKLOG = -2
 """A mark in `cancelled`: there are frames that were taken before their turn."""
+_MORE_MS = 20
+"""A pause between two parts of what Erlang has sent is shorter, mostly."""
 _DOUBTS_OF_SLOW = 1000
 _DOUBTS_OF_SLOW_ONCE = 20
 _MOST_KEYS = 10_000
@@ -329,7 +331,7 @@ class Server:
         """
         running = 0 if self._shielded else self.running
         if running and not self._port.is_writing:
-            self._look_ahead()
+            self._look_ahead(running, _MORE_MS)
             self._heed(running)
         else:
             self.cancelled.add(_LOOK)
@@ -343,23 +345,28 @@ class Server:
     def _heed(self, id_: int) -> None:
         while _LOOK in self.cancelled:
             self.cancelled.discard(_LOOK)
-            self._look_ahead()
+            self._look_ahead(id_, 0)
         if id_ in self.cancelled:
             self.cancelled.discard(id_)
             raise errors.CallCancelled("Erlang does not want the result of this call any more")
 
-    def _look_ahead(self) -> None:
-        """Take what has arrived, without waiting, and note the calls that are unwanted."""
+    def _look_ahead(self, id_: int, within_ms: int) -> None:
+        """Take what has arrived, up to the word that this call is unwanted, and note the calls that are.
+
+        Behind large arguments that word comes in a while: as long as bytes keep coming there may be more.
+        """
         self._shielded += 1
         try:
-            while self._port.has_more():
+            while True:
+                while (frame := self._port.take()) is not None:
+                    self._backlog.append(frame)
+                    self.cancelled.add(_BACKLOG)
+                    unwanted = wire.unwanted(frame)
+                    if unwanted:
+                        self.cancelled.add(unwanted)
+                if id_ in self.cancelled or not self._port.has_more(within_ms):
+                    break
                 self._port.wait()
-            while (frame := self._port.take()) is not None:
-                self._backlog.append(frame)
-                self.cancelled.add(_BACKLOG)
-                unwanted = wire.unwanted(frame)
-                if unwanted:
-                    self.cancelled.add(unwanted)
         finally:
             self._shielded -= 1
 
