@@ -1,4 +1,4 @@
-"""What a running `python -m erl` makes of bytes that no Erlang sends: it answers and serves the next call, or leaves."""
+"""What a running `python -m erl` makes of bytes that no Erlang sends: it serves the next call, or leaves."""
 
 from __future__ import annotations
 
