@@ -73,6 +73,8 @@
 -define(DRAIN_MS, 200).
 -define(LARGE_BYTES, 1 bsl 20).
 -define(LEAVE_MS, 1_000).
+%% The pause between two looks for a worker process that is being replaced.
+-define(REPLACED_MS, 5).
 %% How long the port of a killed interpreter may take to say so.
 -define(GONE_MS, 5_000).
 
@@ -103,7 +105,10 @@ call(Worker, Body, Timeout, Owner) ->
 
 %% A worker that stops answers every call that it has read: this one has not been read, nor has one of a worker that was
 %% gone before.
-ended(Reason) when Reason =:= noproc; Reason =:= shutdown -> moved;
+ended(noproc) ->
+    %% Its supervisor replaces it, and may be busy: a caller that looks for another one must not keep a core so.
+    receive after ?REPLACED_MS -> moved end;
+ended(shutdown) -> moved;
 ended({shutdown, _}) -> moved;
 ended(Reason) -> {worker_down, Reason}.
 
