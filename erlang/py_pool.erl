@@ -77,8 +77,8 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
     _ = [py_table:put_config(Name, Config#{size := length(Slots)}) || lists:keymember(Name, 1, py_table:configs())],
     State.
 
+%% The slot is none for callers until its worker says so: the supervisor may be busy with one that leaves.
 start_worker(Slot, #state{name = Name, load = Load, config = Config}) ->
-    py_table:report_load(Load, Slot, 0, false),
     Ticket = py_table:open_slot(Name, Slot),
     {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Ticket, Load, Config]),
     Pid.
@@ -160,6 +160,8 @@ shrink(Gone, From, #state{slots = Slots, leaving = Leaving, name = Name, config 
             fun({Slot, Worker, Request}) ->
                 _ = gen_server:receive_response(Request, infinity),
                 py_worker_sup:stop_worker(Sup, Worker),
+                %% One that was killed could not take itself out.
+                py_table:delete_worker(Worker),
                 Pool ! {gone, Slot}
             end,
             Asked

@@ -73,6 +73,8 @@
 -define(DRAIN_MS, 200).
 -define(LARGE_BYTES, 1 bsl 20).
 -define(LEAVE_MS, 1_000).
+%% The pause between two looks for a worker process that is being replaced.
+-define(REPLACED_MS, 5).
 %% How long the port of a killed interpreter may take to say so.
 -define(GONE_MS, 5_000).
 
@@ -103,7 +105,10 @@ call(Worker, Body, Timeout, Owner) ->
 
 %% A worker that stops answers every call that it has read: this one has not been read, nor has one of a worker that was
 %% gone before.
-ended(Reason) when Reason =:= noproc; Reason =:= shutdown -> moved;
+ended(noproc) ->
+    %% Its supervisor replaces it, and may be busy: a caller that looks for another one must not keep a core so.
+    receive after ?REPLACED_MS -> moved end;
+ended(shutdown) -> moved;
 ended({shutdown, _}) -> moved;
 ended(Reason) -> {worker_down, Reason}.
 
@@ -296,15 +301,17 @@ terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
     py_table:delete_worker(self()),
     [gen_server:reply(Starter, {error, stopped}) || Starter <- State#state.starters],
     Error = {error, {worker_down, stopped}},
-    Failed = State#state{calls = py_calls:fail_waiting(Error, py_calls:fail_sent(unknown, Error, Calls))},
+    Answered = State#state{calls = py_calls:give_back_waiting(Calls)},
     case py_calls:interpreter(Calls) of
         undefined ->
             ok;
-        Interpreter ->
+        _ ->
             %% One that is busy has no right to be asked.
             Idle = py_calls:open_calls(Calls) =:= 0 andalso (Phase =:= serving orelse Phase =:= draining),
-            await_exit(Idle, Failed),
-            close(Interpreter, State)
+            #state{calls = Left} = Ended = await_exit(Idle, Answered),
+            %% What it has begun is certain only when it begins no more.
+            _ = py_calls:fail_sent(begun(py_calls:interpreter(Left), Ended), Error, Left),
+            ok
     end.
 
 %% A predecessor that was killed could not end its interpreter, and one that is stopped does not see its port close.
@@ -325,19 +332,29 @@ await_exit(Grace, #state{calls = Calls} = State) ->
             case py_interpreter:message(Message, Interpreter) of
                 %% Its exit handlers may print and log.
                 {frames, Frames, Next} -> await_exit(Grace, last_words(Frames, updated(Next, State)));
-                {ended, _} -> ok;
+                {ended, Next} -> updated(Next, State);
                 {Event, Next} when Event =:= ending; Event =:= none -> await_exit(Grace, updated(Next, State));
                 _ -> await_exit(Grace, State)
             end
     after Grace ->
         case py_interpreter:is_doomed(Interpreter) of
             false -> await_exit(?LEAVE_MS, updated(py_interpreter:kill(stopped, Interpreter), State));
-            true -> ok
+            true -> State
         end
     end.
 
-last_words(Frames, State) ->
-    lists:foldl(fun request/2, State, [Frame || Frame <- Frames, py_wire:route(Frame) =:= request]).
+last_words(Frames, State) -> lists:foldl(fun last_word/2, State, Frames).
+
+last_word(Frame, #state{calls = Calls} = State) ->
+    case py_wire:route(Frame) of
+        request ->
+            request(Frame, State);
+        {answer, Id} ->
+            case py_calls:answer(Id, Frame, Calls) of
+                {_, Left} -> State#state{calls = Left};
+                error -> State
+            end
+    end.
 
 %%% Starting an interpreter
 

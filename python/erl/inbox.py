@@ -118,17 +118,23 @@ class Inbox:
     def glance(self) -> None:
         """Sort some of what has arrived, as long as not too much of it waits."""
         if self._backlog_bytes < _GLANCE_BYTES:
-            self.look_ahead(_GLANCE_READS)
+            self.look_ahead(0, 0.0, _GLANCE_READS)
 
-    def look_ahead(self, most_reads: int = 1 << 30) -> None:
-        """For a signal handler: sort what has arrived, without waiting."""
+    def look_ahead(self, until: int, pause: float, most_reads: int = 1 << 30) -> None:
+        """For a signal handler: sort what has arrived, up to the word that the call with the id `until` is unwanted.
+
+        Behind large arguments that word comes in a while: there may be more as long as bytes come with no longer `pause`,
+        in seconds.
+        """
         if not self._reading.acquire(False):
             return  # the thread that reads does it
         try:
-            while most_reads and self._port.has_more(0.0):
+            while True:
+                self._sort_all()
+                if until in self._marks or not most_reads or not self._port.has_more(pause):
+                    break
                 self._read(None)
                 most_reads -= 1
-            self._sort_all()
         finally:
             self._reading.release()
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _FAST_SECONDS = 0.0001
 _LONG_SECONDS = 0.001
 """Who waited behind a call that took longer may not want an answer any more."""
+_MORE_SECONDS = 0.02
+"""A pause between two parts of what Erlang has sent is shorter, mostly."""
 _FIRST_RARE_FLAG = 32
 """The lane serves calls with the flags below."""
 _DOUBTS_OF_SLOW = 1000
@@ -397,7 +399,7 @@ class Server:
         """
         running = 0 if self._shielded else self.running
         if running and not self._port.is_writing:
-            self._shielded_by(self._inbox.look_ahead)
+            self._look_ahead(running, _MORE_SECONDS)
             self._heed(running)
         else:
             self.cancelled.add(LOOK)
@@ -410,19 +412,23 @@ class Server:
 
     def _heed(self, id_: int) -> None:
         if GLANCE in self.cancelled:
-            self._shielded_by(self._inbox.glance)
+            self._look_ahead(None)
             self.cancelled.discard(GLANCE)
         while LOOK in self.cancelled:
             self.cancelled.discard(LOOK)
-            self._shielded_by(self._inbox.look_ahead)
+            self._look_ahead(id_, 0.0)
         if id_ in self.cancelled:
             self.cancelled.discard(id_)
             raise errors.CallCancelled("Erlang does not want the result of this call any more")
 
-    def _shielded_by(self, look: Callable[[], None]) -> None:
+    def _look_ahead(self, id_: int | None, pause: float = 0.0) -> None:
+        """Sort what has arrived, up to the word that this call is unwanted; None: some of it."""
         self._shielded += 1
         try:
-            look()
+            if id_ is None:
+                self._inbox.glance()
+            else:
+                self._inbox.look_ahead(id_, pause)
         finally:
             self._shielded -= 1
 

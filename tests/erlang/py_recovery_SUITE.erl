@@ -24,6 +24,7 @@
     a_frozen_python_goes_with_its_worker_process/1,
     a_worker_process_killed_while_it_is_taken_away_stays_away/1,
     whoever_restarts_a_worker_that_is_taken_away_is_told/1,
+    what_a_worker_that_is_stopped_has_not_begun_another_runs/1,
     a_call_with_a_reference_has_the_mapping_of_its_pool/1
 ]).
 %% Called from Python.
@@ -51,6 +52,7 @@ all() ->
         a_frozen_python_goes_with_its_worker_process,
         a_worker_process_killed_while_it_is_taken_away_stays_away,
         whoever_restarts_a_worker_that_is_taken_away_is_told,
+        what_a_worker_that_is_stopped_has_not_begun_another_runs,
         a_call_with_a_reference_has_the_mapping_of_its_pool
     ].
 
@@ -238,6 +240,21 @@ whoever_restarts_a_worker_that_is_taken_away_is_told(_Config) ->
     ok = py:remove_worker(Worker),
     receive {'DOWN', Restarter, process, _, Reason} -> ?assertEqual({error, {py, {worker_down, stopped}}}, Reason) end,
     receive {'DOWN', Sleeper, process, _, normal} -> ok end.
+
+what_a_worker_that_is_stopped_has_not_begun_another_runs(Config) ->
+    ok = pool(Config, #{drain_timeout => 200}),
+    Options = #{pool => other},
+    [#{worker := Worker}] = py:workers(other),
+    {Sleeper, _} = spawn_monitor(fun() -> py:func(time, sleep, [60], Options) end),
+    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(other), Open =:= 1 end),
+    Callers = [spawn_monitor(fun() -> exit(py:func(operator, add, [N, 1], Options)) end) || N <- lists:seq(1, 10)],
+    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(other), Open =:= 11 end),
+    {ok, _} = py:add_worker(other),
+    ok = py:remove_worker(Worker),
+    receive {'DOWN', _, process, Sleeper, Reason} -> ?assertMatch({{py, {worker_down, stopped}}, _}, Reason) end,
+    ?assertEqual(
+        lists:seq(2, 11), [receive {'DOWN', Monitor, process, Pid, Sum} -> Sum end || {Pid, Monitor} <- Callers]
+    ).
 
 a_call_with_a_reference_has_the_mapping_of_its_pool(Config) ->
     ok = pool(Config, #{strings => binary}),
