@@ -123,8 +123,8 @@ class Inbox:
     def look_ahead(self, until: int, pause: float, most_reads: int = 1 << 30) -> None:
         """For a signal handler: sort what has arrived, up to the word that the call with the id `until` is unwanted.
 
-        Behind large arguments that word comes in a while: there may be more as long as bytes come with no longer `pause`,
-        in seconds.
+        Behind large arguments that word comes in a while: there may be more as long as bytes come with no longer
+        `pause`, in seconds.
         """
         if not self._reading.acquire(False):
             return  # the thread that reads does it

@@ -70,7 +70,9 @@ random_bytes_are_a_term_or_an_error_test() ->
     ).
 
 %% In a frame of its own, more than there may ever be; none of them is made.
-too_many_are_refused_and_none_is_made_test() ->
+too_many_are_refused_and_none_is_made_test_() -> {timeout, 60, fun too_many_are_refused_and_none_is_made/0}.
+
+too_many_are_refused_and_none_is_made() ->
     Count = py_config:max_new_atoms() + 1,
     Atoms = <<<<119, 12, "pyat", (integer_to_binary(10_000_000 + N))/binary>> || N <- lists:seq(1, Count)>>,
     Before = erlang:system_info(atom_count),
