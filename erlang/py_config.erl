@@ -9,8 +9,9 @@
 %%% A pool `default' exists without any.
 -module(py_config).
 
--export([pools/0, pool/1, call/1, max_workers/0, describe/1]).
+-export([pools/0, pool/1, call/1, stream/1, source/1, max_workers/0, describe/1]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
+-export_type([stream_options/0, source_options/0]).
 
 -type pool_name() :: atom().
 -type scheduler() :: least_busy | round_robin | random | first | youngest | oldest | {module(), Function :: atom()}.
@@ -54,6 +55,19 @@
     return => value | ref
 }.
 %% The last argument of every call.
+-type stream_options() :: #{
+    window => pos_integer(),
+    pool => pool_name(),
+    worker => pid(),
+    node => node(),
+    timeout => timeout(),
+    strings => list | binary,
+    dicts => tagged | map,
+    binaries => str | bytes,
+    return => value | ref
+}.
+%% Those of a call, and how many items Python may be ahead.
+-type source_options() :: #{binaries => str | bytes}.
 -type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
     | {no_map, term()}.
 
@@ -109,6 +123,19 @@ with_restart(#{restart := Restart} = Pool, #{restart := Default}) ->
 -spec call(term()) -> {ok, call_options()} | {error, problem()}.
 call(Options) when map_size(Options) =:= 0 -> {ok, Options};
 call(Options) -> check(Options, call_table()).
+
+%% @doc The options of a stream, checked: its window, and those of its calls.
+-spec stream(term()) -> {ok, Window :: pos_integer(), call_options()} | {error, problem()}.
+stream(Options) ->
+    {Default, _, _} = Window = {256, fun is_positive/1, "a number of items, a positive integer"},
+    case check(Options, (call_table())#{window => Window}) of
+        {ok, Checked} -> {ok, maps:get(window, Checked, Default), maps:remove(window, Checked)};
+        Error -> Error
+    end.
+
+%% @doc The options of a source, checked.
+-spec source(term()) -> {ok, source_options()} | {error, problem()}.
+source(Options) -> check(Options, maps:with([binaries], call_table())).
 
 %% @doc What is wrong, for people.
 -spec describe(problem()) -> unicode:chardata().

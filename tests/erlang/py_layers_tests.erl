@@ -11,6 +11,8 @@ layers() ->
         %% What an operator and the shell ask.
         [py_top],
         [py_admin, py_print],
+        [py_stream],
+        [py_source],
         %% Features are built on this one.
         [py_call],
         [py_pools_sup],
