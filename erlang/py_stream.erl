@@ -6,6 +6,7 @@
 %%% ```
 %%% > erl.streams.start(Target, Function, Args, Keywords)    the reference
 %%% > erl.streams.take(Reference, Most, AsReferences)        {Items, Ended}
+%%% > erl.streams.take(.., true)                             the same items one by one: one of them has no term
 %%% > erl.streams.close(Reference)
 %%% '''
 %%%
@@ -38,6 +39,7 @@
     lent = 0 :: non_neg_integer(),
     readers = queue:new() :: queue:queue(reader()),
     call = undefined :: undefined | pid(),
+    again = false :: boolean(),
     phase = idle :: idle | open | ended | {failed, term()} | {closing, gen_server:from()}
 }).
 
@@ -205,6 +207,8 @@ handle_info(_Message, State) ->
 taken({ok, {[], Ended}}, State) -> ended(Ended, State);
 taken({ok, {Items, Ended}}, #state{batches = Batches, count = Count} = State) ->
     ended(Ended, State#state{batches = queue:in(Items, Batches), count = Count + length(Items)});
+taken({error, {py, {encode, _}}}, #state{again = false} = State) ->
+    start_call(take, [1, as_references(State), true], State#state{again = true});
 %% The iterator was in a Python that is no more.
 taken({error, {py, {stale_reference, _}}}, State) -> State#state{phase = {failed, {py, {worker_down, replaced}}}};
 taken({error, Error}, State) -> State#state{phase = {failed, Error}}.

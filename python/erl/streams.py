@@ -4,6 +4,7 @@ Items of an iterator go to Erlang as `py_stream` asks for them:
 
     < start(Target, Name, Args, Keywords)   a `Stream`, kept as a reference
     < take(Stream, Most, AsReferences)      (Items, Ended)
+    < take(.., Again)                       the batch before has not arrived: its items one by one
     < close(Stream)
 
 Items of Erlang come in as user code asks a `Source` for them:
@@ -46,8 +47,14 @@ def start(target: object, name: object, args: list[object], pairs: list[tuple[ob
     return Stream(found)
 
 
-def take(stream: Stream, most: int, as_references: bool) -> tuple[list[object], bool]:
-    """The next items, up to `most`, and whether they were the last; see `Stream.take`."""
+def take(stream: Stream, most: int, as_references: bool, again: bool = False) -> tuple[list[object], bool]:
+    """The next items, up to `most`, and whether they were the last; see `Stream.take`.
+
+    `again`: what the last call returned could not be encoded. Its items come once more, in as many calls: so those
+    before the one that has no term arrive.
+    """
+    if again:
+        stream.put_back()
     items, ended = stream.take(most)
     return ([references.hold(item) for item in items] if as_references else items), ended
 
@@ -64,6 +71,9 @@ class Stream:
 
     def __init__(self, iterable: Any) -> None:
         self._error: BaseException | None = None
+        self._given: list[object] = []
+        self._again: list[object] = []
+        self._ended = False
         self._most = 1
         self._taking = False
         self._unwanted = False
@@ -75,6 +85,8 @@ class Stream:
 
         What the iterator raises is raised when the items before it have been taken.
         """
+        if self._again:
+            return [self._again.pop(0)], self._ended and not self._again
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -94,7 +106,12 @@ class Stream:
             if self._unwanted:
                 self.close()
         self._most = 2 * len(items) if perf_counter() <= until else max(1, len(items) // 2)
+        self._given, self._ended = items, ended
         return items, ended
+
+    def put_back(self) -> None:
+        """Let the next calls of `take` return what the last one did, one by one."""
+        self._again, self._given = self._given, []
 
     def close(self) -> None:
         """Let the iterator go; a generator is closed, so that its `finally` runs, and may raise.

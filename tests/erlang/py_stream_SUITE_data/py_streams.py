@@ -10,9 +10,6 @@ from typing import Any
 begun = 0
 """How many items `counting` has been asked for."""
 
-consumed: list[object] = []
-"""What `first` has read."""
-
 context = contextvars.ContextVar("context", default=0)
 
 
@@ -142,32 +139,34 @@ def unencodable(most: int) -> Iterator[object]:
     yield cyclic
 
 
-def slow(path: str, seconds: float) -> Iterator[int]:
-    """Two items at a time, each as soon as the file is there with as many lines."""
-    for number in range(1, 1000):
-        while number % 2 and lines(path) < number // 2:
-            time.sleep(seconds)
-        yield number
+def waiting(path: str) -> Iterator[str]:
+    """Gives an item when the file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    yield "here"
 
 
-def lines(path: str) -> int:
-    return len(open(path).readlines()) if os.path.exists(path) else 0
+def slow(seconds: float, most: int) -> Iterator[float]:
+    """The times at which items were made."""
+    for _ in range(most):
+        time.sleep(seconds)
+        yield time.time()
 
 
-async def own_context(most: int) -> AsyncIterator[int]:
+async def own_context(most: int) -> AsyncIterator[tuple[int, bool]]:
+    """How often the context was changed, and whether the task is the first item's."""
+    task = asyncio.current_task()
     for _ in range(most):
         context.set(context.get() + 1)
-        async with asyncio.timeout(60):
-            yield context.get()
+        yield context.get(), asyncio.current_task() is task
 
 
-def objects(most: int) -> Iterator[object]:
-    for _ in range(most):
-        yield object.__new__(Countdown)
+def pids() -> Iterator[int]:
+    yield os.getpid()
 
 
-def pid() -> int:
-    return os.getpid()
+def letter() -> str:
+    return "a"
 
 
 def listed(items: Iterable[Any]) -> list[Any]:
@@ -183,7 +182,7 @@ def nested(sources: dict[str, list[Iterable[int]]]) -> list[int]:
 
 
 def first(items: Iterator[Any], most: int) -> list[Any]:
-    return [item for item, _ in zip(items, range(most), strict=False)]
+    return [next(items) for _ in range(most)]
 
 
 def closed(items: Any) -> list[Any]:
