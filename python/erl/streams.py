@@ -29,7 +29,7 @@ from erl.terms import Atom
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Coroutine, Iterator
     from typing import Any
 
 _BATCH_SECONDS = 0.002
@@ -171,17 +171,17 @@ class _AsyncItems:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._filled = self._loop.create_future()
-            self._task = self._loop.create_task(self._run())
+            self._task = self._loop.create_task(self._iterate_all())
         elif not self._task.done():
             self._filled = self._loop.create_future()
             self._wanted.set_result(None)
-        self._loop.run_until_complete(self._filled)
+        _run(self._loop, self._filled)
         if not self._task.done():
             return False
         self._task.result()
         return True
 
-    async def _run(self) -> None:
+    async def _iterate_all(self) -> None:
         try:
             await self._iterate()
         finally:
@@ -216,15 +216,32 @@ class _AsyncItems:
             with suppress(asyncio.CancelledError):
                 if not self._task.done():
                     self._task.cancel()
-                    loop.run_until_complete(self._task)
+                    _run(loop, self._task)
             # What the generator has started besides, as `asyncio.run` does it.
             if others := asyncio.all_tasks(loop):
                 for task in others:
                     task.cancel()
-                loop.run_until_complete(asyncio.gather(*others, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
+                _run(loop, asyncio.gather(*others, return_exceptions=True))
+            _run(loop, loop.shutdown_asyncgens())
         finally:
             loop.close()
+
+
+def _run(loop: AbstractEventLoop, until: Future[Any] | Coroutine[Any, Any, None]) -> None:
+    """Run a loop until then, also in a call that nests in one where another loop runs: that one rests meanwhile."""
+    from asyncio import events, tasks
+
+    outer = events._get_running_loop()
+    task = None if outer is None else tasks.current_task(outer)
+    if outer is not None and task is not None:
+        tasks._leave_task(outer, task)
+    events._set_running_loop(None)
+    try:
+        loop.run_until_complete(until)
+    finally:
+        events._set_running_loop(outer)
+        if outer is not None and task is not None:
+            tasks._enter_task(outer, task)
 
 
 class Source:

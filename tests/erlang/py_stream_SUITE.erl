@@ -37,7 +37,8 @@
     a_source_ends_with_its_iterator/1,
     a_source_ends_with_its_owner/1,
     a_million_items_of_a_source_take_no_room/1,
-    a_generator_reads_a_source_while_it_is_streamed/1
+    a_generator_reads_a_source_while_it_is_streamed/1,
+    a_stream_may_feed_a_source_of_the_same_worker/1
 ]).
 
 suite() -> [{timetrap, {minutes, 1}}].
@@ -75,7 +76,8 @@ all() ->
         a_source_ends_with_its_iterator,
         a_source_ends_with_its_owner,
         a_million_items_of_a_source_take_no_room,
-        a_generator_reads_a_source_while_it_is_streamed
+        a_generator_reads_a_source_while_it_is_streamed,
+        a_stream_may_feed_a_source_of_the_same_worker
     ].
 
 init_per_testcase(Case, Config) ->
@@ -700,3 +702,14 @@ a_generator_reads_a_source_while_it_is_streamed(_Config) ->
      || Function <- [doubled, doubled_async]
     ],
     ?assertEqual(3, py:add(1, 2)).
+
+%% The calls nest, and where both are asynchronous so do their loops.
+a_stream_may_feed_a_source_of_the_same_worker(_Config) ->
+    [
+        begin
+            In = stream(First, [500]),
+            Out = stream(Second, [py:source(fun() -> py:stream_next(In) end)]),
+            ?assertEqual([2 * Item || Item <- lists:seq(0, 499)], items(Out))
+        end
+     || First <- [count, count_async], Second <- [doubled, doubled_async]
+    ].
