@@ -93,9 +93,9 @@ class Stream:
         items: list[object] = []
         begun = perf_counter()
         until = begun + _BATCH_SECONDS
-        self._taking = True
+        self._taking, over = True, True  # what fails is over, and so is what is interrupted
         try:
-            ended = self._items is None or self._items.fill(items, min(most, self._most), until)
+            over = ended = self._items is None or self._items.fill(items, min(most, self._most), until)
         except (Exception, SystemExit) as error:
             if not items:
                 raise
@@ -103,7 +103,7 @@ class Stream:
             ended = False
         finally:
             self._taking = False
-            if self._unwanted:
+            if over or self._unwanted:
                 self.close()
         self._most = 2 * len(items) if perf_counter() <= until else max(1, len(items) // 2)
         self._given, self._ended = items, ended
@@ -121,7 +121,7 @@ class Stream:
         if self._taking:
             self._unwanted = True
             return
-        items, self._items, self._error = self._items, None, None
+        items, self._items = self._items, None
         if items is not None:
             items.close()
 
