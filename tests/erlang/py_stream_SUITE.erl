@@ -28,6 +28,7 @@
     an_item_without_a_term_costs_no_other_item/1,
     a_worker_that_dies_is_told_after_the_items/1,
     a_batch_that_takes_too_long_ends_the_stream/1,
+    a_stream_outlives_the_application_by_what_it_has/1,
     a_million_items_take_no_room/1,
     a_source_is_an_iterator_at_any_depth/1,
     a_source_may_be_a_gen_server/1,
@@ -38,7 +39,8 @@
     a_source_ends_with_its_owner/1,
     a_million_items_of_a_source_take_no_room/1,
     a_generator_reads_a_source_while_it_is_streamed/1,
-    a_stream_may_feed_a_source_of_the_same_worker/1
+    a_stream_may_feed_a_source_of_the_same_worker/1,
+    streams_and_sources_reach_other_nodes/1
 ]).
 
 suite() -> [{timetrap, {minutes, 1}}].
@@ -67,6 +69,7 @@ all() ->
         an_item_without_a_term_costs_no_other_item,
         a_worker_that_dies_is_told_after_the_items,
         a_batch_that_takes_too_long_ends_the_stream,
+        a_stream_outlives_the_application_by_what_it_has,
         a_million_items_take_no_room,
         a_source_is_an_iterator_at_any_depth,
         a_source_may_be_a_gen_server,
@@ -77,7 +80,8 @@ all() ->
         a_source_ends_with_its_owner,
         a_million_items_of_a_source_take_no_room,
         a_generator_reads_a_source_while_it_is_streamed,
-        a_stream_may_feed_a_source_of_the_same_worker
+        a_stream_may_feed_a_source_of_the_same_worker,
+        streams_and_sources_reach_other_nodes
     ].
 
 init_per_testcase(Case, Config) ->
@@ -489,6 +493,13 @@ a_batch_that_takes_too_long_ends_the_stream(Config) ->
     ?assertEqual(done, py:stream_next(Stream)),
     py_eventually:equals("finally\n", fun() -> marks(Config) end).
 
+a_stream_outlives_the_application_by_what_it_has(_Config) ->
+    Stream = stream(count, [1000], #{window => 10}),
+    ?assertEqual([0], next(Stream, 1)),
+    {ok, stopped} = py:stop(),
+    ?assertError({py, _}, [py:stream_next(Stream) || _ <- lists:seq(1, 11)]),
+    ?assertEqual(done, py:stream_next(Stream)).
+
 %%% Room
 
 -define(MILLION, 1_000_000).
@@ -713,3 +724,44 @@ a_stream_may_feed_a_source_of_the_same_worker(_Config) ->
         end
      || First <- [count, count_async], Second <- [doubled, doubled_async]
     ].
+
+streams_and_sources_reach_other_nodes(Config) ->
+    Epmd = is_epmd_running(),
+    Epmd orelse os:cmd("epmd -daemon"),
+    {ok, _} = net_kernel:start([list_to_atom("py_stream_" ++ os:getpid()), shortnames]),
+    try
+        {ok, restarted} = py:restart(),
+        Ebin = filename:dirname(code:which(py)),
+        %% It ends with this process, where the case does not come to its end.
+        {ok, Peer, Node} = peer:start_link(#{name => peer:random_name(), args => ["-pa", Ebin]}),
+        Lost = on_another_node(Node, Config),
+        peer:stop(Peer),
+        ?assertError({py, {node_down, Node}}, py:stream_fold(fun(_, Acc) -> Acc end, 0, Lost)),
+        ?assertEqual(done, py:stream_next(Lost))
+    after
+        net_kernel:stop(),
+        Epmd orelse os:cmd("epmd -kill")
+    end,
+    {ok, restarted} = py:restart().
+
+is_epmd_running() -> element(1, erl_epmd:names()) =:= ok.
+
+on_another_node(Node, Config) ->
+    ok = erpc:call(Node, application, load, [py]),
+    Pools = [{default, #{size => 1, python_path => [?config(data_dir, Config)]}}],
+    ok = erpc:call(Node, application, set_env, [py, pools, Pools]),
+    {ok, started} = erpc:call(Node, py, start, []),
+    There = #{node => Node},
+    Counted = lists:seq(0, 999),
+    %% An iterator of that node's, made for the stream or before; items of this node's, read there.
+    ?assertEqual(Counted, items(stream(count, [1000], There))),
+    ?assertEqual(Counted, items(py:stream(py:func(py_streams, count, [1000], There)))),
+    ?assertEqual(Counted, py:func(py_streams, listed, [py:source(counter(1000))], There)),
+    %% A stream of this node's, read there.
+    Here = stream(count, [1000]),
+    ?assertEqual({ok, 0}, erpc:call(Node, py, stream_next, [Here])),
+    ?assertEqual(499500, erpc:call(Node, py, stream_fold, [fun erlang:'+'/2, 0, Here])),
+    %% One that will lose its node.
+    Lost = stream(counting, [], There#{window => 10}),
+    ?assertEqual({ok, 1}, py:stream_next(Lost)),
+    Lost.
