@@ -31,6 +31,7 @@ BUDGETS: dict[str, float] = {
 # Sides that the others are compared with, or that are shown beside the floor.
 NO_BUDGET = ("floor", "C echo")
 MEMORY_BUDGET_MB = 14.0
+STREAM_BUDGET = 200_000  # items a second, at least
 
 Samples = dict[str, dict[str, list[float]]]
 
@@ -71,6 +72,8 @@ def ratio(sides: dict[str, list[float]], side: str) -> float | None:
 def verdict(work: str, unit: str, value: float | None, median: float) -> str:
     if work == "memory of an idle worker":
         return f"{'within' if median <= MEMORY_BUDGET_MB else 'over'} {MEMORY_BUDGET_MB:g} MB"
+    if unit == "items/s":
+        return f"{'within' if median >= STREAM_BUDGET else 'under'} {STREAM_BUDGET // 1000} k"
     if work not in BUDGETS or value is None:
         return ""
     limit = BUDGETS[work]

@@ -41,6 +41,8 @@
 -export([call_all/3, call_all/4, call_n/4, call_n/5, async/3, async/4, async/5, await/1, await/2, cancel/1]).
 -export([scatter/3, scatter/4, gather/1, gather/2, gather_all/1, gather_all/2]).
 -export([pmap/3, pmap/4, preduce/3, preduce/4]).
+-export([stream/1, stream/2, stream/3, stream/4, stream/5, stream_next/1, stream_next/2, stream_fold/3, stream_close/1]).
+-export([source/1, source/2]).
 %% Builtins, in py_builtins.hrl.
 -export([
     abs/1, all/1, any/1, ascii/1, bin/1, bool/0, bool/1, bytearray/0, bytearray/1, bytearray/2, bytearray/3,
@@ -60,7 +62,7 @@
     inv/1, invert/1, concat/2, contains/2, countOf/2, getitem/2, indexOf/2, length_hint/1, length_hint/2,
     attrgetter/1, itemgetter/1, methodcaller/1, methodcaller/2, setitem/3, delitem/2, setattr/3
 ]).
--export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0, handle/0, outcome/0]).
+-export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0, handle/0, outcome/0, stream_options/0]).
 
 -type arg() :: term().
 %% Any term; see `docs/values.md' for what Python makes of it.
@@ -78,6 +80,10 @@
 %% A call that was started by {@link async/3} or {@link scatter/3}. Opaque.
 -type outcome() :: {ok, value()} | {error, py_error:python_error() | {py, py_error:reason()} | term()}.
 %% How a call ended, where the error of one call must not hide the results of others.
+
+-type stream_options() :: py_config:stream_options().
+%% {@link options()}, and `window', the most items that Python may be ahead (default 256). `timeout' is that of one batch of
+%% items, `return => ref' keeps each item in Python.
 
 %%% Life
 
@@ -376,6 +382,60 @@ preduce(Module, Function, List, Options) -> py_parallel:preduce(preduce, [Module
 %% `{py, {unknown_worker, Worker}}', `{py, overload}'.
 -spec cast(pid() | py_config:pool_name(), term()) -> ok | {error, {py, term()}}.
 cast(To, Message) -> py_call:cast(cast, [To, Message]).
+
+%%% Streams
+
+%% @doc The items of what a call gives (see {@link func/1}), or of an iterable such as a reference to an iterator. The stream
+%% belongs to the process that calls this. Nothing is iterated before the first {@link stream_next/1}.
+-spec stream(target()) -> py_stream:stream().
+stream(Target) -> py_stream:open([Target]).
+
+%% @doc `stream(Module, Function)', `stream(Target, Args)' or `stream(Target, Options)'.
+-spec stream(target(), name() | [arg()] | stream_options()) -> py_stream:stream().
+stream(Target, X) -> py_stream:open([Target, X]).
+
+%% @doc `stream(Module, Function, Args)', `stream(Module, Function, Options)', `stream(Target, Args, Keywords)' or
+%% `stream(Target, Args, Options)'.
+-spec stream(target(), name() | [arg()], [arg()] | keywords() | stream_options()) -> py_stream:stream().
+stream(Target, X, Y) -> py_stream:open([Target, X, Y]).
+
+%% @doc `stream(Module, Function, Args, Keywords)', `stream(Module, Function, Args, Options)' or
+%% `stream(Target, Args, Keywords, Options)'.
+-spec stream(target(), name() | [arg()], [arg()] | keywords(), keywords() | stream_options()) -> py_stream:stream().
+stream(Target, X, Y, Z) -> py_stream:open([Target, X, Y, Z]).
+
+%% @doc The items of what a function of a module gives for positional and keyword arguments.
+-spec stream(name(), name(), [arg()], keywords(), stream_options()) -> py_stream:stream().
+stream(Module, Function, Args, Keywords, Options) -> py_stream:open([Module, Function, Args, Keywords, Options]).
+
+%% @doc The next item; waits for it. `done' after the last one, after an error, and when the stream is closed. Fails as the
+%% iterator does, when the items before that have been read, and with `{py, {worker_down, _}}' when its Python is gone.
+-spec stream_next(py_stream:stream()) -> {ok, value()} | done.
+stream_next(Stream) -> py_stream:next([Stream]).
+
+%% @doc The same within this many milliseconds. `{py, timeout}': nothing is lost, the stream can be read on.
+-spec stream_next(py_stream:stream(), timeout()) -> {ok, value()} | done.
+stream_next(Stream, Timeout) -> py_stream:next([Stream, Timeout]).
+
+%% @doc `lists:foldl/3' over the items that are left. Fails as {@link stream_next/1} does; when `Fun' fails, the stream is
+%% closed.
+-spec stream_fold(fun((value(), Acc) -> Acc), Acc, py_stream:stream()) -> Acc.
+stream_fold(Fun, Acc, Stream) -> py_stream:fold([Fun, Acc, Stream]).
+
+%% @doc Close a stream, or a source; one that has ended is closed already. Returns when Python has closed the generator, and
+%% fails as that fails.
+-spec stream_close(py_stream:stream() | py_source:source()) -> ok.
+stream_close(Stream) -> py_stream:close([Stream]).
+
+%% @doc An argument, at any depth, that Python iterates over. The function gives `{ok, Item}', a list of items, or `done', and
+%% runs in a process of its own. A pid is that of a `gen_server', which answers `{py_next, Most}' with a list or `done'. The
+%% source belongs to the process that calls this.
+-spec source(py_source:producer()) -> py_source:source().
+source(Producer) -> py_source:new([Producer]).
+
+%% @doc The same, `binaries => bytes' for items whose binaries are `bytes' (default `str').
+-spec source(py_source:producer(), py_config:source_options()) -> py_source:source().
+source(Producer, Options) -> py_source:new([Producer, Options]).
 
 %%% Builtins and operators
 

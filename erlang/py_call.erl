@@ -7,9 +7,11 @@
 
 -export([func/2, method/2, attr/2, const/2, pycall/2]).
 -export([builtin/2, builtin/3, operator/2, object/2, named/4]).
--export([release/2, cast/2, perform/4, with_worker/2]).
+-export([release/2, cast/2, target/1, perform/4, with_worker/2]).
 
 -type args() :: [term()].
+-type target() :: {py:target(), Function :: term(), args(), [{binary(), term()}], Options :: term()}.
+%% What a call names, without what is not there: `undefined' for a function, no arguments, no keywords, no options.
 
 %% In the dictionary of a process that keeps to one worker: it and its pool.
 -define(PINNED, '$py_worker').
@@ -18,19 +20,20 @@
 
 %% @doc A function of a module, a dotted path or a callable: `[Module, Function | Rest]' or `[Target | Rest]'.
 -spec func(func | init, args()) -> term().
-func(Api, Args) ->
-    case Args of
-        [Module, Function | Rest] when
-            is_atom(Module) orelse is_binary(Module), is_atom(Function) orelse is_binary(Function)
-        ->
-            call(Module, Function, Rest, 3, {Api, Args});
-        [Target | Rest] ->
-            call(Target, undefined, Rest, 2, {Api, Args})
-    end.
+func(Api, All) ->
+    {Target, Function, Args, Keywords, Options} = target({Api, All}),
+    wrapped(call, [Target, Function, Args, Keywords], Options, length(All), {Api, All}).
 
-call(Target, Function, Rest, Position, Api) ->
-    {Args, Keywords, Options} = arguments(Rest, Position, Api),
-    wrapped(call, [Target, Function, Args, Keywords], Options, length(element(2, Api)), Api).
+%% @doc The shapes of {@link func/2} taken apart; the options are still to be checked.
+-spec target(py_error:api()) -> target().
+target({_, [Module, Function | Rest]} = Api) when
+    is_atom(Module) orelse is_binary(Module), is_atom(Function) orelse is_binary(Function)
+->
+    {Args, Keywords, Options} = arguments(Rest, 3, Api),
+    {Module, Function, Args, Keywords, Options};
+target({_, [Target | Rest]} = Api) ->
+    {Args, Keywords, Options} = arguments(Rest, 2, Api),
+    {Target, undefined, Args, Keywords, Options}.
 
 %% @doc `[Object, Name | Rest]'.
 -spec method(method, args()) -> term().
@@ -230,7 +233,7 @@ pinned_or_picked(Name) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc A checked call, here or on the node that its options name. For {@link run/5} and for other nodes.
+%% @doc A checked call, here or on the node that its options name. For {@link run/5}, for features, and for other nodes.
 -spec perform({wrapper, atom()} | {raw, atom(), atom()}, args(), py_config:call_options(), Owner :: pid()) ->
     {ok, term()} | {error, term()}.
 perform(Entry, Args, Options, Owner) ->

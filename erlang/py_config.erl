@@ -9,9 +9,9 @@
 %%% A pool `default' exists without any.
 -module(py_config).
 
--export([pools/0, pool/1, call/1, parallel/2, max_workers/0, max_new_atoms/0, describe/1]).
+-export([pools/0, pool/1, call/1, parallel/2, stream/1, source/1, max_workers/0, max_new_atoms/0, describe/1]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
--export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0]).
+-export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
 
 -type pool_name() :: atom().
 -type scheduler() :: least_busy | round_robin | random | first | youngest | oldest | {module(), Function :: atom()}.
@@ -84,6 +84,22 @@
 }.
 -type parallel() :: #{atom() => term()}.
 %% Checked and complete, but for `initial'.
+-type stream_options() :: #{
+    window => pos_integer(),
+    pool => pool_name(),
+    worker => pid(),
+    node => node(),
+    timeout => timeout(),
+    strings => list | binary,
+    dicts => tagged | map,
+    binaries => str | bytes,
+    return => value | ref,
+    haystack => boolean(),
+    frames => grid | columns | arrow,
+    matrices => boolean()
+}.
+%% Those of a call, and how many items Python may be ahead.
+-type source_options() :: #{binaries => str | bytes}.
 -type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
     | {no_map, term()}.
 
@@ -157,6 +173,19 @@ parallel(Kind, Options) ->
         Error ->
             Error
     end.
+
+%% @doc The options of a stream, checked: its window, and those of its calls.
+-spec stream(term()) -> {ok, Window :: pos_integer(), call_options()} | {error, problem()}.
+stream(Options) ->
+    {Default, _, _} = Window = {256, fun is_positive/1, "a number of items, a positive integer"},
+    case check(Options, (call_table())#{window => Window}) of
+        {ok, Checked} -> {ok, maps:get(window, Checked, Default), maps:remove(window, Checked)};
+        Error -> Error
+    end.
+
+%% @doc The options of a source, checked.
+-spec source(term()) -> {ok, source_options()} | {error, problem()}.
+source(Options) -> check(Options, maps:with([binaries], call_table())).
 
 %% @doc What is wrong, for people.
 -spec describe(problem()) -> unicode:chardata().

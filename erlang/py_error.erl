@@ -64,7 +64,7 @@ raise(Reason, {Function, Args}, Cause) ->
     Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
     erlang:raise(error, Reason, [{py, Function, Args, Info} | Callers]).
 
-is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py]).
+is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py]).
 
 %% @doc What the shell prints under an error of ours (EEP 54).
 -spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:chardata()}.
@@ -131,6 +131,7 @@ down({deadline, killed}) -> "it was killed after a call outlived its deadline";
 down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
 down(recycled) -> "it was replaced, and this call had not ended within the pool's drain_timeout";
 down(stopped) -> "it was stopped";
+down(replaced) -> "another has taken its place, which does not have what the first one had begun";
 down(restarting) -> "it is being restarted";
 down(closed) -> "it closed its port";
 down(Reason) -> io_lib:format("~tP", [Reason, 20]).

@@ -5,7 +5,7 @@ Works inside a worker; elsewhere each function raises `errors.BridgeError`.
 
 from __future__ import annotations
 
-from erl import errors
+from erl import errors, wire
 from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -49,6 +49,16 @@ def cast(to: Any, message: Any) -> None:
     Raises `errors.EncodeError` for a message that can't be sent; a receiver that is not there is no error.
     """
     _bound().cast(to, message)
+
+
+def prepared_cast(to: Any, message: Any) -> Callable[[], None]:
+    """A cast for a finalizer, which may run anywhere, also while a frame is encoded or written.
+
+    The message is encoded now. Sending it waits for nothing and raises nothing; it goes out with what is written next.
+    """
+    server = _bound()
+    frame = wire.message(to, message, server.options)
+    return lambda: server._send(frame)
 
 
 def self() -> Any:

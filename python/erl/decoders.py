@@ -16,8 +16,19 @@ if TYPE_CHECKING:
 
     Decoder = Callable[[Any], object]
 
+
+def _source(payload: Any) -> object:
+    """`py:source/1` of the Erlang side; what it takes is imported with the first one."""
+    from erl.streams import Source
+
+    return Source(*payload)
+
+
+OWN: dict[bytes, Decoder] = {b"$py.source": _source}
+"""The atom tags that this package registers for itself."""
+
 _strings: dict[bytes, Decoder] = {}
-_atoms: dict[bytes, Decoder] = {}
+_atoms: dict[bytes, Decoder] = OWN.copy()
 _watchers: list[Callable[[], None]] = []
 _top: Decoder | None = None
 

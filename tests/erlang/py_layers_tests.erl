@@ -11,8 +11,8 @@ layers() ->
         %% What an operator and the shell ask.
         [py_top],
         [py_admin, py_print],
-        [py_parallel],
-        [py_async, py_chunks],
+        [py_parallel, py_stream],
+        [py_async, py_chunks, py_source],
         %% Features are built on this one.
         [py_call],
         [py_pools_sup],

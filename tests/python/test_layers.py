@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 # Each may import, when it is loaded, from the lines below its own.
 LAYERS = [
     {"__main__"},
-    {"parallel", "server", "tasks"},
+    {"parallel", "server", "streams", "tasks"},
     {"inbox"},
     {"api", "console", "limits", "logs", "objects", "port"},
     {"wire"},
