@@ -9,6 +9,8 @@ cdef enum:
 
 cdef enum:
     BUILT_IN_WAY
+    BYTES_ATOM_WAY
+    LIST_WAY
     TAG_WAY
     IMPROPER_WAY
     BITS_WAY
@@ -34,6 +36,8 @@ cdef class Way:
 
 cdef dict _built_in_ways = {
     **{kind: Way(BUILT_IN_WAY) for kind in (type(None), bool, int, float, str, bytes, list, tuple, dict, terms.Atom)},
+    terms.BytesAtom: Way(BYTES_ATOM_WAY),
+    terms.List: Way(LIST_WAY),
     terms.Tag: Way(TAG_WAY),
     terms.ImproperList: Way(IMPROPER_WAY),
     terms.BitString: Way(BITS_WAY),
@@ -113,6 +117,11 @@ cdef int write_other(Out* o, value, int depth) except 0:
         return write_pickle(o, value, depth) if simpler is NO_FORM else wrote(write_value(o, <PyObject*>simpler, depth))
     if code == TAG_WAY:
         return wrote(string_ready(<PyObject*>value) == 0 and write_points(o, <PyObject*>value))
+    if code == BYTES_ATOM_WAY:
+        name = bytes(value).decode("latin-1")
+        return wrote(write_atom(o, <PyObject*>name))
+    if code == LIST_WAY:
+        return wrote(write_list(o, <PyObject*>value, depth))
     if code == HANDLE_WAY:
         return write_raw(o, value.external)
     if code == ENCODER_WAY:
@@ -126,6 +135,10 @@ cdef int write_other(Out* o, value, int depth) except 0:
         return write_raw(o, value.data)
     if code == OPAQUE_ERLANG_WAY:
         wrote(deeper(depth, 1))
+        if not o.mode.tagged:
+            from erl.codec.leaves import unwrapped
+
+            return write_raw(o, unwrapped(value.external))
         return write_opaque(o, "erlang", 6, value.external)
     if code == FOREIGN_WAY:
         return write_foreign(o, value, depth)
