@@ -6,7 +6,8 @@
 
 -export([print/2, deliver/2, log/2, call/3]).
 
--type context() :: #{group_leader := pid(), metadata := map()}.
+-type context() :: #{group_leader := pid(), metadata := map(), wire => module()}.
+%% `wire' is the module that spells the answers, {@link py_wire} where none is named.
 
 %% @doc Print a text where the caller prints.
 -spec print(unicode:chardata(), context()) -> ok.
@@ -39,29 +40,35 @@ log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Lea
 %% @doc Run a function that Python calls and send `{py_answer, Incarnation, Id, Frame}' to the worker, also when the process
 %% that runs it is killed. With the context `'L'' the port's owner itself runs what asks about a process (`erlang:self/0');
 %% any other function could hold up the worker.
--spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer()}, context()) -> ok.
-call({call, Id, erlang, Function, [], 'L'}, {Worker, Incarnation}, _) when Function =:= self; Function =:= make_ref ->
-    Worker ! {py_answer, Incarnation, Id, py_wire:result(Id, apply(erlang, Function, []))},
+-spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer() | port()}, context()) -> ok.
+call({call, Id, erlang, Function, [], 'L'}, {Worker, Incarnation}, Context) when
+    Function =:= self; Function =:= make_ref
+->
+    Worker ! {py_answer, Incarnation, Id, (wire(Context)):result(Id, apply(erlang, Function, []))},
     ok;
-call({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader}) ->
+call({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader} = Context) ->
+    Wire = wire(Context),
     _ = spawn(fun() ->
         {_, Monitor} = spawn_monitor(fun() ->
             group_leader(Leader, self()),
-            Worker ! {py_answer, Incarnation, Id, answer(Id, Module, Function, Args)}
+            Worker ! {py_answer, Incarnation, Id, answer(Wire, Id, Module, Function, Args)}
         end),
         receive
             {'DOWN', Monitor, process, _, normal} -> ok;
             {'DOWN', Monitor, process, _, Reason} ->
-                Worker ! {py_answer, Incarnation, Id, py_wire:failure(Id, {erlang, exit, Reason, []})}
+                Worker ! {py_answer, Incarnation, Id, Wire:failure(Id, {erlang, exit, Reason, []})}
         end
     end),
     ok.
 
 %% The one place that catches whatever the called function throws: it belongs to Python's caller.
-answer(Id, Module, Function, Args) ->
+answer(Wire, Id, Module, Function, Args) ->
     try apply(Module, Function, Args) of
-        Value -> py_wire:result(Id, Value)
+        Value -> Wire:result(Id, Value)
     catch
-        error:{python, Class, Text, Trace} -> py_wire:failure(Id, {python, Class, Text, Trace});
-        Class:Reason:Stack -> py_wire:failure(Id, {erlang, Class, Reason, Stack})
+        error:{python, Class, Text, Trace} -> Wire:failure(Id, {python, Class, Text, Trace});
+        Class:Reason:Stack -> Wire:failure(Id, {erlang, Class, Reason, Stack})
     end.
+
+wire(#{wire := Wire}) -> Wire;
+wire(_) -> py_wire.
