@@ -111,7 +111,9 @@ def _inflated(data: bytes) -> tuple[bytes, bytes]:
         body = stream.decompress(data[6:], size + 1)
     except zlib.error as error:
         raise ValueError(f"a compressed term can't be read: {error}") from error
-    if len(body) < size:
+    if len(body) > size:
+        raise ValueError(f"a compressed term is longer than the {size} bytes that it says")
+    if not stream.eof:
         raise IncompleteData(f"incomplete data: {data[:40]!r}")
     return b"\x83" + body, stream.unused_data
 
