@@ -255,6 +255,9 @@ handle_info({py_answer, Port, Id, Frame}, #state{port = Port} = State) ->
             send(py_erlport_wire:failure(Id, {erlang, error, {too_long, list_to_binary(Text)}, []}), State)
     end,
     {noreply, State};
+%% What the group leader says of a text that Python printed.
+handle_info({io_reply, Reference, _}, State) when is_reference(Reference) ->
+    {noreply, State};
 handle_info(Message, State) ->
     send_message(py_erlport_wire:message(Message), State),
     {noreply, State}.
