@@ -83,7 +83,15 @@ run(Start, Name, Options) ->
         {error, _} = Error -> Error
     end.
 
-interpreter(Start, Name, #{python := Asked} = Options) ->
+interpreter(Start, Name, #{python := undefined} = Options) ->
+    case os:getenv("ERLPORT_PYTHON", "") of
+        "" -> interpreter(Start, Name, undefined, Options);
+        Python -> interpreter(Start, Name, Python, Options)
+    end;
+interpreter(Start, Name, #{python := Python} = Options) ->
+    interpreter(Start, Name, Python, Options).
+
+interpreter(Start, Name, Asked, Options) ->
     case py_launcher:find(#{python => Asked}) of
         {ok, _Source, Python} -> apply(gen_server, Start, Name ++ [?MODULE, {Python, Options}, []]);
         {error, _} when Asked =/= undefined -> {error, {invalid_option, {python, Asked}, not_found}};
@@ -156,7 +164,7 @@ init({Python, #{start_timeout := Timeout} = Options}) ->
         {ok, Port, OsPid} ->
             State = #state{port = Port, os_pid = OsPid, options = Options},
             %% The protocol has no greeting: a call that any Python can answer is one.
-            send(py_erlport_wire:call(1, py_wire:body(operator, index, [1])), State),
+            ok = send(py_erlport_wire:call(1, py_wire:body(operator, index, [1])), State),
             await_first(Python, deadline(Timeout), State);
         {error, Reason} ->
             {stop, Reason}
@@ -192,8 +200,7 @@ await_first(Python, Deadline, #state{port = Port} = State) ->
                 {answer, 1} ->
                     {ok, State};
                 _ ->
-                    request(Frame, State),
-                    await_first(Python, Deadline, State)
+                    await_first(request(Frame, State), Python, Deadline, State)
             end;
         {Port, {exit_status, _}} ->
             {stop, {invalid_python, to_string(Python), why(Python, State)}};
@@ -203,6 +210,12 @@ await_first(Python, Deadline, #state{port = Port} = State) ->
         end_python(State, true),
         {stop, timeout}
     end.
+
+await_first(ok, Python, Deadline, State) ->
+    await_first(Python, Deadline, State);
+await_first({stop, _}, Python, _Deadline, State) ->
+    end_python(State, true),
+    {stop, {invalid_python, to_string(Python), "it does not speak ErlPort's protocol"}}.
 
 left(infinity) -> infinity;
 left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
@@ -252,7 +265,7 @@ handle_info({py_answer, Port, Id, Frame}, #state{port = Port} = State) ->
         ok ->
             ok;
         {error, Text} ->
-            send(py_erlport_wire:failure(Id, {erlang, error, {too_long, list_to_binary(Text)}, []}), State)
+            ok = send(py_erlport_wire:failure(Id, {erlang, error, {too_long, list_to_binary(Text)}, []}), State)
     end,
     {noreply, State};
 %% What the group leader says of a text that Python printed.

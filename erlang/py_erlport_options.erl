@@ -29,7 +29,8 @@
 %% <dt>`packet'</dt><dd>bytes of a message's length (4)</dd>
 %% <dt>`program'</dt><dd>an option that ErlPort has not: what of Python is started, before the protocol's flags. For the
 %% Python half of ErlPort itself `["-u", "-m", "erlport.cli"]' (that of `py')</dd>
-%% <dt>`python'</dt><dd>the interpreter, a path or a name on `PATH' (as {@link py_launcher} has it)</dd>
+%% <dt>`python'</dt><dd>the interpreter, a path or a name on `PATH' (the environment variable `ERLPORT_PYTHON', else as
+%% {@link py_launcher} has it)</dd>
 %% <dt>`python_path'</dt><dd>directories to import from, a list or separated by colons ([])</dd>
 %% <dt>`start_timeout'</dt><dd>for Python's first answer, in milliseconds (10000)</dd>
 %% </dl>

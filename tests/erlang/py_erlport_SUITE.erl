@@ -213,11 +213,16 @@ options_that_are_wrong_are_named(_Config) ->
 
 a_python_that_is_missing_or_none_is_told(_Config) ->
     ?assertEqual({error, {invalid_option, {python, "no-such-python"}, not_found}}, py_erlport:start([{python, "no-such-python"}])),
+    py_application:with_environment([{"ERLPORT_PYTHON", "no-such-python"}], fun() ->
+        ?assertEqual({error, {invalid_option, {python, "no-such-python"}, not_found}}, py_erlport:start())
+    end),
     True = os:find_executable("true"),
     ?assertMatch({error, {invalid_python, True, _}}, py_erlport:start([{python, "true"}])),
     {error, {invalid_python, _, Why}} = py_erlport:start([{env, [{"PYTHONHOME", "/no/such/directory"}]}]),
     ?assert(is_list(Why) andalso Why =/= ""),
-    ?assertMatch({error, {invalid_python, _, _}}, py_erlport:start([{program, ["-c", "import no_such_module"]}])).
+    ?assertMatch({error, {invalid_python, _, _}}, py_erlport:start([{program, ["-c", "import no_such_module"]}])),
+    Junk = "import os; os.write(1, bytes([0, 0, 0, 4]) + b'junk'); os.read(0, 1); os.read(0, 1000)",
+    ?assertMatch({error, {invalid_python, _, "it does not speak" ++ _}}, py_erlport:start([{program, ["-c", Junk]}])).
 
 a_python_that_says_nothing_is_given_up_after_its_start_timeout(_Config) ->
     Silent = [{program, ["-c", "import time; time.sleep(60)"]}, {start_timeout, 300}],
