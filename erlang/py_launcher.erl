@@ -14,7 +14,7 @@
 %%% Python's protocol descriptors are 3 and 4, so nothing that is printed while an interpreter starts reaches the wire.
 -module(py_launcher).
 
--export([find/1, open/2, kill/1, kill_group/1, interrupt/1, resident_bytes/1, diagnose/2]).
+-export([find/1, open/2, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1, resident_bytes/1, diagnose/2]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
@@ -107,16 +107,14 @@ open(#{cd := Cd} = Config, Python) ->
     end.
 
 open_interpreter(Config, Python) ->
-    Options = [
-        {args, arguments(["--packet=4", "--nouse_stdio", "--py"])},
-        stream,
-        nouse_stdio,
-        eof,
-        {busy_limits_port, disabled},
-        {busy_limits_msgq, disabled}
-        | common_options(Config)
-    ],
-    try open_port({spawn_executable, Python}, Options) of
+    open_program(Python, arguments(["--packet=4", "--nouse_stdio", "--py"]), [stream, nouse_stdio, eof], Config).
+
+%% @doc Start an interpreter with these arguments and these options of the port.
+-spec open_program(file:filename_all(), [file:filename_all()], Options :: [term()], py_config:pool()) ->
+    {ok, port(), OsPid :: non_neg_integer()} | {error, reason()}.
+open_program(Python, Arguments, PortOptions, Config) ->
+    Options = [{args, Arguments}, {busy_limits_port, disabled}, {busy_limits_msgq, disabled} | PortOptions],
+    try open_port({spawn_executable, Python}, Options ++ common_options(Config)) of
         Port ->
             case erlang:port_info(Port, os_pid) of
                 {os_pid, OsPid} -> {ok, Port, OsPid};
@@ -127,6 +125,8 @@ open_interpreter(Config, Python) ->
         error:Reason -> {error, {open_port, to_string(Python), Reason}}
     end.
 
+%% @doc The interpreter's arguments that start the server with these flags.
+-spec arguments([string()]) -> [file:filename_all()].
 arguments(Flags) -> ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python") | Flags].
 
 common_options(#{env := Env, cd := Cd, python_path := Paths}) ->

@@ -7,8 +7,13 @@
 -export([print/2, deliver/2, log/2, call/3]).
 
 -type context() :: #{
-    group_leader := pid(), metadata := map(), callbacks := all | none | [{module(), Function :: atom()}]
+    group_leader := pid(),
+    metadata := map(),
+    callbacks => all | none | [{module(), Function :: atom()}],
+    wire => module()
 }.
+%% `callbacks' is what Python may call, `all' where nothing is said; `wire' is the module that spells the answers,
+%% {@link py_wire} where none is named.
 
 %% @doc Print a text where the caller prints.
 -spec print(unicode:chardata(), context()) -> ok.
@@ -41,42 +46,50 @@ log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Lea
 %% @doc Run a function that Python calls and send `{py_answer, Incarnation, Id, Frame}' to the worker, also when the process
 %% that runs it is killed. With the context `'L'' the port's owner itself runs what asks about a process (`erlang:self/0');
 %% any other function could hold up the worker. Which functions Python may call is the pool's to say (`callbacks').
--spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer()}, context()) -> ok.
-call({call, Id, erlang, Function, Args, 'L'}, {Worker, Incarnation}, _) when
+-spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer() | port()}, context()) -> ok.
+call({call, Id, erlang, Function, Args, 'L'}, {Worker, Incarnation}, Context) when
     (Function =:= self orelse Function =:= make_ref orelse Function =:= node) andalso Args =:= [];
     Function =:= whereis andalso length(Args) =:= 1 andalso is_atom(hd(Args))
 ->
-    Worker ! {py_answer, Incarnation, Id, py_wire:result(Id, apply(erlang, Function, Args))},
+    Worker ! {py_answer, Incarnation, Id, (wire(Context)):result(Id, apply(erlang, Function, Args))},
     ok;
-call({call, Id, Module, Function, Args, _} = Call, {Worker, Incarnation} = To, #{callbacks := Callbacks} = Context) ->
-    case Callbacks =:= all orelse (Callbacks =/= none andalso lists:member({Module, Function}, Callbacks)) of
+call({call, Id, Module, Function, Args, _} = Call, {Worker, Incarnation} = To, Context) ->
+    case is_allowed({Module, Function}, maps:get(callbacks, Context, all)) of
         true ->
             run(Call, To, Context);
         false ->
             Refused = {erlang, error, {callback_not_allowed, {Module, Function, length(Args)}}, []},
-            Worker ! {py_answer, Incarnation, Id, py_wire:failure(Id, Refused)},
+            Worker ! {py_answer, Incarnation, Id, (wire(Context)):failure(Id, Refused)},
             ok
     end.
 
-run({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader}) ->
+is_allowed(_, all) -> true;
+is_allowed(_, none) -> false;
+is_allowed(Function, Functions) -> lists:member(Function, Functions).
+
+run({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader} = Context) ->
+    Wire = wire(Context),
     _ = spawn(fun() ->
         {_, Monitor} = spawn_monitor(fun() ->
             group_leader(Leader, self()),
-            Worker ! {py_answer, Incarnation, Id, answer(Id, Module, Function, Args)}
+            Worker ! {py_answer, Incarnation, Id, answer(Wire, Id, Module, Function, Args)}
         end),
         receive
             {'DOWN', Monitor, process, _, normal} -> ok;
             {'DOWN', Monitor, process, _, Reason} ->
-                Worker ! {py_answer, Incarnation, Id, py_wire:failure(Id, {erlang, exit, Reason, []})}
+                Worker ! {py_answer, Incarnation, Id, Wire:failure(Id, {erlang, exit, Reason, []})}
         end
     end),
     ok.
 
 %% The one place that catches whatever the called function throws: it belongs to Python's caller.
-answer(Id, Module, Function, Args) ->
+answer(Wire, Id, Module, Function, Args) ->
     try apply(Module, Function, Args) of
-        Value -> py_wire:result(Id, Value)
+        Value -> Wire:result(Id, Value)
     catch
-        error:{python, Class, Text, Trace} -> py_wire:failure(Id, {python, Class, Text, Trace});
-        Class:Reason:Stack -> py_wire:failure(Id, {erlang, Class, Reason, Stack})
+        error:{python, Class, Text, Trace} -> Wire:failure(Id, {python, Class, Text, Trace});
+        Class:Reason:Stack -> Wire:failure(Id, {erlang, Class, Reason, Stack})
     end.
+
+wire(#{wire := Wire}) -> Wire;
+wire(_) -> py_wire.

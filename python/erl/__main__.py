@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
 _USAGE = """\
 usage: python -m erl [--packet=1|2|4] [--use_stdio|--nouse_stdio] [--compressed=0..9] [--buffer_size=BYTES] [--py]
 
@@ -64,6 +68,26 @@ def _need_erlang_py() -> None:
         )
 
 
+class _ErlPortFinder:
+    """Finds the package `erlport`, which is `erl/erlport` here, where nobody else has one.
+
+    It stands last on `sys.meta_path`. So an ErlPort that is installed, or that user code puts on `sys.path` at any
+    time, comes first; and a start costs nothing of it.
+    """
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        """What the import system asks."""
+        if name != "erlport":
+            return None
+        from importlib.util import spec_from_file_location
+
+        directory = __file__.rpartition("/")[0] + "/erlport"
+        return spec_from_file_location(
+            name, directory + "/__init__.py", submodule_search_locations=[directory]
+        )
+
+
 def main() -> None:
     """Serve on the descriptors that the flags in `sys.argv` name, until Erlang closes them."""
     arguments = sys.argv[1:]
@@ -99,6 +123,7 @@ def main() -> None:
         # Of the thread that did it: with those of the others the first line would not be among them.
         faulthandler.enable(all_threads=False)
     port.leave_when_closed(in_fd, grace_seconds=0.5)
+    sys.meta_path.append(_ErlPortFinder)
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
     server.Server(
         port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes), options, flags.compressed

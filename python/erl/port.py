@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
-from erl import wire
+from erl import errors, wire
 
 _FLUSH_BYTES = 1 << 20
 _LARGE_BYTES = 65536
@@ -30,7 +30,8 @@ class Port:
         self._in = in_fd
         self._out = out_fd
         self.packet = packet
-        self._limit = 1 << (8 * packet)
+        self.limit = 1 << (8 * packet)
+        """Frames are shorter than this."""
         self.buffer = wire.frame_buffer(packet, buffer_bytes)
         self.pending: list[bytes] = []
         """What `flush` is to write, always the same list; a frame's length and the frame are added in one step."""
@@ -74,9 +75,12 @@ class Port:
         return bool(poll.poll(timeout * 1000))
 
     def write(self, frame: bytes) -> None:
-        """Add a frame to what `flush` writes. Raises `ValueError` for one that the packet length can't count."""
-        if len(frame) >= self._limit:
-            raise ValueError(f"{len(frame)} bytes are too long for a packet length of {self.packet} bytes")
+        """Add a frame to what `flush` writes. Raises `EncodeError` for one that the packet length can't count."""
+        if len(frame) >= self.limit:
+            raise errors.EncodeError(
+                f"a message of {len(frame)} bytes; with a packet length of {self.packet} bytes it has at most"
+                f" {self.limit - 1}"
+            )
         if self._out < 0:
             return
         # Extending a list by a tuple is one step for other threads; the count of bytes may miss one of theirs.

@@ -42,6 +42,8 @@ _DOUBTS_OF_SLOW = 1000
 _DOUBTS_OF_SLOW_ONCE = 20
 _MOST_KEYS = 10_000
 _PLAIN = frozenset((int, str, bytes, float, bool, list, tuple, dict, type(None)))
+_PRINTED_BYTES = 20
+"""Of the message that holds a printed text, at most."""
 
 
 class Server:
@@ -200,7 +202,7 @@ class Server:
             head = reader.call_head()
             message = wire.parse(reader, self.options) if head is None else None
         except errors.BridgeError as error:
-            self._send(wire.failure(None, error, [], self.options))
+            self._send_answer(None, wire.failure(None, error, [], self.options))
             return True
         if head is not None:
             if self._begun is not None:
@@ -229,9 +231,10 @@ class Server:
                 if keywords:
                     keywords = dict(zip(keywords, decoders.apply(list(keywords.values())), strict=True))
             else:
-                args, keywords, key = decoders.apply(reader.args(options)), None, (module, name)
+                args, keywords, key = reader.args(options), None, (module, name)
                 reader.end()
                 run = objects.function(module, name)
+                args = decoders.apply(args)  # which the module may have set while it was imported
             value = self._run(id_, run, args, keywords, key)
             later = type(value) not in _PLAIN and options.tagged and hasattr(type(value), "__await__")
             frame = b"" if later else self._result(id_, value, options)
@@ -250,7 +253,7 @@ class Server:
 
     def _failure(self, id_: int, error: BaseException) -> bytes:
         """The frame of an exception in a call."""
-        frame = wire.failure(id_, error, objects.trace_of(error), self.options)
+        frame = self._failed(id_, error)
         # The frames of the traceback hold the call's values; let them go before the next call.
         error.__traceback__ = None
         return frame
@@ -261,7 +264,19 @@ class Server:
             self._own(id_)
         if self._stdout.parts:
             self._stdout.flush()
-        self._send(frame)
+        self._send_answer(id_, frame)
+
+    def _failed(self, id_: int | None, error: BaseException) -> bytes:
+        """The frame of an exception, without its trace where that would be too long for the packet length."""
+        frame = wire.failure(id_, error, objects.trace_of(error), self.options)
+        return frame if len(frame) < self._port.limit else wire.failure(id_, error, [], self.options)
+
+    def _send_answer(self, id_: int | None, frame: bytes) -> None:
+        """Send the answer to a call, or the message handler's exception; if it is too long, say that instead."""
+        try:
+            self._send(frame)
+        except errors.EncodeError as error:
+            self._send(wire.short_failure(id_, error, self.options))
 
     def _result(self, id_: int, value: object, options: Options) -> bytes:
         """The frame of a result; one that can't be encoded holds no references."""
@@ -343,7 +358,7 @@ class Server:
         except PortClosedError:
             raise
         except BaseException as error:  # the same door, for the message handler
-            self._send(wire.failure(None, error, objects.trace_of(error), self.options))
+            self._send_answer(None, self._failed(None, error))
             error.__traceback__ = None
         self._stdout.flush()
 
@@ -505,7 +520,9 @@ class Server:
         self.cast(self.worker, (Atom("$py.log"), record))
 
     def _print(self, text: str) -> None:
-        self._send(wire.printed(text, self.options))
+        most = max(1, (self._port.limit - _PRINTED_BYTES) // 5)  # a code point takes five bytes at most
+        for start in range(0, len(text), most):
+            self._send(wire.printed(text[start : start + most], self.options))
         self._flush()
 
     def _send(self, frame: bytes) -> None:

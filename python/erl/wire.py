@@ -35,6 +35,8 @@ _FIRST_BUFFER_BYTES = 65536
 _KEEP_BUFFER_BYTES = 1 << 20
 DROPPED_HEAD_BYTES = 4096
 """Enough for the id and the names of a call."""
+_SHORT_CHARACTERS = 150
+"""With the class of a `BridgeError` they fit in 255 bytes, as long as they are Latin-1."""
 _SMALL_BYTES = 4096
 """Below this a second copy of a frame is cheaper than a view of it."""
 
@@ -192,6 +194,12 @@ def failure(id_: int | None, error: BaseException, trace: list[object], options:
     name = Atom(f"{kind.__module__}.{kind.__qualname__}"[:255])
     term = (Atom("python"), name, Tag(text_of(error)), trace)
     return codec.encode((Atom("e"), term) if id_ is None else (Atom("e"), id_, term), options)
+
+
+def short_failure(id_: int | None, error: BaseException, options: Options) -> bytes:
+    """As `failure`, for the shortest packets: no trace, and no more of the text than fits."""
+    text = text_of(error)[:_SHORT_CHARACTERS]
+    return failure(id_, type(error)(text), [], options)
 
 
 def text_of(error: BaseException) -> str:

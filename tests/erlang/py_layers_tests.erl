@@ -19,11 +19,12 @@ layers() ->
         [py_pool_sup],
         [py_scheduler, py_pool],
         [py_worker_sup],
-        [py_worker],
+        [py_worker, py_erlport],
         [py_calls, py_request],
         [py_interpreter],
         [py_watchdog],
         [py_launcher, py_channel],
+        [py_erlport_wire],
         [py_wire],
         %% Leaves: they call nothing but other leaves.
         [
@@ -31,12 +32,12 @@ layers() ->
         ],
         [py_error],
         [py_table],
-        [py_config],
+        [py_config, py_erlport_options],
         [py_term, py_haystack]
     ].
 
 %% The modules that may read or write frames.
-knows_bytes() -> [py_call, py_worker, py_calls, py_request, py_channel].
+knows_bytes() -> [py_call, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_channel].
 
 every_module_has_a_layer_test() ->
     ?assertEqual([], modules() -- lists:append(layers())),
@@ -54,7 +55,10 @@ frames_are_known_to_the_call_path_only_test() ->
 the_pure_modules_call_no_process_and_no_port_test_() ->
     [
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
-     || Module <- [py_wire, py_term, py_haystack, py_inflight, py_restart, py_chunk_size], {M, F, _} <- imports(Module)
+     || Module <- [
+            py_wire, py_erlport_wire, py_erlport_options, py_term, py_haystack, py_inflight, py_restart, py_chunk_size
+        ],
+        {M, F, _} <- imports(Module)
     ].
 
 effects() ->

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 
 # Each may import, when it is loaded, from the lines below its own.
 LAYERS = [
-    {"__main__"},
+    {"__main__", "erlport"},
     {"parallel", "server", "streams", "tasks"},
     {"inbox"},
     {"api", "console", "limits", "logs", "objects", "port"},

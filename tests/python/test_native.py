@@ -678,9 +678,27 @@ def test_keys_that_are_one_term_are_refused_the_same() -> None:
 def test_opaque_of_either_is_read_by_the_other() -> None:
     value = [Point, range(5), terms.OpaqueErlang(b"\x83a\1")]
     for writer, reader in ((native, reference), (reference, native)):
-        for flags in (0, 16):
-            options = Options.from_flags(flags)
-            assert reader.decode(writer.encode(value, options), options) == value
+        assert reader.decode(writer.encode(value, DEFAULT), DEFAULT) == value
+        plain = Options.from_flags(16)
+        assert reader.decode(writer.encode(value, plain), plain) == [*value[:2], 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x83", b"m\0\0\0\2x", b"a\1a\1", b"\1"])
+def test_what_erlang_can_not_have_wrapped_is_refused_by_both(content: bytes) -> None:
+    for codec in (native, reference):
+        with pytest.raises(errors.EncodeError, match="not an Erlang term"):
+            codec.encode([terms.OpaqueErlang(content)], Options.from_flags(20))
+
+
+@pytest.mark.parametrize("flags", [0, 1, 20])
+def test_atoms_and_lists_of_erlport_are_written_alike(flags: int) -> None:
+    value = [terms.List([1, 300]), terms.List(), terms.BytesAtom(b"a\xe9"), {"k": terms.BytesAtom("ok")}]
+    options = Options.from_flags(flags)
+    assert native.encode(value[:3], options) == reference.encode(value[:3], options)
+    plain = [[1, 300], [], terms.Atom("a\xe9")]
+    assert native.encode(value[:3], options) == native.encode(plain, options)
+    if flags != 20:
+        assert native.encode(value, options) == reference.encode(value, options)
 
 
 def test_object_that_stays_here_is_the_same_for_both() -> None:

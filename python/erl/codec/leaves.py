@@ -8,6 +8,7 @@ sent them. Closures alone stay as they came: they hold terms of any kind.
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as struct_error
 
 from erl import errors, terms
 from erl.codec import tags
@@ -71,6 +72,21 @@ def external_of(value: object) -> bytes | None:
     except (TypeError, ValueError, AttributeError) as cause:
         raise errors.EncodeError(f"erlang-py could not encode a {type(value).__name__}: {cause}") from cause
     return bytes(external)
+
+
+def unwrapped(content: bytes) -> bytes:
+    """A term that Erlang sent wrapped, bare: how ErlPort sends it back. ErlPort wraps it without a version byte.
+
+    Raises `EncodeError` where the content is not one whole term.
+    """
+    start = 1 if content[:1] == b"\x83" else 0
+    try:
+        whole = end_of_term(content, start) == len(content)
+    except (errors.DecodeError, IndexError, struct_error):
+        whole = False
+    if not whole:
+        raise errors.EncodeError(f"{content[:40]!r} is not an Erlang term")
+    return content[start:]
 
 
 def _pid(leaf: Any) -> bytes:

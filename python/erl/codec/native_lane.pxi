@@ -200,14 +200,13 @@ cdef class Lane:
             else:
                 known.head = b""
                 run = self.find(known.key[0], known.key[1])
-            if known.flags != OWN_FLAGS:
-                if keywords is not None:
-                    keywords = self.keywords(keywords) if keywords else None
-                if _decoders["_top"] is not None:
-                    args = decoders.apply(args)
-                    if keywords:
-                        values = decoders.apply(list(keywords.values()))
-                        keywords = dict(zip(keywords, values, strict=True))
+            if keywords is not None:
+                keywords = self.keywords(keywords) if keywords else None
+            if _decoders["_top"] is not None:
+                args = decoders.apply(args)
+                if keywords:
+                    values = decoders.apply(list(keywords.values()))
+                    keywords = dict(zip(keywords, values, strict=True))
             value = self.value_of(run, args, keywords, head.id, known.key)
             if not flags & PLAIN and is_awaitable(<PyObject*>value):
                 self.clock = 0
@@ -257,8 +256,6 @@ cdef class Lane:
         else:
             reader = reader_at(frame, at)
             args = reader.args(_options_by_flags[flags])
-        if _decoders["_top"] is not None:
-            args = decoders.apply(args)
         self.rest = reader
         return args
 

@@ -10,6 +10,8 @@ cdef enum:
 
 cdef enum:
     BUILT_IN_WAY
+    BYTES_ATOM_WAY
+    LIST_WAY
     TAG_WAY
     MAP_WAY
     IMPROPER_WAY
@@ -37,6 +39,8 @@ cdef class Way:
 
 cdef dict _built_in_ways = {
     **{kind: Way(BUILT_IN_WAY) for kind in (type(None), bool, int, float, str, bytes, list, tuple, dict, terms.Atom)},
+    terms.BytesAtom: Way(BYTES_ATOM_WAY),
+    terms.List: Way(LIST_WAY),
     terms.Tag: Way(TAG_WAY),
     terms.Map: Way(MAP_WAY),
     terms.ImproperList: Way(IMPROPER_WAY),
@@ -123,6 +127,11 @@ cdef int write_other(Out* o, value, int depth) except 0:
     if code == MAP_WAY:
         content = value.content
         return wrote(write_map(o, <PyObject*>content, depth))
+    if code == BYTES_ATOM_WAY:
+        name = bytes(value).decode("latin-1")
+        return wrote(write_atom(o, <PyObject*>name))
+    if code == LIST_WAY:
+        return wrote(write_list(o, <PyObject*>value, depth))
     if code == HANDLE_WAY:
         return write_raw(o, value.external)
     if code == ENCODER_WAY:
@@ -136,6 +145,10 @@ cdef int write_other(Out* o, value, int depth) except 0:
         return write_raw(o, value.data)
     if code == OPAQUE_ERLANG_WAY:
         wrote(deeper(depth, 1))
+        if not o.mode.tagged:
+            from erl.codec.leaves import unwrapped
+
+            return write_raw(o, unwrapped(value.external))
         return write_opaque(o, "erlang", 6, value.external)
     if code == FOREIGN_WAY:
         return write_foreign(o, value, depth)

@@ -307,9 +307,16 @@ def _bit_string(mode: _Mode, buffer: bytearray, value: terms.BitString, depth: i
     buffer += value.data
 
 
+def _bytes_atom(mode: _Mode, buffer: bytearray, value: terms.BytesAtom, depth: int) -> None:
+    buffer += mode.atom(bytes(value).decode("latin-1"))
+
+
 def _opaque_erlang(mode: _Mode, buffer: bytearray, value: terms.OpaqueErlang, depth: int) -> None:
     _deeper(depth)
-    _write_opaque(mode, buffer, "erlang", value.external)
+    if mode.tagged:
+        _write_opaque(mode, buffer, "erlang", value.external)
+    else:
+        buffer += leaves.unwrapped(value.external)
 
 
 def _pickle(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
@@ -408,6 +415,8 @@ _BUILT_IN: Final[dict[type, Writer]] = {
     tuple: _tuple,
     dict: _dict,
     Atom: _atom,
+    terms.BytesAtom: _bytes_atom,
+    terms.List: _list,
     terms.Tag: _tag,
     terms.Map: _map,
     terms.ImproperList: _improper_list,

@@ -1,0 +1,50 @@
+"""What the tests of ErlPort's API ask of a worker; imports that API only when it is needed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def loaded() -> list[str]:
+    return sorted(name for name in sys.modules if name.partition(".")[0] == "erlport")
+
+
+def add_to_path(directory: bytes) -> None:
+    sys.path.append(directory.decode())
+
+
+def kinds(*values: object) -> list[str]:
+    return [type(value).__name__ for value in values]
+
+
+def is_green(tea: Any) -> bool:
+    from erlport.erlterms import Atom
+
+    return tea == Atom(b"green") and isinstance(tea, Atom) and tea.decode("utf-8") == "green"
+
+
+def opaque(pid: object) -> bool:
+    from erlport.erlterms import OpaqueObject
+
+    return isinstance(pid, OpaqueObject)
+
+
+def fail_at_length(characters: int) -> None:
+    raise ValueError("x" * characters)
+
+
+def fail_deep(depth: int) -> None:
+    if depth == 10:
+        raise ValueError("deep")
+    fail_deep(depth + 1)
+
+
+def tell_too_much() -> str:
+    from erl import Atom, cast
+
+    try:
+        cast(Atom("nobody"), b"x" * 1000)
+    except ValueError as error:
+        return type(error).__name__
+    return "sent"
