@@ -406,7 +406,8 @@ documented() ->
 api() ->
     [
         start, stop, restart, start_pool, stop_pool, resize, workers, add_worker, remove_worker, restart_worker, reload,
-        status, top, with_worker, func, init, const, attr, method, pycall, release
+        status, top, with_worker, func, init, const, attr, method, pycall, release, stream, stream_next, stream_fold,
+        stream_close, source
     ].
 
 no_builtin_or_operator_is_missing_or_untested(Config) ->
