@@ -34,6 +34,7 @@ _OTHERS = -3
 GLANCE = -4
 """A mark: as `LOOK`, but not for so much as to fill the memory with what waits."""
 _GLANCE_READS = 16
+_LOOK_SECONDS = 0.2
 _GLANCE_BYTES = 1 << 22
 
 
@@ -123,15 +124,18 @@ class Inbox:
     def look_ahead(self, until: int, pause: float, most_reads: int = 1 << 30) -> None:
         """For a signal handler: sort what has arrived, up to the word that the call with the id `until` is unwanted.
 
-        Behind large arguments that word comes in a while: there may be more as long as bytes come with no longer
-        `pause`, in seconds.
+        Behind large arguments that word comes in a while: within a frame, the next of its bytes may take up to `pause`,
+        in seconds. A look takes no more than `_LOOK_SECONDS`, however much is sent meanwhile.
         """
         if not self._reading.acquire(False):
             return  # the thread that reads does it
+        end = monotonic() + _LOOK_SECONDS
         try:
             while True:
                 self._sort_all()
-                if until in self._marks or not most_reads or not self._port.has_more(pause):
+                if until in self._marks or not most_reads or monotonic() > end:
+                    break
+                if not self._port.has_more(pause if self._port.buffer.waiting() else 0.0):
                     break
                 self._read(None)
                 most_reads -= 1

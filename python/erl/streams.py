@@ -91,8 +91,7 @@ class Stream:
             error, self._error = self._error, None
             raise error
         items: list[object] = []
-        begun = perf_counter()
-        until = begun + _BATCH_SECONDS
+        until = perf_counter() + _BATCH_SECONDS
         self._taking, over = True, True  # what fails is over, and so is what is interrupted
         try:
             over = ended = self._items is None or self._items.fill(items, min(most, self._most), until)

@@ -82,6 +82,10 @@ class FrameBuffer:
             end = self._end
         return memoryview(self._buffer)[end:]
 
+    def waiting(self) -> int:
+        """How many bytes there are that no frame was made of yet."""
+        return self._end - self._start
+
     def fill(self, count: int) -> None:
         """Say that `count` bytes were written to the start of `free()`."""
         self._end += count

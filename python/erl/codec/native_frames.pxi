@@ -41,6 +41,10 @@ cdef class FrameBuffer:
             self.stop = have
         return memoryview(self.buffer)[self.stop :]
 
+    def waiting(self):
+        """How many bytes there are that no frame was made of yet."""
+        return self.end - self.start
+
     def fill(self, Py_ssize_t count):
         """Say that `count` bytes were written to the start of `free()`."""
         if not 0 <= count <= len(self.buffer) - self.stop:
