@@ -18,6 +18,23 @@ def kinds(*values: object) -> list[str]:
     return [type(value).__name__ for value in values]
 
 
+messages: list[Any] = []
+
+
+def listen() -> None:
+    from erlport.erlang import set_message_handler
+
+    set_message_handler(messages.append)
+
+
+def kinds_heard() -> list[str]:
+    return kinds(*messages)
+
+
+def say(characters: int) -> None:
+    print("x" * characters)
+
+
 def is_green(tea: Any) -> bool:
     from erlport.erlterms import Atom
 

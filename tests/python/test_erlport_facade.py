@@ -122,13 +122,14 @@ def test_an_exception_that_is_too_long_is_an_error_and_the_process_lives(packet:
         assert python.answer(2) == 3
 
 
-def test_a_print_that_is_too_long_comes_in_parts() -> None:
-    with erlport(packet=1) as python:
-        python.call(1, "builtins", "print", [b"x" * 190])
+@pytest.mark.parametrize("packet", [1, 2])
+def test_a_print_that_is_too_long_comes_in_parts(packet: int) -> None:
+    with erlport(packet=packet) as python:
+        python.call(1, "erlport_probe", "say", [100_000])
         printed = b""
         while (message := python.receive())[0] == "P":
             printed += bytes(message[1])  # type: ignore[arg-type, call-overload]
-        assert printed == b"b'" + b"x" * 190 + b"'\n"
+        assert printed == b"x" * 100_000 + b"\n"
         assert message == ("r", 1, None)
 
 
@@ -136,6 +137,15 @@ def test_a_message_that_is_too_long_fails_where_it_is_sent() -> None:
     with erlport(packet=1) as python:
         python.call(1, "erlport_probe", "tell_too_much", [])
         assert bytes(python.answer(1)).startswith(b"EncodeError")  # type: ignore[arg-type, call-overload]
+
+
+def test_messages_are_of_erlports_types() -> None:
+    with erlport() as python:
+        python.call(1, "erlport_probe", "listen", [])
+        python.answer(1)
+        python.send((Atom("M"), Atom("green")), (Atom("M"), [1]), (Atom("M"), b"x"))
+        python.call(2, "erlport_probe", "kinds_heard", [])
+        assert [bytes(kind) for kind in python.answer(2)] == [b"BytesAtom", b"List", b"bytes"]  # type: ignore[attr-defined, call-overload]
 
 
 # In a pool
