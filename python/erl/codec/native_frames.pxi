@@ -43,7 +43,7 @@ cdef class FrameBuffer:
 
     def waiting(self):
         """How many bytes there are that no frame was made of yet."""
-        return self.end - self.start
+        return self.stop - self.start
 
     def fill(self, Py_ssize_t count):
         """Say that `count` bytes were written to the start of `free()`."""
