@@ -15,6 +15,7 @@ from time import monotonic
 
 from erl import errors, wire
 from erl.codec import Reader
+from erl.port import PortClosedError
 from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -139,6 +140,8 @@ class Inbox:
                     break
                 self._read(None)
                 most_reads -= 1
+        except PortClosedError:
+            return  # found out again when what has come is served
         finally:
             self._reading.release()
 
@@ -220,8 +223,6 @@ class Inbox:
 
     def _read_for_loops(self) -> None:
         """The thread that reads for coroutines, which can't wait themselves."""
-        from erl.port import PortClosedError
-
         while True:
             self._relay.acquire()
             self._enter(0, lambda: _release(self._relay))
@@ -267,14 +268,14 @@ class Inbox:
                     self.unwanted(unwanted)
 
     def _is_answer(self, frame: bytes) -> bool:
-        """Whether it was the answer to a call of another thread's, and is noted."""
+        """Whether it was an answer that somebody expects, and is noted; any other keeps its place."""
         if not wire.may_answer(frame) or self.options is None:
             return False
         try:
             message = wire.parse(Reader(frame), self.options)
         except errors.BridgeError:
             return False  # the main thread tells of it
-        if message.kind not in ("r", "e"):
+        if message.kind not in ("r", "e") or message.id not in self._expected:
             return False
         self.put(message)
         return True
