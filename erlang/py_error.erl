@@ -11,7 +11,7 @@
 -module(py_error).
 
 -export([from_python/1, raise/2, badarg/3, format_error/2, text/1, start_text/1]).
--export_type([python_error/0, reason/0, frame/0, api/0]).
+-export_type([python_error/0, erlang_error/0, reason/0, frame/0, api/0]).
 
 -type frame() ::
     {File :: string(), Line :: non_neg_integer(), Function :: string(), Source :: string()}
@@ -21,6 +21,8 @@
 %% for a list that was worked on in chunks, the position of the item.
 -type python_error() :: {python, Class :: atom(), Text :: string(), [frame()]}.
 %% `Class' is the full name, such as `builtins.ZeroDivisionError'.
+-type erlang_error() :: {erlang, error | exit | throw, Reason :: term(), Stacktrace :: [tuple()]}.
+%% What an Erlang function raised that Python called, and that Python let pass.
 -type reason() ::
     timeout
     | not_started
@@ -43,15 +45,26 @@
 -type api() :: {Function :: atom(), Args :: [term()]}.
 
 %% @doc A Python exception as an error of its kind: what the bridge's own Python raises is the bridge's.
--spec from_python(term()) -> python_error() | {py, reason()} | term().
+-spec from_python(term()) -> python_error() | erlang_error() | {py, reason()} | term().
 from_python({python, 'erl.errors.EncodeError', Text, _}) -> {py, {encode, Text}};
 from_python({python, 'erl.errors.DecodeError', Text, _}) -> {py, {decode, Text}};
 from_python({python, 'erl.errors.StaleReferenceError', Text, _}) -> {py, {stale_reference, Text}};
+from_python({erlang, {'$erlport.opaque', erlang, Bytes}} = Error) when is_binary(Bytes) ->
+    case py_atoms:decode(Bytes) of
+        {ok, {Class, Reason, Stack}} -> {erlang, Class, Reason, Stack};
+        _ -> Error
+    end;
 from_python(Error) -> Error.
 
 %% @doc Fail as the API function that was called, which the tail calls below it have taken off the stack.
 -spec raise(term(), api()) -> no_return().
-raise(Reason, Api) -> raise(Reason, Api, #{}).
+raise({erlang, Class, Reason, Stack} = Error, {Function, Args} = Api) ->
+    Frames = [Frame || {M, F, _, Info} = Frame <- proper(Stack), is_atom(M), is_atom(F), is_list(Info)],
+    %% As it was raised there. A class or a frame that is none, from Python code that made one up, is a value.
+    _ = erlang:raise(Class, Reason, Frames ++ [{py, Function, Args, []} | callers()]),
+    raise(Error, Api, #{});
+raise(Reason, Api) ->
+    raise(Reason, Api, #{}).
 
 %% @doc `badarg' for the argument at this position.
 -spec badarg(pos_integer(), unicode:chardata(), api()) -> no_return().
@@ -59,10 +72,15 @@ badarg(Position, Why, Api) -> raise(badarg, Api, #{Position => unicode:character
 
 -spec raise(term(), api(), map()) -> no_return().
 raise(Reason, {Function, Args}, Cause) ->
-    {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
-    Callers = lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack),
     Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
-    erlang:raise(error, Reason, [{py, Function, Args, Info} | Callers]).
+    erlang:raise(error, Reason, [{py, Function, Args, Info} | callers()]).
+
+proper(Stack) when length(Stack) >= 0 -> Stack;
+proper(_) -> [].
+
+callers() ->
+    {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
+    lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack).
 
 is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py]).
 
@@ -80,6 +98,8 @@ format_error(Reason, [{_Module, _Function, _Args, Info} | _]) ->
 -spec text(term()) -> unicode:chardata().
 text({python, Class, Text, Trace}) when is_atom(Class), is_list(Trace) ->
     traceback(Class, Text, Trace);
+text({erlang, Class, Reason, Stack}) when is_atom(Class), is_list(Stack) ->
+    io_lib:format("an Erlang function that Python called raised ~tp: ~tP", [Class, Reason, 20]);
 text({py, Reason}) ->
     reason(Reason);
 text(_) ->

@@ -112,8 +112,12 @@ message(Message) ->
 -spec result(Id :: term(), term()) -> iodata().
 result(Id, Value) -> erlang:term_to_iovec({r, Id, Value}).
 
-%% @doc The failure of Python's own call.
+%% @doc The failure of Python's own call. What an Erlang function raised is there twice: as values for Python, and as it
+%% is, so that Python can give it back.
 -spec failure(Id :: term(), term()) -> iodata().
+failure(Id, {erlang, Class, Reason, Stack}) ->
+    Itself = {'$erlport.opaque', erlang, term_to_binary({Class, Reason, Stack})},
+    erlang:term_to_iovec({e, Id, {erlang, Class, Reason, Stack, Itself}});
 failure(Id, Error) -> erlang:term_to_iovec({e, Id, Error}).
 
 %% @doc Where a frame from Python goes: to the caller of `Id', or, as a request, to the port's owner. Reads the

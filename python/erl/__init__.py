@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from erl.api import acall, call, cast, make_ref, modules, node, self, set_message_handler, whereis
     from erl.decoders import set_decoder
     from erl.encoders import set_encoder
+    from erl.errors import CallCancelled, ErlangError
     from erl.terms import Atom, BitString, Fun, ImproperList, Pid, Reference
     from erl.terms import Port as PortId
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Atom",
     "BitString",
+    "CallCancelled",
+    "ErlangError",
     "Fun",
     "ImproperList",
     "Pid",
@@ -49,6 +52,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("acall", "call", "cast", "make_ref", "modules", "node", "self", "whereis"), "erl.api"),
     "set_message_handler": "erl.api",
+    **dict.fromkeys(("CallCancelled", "ErlangError"), "erl.errors"),
     **dict.fromkeys(("Atom", "BitString", "Fun", "ImproperList", "Pid", "Reference"), "erl.terms"),
     "set_decoder": "erl.decoders",
     "set_encoder": "erl.encoders",

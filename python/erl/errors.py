@@ -49,14 +49,18 @@ class AnswerTimeoutError(BridgeError, TimeoutError):
 class ErlangError(BridgeError):
     """Raised in Python when a call of Erlang failed there.
 
-    `class_` is `error`, `exit` or `throw`, `reason` and `stacktrace` are the terms that Erlang caught.
+    `class_` is `error`, `exit` or `throw`, `reason` and `stacktrace` are the terms that Erlang caught. Where Python
+    code lets it pass, it is raised again in Erlang.
     """
 
-    def __init__(self, class_: object, reason: object, stacktrace: object = None) -> None:
+    def __init__(
+        self, class_: object, reason: object, stacktrace: object = None, itself: object = None
+    ) -> None:
         super().__init__(class_, reason, stacktrace)
         self.class_ = class_
         self.reason = reason
         self.stacktrace = stacktrace
+        self._itself = itself
 
     def __str__(self) -> str:
         return f"{self.class_}: {self.reason!r}"

@@ -293,7 +293,10 @@ def _release(lock: Any) -> None:
 
 
 def _erlang_error(term: object) -> errors.ErlangError:
-    """The exception for the error of an answer: `{erlang, Class, Reason, Stack}`, or what another bridge sends."""
-    if isinstance(term, tuple) and len(term) == 4:
-        return errors.ErlangError(term[1], term[2], term[3])
+    """The exception for the error of an answer: `{erlang, Class, Reason, Stack}`, or what another bridge sends.
+
+    The fifth element, if there is one, is what goes back to Erlang for it.
+    """
+    if isinstance(term, tuple) and len(term) in (4, 5):
+        return errors.ErlangError(term[1], term[2], term[3], *term[4:])
     return errors.ErlangError(Atom("error"), term)

@@ -193,10 +193,20 @@ def result(id_: int, value: object, options: Options) -> bytes:
 
 
 def failure(id_: int | None, error: BaseException, trace: list[object], options: Options) -> bytes:
-    """`{'e', Id, {python, Class, Text, Trace}}`, or without an id for the message handler's exception."""
-    kind = type(error)
-    name = Atom(f"{kind.__module__}.{kind.__qualname__}"[:255])
-    term = (Atom("python"), name, Tag(text_of(error)), trace)
+    """`{'e', Id, {python, Class, Text, Trace}}`, or without an id for the message handler's exception.
+
+    What Erlang raised in a call of Python's goes back as it came: `{'e', Id, {erlang, Opaque}}`.
+    """
+    if type(error) is errors.ErlangError and options.tagged:
+        if error._itself is not None:
+            term: object = (Atom("erlang"), error._itself)
+        else:
+            stack = error.stacktrace if isinstance(error.stacktrace, list) else []
+            term = (Atom("erlang"), error.class_, error.reason, stack)
+    else:
+        kind = type(error)
+        name = Atom(f"{kind.__module__}.{kind.__qualname__}"[:255])
+        term = (Atom("python"), name, Tag(text_of(error)), trace)
     return codec.encode((Atom("e"), term) if id_ is None else (Atom("e"), id_, term), options)
 
 

@@ -29,14 +29,17 @@
     anything_awaitable_is_awaited/1,
     each_coroutine_has_its_own_context/1,
     a_call_may_run_a_loop_of_its_own/1,
-    raw_calls_await_too/1
+    raw_calls_await_too/1,
+    a_callback_may_stop_its_own_pool/1,
+    a_worker_that_dies_in_a_callback_is_replaced/1,
+    a_cast_to_a_dead_process_is_nothing/1
 ]).
 %% Called from Python.
--export([later/2, nest/2]).
+-export([later/2, nest/2, stop_pool/1, kill_python/1]).
 
 suite() -> [{timetrap, {minutes, 1}}].
 
-all() -> [F || {F, 1} <- ?MODULE:module_info(exports), F =/= module_info].
+all() -> [F || {F, 1} <- ?MODULE:module_info(exports), not lists:member(F, [module_info, stop_pool, kill_python])].
 
 init_per_testcase(_, Config) ->
     ok = py_application:start([{default, #{size => 1, kill_after => 2_000, python_path => [?config(data_dir, Config)]}}]),
@@ -218,3 +221,29 @@ each_coroutine_has_its_own_context(_Config) ->
 a_call_may_run_a_loop_of_its_own(_Config) -> ?assertEqual(6, py:func(py_citizen, loop_of_its_own, [[1, 2, 3]])).
 
 raw_calls_await_too(_Config) -> ?assertEqual(tea, py:pycall(py_citizen, sleep, [0.01, tea])).
+
+a_callback_may_stop_its_own_pool(Config) ->
+    {ok, _} = py:start_pool(doomed, #{size => 1, drain_timeout => 200, python_path => [?config(data_dir, Config)]}),
+    Stop = [<<"py_citizen_SUITE">>, <<"stop_pool">>, [doomed]],
+    ?assertError({py, {worker_down, stopped}}, py:func(py_citizen, try_call, Stop, #{pool => doomed})),
+    py_eventually:equals([default], fun py_table:pools/0),
+    ?assertEqual(3, py:add(1, 2)).
+
+stop_pool(Name) -> py:stop_pool(Name).
+
+a_worker_that_dies_in_a_callback_is_replaced(_Config) ->
+    [#{os_pid := OsPid}] = py:workers(),
+    Kill = [<<"py_citizen_SUITE">>, <<"kill_python">>, [OsPid]],
+    ?assertError({py, {worker_down, {signal, 9, _}}}, py:func(py_citizen, try_call, Kill)),
+    ?assertEqual(3, py:add(1, 2)).
+
+kill_python(OsPid) ->
+    py_os_process:kill(OsPid),
+    %% The answer must not be quicker than the end.
+    timer:sleep(1_000).
+
+a_cast_to_a_dead_process_is_nothing(_Config) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> ok end),
+    receive {'DOWN', Monitor, process, Pid, _} -> ok end,
+    ?assertEqual(undefined, py:func(erl, cast, [Pid, hello])),
+    ?assertEqual(3, py:add(1, 2)).

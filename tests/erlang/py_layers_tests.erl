@@ -28,9 +28,10 @@ layers() ->
         [py_wire],
         %% Leaves: they call nothing but other leaves.
         [
-            py_key, py_atoms, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress
+            py_key, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress
         ],
         [py_error],
+        [py_atoms],
         [py_table],
         [py_config, py_erlport_options],
         [py_term, py_haystack]

@@ -69,7 +69,7 @@
     the_node_option_calls_on_another_node/1
 ]).
 %% The handler of `logger', and what Python calls.
--export([log/2, countdown/2]).
+-export([log/2, countdown/2, throw_ball/0]).
 
 suite() -> [{timetrap, {minutes, 1}}].
 
@@ -756,13 +756,21 @@ an_erlang_error_is_a_python_exception(_Config) ->
     ?assertMatch({throw, ball}, py:func(py_work, error_of, [erlang, throw, [ball]])),
     ?assertMatch({exit, {why, 1}}, py:func(py_work, error_of, [erlang, exit, [{why, 1}]])),
     ?assertMatch({error, undef}, py:func(py_work, error_of, [no_such_module, f, []])),
-    %% Not caught in Python, it is an exception of the call.
-    try py:func(py_work, apply_in_erlang, [erlang, '/', [1, 0]]) of
+    %% Not caught in Python, it comes back as itself.
+    Apply = fun(M, F, A) -> py:func(py_work, apply_in_erlang, [M, F, A]) end,
+    ?assertError(badarith, Apply(erlang, '/', [1, 0])),
+    ?assertThrow(#{ball := <<"red">>}, Apply(?MODULE, throw_ball, [])),
+    ?assertExit({why, 1}, Apply(erlang, exit, [{why, 1}])),
+    try Apply(lists, nth, [3, [1]]) of
         Value -> ct:fail({no_error, Value})
     catch
-        error:{python, 'erl.errors.ErlangError', Text, [_ | _]} -> contains(["badarith"], Text)
+        error:function_clause:Stack -> ?assertMatch([{lists, nth, _, _} | _], Stack)
     end,
+    %% What Python code makes up is no exception of Erlang's.
+    ?assertError({erlang, nonsense, _, _}, py:func(py_work, raise_made_up, [nonsense])),
     ?assertEqual(3, py:add(1, 2)).
+
+throw_ball() -> throw(#{ball => <<"red">>}).
 
 calls_nest_on_one_worker(_Config) ->
     ?assertEqual([5, 4, 3, 2, 1, 0], py:func(py_work, countdown, [5])),

@@ -143,6 +143,10 @@ def error_of(module: str, function: str, args: list[Any]) -> Any:
     return "no error"
 
 
+def raise_made_up(class_: Any) -> None:
+    raise erl.ErlangError(class_, "made up")
+
+
 def my_worker() -> Any:
     return erl.self()
 
