@@ -71,6 +71,7 @@ BASE ?= HEAD
 .PHONY: bench bench-compare
 bench: build ## ours beside the floors: a table, bench/results/*.json, docs/img/bench.svg
 	@scripts/bench . $(ROUNDS) --svg docs/img/bench.svg
+	@echo; $(OWN_PYTHON) $(VENV_BIN)/python bench/codec.py
 
 bench-compare: build ## the same beside that of BASE=revision
 	@scripts/bench-compare $(BASE) $(ROUNDS)
