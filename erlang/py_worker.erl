@@ -387,7 +387,7 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         max_memory => maps:get(max_memory, Config),
         event_loop => maps:get(event_loop, Config)
     },
-    Body = py_wire:body('erl.server', configure, [Settings]),
+    Body = py_wire:body('erl.worker', configure, [Settings]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
@@ -524,7 +524,7 @@ emptied(#state{phase = Phase, calls = Calls} = State) when Phase =:= recycling; 
 emptied(State) ->
     State.
 
-ask_to_leave(State) -> internal(leave, py_wire:body('erl.server', leave, []), State).
+ask_to_leave(State) -> internal(leave, py_wire:body('erl.worker', leave, []), State).
 
 %%% A worker that is taken away
 

@@ -20,7 +20,7 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` would import
 from _thread import get_ident
 from time import monotonic, perf_counter
 
-from erl import api, codec, console, decoders, encoders, errors, objects, opaque, port, references, wire
+from erl import api, codec, console, decoders, encoders, errors, objects, references, wire
 from erl.codec import Options, Reader
 from erl.inbox import GLANCE, LOOK, Inbox
 from erl.port import Port, PortClosedError
@@ -544,70 +544,3 @@ def _invoke(run: Callable[..., object], args: Any, keywords: dict[str, Any] | No
 
 def _ignore(_message: object) -> None:
     """The message handler where nobody has set one, as in ErlPort."""
-
-
-# What the worker process calls.
-
-
-def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
-    """The first call of a worker process: who it is, and the pool's options. Returns what this interpreter is.
-
-    Raises `errors.ProtocolError` when the two halves speak different versions.
-    """
-    if settings["wire"] != wire.VERSION:
-        raise errors.ProtocolError(
-            f"the application speaks version {settings['wire']} of the wire, the package erl-bridge of "
-            f"{sys.executable} version {wire.VERSION}: install the version that belongs to the application"
-        )
-    server = api._bound()
-    server.worker = settings["worker"]
-    server.use(Options.from_flags(settings["flags"]))
-    server.event_loop = str(settings["event_loop"])
-    references.set_identity(settings["worker"], settings["incarnation"])
-    _bound_by(server, settings)
-    opaque.set_key(settings["key"])
-    opaque.set_policy(str(settings["pickle"]))
-    _register(settings["encoders"], settings["decoders"])
-    from erl import logs
-
-    logs.install(server.log, str(settings["log_level"]))
-    return [
-        (Atom("python"), sys.version),
-        (Atom("executable"), sys.executable),
-        (Atom("codec"), Atom(codec.implementation)),
-    ]
-
-
-def _bound_by(server: Server, settings: dict[str, Any]) -> None:
-    counter = port.shared_counter(settings["page"])
-    server.count_begun(counter)
-    if counter is not None:
-        counter.cast("Q")[0] = 1  # this call
-    if settings["stderr"] is not None:
-        port.redirect_errors(settings["stderr"])
-    if type(settings["max_memory"]) is int:
-        from erl import limits
-
-        limits.memory(settings["max_memory"])
-
-
-def _register(
-    encoders: list[tuple[object, tuple[object, object]]], decoders: list[tuple[object, tuple[object, object]]]
-) -> None:
-    if encoders:
-        from erl.encoders import register as register_encoder
-
-        for type_, (module, function) in encoders:
-            register_encoder(objects.target(type_), objects.target(module, function))
-    if decoders:
-        from erl.decoders import register as register_decoder
-
-        for tag, (module, function) in decoders:
-            # A tag is compared as it stands: unlike a name it may hold a `-`.
-            known = tag.decode() if isinstance(tag, bytes) else tag
-            register_decoder(known, objects.target(module, function))
-
-
-def leave() -> None:
-    """The last call of a worker process: run the exit handlers and go."""
-    api._bound().leave()
