@@ -360,6 +360,8 @@ class Server:
         except BaseException as error:  # the same door, for the message handler
             self._send_answer(None, self._failed(None, error))
             error.__traceback__ = None
+        if references._made:
+            self._own(0)  # of no call: the worker's
         self._stdout.flush()
 
     # Coroutines

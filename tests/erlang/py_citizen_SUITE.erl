@@ -18,6 +18,7 @@
     the_pool_says_what_python_may_call/1,
     calls_nest_fifty_deep_on_one_worker/1,
     messages_are_cast_to_a_worker_or_to_a_pool/1,
+    references_of_a_message_handler_belong_to_no_caller/1,
     a_thousand_coroutines_sleep_together/1,
     a_coroutine_fails_like_any_function/1,
     coroutines_call_erlang/1,
@@ -146,6 +147,17 @@ messages_are_cast_to_a_worker_or_to_a_pool(_Config) ->
     ok = py:cast(default, two),
     py_eventually:equals([{one, 1}, two], fun() -> py:func(py_citizen, kept) end),
     ?assertEqual({error, {py, {unknown_pool, no_such_pool}}}, py:cast(no_such_pool, x)).
+
+references_of_a_message_handler_belong_to_no_caller(_Config) ->
+    py:func(py_citizen, answer_with_locks),
+    ok = py:cast(default, self()),
+    Lock = receive {'$py.ref', _, _, _} = Reference -> Reference after 5_000 -> ct:fail(no_reference) end,
+    %% The next caller is gone when the lock is used.
+    {Pid, Monitor} = spawn_monitor(fun() -> 3 = py:add(1, 2) end),
+    receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
+    ?assertEqual(3, py:add(1, 2)),
+    ?assertEqual(false, py:method(Lock, locked)),
+    ok = py:release(Lock).
 
 a_thousand_coroutines_sleep_together(_Config) ->
     Test = self(),

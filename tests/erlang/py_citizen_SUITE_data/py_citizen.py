@@ -126,6 +126,10 @@ def kept() -> list[Any]:
     return messages
 
 
+def answer_with_locks() -> None:
+    erl.set_message_handler(lambda sender: erl.cast(sender, threading.Lock()))
+
+
 # Coroutines
 
 
