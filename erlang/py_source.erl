@@ -46,12 +46,15 @@ new([Producer | Rest] = Args) ->
             py_error:badarg(2, py_config:describe(Problem), {source, Args})
     end.
 
-%% @doc The next items, for Python. Fails as the producer has failed, when the items before it have been taken.
+%% @doc The next items, for Python. Fails as the producer has failed, when the items before it have been taken, and with
+%% `{source_gone, Pid}' where nobody gives any more: it was read to its end, or closed, or its owner has ended.
 -spec take(pid(), pos_integer()) -> {more | done, binary()}.
 take(Pid, Most) ->
-    case gen_server:call(Pid, {take, Most}, infinity) of
+    try gen_server:call(Pid, {take, Most}, infinity) of
         {failed, Class, Reason, Stack} -> erlang:raise(Class, Reason, Stack);
         Batch -> Batch
+    catch
+        exit:_ -> error({source_gone, Pid})
     end.
 
 %% @doc Nobody will ask any more.

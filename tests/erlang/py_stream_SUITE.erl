@@ -576,7 +576,7 @@ a_source_is_an_iterator_at_any_depth(_Config) ->
     %% Read once.
     Once = Source(),
     ?assertEqual(Counted, py:pylist(Once)),
-    ?assertError({python, 'erl.errors.ErlangError', _, _}, py:pylist(Once)).
+    ?assertError({source_gone, _}, py:pylist(Once)).
 
 a_source_may_be_a_gen_server(_Config) ->
     Test = self(),
@@ -643,7 +643,7 @@ a_source_that_crashes_is_an_exception_after_its_items(_Config) ->
     ],
     %% One that is killed.
     Killed = py:source(fun() -> exit(self(), kill) end),
-    ?assertMatch([[], "ErlangError", exit, _], py:func(py_streams, caught, [Killed])).
+    ?assertMatch([[], "ErlangError", error, {source_gone, _}], py:func(py_streams, caught, [Killed])).
 
 a_source_ends_with_its_iterator(_Config) ->
     Gone = fun() -> py_eventually:equals([], fun processes_of_streams/0) end,
@@ -687,7 +687,7 @@ a_source_ends_with_its_owner(_Config) ->
     {Pid, Monitor} = Reader,
     receive
         {'DOWN', Monitor, process, Pid, {read, Read}} ->
-            ?assertMatch({'EXIT', {{python, 'erl.errors.ErlangError', _, _}, _}}, Read)
+            ?assertMatch({'EXIT', {{source_gone, _}, _}}, Read)
     end.
 
 %%% Both
