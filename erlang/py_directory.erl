@@ -11,6 +11,8 @@
 %% @doc Make the directory, and delete those of nodes that are gone. `{error, _}' where nothing can be written.
 -spec new() -> ok | {error, {no_directory, string()}}.
 new() ->
+    %% Of a start that failed half way.
+    ok = delete(),
     Root = root(),
     sweep(Root),
     Name = io_lib:format("~ts~ts-~ts", [?PREFIX, os:getpid(), binary:encode_hex(crypto:strong_rand_bytes(6))]),
