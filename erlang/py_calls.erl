@@ -167,11 +167,11 @@ later(Id, #calls{sent = Sent} = Calls) ->
 
 %% @doc Whose the references are that the call with this id has made; `nobody' where its result is not wanted.
 -spec owner(py_wire:id(), calls()) -> pid() | nobody.
-owner(Id, #calls{sent = #{open := Open, later := Later}}) ->
-    case maps:merge(Open, Later) of
-        #{Id := #{cancelled := true}} -> nobody;
-        #{Id := #{owner := Owner}} -> Owner;
-        #{} -> self()
+owner(Id, #calls{sent = Sent}) ->
+    case py_inflight:find(Id, Sent) of
+        {ok, #{cancelled := true}} -> nobody;
+        {ok, #{owner := Owner}} -> Owner;
+        error -> self()
     end.
 
 %% @doc The group leader of the call that runs.
@@ -189,7 +189,7 @@ leader(#calls{sent = Sent}) ->
 cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
     case py_inflight:cancel(From, Sent) of
         {[], _} ->
-            {Kept, Unwanted} = lists:partition(fun({Call, _}) -> is_wanted(From, Call) end, queue:to_list(Waiting)),
+            {Unwanted, Kept} = lists:partition(fun({Call, _}) -> py_inflight:is_of(From, Call) end, queue:to_list(Waiting)),
             lists:foreach(fun({Call, _}) -> unwatch(Call) end, Unwanted),
             Calls#calls{waiting = queue:from_list(Kept)};
         {Ids, Marked} ->
@@ -210,10 +210,6 @@ hurry(Ids, #calls{sent = #{later := Later} = Sent, kill_after = After} = Calls) 
             _ = [py_interpreter:interrupt(Interpreter) || py_inflight:running(Sent) =/= none],
             Flushed
     end.
-
-is_wanted(From, #{from := From}) -> false;
-is_wanted(Monitor, #{monitor := Monitor}) -> false;
-is_wanted(_, _) -> true.
 
 %% @doc A timer of this module's has run out; `kill': the call that runs has not heeded its interruption.
 -spec timeout(term(), calls()) -> {ok | kill, calls()} | unknown.

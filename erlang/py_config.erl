@@ -202,9 +202,9 @@ check(Options, _Table) -> {error, {no_map, Options}}.
 check_each([{Key, Value} | Rest], Options, Table) ->
     case Table of
         #{Key := {_Default, Check, Expected}} ->
-            case Check(Value) of
+            case passes(Value, Check) of
                 true -> check_each(Rest, Options, Table);
-                false -> {error, {bad_option, Key, Value, Expected}}
+                false -> {error, {bad_option, Key, Value, expected(Expected)}}
             end;
         #{} ->
             {error, {unknown_option, Key, lists:sort(maps:keys(Table))}}
@@ -212,7 +212,14 @@ check_each([{Key, Value} | Rest], Options, Table) ->
 check_each([], Options, _Table) ->
     {ok, Options}.
 
-%% Option => {Default, Check, what Check expects}.
+passes(Value, Values) when is_list(Values) -> lists:member(Value, Values);
+passes(Value, Check) -> Check(Value).
+
+%% Only when it is asked for: the tables are made for each call with options.
+expected([Value | _] = Values) when is_atom(Value) -> lists:join(" | ", [atom_to_list(V) || V <- Values]);
+expected(Text) -> Text.
+
+%% Option => {Default, Check, what Check expects}; Check is a function or all the values that there are.
 call_table() ->
     #{
         pool => {default, fun is_atom/1, "the name of a pool, an atom"},
@@ -274,9 +281,7 @@ pool_table() ->
 %% Five deaths within ten seconds are replaced at once or nearly so; then the delay doubles up to its maximum.
 restart_default() -> #{max => 5, within => 10_000, delay => 50, max_delay => 30_000}.
 
-one_of(Default, Values) ->
-    Texts = [atom_to_list(Value) || Value <- Values],
-    {Default, fun(Value) -> lists:member(Value, Values) end, lists:join(" | ", Texts)}.
+one_of(Default, Values) -> {Default, Values, Values}.
 
 timeout_text() -> "milliseconds, a non-negative integer, or infinity".
 
@@ -340,7 +345,13 @@ is_restart(_) ->
     false.
 
 is_callbacks(Value) when is_list(Value) ->
-    lists:all(fun(MF) -> is_tuple(MF) andalso tuple_size(MF) =:= 2 andalso is_atom(element(1, MF)) andalso is_atom(element(2, MF)) end, Value);
+    lists:all(
+        fun
+            ({Module, Function}) -> is_atom(Module) andalso is_atom(Function);
+            (_) -> false
+        end,
+        Value
+    );
 is_callbacks(Value) ->
     Value =:= all orelse Value =:= none.
 

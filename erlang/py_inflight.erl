@@ -11,7 +11,7 @@
 -module(py_inflight).
 
 -export([new/0, size/1, sent/1, add/2, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).
--export([watch/3, later/2]).
+-export([watch/3, later/2, find/2, is_of/2]).
 -export_type([calls/0, call/0]).
 
 -type call() :: #{
@@ -60,6 +60,14 @@ answer(Id, #{open := Open, later := Later} = Calls) ->
 without(Id, #{open := Open, stack := Stack} = Calls) ->
     advance(Calls#{open := maps:remove(Id, Open), stack := lists:keydelete(Id, 1, Stack)}).
 
+%% @doc The open call with that id.
+-spec find(py_wire:id(), calls()) -> {ok, call()} | error.
+find(Id, #{open := Open, later := Later}) ->
+    case maps:find(Id, Open) of
+        error -> maps:find(Id, Later);
+        Found -> Found
+    end.
+
 %% @doc That call runs beside the others from now on.
 -spec later(py_wire:id(), calls()) -> calls().
 later(Id, #{open := Open, later := Later} = Calls) ->
@@ -81,6 +89,8 @@ unwanted(From, Some) -> [Id || {Id, #{cancelled := false} = Call} <- maps:to_lis
 
 mark(Ids, Some) -> lists:foldl(fun(Id, Acc) -> Acc#{Id := (maps:get(Id, Acc))#{cancelled := true}} end, Some, Ids).
 
+%% @doc Whether a call is that of an alias, or of the caller with this monitor.
+-spec is_of(term(), map()) -> boolean().
 is_of(From, #{from := From}) -> true;
 is_of(Monitor, #{monitor := Monitor}) -> true;
 is_of(_, _) -> false.

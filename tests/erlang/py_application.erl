@@ -1,7 +1,7 @@
 %%% The application under test: started for one case, stopped after it, and nothing may be left.
 -module(py_application).
 
--export([start/0, start/1, stop/0, with_environment/2]).
+-export([start/0, start/1, stop/0, messages/0, with_environment/2]).
 
 %% @doc Start with one pool `default' of two workers.
 -spec start() -> ok.
@@ -28,6 +28,8 @@ stop() ->
         error:{never, #{last := Left}} -> {fail, {processes_left, Left}}
     end.
 
+%% @doc The messages that nobody has read.
+-spec messages() -> [term()].
 messages() ->
     receive
         %% Common Test's own clock.

@@ -103,7 +103,7 @@ init_per_testcase(_, Config) ->
 
 end_per_testcase(_, Config) ->
     ok = logger:set_primary_config(level, ?config(log_level, Config)),
-    Messages = messages(),
+    Messages = py_application:messages(),
     try py_eventually:equals([], fun py_os_process:descendants/0) of
         ok when Messages =:= [] -> ok;
         ok -> {fail, {messages_left, Messages}}
@@ -112,14 +112,6 @@ end_per_testcase(_, Config) ->
             %% Not the next case's.
             [py_os_process:kill(Pid) || {Pid, _} <- Left],
             {fail, {processes_left, Left}}
-    end.
-
-messages() ->
-    receive
-        %% Common Test's own clock.
-        {timetrap, _, _} -> messages();
-        Message -> [Message | messages()]
-    after 0 -> []
     end.
 
 %%% Start and end

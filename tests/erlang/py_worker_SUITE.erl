@@ -844,29 +844,9 @@ on_another_node(Node, Config) ->
 
 %%% Callers and workers
 
-%% A call in a process of its own; `result/1' waits for it.
-call(Fun) ->
-    Test = self(),
-    {Pid, Monitor} = spawn_monitor(fun() ->
-        Result =
-            try
-                {ok, Fun()}
-            catch
-                error:Reason -> {error, Reason}
-            end,
-        Test ! {self(), Result}
-    end),
-    {Pid, Monitor}.
+call(Fun) -> py_caller:start(Fun).
 
-result({Pid, Monitor}) ->
-    receive
-        {Pid, Result} ->
-            demonitor(Monitor, [flush]),
-            Result;
-        {'DOWN', Monitor, process, Pid, Reason} ->
-            {died, Reason}
-    after 20_000 -> ct:fail(no_result)
-    end.
+result(Caller) -> py_caller:result(Caller).
 
 %% A call that keeps its worker busy for a minute; returns when it runs.
 busy(Config, Options) ->
