@@ -259,6 +259,8 @@ def _trace(error: BaseException, causes: int) -> list[object]:
             frames.append(_frame(code.co_filename, traceback.tb_lineno, code.co_name))
         traceback = traceback.tb_next
     frames = frames[-_MOST_FRAMES:]
+    if isinstance(error, SyntaxError) and error.filename == SESSION:
+        frames.append((Tag(SESSION), error.lineno or 0, Tag("<module>"), Tag((error.text or "").strip())))
     frames.reverse()
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and causes:
@@ -273,7 +275,14 @@ def _trace(error: BaseException, causes: int) -> list[object]:
 def _frame(file: str, line: int, name: str) -> tuple[object, ...]:
     import linecache
 
-    return (Tag(file), line or 0, Tag(name), Tag(linecache.getline(file, line or 0).strip()))
+    text = linecache.getline(file, line or 0).strip()
+    if file.startswith(SESSION[:-1]):
+        file = SESSION
+    return (Tag(file), line or 0, Tag(name), Tag(text))
+
+
+SESSION = "<session>"
+"""The file that a traceback names for the source of a session; see `session`, which numbers its parts `<session 1>`."""
 
 
 # Compiled code names its source as its build saw it.

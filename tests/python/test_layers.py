@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 # Each may import, when it is loaded, from the lines below its own.
 LAYERS = [
     {"__main__", "erlport"},
-    {"parallel", "server", "streams", "tasks", "worker"},
+    {"parallel", "server", "session", "streams", "tasks", "worker"},
     {"inbox"},
     {"api", "console", "limits", "logs", "objects", "port"},
     {"wire"},
