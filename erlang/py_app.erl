@@ -8,7 +8,7 @@
 start(_Type, _Args) ->
     case start_tree() of
         {ok, Sup} ->
-            case start_pools(py_config:pools()) of
+            case start_pools(configured()) of
                 ok ->
                     true = py_table:started(),
                     {ok, Sup};
@@ -37,6 +37,13 @@ prep_stop(State) ->
 stop(_State) ->
     py_directory:delete(),
     py_table:forget_pools().
+
+%% Sessions are opened later; what is wrong with their options is told now.
+configured() ->
+    case py_config:sessions() of
+        {ok, _, _} -> py_config:pools();
+        {error, _} = Error -> Error
+    end.
 
 start_pools({ok, Pools}) -> start_each(maps:to_list(Pools));
 start_pools({error, Reason}) -> {error, {py, Reason}}.

@@ -10,8 +10,10 @@
 -module(py_config).
 
 -export([pools/0, pool/1, call/1, parallel/2, stream/1, source/1, max_workers/0, max_new_atoms/0, describe/1]).
+-export([sessions/0, session/1, session_call/1, session_pool/0]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
+-export_type([session_options/0, session_call_options/0, session/0]).
 
 -type pool_name() :: atom().
 -type scheduler() :: least_busy | round_robin | random | first | youngest | oldest | {module(), Function :: atom()}.
@@ -100,6 +102,26 @@
 }.
 %% Those of a call, and how many items Python may be ahead.
 -type source_options() :: #{binaries => str | bytes}.
+-type session_options() :: #{
+    persistent => boolean(),
+    timeout => timeout(),
+    owner => pid(),
+    binaries => str | bytes,
+    atom() => term()
+}.
+%% And those of {@link pool_options()} that are about one interpreter.
+-type session() :: #{persistent := boolean(), timeout := timeout(), owner := pid(), binaries := str | bytes}.
+%% Checked and complete.
+-type session_call_options() :: #{
+    timeout => timeout(),
+    strings => list | binary,
+    dicts => tagged | map,
+    binaries => str | bytes,
+    return => value | ref,
+    haystack => boolean(),
+    frames => grid | columns | arrow,
+    matrices => boolean()
+}.
 -type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
     | {no_map, term()}.
 
@@ -138,15 +160,83 @@ pools([], Acc) ->
 pools([Other | _], _) ->
     {error, {bad_config, pools, {bad_option, pools, Other, "{Name, Options}, Name an atom"}}}.
 
+%% @doc The name of the pool that has the workers of sessions. Its size is that of the sessions' demand.
+-spec session_pool() -> pool_name().
+session_pool() -> py_sessions.
+
+%% @doc The options of sessions in the application environment, checked: how many there may be, how many workers are kept
+%% warm, and what a worker is started with.
+-spec sessions() ->
+    {ok, #{warm := non_neg_integer(), max := pos_integer()}, pool()} | {error, {bad_config, sessions, problem()}}.
+sessions() ->
+    case session_workers() of
+        {ok, Options} ->
+            {ok, Pool} = of_session(maps:without([warm, max], Options)),
+            {ok, maps:merge(#{warm => 2, max => 100}, maps:with([warm, max], Options)), Pool};
+        {error, Problem} ->
+            {error, {bad_config, sessions, Problem}}
+    end.
+
+session_workers() ->
+    Table = maps:merge(session_pool_table(), #{
+        warm => {2, fun is_warm/1, "a number of workers, 0 to 100"},
+        max => {100, fun is_max_sessions/1, "a number of sessions, 1 to 900"}
+    }),
+    case check(from_list(application:get_env(py, sessions, #{})), Table) of
+        {ok, Options} ->
+            case of_session(maps:without([warm, max], Options)) of
+                {ok, _} -> {ok, Options};
+                Error -> Error
+            end;
+        Error ->
+            Error
+    end.
+
+%% The scheduler `none': no call that names only the pool gets one of its workers.
+of_session(Options) ->
+    case pool(Options) of
+        {ok, Pool} -> {ok, Pool#{size := 0, scheduler := none}};
+        Error -> Error
+    end.
+
+%% @doc The options of one session, checked, and what its worker is started with: they stand before those of the
+%% application environment.
+-spec session(term()) -> {ok, session(), pool()} | {error, problem()}.
+session(Given) ->
+    Own = session_table(),
+    case check(from_list(Given), maps:merge(session_pool_table(), Own)) of
+        {ok, Options} ->
+            case session_workers() of
+                {ok, Configured} ->
+                    Defaults = maps:map(fun(_, {Default, _, _}) -> Default end, Own),
+                    Workers = maps:merge(maps:without([warm, max], Configured), maps:without(maps:keys(Own), Options)),
+                    case of_session(Workers) of
+                        {ok, Pool} -> {ok, maps:merge(Defaults, maps:with(maps:keys(Own), Options)), Pool};
+                        Error -> Error
+                    end;
+                Error ->
+                    Error
+            end;
+        Error ->
+            Error
+    end.
+
+%% @doc The options of one `eval', checked.
+-spec session_call(term()) -> {ok, session_call_options()} | {error, problem()}.
+session_call(Options) -> check(Options, maps:without([pool, worker, node], call_table())).
+
+from_list(Options) when is_list(Options) ->
+    case lists:all(fun(Option) -> is_tuple(Option) andalso tuple_size(Option) =:= 2 end, Options) of
+        true -> maps:from_list(Options);
+        false -> Options
+    end;
+from_list(Options) ->
+    Options.
+
 %% @doc The options of one pool, checked, with the defaults filled in.
 -spec pool(pool_options() | [{atom(), term()}]) -> {ok, pool()} | {error, problem()}.
-pool(Options) when is_list(Options) ->
-    case lists:all(fun(Option) -> is_tuple(Option) andalso tuple_size(Option) =:= 2 end, Options) of
-        true -> pool(maps:from_list(Options));
-        false -> {error, {no_map, Options}}
-    end;
 pool(Options) ->
-    case check(Options, pool_table()) of
+    case check(from_list(Options), pool_table()) of
         {ok, Checked} ->
             Defaults = maps:map(fun(_, {Default, _, _}) -> Default end, pool_table()),
             {ok, with_restart(maps:merge(Defaults, Checked), Defaults)};
@@ -278,6 +368,17 @@ pool_table() ->
         log_level => one_of(warning, [debug, info, warning, error, critical])
     }.
 
+%% What is about several workers or their calls is none of a session's.
+session_pool_table() -> maps:without([size, scheduler, max_queue, max_calls, call_timeout, drain_timeout], pool_table()).
+
+session_table() ->
+    #{
+        persistent => one_of(false, [false, true]),
+        timeout => {300_000, fun is_timeout/1, timeout_text()},
+        owner => {self(), fun is_pid/1, "a pid"},
+        binaries => one_of(str, [str, bytes])
+    }.
+
 %% Five deaths within ten seconds are replaced at once or nearly so; then the delay doubles up to its maximum.
 restart_default() -> #{max => 5, within => 10_000, delay => 50, max_delay => 30_000}.
 
@@ -307,6 +408,11 @@ is_count(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 1_000.
 is_count_of_items(Value) -> is_integer(Value) andalso Value >= 1.
 
 is_progress(Value) -> is_boolean(Value) orelse is_function(Value, 1).
+
+is_warm(Value) -> is_integer(Value) andalso Value >= 0 andalso Value =< 100.
+
+%% The slots of a pool must do for the warm ones, too, and for those that are leaving.
+is_max_sessions(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 900.
 
 is_size(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< ?MAX_WORKERS.
 

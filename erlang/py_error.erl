@@ -39,10 +39,14 @@
     | {protocol, term()}
     | {node_down, node()}
     | cancelled
+    | session_closed
+    | {session_restarted, py_worker:down_reason() | term()}
+    | {too_many_sessions, pos_integer()}
     | {start, term(), term()}
     | {already_started, pid()}
     | {bad_config, term(), py_config:problem()}.
--type api() :: {Function :: atom(), Args :: [term()]}.
+-type api() :: {Function :: atom(), Args :: [term()]} | {module(), Function :: atom(), Args :: [term()]}.
+%% A function of `py', or of a feature's own module.
 
 %% @doc A Python exception as an error of its kind: what the bridge's own Python raises is the bridge's.
 -spec from_python(term()) -> python_error() | erlang_error() | {py, reason()} | term().
@@ -58,10 +62,10 @@ from_python(Error) -> Error.
 
 %% @doc Fail as the API function that was called, which the tail calls below it have taken off the stack.
 -spec raise(term(), api()) -> no_return().
-raise({erlang, Class, Reason, Stack} = Error, {Function, Args} = Api) ->
+raise({erlang, Class, Reason, Stack} = Error, Api) ->
     Frames = [Frame || {M, F, _, Info} = Frame <- proper(Stack), is_atom(M), is_atom(F), is_list(Info)],
     %% As it was raised there. A class or a frame that is none, from Python code that made one up, is a value.
-    _ = erlang:raise(Class, Reason, Frames ++ [{py, Function, Args, []} | callers()]),
+    _ = erlang:raise(Class, Reason, Frames ++ [frame_of(Api, []) | callers()]),
     raise(Error, Api, #{});
 raise(Reason, Api) ->
     raise(Reason, Api, #{}).
@@ -71,9 +75,12 @@ raise(Reason, Api) ->
 badarg(Position, Why, Api) -> raise(badarg, Api, #{Position => unicode:characters_to_binary(Why)}).
 
 -spec raise(term(), api(), map()) -> no_return().
-raise(Reason, {Function, Args}, Cause) ->
+raise(Reason, Api, Cause) ->
     Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
-    erlang:raise(error, Reason, [{py, Function, Args, Info} | callers()]).
+    erlang:raise(error, Reason, [frame_of(Api, Info) | callers()]).
+
+frame_of({Function, Args}, Info) -> {py, Function, Args, Info};
+frame_of({Module, Function, Args}, Info) -> {Module, Function, Args, Info}.
 
 proper(Stack) when length(Stack) >= 0 -> Stack;
 proper(_) -> [].
@@ -82,7 +89,7 @@ callers() ->
     {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
     lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack).
 
-is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py]).
+is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py_session, py]).
 
 %% @doc What the shell prints under an error of ours (EEP 54).
 -spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:chardata()}.
@@ -140,10 +147,22 @@ reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP
 reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
 reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
 reason(cancelled) -> "the call was cancelled";
+reason(session_closed) -> "the session is closed: by py_session:close/1, by an eval that gave its value, or with its owner";
+reason({session_restarted, Reason}) ->
+    [
+        "the session's Python ended: ",
+        down(Reason),
+        "\nThe session has a new one from now on, in which its init runs again; what else was defined is lost."
+    ];
+reason({too_many_sessions, Most}) ->
+    io_lib:format("~w sessions are open, as many as the application's sessions => #{max => ~w} allows", [Most, Most]);
 reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
 reason({bad_config, Pool, Problem}) ->
-    io_lib:format("the configuration of pool ~tp: ~ts", [Pool, py_config:describe(Problem)]);
+    io_lib:format("the configuration of ~ts: ~ts", [configured(Pool), py_config:describe(Problem)]);
 reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
+
+configured(sessions) -> "sessions";
+configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
 
 down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);
 down({signal, Signal, Lines}) -> io_lib:format("signal ~w~ts~ts", [Signal, signal(Signal), said(Lines)]);

@@ -5,8 +5,9 @@
 -module(py_pool).
 -behaviour(gen_server).
 
--export([start_link/2, size/1, resize/2, add_worker/1, remove_worker/2]).
+-export([start_link/2, size/1, resize/2, add_worker/1, remove_worker/2, lease/2, give_back/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export_type([lease/0]).
 
 -record(state, {
     name :: py_config:pool_name(),
@@ -18,6 +19,8 @@
 }).
 
 -type failure() :: {py, term()}.
+-type lease() :: {py_table:slot(), py_table:ticket()}.
+%% A worker that was started for somebody, through all of its processes.
 
 %% @doc Start the workers of a pool; returns when all of them serve, or with the first one's reason.
 -spec start_link(py_config:pool_name(), py_config:pool()) -> gen_server:start_ret().
@@ -39,6 +42,15 @@ add_worker(Name) -> ask(Name, add_worker).
 -spec remove_worker(py_config:pool_name(), pid()) -> ok | {error, failure()}.
 remove_worker(Name, Worker) -> ask(Name, {remove_worker, Worker}).
 
+%% @doc One more worker, with options of its own; returns when it serves. For a pool of the size 0, whose workers all are
+%% somebody's.
+-spec lease(py_config:pool_name(), py_config:pool()) -> {ok, lease()} | {error, failure()}.
+lease(Name, Config) -> ask(Name, {lease, Config}).
+
+%% @doc Take such a worker away, whatever it does; returns when it is gone. One that is gone already is no error.
+-spec give_back(py_config:pool_name(), lease()) -> ok | {error, failure()}.
+give_back(Name, Lease) -> ask(Name, {give_back, Lease}).
+
 ask(Name, Request) ->
     case py_table:pool_process(Name) of
         {ok, Pool} ->
@@ -54,8 +66,10 @@ ask(Name, Request) ->
 -spec init({py_config:pool_name(), py_config:pool()}) -> {ok, #state{}} | {stop, term()}.
 init({Name, #{size := Size} = Config}) ->
     py_table:put_pool_process(Name, self()),
+    %% Whoever had a worker of a predecessor's has none now.
+    py_table:close_slots(Name),
     State = #state{name = Name, config = Config, load = py_table:new_load(), slots = lists:seq(1, Size)},
-    Workers = [start_worker(Slot, State) || Slot <- State#state.slots],
+    Workers = [start_worker(Slot, Config, State) || Slot <- State#state.slots],
     %% A pool that has been there before is there again, whatever its workers say: they go on trying, and their calls
     %% tell why. Failing here would take the other pools along in the end.
     case lists:keymember(Name, 1, py_table:configs()) orelse await(Workers) of
@@ -67,27 +81,30 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
     #{scheduler := Scheduler, call_timeout := Timeout, max_queue := MaxQueue} = Config,
     py_table:put_pool(Name, #{
         load => Load,
-        size => lists:max(Slots ++ Leaving),
+        size => lists:max([1 | Slots ++ Leaving]),
         scheduler => Scheduler,
         timeout => Timeout,
         max_queue => MaxQueue,
         mapping => py_term:mapping(Config)
     }),
-    %% What starts this pool again starts it in its present size.
-    _ = [py_table:put_config(Name, Config#{size := length(Slots)}) || lists:keymember(Name, 1, py_table:configs())],
+    %% What starts this pool again starts it in its present size; one whose workers are others' to want, with none.
+    _ = [
+        py_table:put_config(Name, Config#{size := length(Slots)})
+     || maps:get(size, Config) > 0, lists:keymember(Name, 1, py_table:configs())
+    ],
     State.
 
 %% The slot is none for callers until its worker says so: the supervisor may be busy with one that leaves.
-start_worker(Slot, #state{name = Name, load = Load, config = Config}) ->
+start_worker(Slot, Config, #state{name = Name, load = Load}) ->
     Ticket = py_table:open_slot(Name, Slot),
     {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Ticket, Load, Config]),
-    Pid.
+    {Slot, Ticket, Pid}.
 
 %% All of them start at the same time; each reports once, within its `start_timeout'.
 await(Workers) ->
     lists:foldl(
         fun
-            (Worker, ok) -> py_worker:await_start(Worker);
+            ({_Slot, _Ticket, Worker}, ok) -> py_worker:await_start(Worker);
             (_, Error) -> Error
         end,
         ok,
@@ -97,12 +114,22 @@ await(Workers) ->
 -spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}} | {reply, term(), #state{}}.
 handle_call(size, _From, #state{slots = Slots} = State) ->
     {reply, length(Slots), State};
+handle_call({lease, Config}, From, State) ->
+    {noreply, grow(1, Config, fun([{Slot, Ticket, _}]) -> {ok, {Slot, Ticket}} end, From, State)};
+handle_call({give_back, {Slot, Ticket}}, From, #state{name = Name, config = Config} = State) ->
+    case py_table:is_open_slot(Name, Slot, Ticket) of
+        %% Whoever gives it back waits for nothing that it does.
+        true -> {noreply, (shrink([Slot], From, State#state{config = Config#{drain_timeout := 0}}))#state{config = Config}};
+        false -> {reply, ok, State}
+    end;
+handle_call(_Request, _From, #state{name = Name, config = #{size := 0}} = State) ->
+    {reply, {error, {py, {unknown_pool, Name}}}, State};
 handle_call({resize, Size}, From, #state{slots = Slots} = State) when Size >= length(Slots) ->
-    {noreply, grow(Size - length(Slots), fun(_) -> ok end, From, State)};
+    {noreply, grow(Size - length(Slots), State#state.config, fun(_) -> ok end, From, State)};
 handle_call({resize, Size}, From, #state{slots = Slots} = State) ->
     {noreply, shrink(lists:nthtail(Size, lists:sort(Slots)), From, State)};
 handle_call(add_worker, From, State) ->
-    {noreply, grow(1, fun([Worker]) -> {ok, Worker} end, From, State)};
+    {noreply, grow(1, State#state.config, fun([{_, _, Worker}]) -> {ok, Worker} end, From, State)};
 handle_call({remove_worker, Worker}, From, #state{slots = Slots} = State) ->
     case py_table:place(Worker) of
         {ok, {_, Slot}} when Slots =:= [Slot] -> {reply, {error, {py, {last_worker, State#state.name}}}, State};
@@ -125,12 +152,12 @@ handle_info(_Message, State) ->
     {noreply, State}.
 
 %% The new workers take calls as soon as they serve; if one does not start, all of them go again.
-grow(Count, Answer, From, #state{slots = Slots, leaving = Leaving, name = Name} = State) ->
+grow(Count, Config, Answer, From, #state{slots = Slots, leaving = Leaving, name = Name} = State) ->
     Free = lists:seq(1, length(Slots) + length(Leaving) + Count) -- (Slots ++ Leaving),
     New = lists:sublist(Free, Count),
     case length(New) =:= Count andalso lists:max([0 | New]) =< py_config:max_workers() of
         true ->
-            Workers = [start_worker(Slot, State) || Slot <- New],
+            Workers = [start_worker(Slot, Config, State) || Slot <- New],
             Pool = self(),
             _ = spawn_link(fun() ->
                 case await(Workers) of

@@ -16,7 +16,10 @@
 %% @doc The worker that gets the next call. `overload': all that could take it have their queues full. `{scheduler, Term}':
 %% the user's scheduler returned that, which is no worker of the pool, or failed with it.
 -spec pick(py_config:pool_name(), py_table:pool()) ->
-    {ok, pid()} | {error, {worker_down, restarting} | overload | {scheduler, term()}}.
+    {ok, pid()} | {error, {worker_down, restarting} | overload | {scheduler, term()} | {unknown_pool, term()}}.
+%% Each of its workers is somebody's, who names it.
+pick(Name, #{scheduler := none}) ->
+    {error, {unknown_pool, Name}};
 pick(Name, #{load := Load, size := Size, scheduler := {Module, Function}} = Pool) ->
     case candidates(Name, Load, Size) of
         [] -> pick(Name, Pool#{scheduler := least_busy});

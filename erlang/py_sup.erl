@@ -1,5 +1,6 @@
 %%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave.
-%%% Without that one no interpreter runs: should it die, the pools are started again.
+%%% Without that one no interpreter runs: should it die, the pools are started again. Sessions, which have their workers
+%%% from a pool, come last.
 %%%
 %%% The table of pools and workers belongs to this process, so that it outlives whatever restarts below.
 -module(py_sup).
@@ -28,4 +29,5 @@ init([]) ->
     _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
-    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Watchdog, Pools]}}.
+    Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Watchdog, Pools, Sessions]}}.

@@ -10,7 +10,7 @@
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1, put_pool_process/2, pool_process/1]).
 -export([put_config/2, delete_config/1, configs/0]).
 -export([put_pool/2, pool/1, started/0, stopping/0, close_pool/1, delete_pool/1, pools/0]).
--export([open_slot/2, close_slot/2, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
+-export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([new_load/0, report_load/4, report_start/3, delete_slot/2]).
 -export([take/2, give_back/2, in_hand/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
@@ -150,6 +150,10 @@ open_slot(Pool, Slot) ->
 %% @doc From now on the slot belongs to nobody.
 -spec close_slot(py_config:pool_name(), slot()) -> true.
 close_slot(Pool, Slot) -> ets:delete(?TABLE, {slot, Pool, Slot}).
+
+%% @doc From now on no slot of the pool belongs to anybody.
+-spec close_slots(py_config:pool_name()) -> true.
+close_slots(Pool) -> ets:match_delete(?TABLE, {{slot, Pool, '_'}, '_'}).
 
 -spec is_open_slot(py_config:pool_name(), slot(), ticket()) -> boolean().
 is_open_slot(Pool, Slot, Ticket) -> ets:match_object(?TABLE, {{slot, Pool, Slot}, Ticket}) =/= [].

@@ -2,7 +2,7 @@
 
     > start(Token)                        a new namespace, the module `__main__` from now on
     > restore(Token, Bytes)               the same, filled with a snapshot
-    > run(Token, Blocks)                  (Found, Value): the blocks in order, the value of the last one
+    > run(Token, Blocks, AsReference)     (Found, Value): the blocks in order, the value of the last one
     > snapshot(Token)                     (Found, Bytes, Left): what pickles, and [(Name, Why)] for what does not
 
 A block is `(define, Name, Value)`, `(exec, Source)` or `(eval, Source)`. `Found` is false where the namespace of that
@@ -25,7 +25,7 @@ from keyword import iskeyword
 from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from erl import callout, errors, objects
+from erl import callout, errors, objects, references
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -143,15 +143,18 @@ def start(token: int) -> None:
     sys.modules["__main__"] = _session.module
 
 
-def run(token: int, blocks: list[tuple[Any, ...]]) -> tuple[bool, object]:
-    """Run blocks in order; the value of the last one. What a block raises ends the call: those after it do not run."""
+def run(token: int, blocks: list[tuple[Any, ...]], as_reference: bool = False) -> tuple[bool, object]:
+    """Run blocks in order; the value of the last one, as a reference where that is wanted.
+
+    What a block raises ends the call: those after it do not run.
+    """
     session = _found(token)
     if session is None:
         return False, None
     value: object = None
     for kind, *rest in blocks:
         value = session.define(*rest) if kind == "define" else session.run(rest[0], kind == "eval")
-    return True, value
+    return True, references.hold(value) if as_reference else value
 
 
 def snapshot(token: int) -> tuple[bool, object, list[tuple[str, str]]]:

@@ -11,7 +11,11 @@ layers() ->
         %% What an operator and the shell ask.
         [py_top],
         [py_admin, py_print],
-        [py_parallel, py_stream],
+        [py_parallel, py_stream, py_session],
+        [py_sessions_sup],
+        [py_session_sup],
+        [py_session_server],
+        [py_sessions],
         [py_async, py_chunks, py_source],
         %% Features are built on this one.
         [py_call],

@@ -1,0 +1,393 @@
+%%% @doc Sessions: a Python namespace that stays from call to call, in an interpreter of its own.
+%%%
+%%% ```
+%%% S = py_session:open(),
+%%% py_session:define(S, a, 100),
+%%% py_session:exec(S, "def mult(x, y): return x * y"),
+%%% 200 = py_session:eval(py_session:define(S, b, 2), "mult(a, b)").
+%%% '''
+%%%
+%%% Every function but {@link eval/2} and {@link status/1} returns the session, so that calls chain. What is defined and
+%%% executed is sent with the next `eval' or `sync', in order.
+%%%
+%%% The calls of Python are made here, in the caller's process, by `py_call': so the caller decodes its own value, and what
+%%% is printed appears where the caller prints. The session's process, `py_session_server', gives turns.
+-module(py_session).
+
+-export([open/0, open/1, own/0, own/1, timeout/2, init/2, define/3, exec/2, eval/2, eval/3, sync/1, close/1]).
+-export([fork/1, status/1, list/0]).
+-export_type([session/0, source/0]).
+
+-opaque session() :: {'$py.session', pid()}.
+-type source() :: unicode:chardata().
+%% Python source; indented as a whole, it is taken as if it were not.
+
+%% In the dictionary of a process: its own session.
+-define(OWN, '$py_session').
+%% How much longer than `kill_after' a session is asked what has become of it when a deadline has passed.
+-define(VERDICT_MS, 2_000).
+
+%%% Opening and closing
+
+%% @doc Open a session with the application's options.
+-spec open() -> session().
+open() -> opened([], open).
+
+%% @doc Open a session: `persistent', `timeout', `owner', `binaries', and the options of a pool that are about one
+%% interpreter. It is closed when its owner ends, the calling process where no other is named.
+-spec open(py_config:session_options()) -> session().
+open(Options) -> opened([Options], open).
+
+%% @doc The session of the calling process, which is opened where there is none, and stays open until that process ends.
+-spec own() -> session().
+own() -> own_of([]).
+
+%% @doc The same; the options are those of a session that is opened now.
+-spec own(py_config:session_options()) -> session().
+own(Options) -> own_of([Options]).
+
+own_of(Args) ->
+    case get(?OWN) of
+        {'$py.session', Pid} = Session ->
+            case is_process_alive(Pid) of
+                true -> Session;
+                false -> own_opened(Args)
+            end;
+        undefined ->
+            own_opened(Args)
+    end.
+
+own_opened(Args) ->
+    Session = opened(Args, own),
+    put(?OWN, Session),
+    Session.
+
+opened(Args, Function) ->
+    Api = {?MODULE, Function, Args},
+    Options =
+        case Args of
+            [] -> #{};
+            [Given] -> Given
+        end,
+    case py_config:session(Options) of
+        {ok, Checked, Config} when Function =:= own ->
+            started(#{options => Checked#{persistent := true, owner := self()}, config => Config}, Api);
+        {ok, Checked, Config} ->
+            started(#{options => Checked, config => Config}, Api);
+        {error, Problem} ->
+            py_error:badarg(1, py_config:describe(Problem), Api)
+    end.
+
+started(Argument, Api) ->
+    case py_session_sup:start_session(Argument) of
+        {ok, Pid} ->
+            case ask(Pid, ready) of
+                ok -> {'$py.session', Pid};
+                {error, Reason} -> py_error:raise({py, Reason}, Api)
+            end;
+        {error, Reason} ->
+            py_error:raise({py, Reason}, Api)
+    end.
+
+%% @doc Close a session, and end what runs in it. One that is closed is no error.
+-spec close(session()) -> session().
+close(Session) ->
+    _ = ask(process(Session, {?MODULE, close, [Session]}), close),
+    Session.
+
+%%% What a session is given
+
+%% @doc The longest time that an `eval' or a `sync' may take, the wait for others' included: milliseconds or `infinity'.
+-spec timeout(session(), timeout()) -> session().
+timeout(Session, Timeout) ->
+    Api = {?MODULE, timeout, [Session, Timeout]},
+    Pid = process(Session, Api),
+    case py_config:session_call(#{timeout => Timeout}) of
+        {ok, _} -> told(Pid, {timeout, Timeout}, Session, Api);
+        {error, Problem} -> py_error:badarg(2, py_config:describe(Problem), Api)
+    end.
+
+%% @doc A function of the session that runs once, before anything else is sent, and again in each new interpreter. It runs
+%% in the process whose `eval' or `sync' needs it.
+-spec init(session(), py_session_server:init_fun()) -> session().
+init(Session, Fun) ->
+    Api = {?MODULE, init, [Session, Fun]},
+    Pid = process(Session, Api),
+    is_function(Fun, 1) orelse py_error:badarg(2, "must be a function of the session", Api),
+    told(Pid, {init, Fun}, Session, Api).
+
+%% @doc Let a name stand for a value.
+-spec define(session(), atom() | source(), term()) -> session().
+define(Session, Name, Value) ->
+    Api = {?MODULE, define, [Session, Name, Value]},
+    Pid = process(Session, Api),
+    told(Pid, {add, {define, name(Name, Api), Value}}, Session, Api).
+
+%% @doc Run statements.
+-spec exec(session(), source()) -> session().
+exec(Session, Source) ->
+    Api = {?MODULE, exec, [Session, Source]},
+    Pid = process(Session, Api),
+    told(Pid, {add, {exec, source(Source, Api)}}, Session, Api).
+
+told(Pid, Request, Session, Api) ->
+    case ask(Pid, Request) of
+        ok -> Session;
+        {error, Reason} -> py_error:raise({py, Reason}, Api)
+    end.
+
+%%% Turns
+
+%% @doc The value of an expression, or of the last line of a block of statements where that is one (`undefined' where it
+%% is not). Closes a session that is not persistent.
+-spec eval(session(), source()) -> term().
+eval(Session, Source) -> evaluated(Session, Source, #{}, {?MODULE, eval, [Session, Source]}).
+
+%% @doc The same with options: `timeout' in place of the session's, `return', and the mapping options of a call.
+-spec eval(session(), source(), py_config:session_call_options()) -> term().
+eval(Session, Source, Options) -> evaluated(Session, Source, Options, {?MODULE, eval, [Session, Source, Options]}).
+
+evaluated(Session, Source, Options, Api) ->
+    Pid = process(Session, Api),
+    Block = {eval, source(Source, Api)},
+    case py_config:session_call(Options) of
+        {ok, Checked} ->
+            turn(Session, Checked, Api, fun(Turn) ->
+                Result = run([Block], Checked, Turn, Pid),
+                IsLast = not (maps:get(persistent, Turn) orelse maps:get(nested, Turn)),
+                {Result, if IsLast -> closed; true -> done end}
+            end);
+        {error, Problem} ->
+            py_error:badarg(3, py_config:describe(Problem), Api)
+    end.
+
+%% @doc Send what was defined and executed, and wait for its end.
+-spec sync(session()) -> session().
+sync(Session) ->
+    Api = {?MODULE, sync, [Session]},
+    Pid = process(Session, Api),
+    _ = turn(Session, #{}, Api, fun(Turn) -> {run([], #{}, Turn, Pid), done} end),
+    Session.
+
+%% @doc A copy of a session, of the calling process, with the options of the first one: what has been defined so far, as far
+%% as it pickles. `status/1' of the copy says what does not (`not_copied').
+-spec fork(session()) -> session().
+fork(Session) ->
+    Api = {?MODULE, fork, [Session]},
+    Pid = process(Session, Api),
+    {Snapshot, Left} = turn(Session, #{}, Api, fun(Turn) ->
+        {
+            case run([], #{}, Turn, Pid) of
+                {ok, _} -> snapshot(Turn, Pid);
+                Failed -> Failed
+            end,
+            done
+        }
+    end),
+    case ask(Pid, copy) of
+        #{options := Options} = Copied ->
+            Argument = Copied#{options := Options#{owner := self()}, snapshot => Snapshot, not_copied => Left},
+            filled(started(Argument, Api), Api);
+        {error, Reason} ->
+            py_error:raise({py, Reason}, Api)
+    end.
+
+%% What can't be read there is told now.
+filled({'$py.session', Pid} = Copy, Api) ->
+    try turn(Copy, #{}, Api, fun(Turn) -> {run([], #{}, Turn, Pid), done} end) of
+        _ -> Copy
+    catch
+        Class:Reason:Stack ->
+            _ = ask(Pid, close),
+            erlang:raise(Class, Reason, Stack)
+    end.
+
+%% The session to oneself for as long as `Fun' runs: `{{ok, Value} | {error, Error}, How}', `How' for the session's process.
+turn({'$py.session', Pid} = Session, Options, Api, Fun) ->
+    case ask(Pid, {turn, maps:get(timeout, Options, default)}) of
+        {ok, #{timeout := Timeout} = Granted} ->
+            Turn = Granted#{deadline => deadline(Timeout)},
+            try begun(Session, Turn, Fun) of
+                {{ok, Value}, How} ->
+                    over(How, Turn, Pid),
+                    Value;
+                {{error, Error}, _} ->
+                    py_error:raise(failed(Error, Turn, Pid), Api)
+            catch
+                %% Of `init'.
+                Class:Reason:Stack ->
+                    over(done, Turn, Pid),
+                    erlang:raise(Class, Reason, Stack)
+            end;
+        {error, Reason} ->
+            py_error:raise({py, Reason}, Api)
+    end.
+
+over(_How, #{nested := true}, _Pid) -> ok;
+over(How, _Turn, Pid) -> gen_server:cast(Pid, {over, self(), How}).
+
+%% The namespace, `init', then what was asked for.
+begun({'$py.session', Pid} = Session, Turn, Fun) ->
+    case start(Turn, Pid) of
+        {ok, _} ->
+            case initialised(Session, Turn, Pid) of
+                {ok, Blocks} -> Fun(Turn#{blocks := Blocks});
+                {error, _} = Error -> {Error, done}
+            end;
+        {error, _} = Error ->
+            {Error, done}
+    end.
+
+start(#{start := ready}, _Pid) ->
+    {ok, ready};
+start(#{start := Start, token := Token} = Turn, Pid) ->
+    {Function, Args} = if Start =:= empty -> {start, [Token]}; true -> {restore, [Token, {bytes, Start}]} end,
+    case call(Function, Args, #{}, Turn, Pid) of
+        {ok, _} = Started ->
+            gen_server:cast(Pid, {started, self(), Token}),
+            Started;
+        %% Nothing has run that could have kept it from being in time.
+        {error, {py, timeout}} ->
+            {error, {not_begun, timeout}};
+        Error ->
+            Error
+    end.
+
+initialised(_Session, #{init := undefined, blocks := Blocks}, _Pid) ->
+    {ok, Blocks};
+initialised(Session, #{init := Init} = Turn, Pid) ->
+    _ = Init(Session),
+    case ask(Pid, init_blocks) of
+        {error, Reason} ->
+            {error, {py, Reason}};
+        OfInit ->
+            case run([], #{}, Turn#{blocks := OfInit}, Pid) of
+                {ok, _} ->
+                    case ask(Pid, initialised) of
+                        {error, Reason} -> {error, {py, Reason}};
+                        Blocks -> {ok, Blocks}
+                    end;
+                Error ->
+                    Error
+            end
+    end.
+
+%% A turn that sends nothing needs no call, and finds out by none that the namespace is gone.
+run(Last, Options, #{blocks := Before, token := Token} = Turn, Pid) ->
+    AsReference = maps:get(return, Options, value) =:= ref,
+    found(call(run, [Token, Before ++ Last, AsReference], maps:without([return, timeout], Options), Turn, Pid)).
+
+found({ok, {true, Value}}) -> {ok, Value};
+found({ok, {false, _}}) -> {error, {py, {session_restarted, replaced}}};
+found(Error) -> Error.
+
+snapshot(#{token := Token} = Turn, Pid) ->
+    case call(snapshot, [Token], #{strings => list, haystack => false}, Turn, Pid) of
+        {ok, {true, Bytes, Left}} -> {ok, {Bytes, Left}};
+        {ok, {false, _, _}} -> {error, {py, {session_restarted, replaced}}};
+        Error -> Error
+    end.
+
+call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}, Pid) ->
+    Mapped = maps:merge(Mapping, Options),
+    Call = Mapped#{worker => Worker, node => node(Pid), timeout => time_left(Deadline)},
+    py_call:perform({wrapper, call}, ['erl.session', Function, Args, []], Call, self()).
+
+%%% Failures
+
+%% The error as the caller gets it; the session's process is told what it means for the namespace.
+failed({not_begun, Reason}, Turn, Pid) ->
+    settled(done, {py, Reason}, Turn, Pid);
+failed({py, timeout} = Error, Turn, Pid) ->
+    case outlived(Turn, Pid) of
+        true -> settled(done, Error, Turn, Pid);
+        {false, Why} -> settled(lost, {py, {session_restarted, Why}}, Turn, Pid)
+    end;
+failed({py, {session_restarted, _}} = Error, Turn, Pid) ->
+    settled(lost, Error, Turn, Pid);
+%% One that can't be replaced says why.
+failed({py, {worker_down, {start, _}}} = Error, Turn, Pid) ->
+    settled(lost, Error, Turn, Pid);
+failed({py, {worker_down, Why}}, Turn, Pid) ->
+    settled(lost, {py, {session_restarted, Why}}, Turn, Pid);
+failed({py, {unknown_worker, _}}, Turn, Pid) ->
+    settled(lost, {py, {session_restarted, replaced}}, Turn, Pid);
+failed(Error, Turn, Pid) ->
+    settled(done, Error, Turn, Pid).
+
+settled(_How, Error, #{nested := true}, _Pid) ->
+    Error;
+settled(How, Error, _Turn, Pid) ->
+    case ask(Pid, {over, How}) of
+        ok -> Error;
+        %% That is why it failed, where the worker went with the session.
+        {error, Reason} when How =:= lost -> {py, Reason};
+        {error, _} -> Error
+    end.
+
+%% Whether the namespace has outlived a deadline: the call was interrupted, or it could not be and Python was killed.
+%% It is known when the next call is served, or that long after.
+outlived(#{kill_after := KillAfter, token := Token} = Turn, Pid) ->
+    case call(run, [Token, [], false], #{}, Turn#{deadline := deadline(KillAfter + ?VERDICT_MS)}, Pid) of
+        {ok, {false, _}} -> {false, {deadline, killed}};
+        {error, {py, {worker_down, Why}}} -> {false, Why};
+        {error, {py, {unknown_worker, _}}} -> {false, replaced};
+        _ -> true
+    end.
+
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+time_left(infinity) -> infinity;
+time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
+%%% Looking
+
+%% @doc What a session is doing: `state' is `idle', `busy' or `closed'; of a closed one there is no more to say.
+-spec status(session()) -> py_session_server:status().
+status(Session) ->
+    case ask(process(Session, {?MODULE, status, [Session]}), status) of
+        {error, _} -> #{session => Session, state => closed};
+        Status -> Status
+    end.
+
+%% @doc The {@link status/1} of all open sessions of this node, the oldest first.
+-spec list() -> [py_session_server:status()].
+list() ->
+    Open = [Status || Pid <- py_session_sup:sessions(), #{age_ms := _} = Status <- [ask(Pid, status)]],
+    lists:sort(fun(#{age_ms := A}, #{age_ms := B}) -> A >= B end, Open).
+
+%%% Arguments
+
+process({'$py.session', Pid}, _Api) when is_pid(Pid) -> Pid;
+process(_, Api) -> py_error:badarg(1, "must be a session, from py_session:open or own", Api).
+
+source(Source, Api) -> text(Source, 2, "must be Python source, a string or a binary", Api).
+
+text(Text, Position, Expected, Api) when is_list(Text); is_binary(Text) ->
+    try unicode:characters_to_binary(Text) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> py_error:badarg(Position, Expected, Api)
+    catch
+        error:badarg -> py_error:badarg(Position, Expected, Api)
+    end;
+text(_, Position, Expected, Api) ->
+    py_error:badarg(Position, Expected, Api).
+
+name(Name, Api) when is_atom(Name) -> identifier(atom_to_binary(Name), Api);
+name(Name, Api) -> identifier(text(Name, 2, "must be a name: an atom, a string or a binary", Api), Api).
+
+%% Letters beyond ASCII are Python's to judge.
+identifier(Name, Api) ->
+    case re:run(Name, "^[A-Za-z_\\x80-\\xff][A-Za-z0-9_\\x80-\\xff-]*$", [{capture, none}]) of
+        match -> Name;
+        nomatch -> py_error:badarg(2, "must be the name of a Python variable", Api)
+    end.
+
+ask(Pid, Request) ->
+    try
+        gen_server:call(Pid, Request, infinity)
+    catch
+        exit:{{nodedown, Node}, _} -> {error, {node_down, Node}};
+        exit:_ -> {error, session_closed}
+    end.
