@@ -6,9 +6,9 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    case start_tree() of
+    case start_tree(py_config:sessions()) of
         {ok, Sup} ->
-            case start_pools(configured()) of
+            case start_pools(py_config:pools()) of
                 ok ->
                     true = py_table:started(),
                     {ok, Sup};
@@ -20,11 +20,14 @@ start(_Type, _Args) ->
             Other
     end.
 
-start_tree() ->
+%% Sessions are opened later; what is wrong with their options is told now.
+start_tree({ok, _, _}) ->
     case py_directory:new() of
         ok -> py_sup:start_link();
         {error, Reason} -> {error, {py, Reason}}
-    end.
+    end;
+start_tree({error, Reason}) ->
+    {error, {py, Reason}}.
 
 %% What runs may end, for as long as its pool allows.
 -spec prep_stop(State) -> State.
@@ -37,13 +40,6 @@ prep_stop(State) ->
 stop(_State) ->
     py_directory:delete(),
     py_table:forget_pools().
-
-%% Sessions are opened later; what is wrong with their options is told now.
-configured() ->
-    case py_config:sessions() of
-        {ok, _, _} -> py_config:pools();
-        {error, _} = Error -> Error
-    end.
 
 start_pools({ok, Pools}) -> start_each(maps:to_list(Pools));
 start_pools({error, Reason}) -> {error, {py, Reason}}.

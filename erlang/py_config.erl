@@ -195,9 +195,13 @@ session_workers() ->
 %% The scheduler `none': no call that names only the pool gets one of its workers.
 of_session(Options) ->
     case pool(Options) of
+        {ok, #{on_start := undefined} = Pool} -> {ok, Pool#{size := 0, scheduler := none, on_start := prepared()}};
         {ok, Pool} -> {ok, Pool#{size := 0, scheduler := none}};
         Error -> Error
     end.
+
+%% What a session needs is loaded before somebody waits for it.
+prepared() -> {'erl.session', prepare, []}.
 
 %% @doc The options of one session, checked, and what its worker is started with: they stand before those of the
 %% application environment.

@@ -32,15 +32,24 @@ start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 %% @doc A worker with these options for the calling process, as long as that lives; the one that it had before is taken
 %% away.
 -spec lease(py_config:pool()) -> {ok, py_pool:lease()} | {error, py_error:reason()}.
-lease(Config) -> gen_server:call(?MODULE, {lease, Config}, infinity).
+lease(Config) ->
+    try
+        gen_server:call(?MODULE, {lease, Config}, infinity)
+    catch
+        exit:_ -> {error, not_started}
+    end.
 
--spec init([]) -> {ok, #state{}} | {stop, term()}.
+-spec init([]) -> {ok, #state{}} | ignore.
 init([]) ->
     %% The workers of a predecessor that was killed.
     _ = py_pools_sup:stop_pool(py_config:session_pool(), 0),
     case py_config:sessions() of
-        {ok, #{warm := Warm, max := Max}, Config} -> {ok, #state{config = Config, warm = Warm, max = Max}};
-        {error, Reason} -> {stop, {shutdown, Reason}}
+        {ok, #{warm := Warm, max := Max}, Config} ->
+            {ok, #state{config = Config, warm = Warm, max = Max}};
+        {error, Reason} ->
+            %% It was right when the application started. Who opens a session is told.
+            logger:error("~ts", [py_error:text({py, Reason})]),
+            ignore
     end.
 
 -spec handle_call({lease, py_config:pool()}, gen_server:from(), #state{}) ->
@@ -130,8 +139,13 @@ started({ok, Lease}, Waiter, State) ->
 started({error, {py, Reason}}, any, #state{waiting = Waiting} = State) ->
     %% With nobody who could be told it is tried again when the next session is opened.
     case queue:out(Waiting) of
-        {{value, Waiter}, Left} -> refuse(Reason, Waiter, State#state{waiting = Left});
-        {empty, _} -> logger:warning("no worker is kept warm for sessions: ~ts", [py_error:text({py, Reason})]), State
+        {{value, Waiter}, Left} ->
+            refuse(Reason, Waiter, State#state{waiting = Left});
+        {empty, _} when element(3, Reason) =:= stopped ->
+            State;
+        {empty, _} ->
+            logger:warning("no worker is kept warm for sessions: ~ts", [py_error:text({py, Reason})]),
+            State
     end;
 started({error, _}, nobody, State) ->
     State;

@@ -19,7 +19,6 @@ import ast
 import builtins
 import linecache
 import sys
-import textwrap
 from collections import OrderedDict
 from keyword import iskeyword
 from types import CodeType, CoroutineType, FunctionType, ModuleType
@@ -74,7 +73,7 @@ class Session:
             return known
         self._count += 1
         name = f"{objects.SESSION[:-1]} {self._count}>"
-        text = textwrap.dedent(source)
+        text = _dedented(source)
         code = _compile(text, name, is_value_wanted)
         self.show(name, text)
         self._codes[key] = code
@@ -131,6 +130,10 @@ class Session:
 _session: Session | None = None
 _first_main = sys.modules.get("__main__")
 """Kept: a module that nobody refers to loses its names."""
+
+
+def prepare() -> None:
+    """What a worker that is kept for a session calls when it starts: this module is loaded then."""
 
 
 def start(token: int) -> None:
@@ -193,6 +196,15 @@ def _found(token: int) -> Session | None:
 
 def _text(source: object) -> str:
     return source.decode() if isinstance(source, bytes) else str(source)
+
+
+def _dedented(source: str) -> str:
+    """The source, without the indentation that all of it has."""
+    if not source.lstrip("\r\n").startswith((" ", "\t")):
+        return source
+    import textwrap
+
+    return textwrap.dedent(source)
 
 
 def _compile(source: str, name: str, is_value_wanted: bool) -> Code:
