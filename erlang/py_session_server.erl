@@ -95,9 +95,8 @@ handle_continue(lease, #state{config = Config} = State) ->
         {error, Reason} -> {noreply, State#state{failure = Reason}}
     end.
 
--type result() :: {noreply, #state{}} | {reply, term(), #state{}} | {stop, normal, term(), #state{}} | {stop, normal, #state{}}.
-
--spec handle_call(term(), gen_server:from(), #state{}) -> result().
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {noreply, #state{}} | {reply, term(), #state{}} | {stop, normal, term(), #state{}}.
 handle_call(ready, _From, #state{failure = undefined} = State) ->
     {reply, ok, State};
 handle_call(ready, _From, #state{failure = Reason} = State) ->
@@ -129,7 +128,7 @@ handle_call(close, _From, State) ->
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
 
--spec handle_cast(term(), #state{}) -> result().
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_cast({started, Caller, Token}, #state{turn = #turn{caller = Caller}} = State) ->
     {noreply, State#state{token = Token, snapshot = undefined}};
 handle_cast({over, Caller, closed}, #state{turn = #turn{caller = Caller}} = State) ->
@@ -139,7 +138,7 @@ handle_cast({over, Caller, How}, #state{turn = #turn{caller = Caller}} = State) 
 handle_cast(_Message, State) ->
     {noreply, State}.
 
--spec handle_info(term(), #state{}) -> result().
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_info({'DOWN', Monitor, process, _, _}, #state{turn = #turn{monitor = Monitor}} = State) ->
     {noreply, over(done, State)};
 handle_info({'DOWN', _, process, Owner, _}, #state{options = #{owner := Owner}} = State) ->

@@ -5,7 +5,7 @@
 %%% workers as the application's `sessions' option says are kept ready for the next ones: they have its options; a
 %%% session that was opened with others waits for a worker of its own.
 %%%
-%%% What takes long (a worker that starts, or leaves) is waited for by a process of its own, which ends with the result.
+%%% What takes long (a worker that starts, or leaves) is waited for by a process of its own.
 -module(py_sessions).
 -behaviour(gen_server).
 
@@ -72,14 +72,13 @@ handle_call(_Request, _From, State) ->
 handle_cast(_Message, State) -> {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({'DOWN', _, process, Starter, Ended}, #state{starting = Starting} = State) when is_map_key(Starter, Starting) ->
+handle_info({started, Starter, Result}, #state{starting = Starting} = State) when is_map_key(Starter, Starting) ->
     {For, Left} = maps:take(Starter, Starting),
-    Result =
-        case Ended of
-            {started, Started} -> Started;
-            Reason -> {error, {py, {worker_down, Reason}}}
-        end,
     {noreply, started(Result, For, State#state{starting = Left})};
+handle_info({'DOWN', _, process, Starter, Reason}, #state{starting = Starting} = State) when
+    is_map_key(Starter, Starting)
+->
+    handle_info({started, Starter, {error, {py, {worker_down, Reason}}}}, State);
 handle_info({'DOWN', _, process, Session, _}, State) ->
     {noreply, leave(Session, State)};
 handle_info(_Message, State) ->
@@ -126,7 +125,10 @@ start_some(Count, Config, State) when Count > 0 -> start_some(Count - 1, Config,
 start_some(_Count, _Config, State) -> State.
 
 start(For, Config, #state{starting = Starting} = State) ->
-    {Starter, _} = spawn_monitor(fun() -> exit({started, py_pool:lease(py_config:session_pool(), Config)}) end),
+    Self = self(),
+    {Starter, _} = spawn_monitor(fun() ->
+        Self ! {started, self(), py_pool:lease(py_config:session_pool(), Config)}
+    end),
     State#state{starting = Starting#{Starter => For}}.
 
 started({ok, Lease}, any, #state{ready = Ready} = State) ->

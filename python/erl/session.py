@@ -101,7 +101,7 @@ class Session:
             self._count = max(self._count, int(name[len(objects.SESSION) : -1]))
 
     def _execute(self, code: CodeType) -> object:
-        value = eval(code, self.namespace)  # noqa: S307 (what a session is for)
+        value = eval(code, self.namespace)
         if code.co_flags & _CO_COROUTINE:
             return self._await(value)
         return value
@@ -118,7 +118,8 @@ class Session:
             if not task.done():  # interrupted between two steps of it
                 task.cancel()
                 self._loop.run_until_complete(asyncio.wait([task]))
-            raise error.with_traceback(_without_loop(error))
+            failure = error
+        raise failure.with_traceback(_without_loop(failure))
 
     def close(self) -> None:
         """Let go of the event loop."""
@@ -156,7 +157,10 @@ def run(token: int, blocks: list[tuple[Any, ...]], as_reference: bool = False) -
         return False, None
     value: object = None
     for kind, *rest in blocks:
-        value = session.define(*rest) if kind == "define" else session.run(rest[0], kind == "eval")
+        if kind == "define":
+            session.define(*rest)
+        else:
+            value = session.run(rest[0], kind == "eval")
     return True, references.hold(value) if as_reference else value
 
 
@@ -208,17 +212,17 @@ def _dedented(source: str) -> str:
 
 
 def _compile(source: str, name: str, is_value_wanted: bool) -> Code:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
-        tree = compile(source, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        tree = compile(source, name, "exec", ast.PyCF_ONLY_AST | flags, dont_inherit=True)
         assert isinstance(tree, ast.Module)
         last: ast.expr | None = None
         if is_value_wanted and tree.body and isinstance(tree.body[-1], ast.Expr):
             last = tree.body[-1].value
             del tree.body[-1]
-        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         return (
-            compile(tree, name, "exec", flags) if tree.body else None,
-            None if last is None else compile(ast.Expression(last), name, "eval", flags),
+            compile(tree, name, "exec", flags, dont_inherit=True) if tree.body else None,
+            None if last is None else compile(ast.Expression(last), name, "eval", flags, dont_inherit=True),
         )
     except SyntaxError as error:
         if error.filename == name:
@@ -229,7 +233,9 @@ def _compile(source: str, name: str, is_value_wanted: bool) -> Code:
 def _without_loop(error: BaseException) -> Any:
     """The traceback from the session's own code on: the event loop's frames before it say nothing."""
     traceback = error.__traceback__
-    while traceback is not None and not traceback.tb_frame.f_code.co_filename.startswith(objects.SESSION[:-1]):
+    while traceback is not None and not traceback.tb_frame.f_code.co_filename.startswith(
+        objects.SESSION[:-1]
+    ):
         traceback = traceback.tb_next
     return traceback or error.__traceback__
 
@@ -262,9 +268,11 @@ def _dumper(namespace: dict[str, Any]) -> Any:
     try:
         import cloudpickle  # type: ignore[import-untyped]
     except ImportError:
-        raise errors.NotPicklableError("a session is copied with cloudpickle, which is not installed") from None
+        raise errors.NotPicklableError(
+            "a session is copied with cloudpickle, which is not installed"
+        ) from None
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc, no-any-unimported]
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Functions of the namespace, by value, are functions of the one that the snapshot is read into."""
 
         def persistent_id(self, value: Any) -> Any:

@@ -1,0 +1,223 @@
+"""Sessions in Python: blocks, tracebacks, awaits, snapshots."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from erl import errors, objects, session
+
+PACKAGE = Path(__file__).parents[2] / "python"
+
+_tokens = itertools.count(1)
+
+
+@pytest.fixture
+def token() -> Iterator[int]:
+    """A new namespace; `__main__` is what it was when the test is over."""
+    main = sys.modules["__main__"]
+    number = next(_tokens)
+    session.start(number)
+    yield number
+    sys.modules["__main__"] = main
+
+
+def value_of(token: int, source: str) -> Any:
+    found, value = session.run(token, [("eval", source)])
+    assert found
+    return value
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("", None),
+        ("# tea", None),
+        ("1", 1),
+        ("x = 1", None),
+        ("x = 1\nx", 1),
+        ("x = 1; x + 1", 2),
+        ("if True:\n    1", None),
+        ("    x = 3\n    x", 3),
+        ("\n\n\tx = 4\n\tx\n", 4),
+        ("'''\n  tea\n'''", "\n  tea\n"),
+        ("(1,\n 2)", (1, 2)),
+        ("def f(): return 5\nf()", 5),
+        ("[y for y in range(2)]", [0, 1]),
+        ("__name__", "__main__"),
+        ("def f(x: int): pass\nf.__annotations__", {"x": int}),
+    ],
+)
+def test_a_block_has_the_value_of_its_last_expression(token: int, source: str, value: object) -> None:
+    assert value_of(token, source) == value
+
+
+def test_blocks_run_in_order_in_one_namespace(token: int) -> None:
+    blocks = [
+        ("define", "a", 100),
+        ("define", b"b-c", 2),
+        ("exec", "a += 1"),
+        ("exec", b"a"),
+        ("eval", "a * b_c"),
+    ]
+    assert session.run(token, blocks) == (True, 202)
+    assert session.run(token, []) == (True, None)
+    assert session.run(token, [("exec", "a")]) == (True, None)
+
+
+def test_nothing_runs_under_another_token(token: int) -> None:
+    assert session.run(token + 1000, [("exec", "1 / 0")]) == (False, None)
+    assert session.snapshot(token + 1000) == (False, None, [])
+
+
+@pytest.mark.parametrize("name", ["class", "1st", "a b", "", "a.b"])
+def test_what_is_no_name_is_refused(token: int, name: str) -> None:
+    with pytest.raises(ValueError, match="is no name for a variable"):
+        session.run(token, [("define", name, 1)])
+
+
+def failure_of(token: int, source: str) -> list[Any]:
+    try:
+        session.run(token, [("eval", source)])
+    except Exception as error:
+        return [frame for frame in objects.trace_of(error) if frame[0] == "<session>"]
+    return []
+
+
+def test_a_traceback_marks_the_line_of_the_block_that_failed(token: int) -> None:
+    session.run(token, [("exec", "def first(x):\n    y = x\n    return 1 / y\n")])
+    session.run(token, [("exec", "def second(x):\n    return first(x)  # here\n")])
+    assert failure_of(token, "\nsecond(0)") == [
+        ("<session>", 3, "first", "return 1 / y"),
+        ("<session>", 2, "second", "return first(x)  # here"),
+        ("<session>", 2, "<module>", "second(0)"),
+    ]
+
+
+def test_a_syntax_error_names_its_line(token: int) -> None:
+    assert failure_of(token, "x = 1\nx = = 2") == [("<session>", 2, "<module>", "x = = 2")]
+    with pytest.raises(SyntaxError, match=r"\(<session>, line 1\)"):
+        value_of(token, "return 1")
+
+
+def test_a_task_that_evaluates_one_line_for_years_keeps_one(token: int) -> None:
+    for number in range(3000):
+        session.run(token, [("define", "v", number), ("eval", "v + 1")])
+    for number in range(1500):
+        session.run(token, [("exec", f"x = {number}")])
+    assert len([name for name in linecache.cache if name.startswith("<session ")]) <= 1000 + 10
+
+
+def test_an_await_at_the_top_runs_on_a_loop_that_stays(token: int) -> None:
+    session.run(token, [("exec", "import asyncio\nasync def tea(): await asyncio.sleep(0); return 'green'")])
+    assert value_of(token, "await tea()") == "green"
+    assert value_of(token, "tea()") == "green"
+    value_of(token, "async def begin(): return asyncio.ensure_future(tea())\nlater = await begin()")
+    assert value_of(token, "await later") == "green"
+    assert failure_of(token, "async def bad():\n    1 / 0\nawait bad()") == [
+        ("<session>", 2, "bad", "1 / 0"),
+        ("<session>", 3, "<module>", "await bad()"),
+    ]
+
+
+def test_what_is_defined_can_be_found_by_its_module(token: int) -> None:
+    source = """
+    import pickle, typing
+    from dataclasses import dataclass
+    @dataclass
+    class Cup:
+        size: "int" = 3
+    (pickle.loads(pickle.dumps(Cup(4))).size, typing.get_type_hints(Cup), Cup.__module__)
+    """
+    assert value_of(token, source) == (4, {"size": int}, "__main__")
+
+
+MADE = """
+import math, threading
+from dataclasses import dataclass
+k = 3
+names = same = [1]
+lock = threading.Lock()
+held = [lock]
+generator = (i for i in names)
+def times(x): return x * k
+def locked():
+    with lock: return 1
+def fact(n): return 1 if n < 2 else n * fact(n - 1)
+def counter():
+    def inner(n): return 0 if n == 0 else 1 + inner(n - 1)
+    return inner
+inner = counter()
+def later():
+    def use(): return unset
+    return use
+    unset = 1
+empty = later()
+def with_defaults(a, b=2, *, c: int = 3): "doc"; return a + b + c
+with_defaults.mark = 1
+class Cup:
+    def __init__(self, size): self.size = size
+    def twice(self): return times(self.size)
+@dataclass
+class Pot:
+    size: int = 1
+cup, pot = Cup(4), Pot(2)
+"""
+
+
+def test_a_snapshot_is_read_by_another_interpreter(token: int, tmp_path: Path) -> None:
+    pytest.importorskip("cloudpickle")
+    session.run(token, [("exec", MADE)])
+    found, data, left = session.snapshot(token)
+    assert found
+    assert [name for name, _ in left] == ["lock", "held", "generator"]
+    assert all("cannot pickle" in why for _, why in left)
+    assert isinstance(data, bytes)
+    (tmp_path / "snapshot").write_bytes(data)
+    program = """
+import sys
+from erl import objects, session
+session.restore(7, open(sys.argv[1], 'rb').read())
+run = lambda source: session.run(7, [("eval", source)])[1]
+run("k = 10; same.append(2)")
+assert run("(times(2), cup.twice(), fact(5), inner(4), math.pi > 3, names)") == (20, 40, 120, 4, True, [1, 2])
+assert run("(with_defaults(1), with_defaults.__doc__, with_defaults.mark)") == (6, "doc", 1)
+assert run("with_defaults.__annotations__") == {"c": int}
+assert run("(isinstance(cup, Cup), pot == Pot(2), times.__globals__ is globals())") == (True, True, True)
+try:
+    run("locked()")
+except NameError as error:
+    assert objects.trace_of(error)[0][:4] == ("<session>", 11, "locked", "with lock: return 1"), objects.trace_of(error)
+else:
+    raise AssertionError
+found, again, left = session.snapshot(7)
+session.restore(8, again)
+assert session.run(8, [("eval", "times(2)")]) == (True, 20)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "snapshot")],
+        check=True,
+        timeout=60,
+        env={"PYTHONPATH": str(PACKAGE)},
+    )
+
+
+def test_a_reduce_that_raises_is_left_out(token: int) -> None:
+    pytest.importorskip("cloudpickle")
+    source = "class Bad:\n    def __reduce__(self): raise RuntimeError('no')\nbad = Bad()\nx = 1"
+    session.run(token, [("exec", source)])
+    found, _, left = session.snapshot(token)
+    assert (found, left) == (True, [("bad", "RuntimeError: no")])
+
+
+def test_a_copy_needs_cloudpickle(token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    with pytest.raises(errors.NotPicklableError, match="cloudpickle, which is not installed"):
+        session.snapshot(token)
