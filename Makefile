@@ -73,6 +73,10 @@ bench: build ## ours beside the floors: a table, bench/results/*.json, docs/img/
 	@scripts/bench . $(ROUNDS) --svg docs/img/bench.svg
 	@echo; $(OWN_PYTHON) $(VENV_BIN)/python bench/codec.py
 
+.PHONY: bench-nodes
+bench-nodes: build ## calls to other nodes with a delay on the way: a table
+	@$(OWN_PYTHON) bench/nodes/run $(VENV_BIN)/python $(NODES)
+
 bench-compare: build ## the same beside that of BASE=revision
 	@scripts/bench-compare $(BASE) $(ROUNDS)
 
