@@ -15,14 +15,14 @@ Block = tuple[bytes, int, int]
 
 BLOCK_BYTES = 1 << 20
 # Letters, and apostrophes between them.
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 SPACE = re.compile(rb"[ \t\n\v\f\r]")
 
-SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+SMALL = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
 def blocks(directory: bytes) -> list[Block]:
@@ -55,8 +55,9 @@ def _text(path: bytes, start: int, length: int) -> str:
         else:
             # What the block before has begun is that block's; it begins here if a space is before it.
             file.seek(start - 1)
-            first, *rest = SPACE.split(file.read(length + 1), maxsplit=1)
-            data = rest[0] if rest else b""
+            data = file.read(length + 1)
+            space = SPACE.search(data)
+            data = data[space.end() :] if space else b""
         while data and not SPACE.match(data[-1:]):
             more = file.read(4096)
             if not more:
