@@ -1,4 +1,4 @@
-"""The examples' Python halves: words are counted once however a file is cut, and numbers are spelled as they are read."""
+"""The Python halves of the examples: words are counted once however a file is cut, numbers are spelled."""
 
 from __future__ import annotations
 
