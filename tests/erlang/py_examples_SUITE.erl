@@ -7,6 +7,7 @@
 
 -export([suite/0, all/0, groups/0, init_per_group/2, end_per_group/2]).
 -export([
+    the_tour_shows_real_results_and_ends/1,
     the_word_count_prints_what_its_page_shows/1,
     the_word_count_in_a_chaos_prints_what_its_page_shows/1,
     the_word_count_counts_what_erlang_counts/1,
@@ -25,7 +26,14 @@
 
 suite() -> [{timetrap, {minutes, 4}}].
 
-all() -> [{group, wordcount}, {group, scikit_learn}, the_grid_search_without_scikit_learn_says_so, a_difference_is_told].
+all() ->
+    [
+        the_tour_shows_real_results_and_ends,
+        {group, wordcount},
+        {group, scikit_learn},
+        the_grid_search_without_scikit_learn_says_so,
+        a_difference_is_told
+    ].
 
 groups() ->
     [
@@ -59,6 +67,21 @@ init_per_group(wordcount, Config) ->
 end_per_group(_, _Config) -> ok.
 
 scikit_learn(Name) -> filename:join([root(), "python/.venv-examples", Name]).
+
+%%% The tour
+
+the_tour_shows_real_results_and_ends(_Config) ->
+    Lines = succeeds(["make", "-o", "build", "demo"]),
+    ?assertEqual("481229803398374426442198455156736", after_prompt("py:pow(6, 42).", Lines)),
+    %% The call had begun when its Python was killed: it fails, and does not go to another.
+    ?assertEqual("exception error: {py,{worker_down,{signal,9,[]}}}", after_prompt("py:await(Open).", Lines)),
+    ?assertMatch("{\"Athens\"," ++ _, after_prompt("py:func(daylight, profile, [<<\"Athens\">>], #{worker => Worker}).", Lines)),
+    ?assertEqual("exception error: {py,timeout}", after_prompt("py:func(time, sleep, [60], #{timeout => 200}).", Lines)),
+    ?assertMatch("That was the tour." ++ _, lists:last(Lines)).
+
+after_prompt(Typed, Lines) ->
+    [_, Result | _] = lists:dropwhile(fun(Line) -> string:find(Line, "> " ++ Typed) =:= nomatch end, Lines),
+    Result.
 
 %%% Word count
 
