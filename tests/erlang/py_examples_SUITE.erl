@@ -90,9 +90,7 @@ the_word_count_prints_what_its_page_shows(_Config) -> prints_what_its_page_shows
 the_word_count_in_a_chaos_prints_what_its_page_shows(_Config) ->
     Lines = prints_what_its_page_shows("make example-wordcount ARGS='--chaos --workers 2'"),
     [Killed] = [list_to_integer(N) || "Pythons killed while they counted: " ++ N <- Lines],
-    ?assert(Killed >= 1),
-    %% Each that took its place has counted too, or had no time to.
-    ?assert(length(rows("python", Lines)) > 2).
+    ?assert(Killed >= 1).
 
 the_word_count_counts_what_erlang_counts(_Config) ->
     Lines = succeeds([example("wordcount"), "--workers", "2"]),
