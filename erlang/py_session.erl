@@ -148,12 +148,12 @@ eval(Session, Source) -> evaluated(Session, Source, #{}, {?MODULE, eval, [Sessio
 eval(Session, Source, Options) -> evaluated(Session, Source, Options, {?MODULE, eval, [Session, Source, Options]}).
 
 evaluated(Session, Source, Options, Api) ->
-    Pid = process(Session, Api),
+    _ = process(Session, Api),
     Block = {eval, source(Source, Api)},
     case py_config:session_call(Options) of
         {ok, Checked} ->
             turn(Session, Checked, Api, fun(Turn) ->
-                Result = run([Block], Checked, Turn, Pid),
+                Result = run([Block], Checked, Turn),
                 IsLast = not (maps:get(persistent, Turn) orelse maps:get(nested, Turn)),
                 {Result, if IsLast -> closed; true -> done end}
             end);
@@ -165,8 +165,8 @@ evaluated(Session, Source, Options, Api) ->
 -spec sync(session()) -> session().
 sync(Session) ->
     Api = {?MODULE, sync, [Session]},
-    Pid = process(Session, Api),
-    _ = turn(Session, #{}, Api, fun(Turn) -> {run([], #{}, Turn, Pid), done} end),
+    _ = process(Session, Api),
+    _ = turn(Session, #{}, Api, fun(Turn) -> {run([], #{}, Turn), done} end),
     Session.
 
 %% @doc A copy of a session, of the calling process, with the options of the first one: what has been defined so far, as far
@@ -177,8 +177,8 @@ fork(Session) ->
     Pid = process(Session, Api),
     {Snapshot, Left} = turn(Session, #{}, Api, fun(Turn) ->
         {
-            case run([], #{}, Turn, Pid) of
-                {ok, _} -> snapshot(Turn, Pid);
+            case run([], #{}, Turn) of
+                {ok, _} -> snapshot(Turn);
                 Failed -> Failed
             end,
             done
@@ -194,7 +194,7 @@ fork(Session) ->
 
 %% What can't be read there is told now.
 filled({'$py.session', Pid} = Copy, Api) ->
-    try turn(Copy, #{}, Api, fun(Turn) -> {run([], #{}, Turn, Pid), done} end) of
+    try turn(Copy, #{}, Api, fun(Turn) -> {run([], #{}, Turn), done} end) of
         _ -> Copy
     catch
         Class:Reason:Stack ->
@@ -242,7 +242,7 @@ start(#{start := ready}, _Pid) ->
     {ok, ready};
 start(#{start := Start, token := Token} = Turn, Pid) ->
     {Function, Args} = if Start =:= empty -> {start, [Token]}; true -> {restore, [Token, {bytes, Start}]} end,
-    case call(Function, Args, #{}, Turn, Pid) of
+    case call(Function, Args, #{}, Turn) of
         {ok, _} = Started ->
             gen_server:cast(Pid, {started, self(), Token}),
             Started;
@@ -261,7 +261,7 @@ initialised(Session, #{init := Init} = Turn, Pid) ->
         {error, Reason} ->
             {error, {py, Reason}};
         OfInit ->
-            case run([], #{}, Turn#{blocks := OfInit}, Pid) of
+            case run([], #{}, Turn#{blocks := OfInit}) of
                 {ok, _} ->
                     case ask(Pid, initialised) of
                         {error, Reason} -> {error, {py, Reason}};
@@ -273,24 +273,24 @@ initialised(Session, #{init := Init} = Turn, Pid) ->
     end.
 
 %% A turn that sends nothing needs no call, and finds out by none that the namespace is gone.
-run(Last, Options, #{blocks := Before, token := Token} = Turn, Pid) ->
+run(Last, Options, #{blocks := Before, token := Token} = Turn) ->
     AsReference = maps:get(return, Options, value) =:= ref,
-    found(call(run, [Token, Before ++ Last, AsReference], maps:without([return, timeout], Options), Turn, Pid)).
+    found(call(run, [Token, Before ++ Last, AsReference], maps:without([return, timeout], Options), Turn)).
 
 found({ok, {true, Value}}) -> {ok, Value};
 found({ok, {false, _}}) -> {error, {py, {session_restarted, replaced}}};
 found(Error) -> Error.
 
-snapshot(#{token := Token} = Turn, Pid) ->
-    case call(snapshot, [Token], #{strings => list, haystack => false}, Turn, Pid) of
+snapshot(#{token := Token} = Turn) ->
+    case call(snapshot, [Token], #{strings => list, haystack => false}, Turn) of
         {ok, {true, Bytes, Left}} -> {ok, {Bytes, Left}};
         {ok, {false, _, _}} -> {error, {py, {session_restarted, replaced}}};
         Error -> Error
     end.
 
-call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}, Pid) ->
+call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}) ->
     Mapped = maps:merge(Mapping, Options),
-    Call = Mapped#{worker => Worker, node => node(Pid), timeout => time_left(Deadline)},
+    Call = Mapped#{worker => Worker, timeout => time_left(Deadline)},
     py_call:perform({wrapper, call}, ['erl.session', Function, Args, []], Call, self()).
 
 %%% Failures
@@ -299,7 +299,7 @@ call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline :
 failed({not_begun, Reason}, Turn, Pid) ->
     settled(done, {py, Reason}, Turn, Pid);
 failed({py, timeout} = Error, Turn, Pid) ->
-    case outlived(Turn, Pid) of
+    case outlived(Turn) of
         true -> settled(done, Error, Turn, Pid);
         {false, Why} -> settled(lost, {py, {session_restarted, Why}}, Turn, Pid)
     end;
@@ -327,8 +327,8 @@ settled(How, Error, _Turn, Pid) ->
 
 %% Whether the namespace has outlived a deadline: the call was interrupted, or it could not be and Python was killed.
 %% It is known when the next call is served, or that long after.
-outlived(#{kill_after := KillAfter, token := Token} = Turn, Pid) ->
-    case call(run, [Token, [], false], #{}, Turn#{deadline := deadline(KillAfter + ?VERDICT_MS)}, Pid) of
+outlived(#{kill_after := KillAfter, token := Token} = Turn) ->
+    case call(run, [Token, [], false], #{}, Turn#{deadline := deadline(KillAfter + ?VERDICT_MS)}) of
         {ok, {false, _}} -> {false, {deadline, killed}};
         {error, {py, {worker_down, Why}}} -> {false, Why};
         {error, {py, {unknown_worker, _}}} -> {false, replaced};

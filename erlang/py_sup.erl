@@ -1,8 +1,8 @@
-%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave.
-%%% Without that one no interpreter runs: should it die, the pools are started again. Sessions, which have their workers
-%%% from a pool, come last.
+%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one
+%%% (OTP's `pg') tells other nodes which pools there are. Without these two no pool runs: should one die, the pools are
+%%% started again. Sessions, which have their workers from a pool, come last.
 %%%
-%%% The table of pools and workers belongs to this process, so that it outlives whatever restarts below.
+%%% The tables of pools, workers and nodes belong to this process, so that they outlive whatever restarts below.
 -module(py_sup).
 -behaviour(supervisor).
 
@@ -25,9 +25,11 @@ stop(Sup) ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     py_table:new(),
+    py_nodes:new(),
     %% Where it is drawn by lot, it is drawn once: workers start side by side.
     _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
     Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
-    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Watchdog, Pools, Sessions]}}.
+    Children = [py_nodes:child_spec(), Watchdog, Pools, Sessions],
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

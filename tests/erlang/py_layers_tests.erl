@@ -10,8 +10,9 @@ layers() ->
         [py_sup, py],
         %% What an operator and the shell ask.
         [py_top],
+        [py_cluster],
         [py_admin, py_print],
-        [py_parallel, py_stream, py_session],
+        [py_parallel, py_stream, py_ship, py_session],
         [py_sessions_sup],
         [py_session_sup],
         [py_session_server],
@@ -19,10 +20,12 @@ layers() ->
         [py_async, py_chunks, py_source],
         %% Features are built on this one.
         [py_call],
+        [py_remote],
         [py_pools_sup],
         [py_pool_sup],
         [py_scheduler, py_pool],
         [py_worker_sup],
+        [py_nodes],
         [py_worker, py_erlport],
         [py_calls, py_request],
         [py_interpreter],
