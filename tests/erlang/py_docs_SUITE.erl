@@ -198,7 +198,7 @@ is_relative(Link) -> re:run(Link, "^[a-z]+:") =:= nomatch.
 every_function_of_py_is_documented(_Config) ->
     {match, Found} = re:run(docs(), "([a-zA-Z_]+|'[a-z-]+')/([0-9](?:[-,][0-9])*)", [global, {capture, all_but_first, list}]),
     Documented = [{unquoted(Name), Arity} || [Name, Arities] <- Found, Arity <- arities(Arities)],
-    Exported = [{atom_to_list(F), A} || {F, A} <- py:module_info(exports), F =/= module_info],
+    Exported = [{atom_to_list(F), A} || M <- [py, py_session], {F, A} <- M:module_info(exports), F =/= module_info],
     ?assertEqual([], lists:sort(Exported -- Documented)).
 
 unquoted("'" ++ Name) -> lists:droplast(Name);
@@ -219,6 +219,7 @@ every_option_is_documented(_Config) ->
     {error, {unknown_option, none, OfCalls}} = py_config:call(#{none => 0}),
     ?assertEqual([], (maps:keys(Pool) ++ maps:keys(Restart)) -- rows("servers.md")),
     ?assertEqual([], OfCalls -- rows("functions.md")),
+    ?assertEqual([], [warm, max, persistent, timeout, owner, binaries] -- rows("sessions.md")),
     [
         ?assertEqual([], (OfMany -- OfCalls) -- rows("parallel.md"))
      || Kind <- [scatter, pmap, preduce], {error, {unknown_option, none, OfMany}} <- [py_config:parallel(Kind, #{none => 0})]
