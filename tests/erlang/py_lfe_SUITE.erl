@@ -11,6 +11,7 @@
     the_transcripts_show_the_same_in_the_lfe_repl/1,
     versions_in_the_lfe_repl_tell_lfes_own/1,
     a_failed_call_leaves_the_lfe_repl_alive/1,
+    a_session_is_a_chain_in_the_lfe_repl/1,
     the_transcripts_show_the_same_in_the_erlang_shell/1,
     the_erlang_shell_prints_the_python_traceback/1,
     the_erlang_shell_explains_a_wrong_argument/1
@@ -23,6 +24,7 @@ all() ->
         the_transcripts_show_the_same_in_the_lfe_repl,
         versions_in_the_lfe_repl_tell_lfes_own,
         a_failed_call_leaves_the_lfe_repl_alive,
+        a_session_is_a_chain_in_the_lfe_repl,
         the_transcripts_show_the_same_in_the_erlang_shell,
         the_erlang_shell_prints_the_python_traceback,
         the_erlang_shell_explains_a_wrong_argument
@@ -134,6 +136,16 @@ a_failed_call_leaves_the_lfe_repl_alive(Config) ->
     Shown = typed("(py:floordiv 1 0)", Terminal),
     ?assertNotEqual(nomatch, string:find(Shown, "ZeroDivisionError"), Shown),
     ?assertEqual("3", typed("(py:add 1 2)", Terminal)),
+    close(Terminal).
+
+a_session_is_a_chain_in_the_lfe_repl(Config) ->
+    Terminal = started(lfe_terminal(Config), "(py:start)"),
+    Chain =
+        "(clj:-> (py_session:open) (py_session:timeout 10000) (py_session:define 'a 100) (py_session:define \"b\" 2)"
+        " (py_session:exec \"def mult(x, y): return x * y\\n\"))",
+    ?assertEqual("200", typed("(py_session:eval " ++ Chain ++ " \"mult(a, b)\")", Terminal)),
+    ?assertEqual("200", typed("(clj:-> " ++ Chain ++ " (py_session:eval #\"mult(a, b)\"))", Terminal)),
+    ?assertEqual("()", typed("(py_session:list)", Terminal)),
     close(Terminal).
 
 %%% Erlang
