@@ -47,6 +47,10 @@ reasons() ->
     [
         {timeout, ["timeout"]},
         {not_started, ["py:start()"]},
+        {session_closed, ["py_session:close/1"]},
+        {{session_restarted, {signal, 9, ""}}, ["signal 9 (kill)", "its init runs again", "is lost"]},
+        {{too_many_sessions, 7}, ["7 sessions", "max => 7"]},
+        {{bad_config, sessions, {bad_option, warm, x, "a number"}}, ["the configuration of sessions: option warm"]},
         {{unknown_pool, ml}, ["ml"]},
         {{unknown_worker, self()}, [pid_to_list(self()), "py:workers()"]},
         {{worker_down, {exit_status, 3, "gone"}}, ["exit status 3", "gone"]},
