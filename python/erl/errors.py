@@ -32,6 +32,14 @@ class StaleReferenceError(BridgeError, LookupError):
     """Raised when a reference names an object that was released, or one of another interpreter."""
 
 
+class SharedMemoryError(EncodeError):
+    """Raised when there is no room in shared memory, or none at all."""
+
+
+class ElsewhereError(DecodeError):
+    """Raised when a term means shared memory that this interpreter can't map: another node's, or a sandbox's outside."""
+
+
 class ProtocolError(BridgeError):
     """Raised when the other side sends a message that the protocol does not have at that place."""
 
