@@ -1,5 +1,5 @@
-%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave.
-%%% Without that one no interpreter runs: should it die, the pools are started again.
+%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one owns
+%%% what they share. Without these no interpreter runs: should one die, the pools are started again.
 %%%
 %%% The table of pools and workers belongs to this process, so that it outlives whatever restarts below.
 -module(py_sup).
@@ -28,4 +28,5 @@ init([]) ->
     _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
-    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Watchdog, Pools]}}.
+    Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Watchdog, Shared, Pools]}}.

@@ -47,7 +47,7 @@ def set_place(settings: dict[str, Any] | None) -> None:
     global _place
     _place = None
     if settings is not None:
-        directory, maker = str(settings["directory"]), str(settings["maker"])
+        directory, maker = os.fsdecode(settings["directory"]), os.fsdecode(settings["maker"])
         _place = directory, maker, settings["max_bytes"], settings["node"]
 
 
