@@ -233,8 +233,12 @@ def _lies(value: Any, nbytes: int) -> tuple[Memory, int] | None:
     base = value
     while base is not None and type(base) is not Map:
         base = base.obj if type(base) is memoryview else getattr(base, "base", None)
+    if base is None or not os.path.exists(base.memory.path):
+        return None
+    if type(value) is memoryview and nbytes == len(base) and value.c_contiguous:
+        return base.memory, 0
     numpy: Any = sys.modules.get("numpy")
-    if base is None or numpy is None or not os.path.exists(base.memory.path):
+    if numpy is None:  # a part of bytes: where it lies only numpy tells
         return None
     view = value if isinstance(value, numpy.ndarray) else numpy.frombuffer(value, "u1")
     offset = _address(view) - _address(numpy.frombuffer(base, "u1"))
