@@ -24,6 +24,10 @@ GET_LFE := There is no LFE here: git clone https://github.com/lfe/lfe && make -C
 demo: build ## a guided tour of py, with real results
 	@$(OWN_PYTHON) escript $(DEMO)
 
+.PHONY: filter
+filter: build ## an image filter over shared memory, and over pipes: examples/filter
+	@$(OWN_PYTHON) escript examples/filter $(or $(OUTPUT),_build/edges.png)
+
 .PHONY: shell
 shell: build shell-no-deps ## the Erlang shell with py running
 

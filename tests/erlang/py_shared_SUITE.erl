@@ -32,7 +32,8 @@
     after_the_stop_no_file_is_left/1,
     what_a_killed_beam_leaves_the_next_start_takes_away/1,
     a_worker_without_shared_memory_gets_the_bytes/1,
-    another_node_gets_the_bytes/1
+    another_node_gets_the_bytes/1,
+    the_filter_example_gives_one_result_by_both_ways/1
 ]).
 
 -define(LARGE, 131_072).
@@ -66,7 +67,8 @@ all() ->
         after_the_stop_no_file_is_left,
         what_a_killed_beam_leaves_the_next_start_takes_away,
         a_worker_without_shared_memory_gets_the_bytes,
-        another_node_gets_the_bytes
+        another_node_gets_the_bytes,
+        the_filter_example_gives_one_result_by_both_ways
     ].
 
 %% The cases that are about arrays, and not only about bytes.
@@ -76,7 +78,8 @@ needs_numpy() ->
         every_kind_of_array_comes_back_exact,
         a_view_of_shared_memory_is_not_copied,
         parts_are_arithmetic,
-        what_was_made_to_be_written_is_written_by_several
+        what_was_made_to_be_written_is_written_by_several,
+        the_filter_example_gives_one_result_by_both_ways
     ].
 
 init_per_testcase(a_limit_that_is_none_is_told, Config) ->
@@ -599,6 +602,19 @@ on_another_node(Node, Config) ->
     py_eventually:holds(fun() -> maps:get(files, erpc:call(Node, py, shared_memory, [])) =:= 0 end),
     ?assertError({py, {stale_reference, _}}, py:func(builtins, len, [Ours], #{node => Node})),
     py:func(py_sharing, made, [<<"bytes">>, ?LARGE], #{node => Node, arrays => shared}).
+
+%%% The example
+
+the_filter_example_gives_one_result_by_both_ways(Config) ->
+    Program = filename:join([root(), "examples", "filter"]),
+    Output = filename:join(?config(priv_dir, Config), "edges.png"),
+    Text = os:cmd(lists:flatten(io_lib:format("escript ~ts ~ts 301 3 2>&1", [Program, Output]))),
+    ?assertMatch({match, _}, re:run(Text, "both results are the same: true"), Text),
+    {ok, <<137, "PNG", _/binary>> = Image} = file:read_file(Output),
+    ?assert(byte_size(Image) > 10_000),
+    ?assertEqual(nomatch, string:find(Text, "error")).
+
+root() -> filename:dirname(filename:dirname(filename:dirname(?FILE))).
 
 %%% What the cases have in common
 
