@@ -614,7 +614,14 @@ the_filter_example_gives_one_result_by_both_ways(Config) ->
     ?assert(byte_size(Image) > 10_000),
     ?assertEqual(nomatch, string:find(Text, "error")).
 
-root() -> filename:dirname(filename:dirname(filename:dirname(?FILE))).
+%% The checkout, of which Common Test runs a copy below `_build'.
+root() -> root(filename:dirname(filename:absname(code:which(?MODULE)))).
+
+root(Directory) ->
+    case filelib:is_regular(filename:join([Directory, "examples", "filter"])) of
+        true -> Directory;
+        false when Directory =/= "/" -> root(filename:dirname(Directory))
+    end.
 
 %%% What the cases have in common
 
