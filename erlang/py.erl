@@ -277,8 +277,8 @@ pycall(Module, Function, X) -> py_call:pycall(pycall, [Module, Function, X]).
 -spec pycall(name(), name(), [arg()], options()) -> value().
 pycall(Module, Function, Args, Options) -> py_call:pycall(pycall, [Module, Function, Args, Options]).
 
-%% @doc Forget a reference or a list of them; the Python objects go when nothing else holds them. Shared memory is freed, whoever
-%% owns it: every term that means a part of it is stale then.
+%% @doc Forget a reference or a list of them; the Python objects go when nothing else holds them. Shared memory is freed,
+%% whoever owns it: every term that means a part of it is stale then.
 -spec release(py_term:ref() | py_term:shm() | [py_term:ref() | py_term:shm()]) -> ok.
 release(References) -> py_call:release(release, [References]).
 

@@ -6,8 +6,9 @@ import struct
 import zlib
 from typing import Any
 
-import erl
 import numpy as np
+
+import erl
 
 MARGIN = 3
 """Rows beyond a band that its edges depend on: two for the blur, one for the gradient."""
@@ -27,7 +28,7 @@ def rings(size: int) -> Any:
 
 
 def write_rows(image: Any, edges: Any, first: int, last: int) -> None:
-    """Write the edges of the rows from `first` up to `last` to the same place of `edges`, which others write elsewhere."""
+    """Write the edges of the rows from `first` up to `last` to their place in `edges`; others write elsewhere there."""
     for start in range(first, last, _BLOCK_ROWS):
         stop = min(start + _BLOCK_ROWS, last)
         edges[start:stop] = _edges(image, start, stop)
@@ -73,6 +74,10 @@ def save(path: str, image: Any) -> None:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
-        for name, content in ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 1)), (b"IEND", b"")):
+        for name, content in (
+            (b"IHDR", header),
+            (b"IDAT", zlib.compress(lines.tobytes(), 1)),
+            (b"IEND", b""),
+        ):
             file.write(struct.pack(">I", len(content)) + name + content)
             file.write(struct.pack(">I", zlib.crc32(name + content)))

@@ -37,7 +37,7 @@ class SharedMemoryError(EncodeError):
 
 
 class ElsewhereError(DecodeError):
-    """Raised when a term means shared memory that this interpreter can't map: another node's, or a sandbox's outside."""
+    """Raised when a term means shared memory that this interpreter can't map: another node's, or any in a sandbox."""
 
 
 class ProtocolError(BridgeError):

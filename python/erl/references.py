@@ -24,7 +24,9 @@ _MARKER = "$py.ref"
 _identity: tuple[object, int] | None = None
 _held: dict[int, object] = {}
 _made: list[Any] = []
-"""Those of the main thread, and the shared memory that it has sent: see `give`. Always the same list: the compiled lane looks at its length."""
+"""Those of the main thread, and the shared memory that it has sent: see `give`. Always the same list: the compiled
+lane looks at its length.
+"""
 _main = get_ident()
 _made_elsewhere: dict[int, list[Any]] = {}
 """Those of each other thread."""

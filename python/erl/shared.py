@@ -1,7 +1,7 @@
 """Arrays and bytes in shared memory: files that every worker of the node maps, known to Erlang by a small term.
 
-The term is ``{'$py.shm', {Node, Name, {Offset, Bytes}, Form}}``; `Form` is the atom ``bytes`` or ``{Dtype, Shape}``. The
-file `Name` lies in a directory of the application's. Its name is who made it (eight random bytes, drawn for each
+The term is ``{'$py.shm', {Node, Name, {Offset, Bytes}, Form}}``; `Form` is the atom ``bytes`` or ``{Dtype, Shape}``.
+The file `Name` lies in a directory of the application's. Its name is who made it (eight random bytes, drawn for each
 interpreter), a number, and its size: what is in use is the sum of what the names say, so that no count can be left
 wrong by a process that was killed. Who is about to make a file makes it first and adds up then, so two at the same time
 may both be refused and never both be let through.
@@ -279,7 +279,9 @@ def _copied(value: Any, nbytes: int) -> Memory:
 def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, int]:
     """A new file, and a descriptor of it. It has its pages, unless its content follows: then writing gives it them."""
     if _place is None:
-        raise errors.SharedMemoryError("there is no shared memory here: this is no py worker, or a sandboxed one")
+        raise errors.SharedMemoryError(
+            "there is no shared memory here: this is no py worker, or a sandboxed one"
+        )
     directory, maker, most_bytes, _ = _place
     size = max(1, nbytes)
     path = f"{directory}/{maker}-{_next()}-{size}"

@@ -160,7 +160,9 @@ def test_flags_hold_for_the_arguments_behind_them() -> None:
     assert reader([4, b"a"]).flagged_args()[1] == [b"a"]
 
 
-@pytest.mark.parametrize("arguments", [[], [Atom("a")], [1.0], [True], [192], [1536], [2048], [-1], [-1, Atom("a")]])
+@pytest.mark.parametrize(
+    "arguments", [[], [Atom("a")], [1.0], [True], [192], [1536], [2048], [-1], [-1, Atom("a")]]
+)
 def test_arguments_without_flags_are_refused(arguments: list[Any]) -> None:
     with pytest.raises(errors.DecodeError, match="flags"):
         reader(arguments).flagged_args()

@@ -1,7 +1,7 @@
 """What a call with `arrays => shared` writes instead of large arrays and bytes: the terms of `erl.shared`.
 
-Like `simplify`, a simplifier returns what is encoded in the value's place. What is small, or can't be shared, goes as it
-does with `arrays => value`. Loaded by the first call that needs it.
+Like `simplify`, a simplifier returns what is encoded in the value's place. What is small, or can't be shared, goes
+as it does with `arrays => value`. Loaded by the first call that needs it.
 """
 
 from __future__ import annotations
