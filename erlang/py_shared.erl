@@ -7,7 +7,7 @@
 %%% Knows nothing of workers. Who owns a file, `py_shared_owner' keeps.
 -module(py_shared).
 
--export([share/1, value/1, split/1, free/1, info/0, by_value/2, bytes/1]).
+-export([share/1, value/1, split/1, free/1, info/0, by_value/3, bytes/1]).
 -export_type([value/0]).
 
 -type value() :: binary() | {string(), {py_haystack:dtype(), Shape :: tuple(), binary()}}.
@@ -189,28 +189,32 @@ info() ->
         Info -> Info
     end.
 
-%% @doc Arguments with the values in place of all terms of shared memory, at any depth.
--spec by_value([term()], timeout()) -> {ok, [term()]} | unchanged | {error, failure()}.
-by_value(Args, Timeout) ->
+%% @doc Arguments with the values in place of terms of shared memory, at any depth: of those that mean another node's
+%% (`elsewhere'), or of all (`no_shared_memory').
+-spec by_value(elsewhere | no_shared_memory, [term()], timeout()) -> {ok, [term()]} | unchanged | {error, failure()}.
+by_value(Which, Args, Timeout) ->
     Deadline = if Timeout =:= infinity -> infinity; true -> erlang:monotonic_time(millisecond) + Timeout end,
-    try replaced(Args, Deadline) of
+    try replaced(Args, {Which, Deadline}) of
         Args -> unchanged;
         Values -> {ok, Values}
     catch
         throw:{?MODULE, Reason} -> {error, Reason}
     end.
 
-replaced({'$py.shm', _} = Tuple, Deadline) ->
-    case py_term:is_shm(Tuple) of
+replaced({'$py.shm', _} = Tuple, {Which, Deadline}) ->
+    case py_term:is_shm(Tuple) andalso is_meant(Which, Tuple) of
         true -> argument(fetched(Tuple, time_left(Deadline)));
         false -> Tuple
     end;
-replaced([Head | Tail], Deadline) -> [replaced(Head, Deadline) | replaced(Tail, Deadline)];
-replaced(Tuple, Deadline) when is_tuple(Tuple) ->
-    list_to_tuple([replaced(Each, Deadline) || Each <- tuple_to_list(Tuple)]);
-replaced(Map, Deadline) when is_map(Map) ->
-    maps:from_list([{replaced(Key, Deadline), replaced(Value, Deadline)} || {Key, Value} <- maps:to_list(Map)]);
-replaced(Term, _Deadline) -> Term.
+replaced([Head | Tail], How) -> [replaced(Head, How) | replaced(Tail, How)];
+replaced(Tuple, How) when is_tuple(Tuple) -> list_to_tuple([replaced(Each, How) || Each <- tuple_to_list(Tuple)]);
+replaced(Map, How) when is_map(Map) ->
+    maps:from_list([{replaced(Key, How), replaced(Value, How)} || {Key, Value} <- maps:to_list(Map)]);
+replaced(Term, _How) -> Term.
+
+%% What a worker of this node takes for another node's: neither the file nor the name of the node is here.
+is_meant(no_shared_memory, _) -> true;
+is_meant(elsewhere, {_, {Node, Name, _, _}}) -> Node =/= node() andalso not py_shared_owner:is_there(Name).
 
 argument({ok, Binary}) when is_binary(Binary) -> {bytes, Binary};
 argument({ok, Array}) -> Array;

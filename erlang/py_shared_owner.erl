@@ -9,7 +9,7 @@
 -module(py_shared_owner).
 -behaviour(gen_server).
 
--export([start_link/0, place/1, own/2, ended/0, new/1, free/1, info/0, path/1]).
+-export([start_link/0, place/1, own/2, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([name/0, info/0]).
 
@@ -40,12 +40,13 @@ start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 %% where it must not. A sandboxed pool has no part in the files: what it is sent, it gets by value.
 -spec place(py_config:pool()) ->
     #{directory := binary(), maker := binary(), max_bytes := non_neg_integer(), node := node()} | undefined.
-place(#{sandbox := Sandbox}) when Sandbox =/= undefined, Sandbox =/= false -> undefined;
+place(#{sandbox := Sandbox}) when Sandbox =/= none -> undefined;
 place(_Config) -> gen_server:call(?MODULE, place, infinity).
 
-%% @doc These files are `Owner''s, too; `nobody': they go unless somebody else owns them.
+%% @doc These files are `Owner''s, too; `nobody': they go unless somebody else owns them. For worker processes, of which one that
+%% has no {@link place/1} has no say.
 -spec own(pid() | nobody, [name()]) -> ok.
-own(Owner, Names) -> gen_server:cast(?MODULE, {own, Owner, Names}).
+own(Owner, Names) -> gen_server:cast(?MODULE, {own, self(), Owner, Names}).
 
 %% @doc The interpreter of the calling worker process has ended: what it has made and nobody owns is to go.
 -spec ended() -> ok.
@@ -133,10 +134,12 @@ handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast({own, nobody, Names}, #state{files = Files} = State) ->
+handle_cast({own, Worker, _, _}, #state{makers = Makers} = State) when not is_map_key(Worker, Makers) ->
+    {noreply, State};
+handle_cast({own, _, nobody, Names}, #state{files = Files} = State) ->
     _ = [delete(Name) || Name <- Names, not is_map_key(Name, Files)],
     {noreply, State};
-handle_cast({own, Owner, Names}, State) ->
+handle_cast({own, _, Owner, Names}, State) ->
     {noreply, lists:foldl(fun(Name, Acc) -> own_if_there(Owner, Name, Acc) end, State, Names)};
 handle_cast({ended, Worker}, #state{makers = Makers} = State) ->
     case Makers of
@@ -240,6 +243,8 @@ size_of(Name) ->
     [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
     binary_to_integer(Bytes).
 
+%% @doc Whether there is a file of that name.
+-spec is_there(term()) -> boolean().
 is_there(Name) ->
     case path(Name) of
         {ok, Path} -> element(1, file:read_file_info(Path, [raw])) =:= ok;

@@ -386,10 +386,19 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         decoders => Decoders,
         shared => py_shared_owner:place(Config),
         max_memory => maps:get(max_memory, Config),
-        event_loop => maps:get(event_loop, Config)
+        event_loop => maps:get(event_loop, Config),
+        modules => modules()
     },
     Body = py_wire:body('erl.worker', configure, [Settings]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
+
+%% Where other nodes have sent any.
+modules() ->
+    Path = py_directory:path(py_directory:modules()),
+    case filelib:is_dir(Path) of
+        true -> unicode:characters_to_binary(Path);
+        false -> undefined
+    end.
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
 started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when is_list(Report) ->

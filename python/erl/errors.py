@@ -37,7 +37,11 @@ class SharedMemoryError(EncodeError):
 
 
 class ElsewhereError(DecodeError):
-    """Raised when a term means shared memory that this interpreter can't map: another node's, or any in a sandbox."""
+    """Raised when a term means the shared memory of another node."""
+
+
+class NoSharedMemoryError(DecodeError):
+    """Raised when a term means shared memory and this interpreter has no part in any, as in a sandbox."""
 
 
 class ProtocolError(BridgeError):

@@ -326,7 +326,7 @@ def decode(payload: Any) -> object:
     """What a term stands for: an array, or a `memoryview` of bytes, mapped from the file.
 
     Raises `errors.DecodeError` for what names no file or does not fit it, `errors.StaleReferenceError` for one that was
-    freed, `errors.ElsewhereError` for one of another node.
+    freed, `errors.ElsewhereError` for one of another node, `errors.NoSharedMemoryError` for any where there is none.
     """
     import re
 
@@ -342,7 +342,7 @@ def decode(payload: Any) -> object:
     ):
         raise errors.DecodeError("a term of shared memory does not say which part of it is meant")
     if _place is None:
-        raise errors.ElsewhereError("this worker has no part in the node's shared memory")
+        raise errors.NoSharedMemoryError("this worker has no part in the node's shared memory")
     memory = _memories.get(text) or Memory(f"{_place[0]}/{text}", None)
     try:
         # Also of one that is mapped still: what was freed is gone for everybody.

@@ -32,8 +32,8 @@
     after_the_stop_no_file_is_left/1,
     what_a_killed_beam_leaves_the_next_start_takes_away/1,
     a_worker_without_shared_memory_gets_the_bytes/1,
-    another_node_gets_the_bytes/1,
-    the_filter_example_gives_one_result_by_both_ways/1
+    a_function_that_meets_memory_of_elsewhere_runs_once/1,
+    another_node_gets_the_bytes/1
 ]).
 
 -define(LARGE, 131_072).
@@ -67,8 +67,8 @@ all() ->
         after_the_stop_no_file_is_left,
         what_a_killed_beam_leaves_the_next_start_takes_away,
         a_worker_without_shared_memory_gets_the_bytes,
-        another_node_gets_the_bytes,
-        the_filter_example_gives_one_result_by_both_ways
+        a_function_that_meets_memory_of_elsewhere_runs_once,
+        another_node_gets_the_bytes
     ].
 
 %% The cases that are about arrays, and not only about bytes.
@@ -78,8 +78,7 @@ needs_numpy() ->
         every_kind_of_array_comes_back_exact,
         a_view_of_shared_memory_is_not_copied,
         parts_are_arithmetic,
-        what_was_made_to_be_written_is_written_by_several,
-        the_filter_example_gives_one_result_by_both_ways
+        what_was_made_to_be_written_is_written_by_several
     ].
 
 init_per_testcase(a_limit_that_is_none_is_told, Config) ->
@@ -558,6 +557,29 @@ a_worker_without_shared_memory_gets_the_bytes(_Config) ->
     ?assertError({py, {stale_reference, _}}, py:func(builtins, len, [Shm], On)),
     ?assertEqual(0, files()).
 
+a_function_that_meets_memory_of_elsewhere_runs_once(_Config) ->
+    Mine = py:share(content(?LARGE)),
+    Foreign = {'$py.shm', {'nobody@nowhere', <<"0123456789abcdef-1-1">>, {0, 1}, bytes}},
+    Test = self(),
+    Give = fun() ->
+        Test ! asked,
+        {ok, Foreign}
+    end,
+    ?assertError({py, {elsewhere, _}}, func(first_with, [Mine, py:source(Give)])),
+    receive asked -> ok after 5_000 -> ct:fail(not_asked) end,
+    py_eventually:equals(0, fun() -> lists:sum([Calls || #{in_flight := Calls} <- py:workers()]) end),
+    ?assertMatch([_], ran(1)),
+    flush(asked),
+    ?assertError({py, {node_down, 'nobody@nowhere'}}, func(first_with, [Foreign, 1])),
+    ?assertEqual([], ran(2)).
+
+%% The workers on which `first_with' has run so often.
+ran(Count) ->
+    [Worker || #{worker := Worker} <- py:workers(), py:func(py_sharing, count_of_runs, [], #{worker => Worker}) =:= Count].
+
+flush(Message) ->
+    receive Message -> flush(Message) after 0 -> ok end.
+
 another_node_gets_the_bytes(Config) ->
     Epmd = is_epmd_running(),
     Epmd orelse os:cmd("epmd -daemon"),
@@ -602,26 +624,6 @@ on_another_node(Node, Config) ->
     py_eventually:holds(fun() -> maps:get(files, erpc:call(Node, py, shared_memory, [])) =:= 0 end),
     ?assertError({py, {stale_reference, _}}, py:func(builtins, len, [Ours], #{node => Node})),
     py:func(py_sharing, made, [<<"bytes">>, ?LARGE], #{node => Node, arrays => shared}).
-
-%%% The example
-
-the_filter_example_gives_one_result_by_both_ways(Config) ->
-    Program = filename:join([root(), "examples", "filter"]),
-    Output = filename:join(?config(priv_dir, Config), "edges.png"),
-    Text = os:cmd(lists:flatten(io_lib:format("escript ~ts ~ts 301 3 2>&1", [Program, Output]))),
-    ?assertMatch({match, _}, re:run(Text, "both results are the same: true"), Text),
-    {ok, <<137, "PNG", _/binary>> = Image} = file:read_file(Output),
-    ?assert(byte_size(Image) > 10_000),
-    ?assertEqual(nomatch, string:find(Text, "error")).
-
-%% The checkout, of which Common Test runs a copy below `_build'.
-root() -> root(filename:dirname(filename:absname(code:which(?MODULE)))).
-
-root(Directory) ->
-    case filelib:is_regular(filename:join([Directory, "examples", "filter"])) of
-        true -> Directory;
-        false when Directory =/= "/" -> root(filename:dirname(Directory))
-    end.
 
 %%% What the cases have in common
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 LAYERS = [
     {"__main__", "erlport"},
     {"parallel", "server", "streams", "tasks", "worker"},
-    {"inbox"},
+    {"inbox", "pushed"},
     {"api", "console", "limits", "logs", "objects", "port"},
     {"wire"},
     {"codec"},

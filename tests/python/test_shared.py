@@ -253,7 +253,7 @@ def test_a_term_of_another_node_is_elsewhere(place: Path) -> None:
     with pytest.raises(errors.StaleReferenceError):
         shared.decode((NODE, *payload[1:]))
     shared.set_place(None)
-    with pytest.raises(errors.ElsewhereError, match="no part"):
+    with pytest.raises(errors.NoSharedMemoryError, match="no part"):
         shared.decode((NODE, *payload[1:]))
 
 

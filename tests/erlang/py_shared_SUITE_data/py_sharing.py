@@ -103,6 +103,20 @@ def with_a_failure(size: int) -> list[Any]:
     return [content(size), Unpicklable()]
 
 
+runs: list[int] = []
+
+
+def first_with(_value: Any, items: Any) -> Any:
+    """The first of some items; counts that it was called."""
+    runs.append(1)
+    return next(items)
+
+
+def count_of_runs() -> int:
+    """How often `first_with` was called."""
+    return len(runs)
+
+
 def write(value: Any, place: int, number: int) -> None:
     """Write one element."""
     value[place] = number
