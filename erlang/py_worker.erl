@@ -514,7 +514,7 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
 
 %% One that holds three quarters of what it may have is replaced before it gets no more.
 recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
-    case py_launcher:resident_bytes(os_pid(State)) of
+    case py_launcher:own_bytes(os_pid(State)) of
         Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State);
         _ -> State
     end;

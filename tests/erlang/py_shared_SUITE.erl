@@ -26,6 +26,7 @@
     a_sharer_killed_while_it_writes_leaves_nothing/1,
     a_killed_owner_of_the_books_takes_the_files_along/1,
     the_limit_is_an_error_and_the_worker_lives/1,
+    what_is_mapped_does_not_count_as_the_worker_s_own/1,
     a_limit_that_is_none_is_told/1,
     made_up_terms_are_errors/1,
     a_thousand_arrays_leave_no_file_and_no_descriptor/1,
@@ -61,6 +62,7 @@ all() ->
         a_sharer_killed_while_it_writes_leaves_nothing,
         a_killed_owner_of_the_books_takes_the_files_along,
         the_limit_is_an_error_and_the_worker_lives,
+        what_is_mapped_does_not_count_as_the_worker_s_own,
         a_limit_that_is_none_is_told,
         made_up_terms_are_errors,
         a_thousand_arrays_leave_no_file_and_no_descriptor,
@@ -419,6 +421,17 @@ is_expected({ok, {'$py.shm', _}}) -> true;
 is_expected({error, {py, {shared_memory, _}}}) -> true;
 is_expected(_) -> false.
 
+what_is_mapped_does_not_count_as_the_worker_s_own(Config) ->
+    {ok, _} = py:start_pool(small, (pool(Config))#{size => 1, max_memory => 128_000_000}),
+    [#{os_pid := OsPid, worker := Worker}] = py:workers(small),
+    Shm = py:share(binary:copy(content(?LARGE), 2_000)),
+    %% Longer than it takes until a worker looks how large its Python is.
+    Sum = py:func(py_sharing, slow_checksum, [Shm, 0.2], #{pool => small}),
+    ?assertEqual(erlang:crc32(py:value(Shm)), Sum),
+    ?assertEqual(Sum, py:func(py_sharing, slow_checksum, [Shm, 0.2], #{pool => small})),
+    ?assertMatch([#{os_pid := OsPid, worker := Worker, restarts := 0}], py:workers(small)),
+    ok = py:release(Shm).
+
 a_limit_that_is_none_is_told(_Config) ->
     application:set_env(py, max_shared_bytes, lots),
     ?assertMatch({error, {py, {bad_config, py, {bad_option, max_shared_bytes, lots, _}}}}, py:start()),
@@ -581,24 +594,19 @@ flush(Message) ->
     receive Message -> flush(Message) after 0 -> ok end.
 
 another_node_gets_the_bytes(Config) ->
-    Epmd = is_epmd_running(),
-    Epmd orelse os:cmd("epmd -daemon"),
-    {ok, _} = net_kernel:start([list_to_atom("py_shared_" ++ os:getpid()), shortnames]),
+    Distribution = py_distribution:start(),
     try
         {ok, restarted} = py:restart(),
-        {ok, Peer, Node} = peer:start_link(#{name => peer:random_name(), args => ["-pa", filename:dirname(code:which(py))]}),
+        {Peer, Node} = py_distribution:start_peer(),
         Lost = on_another_node(Node, Config),
         peer:stop(Peer),
         ?assertError({py, {node_down, Node}}, py:value(Lost)),
         ?assertError({py, {node_down, Node}}, py:len(Lost)),
         ?assertEqual(ok, py:release(Lost))
     after
-        net_kernel:stop(),
-        Epmd orelse os:cmd("epmd -kill")
+        py_distribution:stop(Distribution)
     end,
     {ok, restarted} = py:restart().
-
-is_epmd_running() -> string:find(os:cmd("epmd -names 2>&1"), "up and running") =/= nomatch.
 
 on_another_node(Node, Config) ->
     ok = erpc:call(Node, application, load, [py]),

@@ -6,6 +6,7 @@ import array
 import asyncio
 import os
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +116,13 @@ def first_with(_value: Any, items: Any) -> Any:
 def count_of_runs() -> int:
     """How often `first_with` was called."""
     return len(runs)
+
+
+def slow_checksum(value: Any, seconds: float) -> int:
+    """The CRC of bytes that stay mapped for a while."""
+    found = zlib.crc32(value)
+    time.sleep(seconds)
+    return found
 
 
 def write(value: Any, place: int, number: int) -> None:
