@@ -6,7 +6,7 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    case start_tree(py_config:sessions()) of
+    case start_tree() of
         {ok, Sup} ->
             case start_pools(py_config:pools()) of
                 ok ->
@@ -20,14 +20,17 @@ start(_Type, _Args) ->
             Other
     end.
 
-%% Sessions are opened later; what is wrong with their options is told now.
-start_tree({ok, _, _}) ->
-    case py_directory:new() of
-        ok -> py_sup:start_link();
-        {error, Reason} -> {error, {py, Reason}}
-    end;
-start_tree({error, Reason}) ->
-    {error, {py, Reason}}.
+%% Sessions are opened later, memory is shared later; what is wrong with their options is told now.
+start_tree() ->
+    case [Error || {error, _} = Error <- [py_config:max_shared_bytes(), py_config:sessions()]] of
+        [] ->
+            case py_directory:new() of
+                ok -> py_sup:start_link();
+                {error, Reason} -> {error, {py, Reason}}
+            end;
+        [{error, Reason} | _] ->
+            {error, {py, Reason}}
+    end.
 
 %% What runs may end, for as long as its pool allows.
 -spec prep_stop(State) -> State.

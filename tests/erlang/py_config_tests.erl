@@ -18,6 +18,7 @@ call_options() ->
         {haystack, [true, false], [on, 1]},
         {frames, [grid, columns, arrow], [rows, true]},
         {matrices, [true, false], [numpy]},
+        {arrays, [opaque, value, shared], [true, numpy]},
         {binaries, [str, bytes], [binary]},
         {return, [value, ref], [reference]}
     ].
@@ -53,6 +54,7 @@ pool_options() ->
         {haystack, [true, false], [on, 1]},
         {frames, [grid, columns, arrow], [rows, true]},
         {matrices, [true, false], [numpy]},
+        {arrays, [opaque, value, shared], [true, numpy]},
         {pickle, [signed, any], [none]},
         {log_level, [debug, info, warning, error, critical], [notice, 3]}
     ].
@@ -148,6 +150,7 @@ the_defaults_are_these_test() ->
             haystack := false,
             frames := grid,
             matrices := false,
+            arrays := opaque,
             pickle := signed
         },
         Pool
