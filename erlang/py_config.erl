@@ -111,7 +111,8 @@
     return => value | ref,
     haystack => boolean(),
     frames => grid | columns | arrow,
-    matrices => boolean()
+    matrices => boolean(),
+    arrays => opaque | value | shared
 }.
 -type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
     | {no_map, term()}.
