@@ -147,6 +147,8 @@ reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
 
 down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);
 down({signal, Signal, Lines}) -> io_lib:format("signal ~w~ts~ts", [Signal, signal(Signal), said(Lines)]);
+down({memory, Bytes}) ->
+    io_lib:format("the processes of its sandbox had ~w bytes together, more than max_memory, and were killed", [Bytes]);
 down({deadline, killed}) -> "it was killed after a call outlived its deadline";
 down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
 down(recycled) -> "it was replaced, and this call had not ended within the pool's drain_timeout";
@@ -163,6 +165,7 @@ signal(6) -> " (abort)";
 signal(9) -> " (kill)";
 signal(11) -> " (segmentation fault)";
 signal(15) -> " (termination)";
+signal(24) -> " (its CPU seconds are used up)";
 signal(_) -> "".
 
 %% @doc Why an interpreter did not start, and what to do about it.
@@ -173,6 +176,8 @@ start_text({no_python, Source, Path}) ->
     io_lib:format("no executable ~ts (~ts)", [Path, source(Source)]);
 start_text({no_directory, Path}) ->
     io_lib:format("the pool's cd option names no directory: ~ts", [Path]);
+start_text({sandbox, Reason}) ->
+    py_sandbox:text(Reason);
 start_text({open_port, Path, Reason}) ->
     io_lib:format("can't start ~ts: ~tp", [Path, Reason]);
 start_text({failed, Python, ""}) ->

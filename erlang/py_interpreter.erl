@@ -8,7 +8,7 @@
 %%% in a mapped page (eight bytes of a file, in the machine's byte order), which Python counts up before it runs one.
 -module(py_interpreter).
 
--export([open/2, settings/1, connect/1, os_pid/1, python/1]).
+-export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, unread_bytes/1, python/1]).
 -export([write/2, flush/1, is_pending/1, message/2]).
 -export([kill/2, interrupt/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0, ending/0]).
@@ -17,6 +17,9 @@
     port :: port(),
     channel :: py_channel:channel(),
     os_pid :: non_neg_integer(),
+    %% Of a sandboxed one: its box, and its own number in place of that of the program that made the box.
+    box = undefined :: undefined | py_sandbox:box(),
+    inner = undefined :: undefined | non_neg_integer(),
     python :: file:filename_all(),
     page :: file:filename_all(),
     listener = undefined :: undefined | gen_tcp:socket(),
@@ -39,29 +42,53 @@
 open(Config, Name) ->
     case py_launcher:find(Config) of
         {ok, _Source, Python} ->
-            case py_launcher:open(Config, Python) of
-                {ok, Port, OsPid} -> {ok, opened(Port, OsPid, Python, Name)};
-                {error, _} = Error -> Error
+            Page = py_directory:path(Name ++ ".calls"),
+            Listener = listen(Page),
+            case py_launcher:open(Config, Python, stderr(Listener, Page)) of
+                {ok, Port, OsPid, Box} -> {ok, opened(Port, OsPid, Box, Python, Page, Listener, Config)};
+                {error, _} = Error -> unlisten(Listener, Page), Error
             end;
         {error, _} = Error ->
             Error
     end.
 
-opened(Port, OsPid, Python, Name) ->
-    Page = py_directory:path(Name ++ ".calls"),
+opened(Port, OsPid, Box, Python, Page, Listener, Config) ->
     py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
-    _ = file:write_file(Page, <<0:64>>),
-    Listener =
-        case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
-            {ok, Socket} -> Socket;
-            {error, _} -> undefined
-        end,
+    Box =:= undefined andalso file:write_file(Page, <<0:64>>),
     #interpreter{
-        port = Port, channel = py_channel:new(Port), os_pid = OsPid, python = Python, page = Page, listener = Listener
+        port = Port,
+        channel = py_channel:new(Port, most_bytes(Config)),
+        os_pid = OsPid,
+        box = Box,
+        python = Python,
+        page = Page,
+        listener = Listener
     }.
 
+%% A sandboxed Python has nothing honest to say that is larger than its memory.
+most_bytes(#{sandbox := Kind, max_memory := Most}) when Kind =/= none -> Most;
+most_bytes(_) -> infinity.
+
+listen(Page) ->
+    case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
+        {ok, Socket} -> Socket;
+        {error, _} -> undefined
+    end.
+
+unlisten(undefined, _Page) ->
+    ok;
+unlisten(Listener, Page) ->
+    gen_tcp:close(Listener),
+    _ = file:delete(Page ++ ".err"),
+    ok.
+
+stderr(undefined, _Page) -> undefined;
+stderr(_Listener, Page) -> Page ++ ".err".
+
 %% @doc What Python must know to use both.
--spec settings(interpreter()) -> #{page := binary(), stderr := binary() | undefined}.
+-spec settings(interpreter()) -> #{page := binary() | undefined, stderr := binary() | undefined}.
+settings(#interpreter{box = Box}) when Box =/= undefined ->
+    py_sandbox:settings(Box);
 settings(#interpreter{page = Page, listener = Listener}) ->
     Path = unicode:characters_to_binary(Page),
     case Listener of
@@ -71,6 +98,8 @@ settings(#interpreter{page = Page, listener = Listener}) ->
 
 %% @doc Python has read the settings: from now on it is heard on its standard error.
 -spec connect(interpreter()) -> interpreter().
+connect(#interpreter{box = Box, os_pid = OsPid, inner = undefined} = Interpreter) when Box =/= undefined ->
+    connect(Interpreter#interpreter{inner = py_sandbox:inner(OsPid)});
 connect(#interpreter{listener = undefined} = Interpreter) ->
     Interpreter;
 connect(#interpreter{listener = Listener, page = Page} = Interpreter) ->
@@ -82,12 +111,31 @@ connect(#interpreter{listener = Listener, page = Page} = Interpreter) ->
             {error, _} ->
                 Interpreter
         end,
-    gen_tcp:close(Listener),
-    _ = file:delete(Page ++ ".err"),
+    unlisten(Listener, Page),
     Connected#interpreter{listener = undefined}.
 
+%% @doc Its number in the operating system; of a sandboxed one that is not known yet, the number of what makes its box.
 -spec os_pid(interpreter()) -> non_neg_integer().
-os_pid(#interpreter{os_pid = OsPid}) -> OsPid.
+os_pid(#interpreter{inner = undefined, os_pid = OsPid}) -> OsPid;
+os_pid(#interpreter{inner = Inner}) -> Inner.
+
+%% @doc How much memory it has in use, in bytes; a sandboxed one with all that it has started.
+-spec memory_bytes(interpreter()) -> non_neg_integer() | undefined.
+memory_bytes(#interpreter{box = undefined, os_pid = OsPid}) ->
+    py_launcher:resident_bytes(OsPid);
+memory_bytes(#interpreter{os_pid = OsPid}) ->
+    case [Bytes || Pid <- py_sandbox:processes(OsPid), Bytes <- [py_launcher:resident_bytes(Pid)], is_integer(Bytes)] of
+        [] -> undefined;
+        Some -> lists:sum(Some)
+    end.
+
+%% @doc How many bytes wait in its port because it does not read them.
+-spec unread_bytes(interpreter()) -> non_neg_integer().
+unread_bytes(#interpreter{port = Port}) ->
+    case erlang:port_info(Port, queue_size) of
+        {queue_size, Bytes} -> Bytes;
+        undefined -> 0
+    end.
 
 -spec python(interpreter()) -> file:filename_all().
 python(#interpreter{python = Python}) -> Python.
@@ -176,7 +224,7 @@ kill(_Reason, Interpreter) ->
 
 %% @doc Have its main thread look, between two bytecodes, at what has arrived.
 -spec interrupt(interpreter()) -> ok.
-interrupt(#interpreter{os_pid = OsPid}) -> py_launcher:interrupt(OsPid).
+interrupt(Interpreter) -> py_launcher:interrupt(os_pid(Interpreter)).
 
 -spec is_doomed(interpreter()) -> boolean().
 is_doomed(#interpreter{doom = Doom}) -> Doom =/= undefined.
@@ -187,6 +235,7 @@ is_gone(#interpreter{status = Status, eof = Eof}) -> Status =/= undefined orelse
 
 %% @doc How many calls it has begun, also when it is dead; `unknown' of a Python that does not count.
 -spec begun(interpreter()) -> non_neg_integer() | unknown.
+begun(#interpreter{box = Box}) when Box =/= undefined -> unknown;
 begun(#interpreter{page = Page}) ->
     case file:read_file(Page) of
         {ok, <<Count:64/native>>} -> Count;
@@ -211,10 +260,11 @@ last_lines(Said) ->
 
 %% @doc Let go of everything that it was held by; what it has forked and left goes, too.
 -spec close(interpreter()) -> ok.
-close(#interpreter{port = Port, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
+close(#interpreter{port = Port, box = Box, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
     catch port_close(Port),
     _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
     _ = file:delete(Page),
     _ = file:delete(Page ++ ".err"),
     py_launcher:kill_group(OsPid),
+    _ = [py_sandbox:close(Box) || Box =/= undefined],
     py_watchdog:forget(OsPid).
