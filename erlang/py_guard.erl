@@ -6,7 +6,7 @@
 %%% interpreter.
 -module(py_guard).
 
--export([new/1, budget/2, request/4, answered/1, value/2, failure/2]).
+-export([new/1, budget/2, request/4, answered/1, value/2, failure/2, visible/1]).
 -export_type([guard/0, verdict/0]).
 
 -record(guard, {
@@ -139,7 +139,7 @@ answered(Guard) -> Guard.
 %% Without the control characters that a terminal obeys.
 plain(Text) when is_list(Text); is_binary(Text) ->
     try unicode:characters_to_list(Text) of
-        List when is_list(List) -> {ok, unicode:characters_to_binary([visible(Char) || Char <- List])};
+        List when is_list(List) -> {ok, unicode:characters_to_binary([shown(Char) || Char <- List])};
         _ -> error
     catch
         error:badarg -> error
@@ -147,9 +147,17 @@ plain(Text) when is_list(Text); is_binary(Text) ->
 plain(_) ->
     error.
 
-visible(Char) when Char =:= $\n; Char =:= $\t -> Char;
-visible(Char) when Char < 32; Char >= 127, Char < 160 -> io_lib:format("\\x~2.16.0b", [Char]);
-visible(Char) -> Char.
+shown(Char) when Char =:= $\n; Char =:= $\t -> Char;
+shown(Char) when Char < 32; Char >= 127, Char < 160 -> io_lib:format("\\x~2.16.0b", [Char]);
+shown(Char) -> Char.
+
+%% @doc Bytes that are to be read by people, without the control characters that a terminal obeys.
+-spec visible(binary()) -> binary().
+visible(Bytes) ->
+    case plain(Bytes) of
+        {ok, Plain} -> Plain;
+        error -> unicode:characters_to_binary([shown(Byte) || <<Byte>> <= Bytes])
+    end.
 
 cut(Text) when byte_size(Text) =< ?MOST_TEXT -> Text;
 cut(Text) -> [binary:part(Text, 0, ?MOST_TEXT), " .."].

@@ -8,7 +8,7 @@
 %%% in a mapped page (eight bytes of a file, in the machine's byte order), which Python counts up before it runs one.
 -module(py_interpreter).
 
--export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, unread_bytes/1, python/1]).
+-export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, flush/1, is_pending/1, message/2]).
 -export([kill/2, interrupt/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0, ending/0]).
@@ -25,6 +25,8 @@
     listener = undefined :: undefined | gen_tcp:socket(),
     errors = undefined :: undefined | gen_tcp:socket(),
     said = <<>> :: binary(),
+    %% What a sandboxed one has written to it in which second.
+    written = {0, 0} :: {Second :: integer(), Bytes :: non_neg_integer()},
     status = undefined :: undefined | non_neg_integer(),
     eof = false :: boolean(),
     doom = undefined :: term()
@@ -36,6 +38,8 @@
 
 -define(KEPT_BYTES, 2_048).
 -define(KEPT_LINES, 20).
+%% What a sandboxed Python may write to its standard error in a second.
+-define(MOST_WRITTEN_BYTES, 262_144).
 
 %% @doc Start an interpreter for this worker; the calling process owns it.
 -spec open(py_config:pool(), Name :: string()) -> {ok, interpreter()} | {error, py_launcher:reason()}.
@@ -129,6 +133,16 @@ memory_bytes(#interpreter{os_pid = OsPid}) ->
         Some -> lists:sum(Some)
     end.
 
+%% @doc Whether a sandboxed one, with all that it has started, has more memory of its own than this.
+-spec exceeds(MostBytes :: pos_integer(), interpreter()) -> {true, Bytes :: pos_integer()} | false.
+exceeds(Most, #interpreter{box = Box, os_pid = OsPid}) when Box =/= undefined ->
+    case py_sandbox:held_bytes(OsPid) > Most andalso py_sandbox:exactly_held_bytes(OsPid) of
+        Bytes when is_integer(Bytes), Bytes > Most -> {true, Bytes};
+        _ -> false
+    end;
+exceeds(_, _) ->
+    false.
+
 %% @doc How many bytes wait in its port because it does not read them.
 -spec unread_bytes(interpreter()) -> non_neg_integer().
 unread_bytes(#interpreter{port = Port}) ->
@@ -173,6 +187,13 @@ message({'EXIT', Port, _}, #interpreter{port = Port, os_pid = OsPid} = Interpret
     %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
     py_launcher:kill(OsPid),
     {ended, Interpreter};
+message({tcp, Socket, Bytes}, #interpreter{errors = Socket, said = Said, box = Box} = Interpreter) when Box =/= undefined ->
+    Data = py_guard:visible(Bytes),
+    pass_on(Data),
+    {none, heard(byte_size(Bytes), Interpreter#interpreter{said = tail(<<Said/binary, Data/binary>>)})};
+message({hear, Socket}, #interpreter{errors = Socket} = Interpreter) ->
+    _ = inet:setopts(Socket, [{active, once}]),
+    {none, Interpreter};
 message({tcp, Socket, Data}, #interpreter{errors = Socket, said = Said} = Interpreter) ->
     pass_on(Data),
     _ = inet:setopts(Socket, [{active, once}]),
@@ -192,6 +213,17 @@ ending(Interpreter) ->
 %% It may close its standard error and live on.
 ending_if_gone(#interpreter{status = undefined, eof = false} = Interpreter) -> {none, Interpreter};
 ending_if_gone(Interpreter) -> ending(Interpreter).
+
+%% A sandboxed Python that writes more than a terminal can take has to wait with it.
+heard(More, #interpreter{errors = Socket, written = {Second, Bytes}} = Interpreter) ->
+    case erlang:monotonic_time(second) of
+        Second when Bytes + More > ?MOST_WRITTEN_BYTES ->
+            _ = erlang:send_after(1_000, self(), {hear, Socket}),
+            Interpreter#interpreter{written = {Second, Bytes + More}};
+        Now ->
+            _ = inet:setopts(Socket, [{active, once}]),
+            Interpreter#interpreter{written = {Now, if Now =:= Second -> Bytes + More; true -> More end}}
+    end.
 
 %% As an I/O request whose answer nobody reads: the worker never waits for a terminal.
 pass_on(Data) ->

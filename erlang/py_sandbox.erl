@@ -4,7 +4,7 @@
 %%% The command lines are `py_bwrap''s and `py_docker''s. What is missing is an error that says what to do about it.
 -module(py_sandbox).
 
--export([command/4, diagnosis/3, settings/1, inner/1, processes/1, close/1, text/1]).
+-export([command/4, diagnosis/3, settings/1, inner/1, processes/1, held_bytes/1, exactly_held_bytes/1, close/1, text/1]).
 -export_type([kind/0, box/0, reason/0]).
 
 -include_lib("kernel/include/file.hrl").
@@ -248,6 +248,23 @@ children(OsPid) ->
 processes(OsPid) ->
     Children = children(OsPid),
     Children ++ lists:append([processes(Child) || Child <- Children]).
+
+%% @doc How much memory of their own the processes of a box have together, at most: pages that several of them share are
+%% counted for each. {@link exactly_held_bytes/1} takes its time and counts them once.
+-spec held_bytes(OsPid :: non_neg_integer()) -> non_neg_integer().
+held_bytes(OsPid) -> kilobytes(OsPid, "status", "(?:RssAnon|RssShmem):\\s+(\\d+)") * 1_024.
+
+-spec exactly_held_bytes(OsPid :: non_neg_integer()) -> non_neg_integer().
+exactly_held_bytes(OsPid) -> kilobytes(OsPid, "smaps_rollup", "(?:Pss_Anon|Pss_Shmem|SwapPss):\\s+(\\d+)") * 1_024.
+
+kilobytes(OsPid, File, Pattern) ->
+    lists:sum([
+        binary_to_integer(Number)
+     || Pid <- processes(OsPid),
+        {ok, Text} <- [file:read_file(["/proc/", integer_to_list(Pid), "/", File])],
+        {match, Found} <- [re:run(Text, Pattern, [global, {capture, all_but_first, binary}])],
+        [Number] <- Found
+    ]).
 
 %% @doc End what a killed box leaves: a container does not end with its client.
 -spec close(box()) -> ok.

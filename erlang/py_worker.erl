@@ -80,6 +80,8 @@
 -define(REPLACED_MS, 5).
 %% How long the port of a killed interpreter may take to say so.
 -define(GONE_MS, 5_000).
+%% The pause between two looks at the memory of a sandbox.
+-define(MEASURE_MS, 100).
 %% What a sandboxed Python may have its worker process keep for it.
 -define(MOST_UNREAD_BYTES, (256 bsl 20)).
 -define(MOST_OPEN_CALLS, 100_000).
@@ -260,6 +262,8 @@ handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnatio
             Told = py_calls:told(Id, py_calls:write(Frame, Calls)),
             noreply(State#state{calls = Told, guard = py_guard:answered(Guard)})
     end;
+handle_info({timeout, _, {measure, Incarnation}}, State) ->
+    noreply(measure(Incarnation, State));
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(timer(Event, State#state{timer = undefined}));
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
@@ -424,6 +428,25 @@ started(Step, {error, Error}, State) ->
 started(_Step, _Unreadable, State) ->
     doom({start, unreadable_answer}, State).
 
+%% The limit of each process in a sandbox is the system's to keep, that of all of them together is looked after here.
+measure(Incarnation, #state{incarnation = Incarnation, calls = Calls, config = #{max_memory := Most}} = State) ->
+    Interpreter = py_calls:interpreter(Calls),
+    case Interpreter =/= undefined andalso py_interpreter:exceeds(Most, Interpreter) of
+        {true, Bytes} ->
+            doom({memory, Bytes}, State);
+        false ->
+            measure_later(State),
+            State
+    end;
+measure(_, State) ->
+    State.
+
+measure_later(#state{config = #{sandbox := bwrap, max_memory := Most}, incarnation = Incarnation}) when is_integer(Most) ->
+    _ = erlang:start_timer(?MEASURE_MS, self(), {measure, Incarnation}),
+    ok;
+measure_later(_State) ->
+    ok.
+
 codec(native) -> native;
 codec(_) -> reference.
 
@@ -432,6 +455,7 @@ serve(#state{load = Load, slot = Slot, starters = Starters, calls = Calls} = Sta
     py_table:report_start(Load, Slot, Now),
     [gen_server:reply(Starter, ok) || Starter <- Starters],
     event([worker, start], #{}, State),
+    measure_later(State),
     Serving = stop_timer(State#state{phase = serving, starters = [], since = Now, calls = py_calls:open(Calls)}),
     report(recycle_used(Serving)).
 
