@@ -78,7 +78,7 @@ def status() -> dict[str, str]:
 
 def rights() -> tuple[Any, ...]:
     now = status()
-    return (os.getuid() != 0 or now["NStgid"], now["CapEff"], now["CapPrm"], now["NoNewPrivs"])
+    return (now["CapEff"], now["CapPrm"], now["NoNewPrivs"])
 
 
 def user() -> int:
@@ -96,6 +96,13 @@ def try_raise_limits() -> list[str]:
         tried(resource.setrlimit, what, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         for what in (resource.RLIMIT_DATA, resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_CPU)
     ]
+
+
+def holds(path: str, text: str) -> bool:
+    try:
+        return text in read(path)
+    except OSError:
+        return False
 
 
 def environment() -> list[str]:
