@@ -78,7 +78,7 @@ pycall(pycall = Api, [Module, Function | Rest] = All) ->
             [A, O] -> {A, O}
         end,
     is_arguments(Args, 3, {Api, All}),
-    Mapped = is_map(Options) andalso map_size(maps:without([pool, worker, node, timeout], Options)) > 0,
+    Mapped = is_map(Options) andalso map_size(maps:without(py_config:places(), Options)) > 0,
     case is_raw_name(Module) andalso is_raw_name(Function) andalso not Mapped of
         true ->
             run({raw, Module, Function}, Args, Options, length(All), {Api, All});
@@ -139,6 +139,8 @@ release(release = Api, [Reference] = All) ->
 
 %% @doc A message for the handler of a worker, or of one worker of a pool.
 -spec cast(cast, args()) -> ok | {error, {py, term()}}.
+cast(cast, [Worker, Message]) when is_pid(Worker), node(Worker) =/= node() ->
+    py_worker:cast(Worker, Message);
 cast(cast, [Worker, Message]) when is_pid(Worker) ->
     case py_table:place(Worker) of
         {ok, _} -> py_worker:cast(Worker, Message);
@@ -255,7 +257,18 @@ observed(Entry, Args, Options, Owner) ->
     Result.
 
 attempt(Entry, Args, #{node := Node} = Options, Owner) when Node =/= node() ->
-    remote(Node, Entry, Args, maps:remove(node, Options), Owner);
+    remote(Node, Entry, Args, Options, Owner);
+attempt(Entry, Args, #{worker := Worker} = Options, Owner) when node(Worker) =/= node() ->
+    remote(node(Worker), Entry, Args, Options, Owner);
+attempt(Entry, Args, #{scope := cluster} = Options, Owner) ->
+    Name = pool_name(Options),
+    case get(?PINNED) of
+        {Name, _} ->
+            attempt(Entry, Args, Options#{scope := local}, Owner);
+        _ ->
+            Deadline = deadline(maps:get(timeout, Options, infinity)),
+            anywhere(Entry, Args, maps:without([scope, timeout], Options), Owner, Deadline, [], none)
+    end;
 attempt(Entry, Args, Options, Owner) ->
     Name = pool_name(Options),
     case py_table:pool(Name) of
@@ -282,14 +295,42 @@ attempt(Entry, Args, Options, Owner) ->
     end.
 
 remote(Node, Entry, Args, Options, Owner) ->
-    try
-        %% Also for a node that has stopped answering and is still taken for connected.
-        erpc:call(Node, ?MODULE, perform, [Entry, Args, Options, Owner], maps:get(timeout, Options, infinity))
-    catch
-        error:{erpc, timeout} -> {error, {py, timeout}};
-        error:{erpc, noconnection} -> {error, {py, {node_down, Node}}};
-        error:{exception, undef, _} -> {error, {py, not_started}}
+    There = maps:without([node, scope], Options),
+    Perform = {?MODULE, perform, [Entry, Args, There, Owner]},
+    case py_remote:call(Node, maps:get(pool, Options, default), Perform, maps:get(timeout, Options, infinity)) of
+        {ok, Result} -> Result;
+        {error, Reason} -> {error, {py, Reason}}
     end.
+
+%% The node with the least to do, and where that does not take the call, the next one. `Before' is why the last did not.
+anywhere(Entry, Args, Options, Owner, Deadline, Without, Before) ->
+    case py_nodes:pick(pool_name(Options), Without) of
+        {ok, Node} ->
+            Timed = timed(Options, Deadline),
+            case attempt(Entry, Args, Timed#{node => Node}, Owner) of
+                {error, {py, Reason}} = Error ->
+                    case is_refusal(Reason) of
+                        true -> anywhere(Entry, Args, Options, Owner, Deadline, [Node | Without], Reason);
+                        false -> Error
+                    end;
+                Result ->
+                    Result
+            end;
+        %% Known nowhere: what is wrong here says why.
+        none when Without =:= [] ->
+            attempt(Entry, Args, timed(Options, Deadline), Owner);
+        none ->
+            {error, {py, Before}}
+    end.
+
+timed(Options, infinity) -> Options;
+timed(Options, Deadline) -> Options#{timeout => time_left(Deadline)}.
+
+%% Nothing was begun.
+is_refusal(not_started) -> true;
+is_refusal({unknown_pool, _}) -> true;
+is_refusal(overload) -> true;
+is_refusal(_) -> false.
 
 pool_name(#{pool := Name}) -> Name;
 pool_name(#{worker := Worker}) ->

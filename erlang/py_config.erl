@@ -9,7 +9,7 @@
 %%% A pool `default' exists without any.
 -module(py_config).
 
--export([pools/0, pool/1, call/1, parallel/2, stream/1, source/1, max_workers/0, describe/1]).
+-export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0, describe/1]).
 -export([max_new_atoms/0, max_sandbox_atoms/0]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
@@ -60,6 +60,7 @@
     pool => pool_name(),
     worker => pid(),
     node => node(),
+    scope => local | cluster,
     timeout => timeout(),
     strings => list | binary,
     dicts => tagged | map,
@@ -91,21 +92,8 @@
 }.
 -type parallel() :: #{atom() => term()}.
 %% Checked and complete, but for `initial'.
--type stream_options() :: #{
-    window => pos_integer(),
-    pool => pool_name(),
-    worker => pid(),
-    node => node(),
-    timeout => timeout(),
-    strings => list | binary,
-    dicts => tagged | map,
-    binaries => str | bytes,
-    return => value | ref,
-    haystack => boolean(),
-    frames => grid | columns | arrow,
-    matrices => boolean()
-}.
-%% Those of a call, and how many items Python may be ahead.
+-type stream_options() :: #{window => pos_integer(), atom() => term()}.
+%% Those of {@link call_options()}, and how many items Python may be ahead.
 -type source_options() :: #{binaries => str | bytes}.
 -type problem() :: {unknown_option, term(), Known :: [atom()]} | {bad_option, atom(), term(), Expected :: string()}
     | {no_map, term()}.
@@ -196,6 +184,10 @@ sandbox_defaults() ->
         image => "erl-py-sandbox"
     }.
 
+%% @doc The options of a call that say where and for how long, and nothing about its values.
+-spec places() -> [atom()].
+places() -> [pool, worker, node, scope, timeout].
+
 %% @doc The options of one call, checked.
 -spec call(term()) -> {ok, call_options()} | {error, problem()}.
 call(Options) when map_size(Options) =:= 0 -> {ok, Options};
@@ -212,6 +204,18 @@ parallel(Kind, Options) ->
         Error ->
             Error
     end.
+
+%% @doc The options of a start on another node, checked; `pools' as they came.
+-spec cluster(term()) -> {ok, #{pools => term(), timeout := timeout()}} | {error, problem()}.
+cluster(Options) ->
+    Timeout = {Default, _, _} = {60_000, fun is_timeout/1, timeout_text()},
+    case check(Options, #{timeout => Timeout, pools => {undefined, fun are_pools/1, "a list of {Name, Options}"}}) of
+        {ok, Checked} -> {ok, maps:merge(#{timeout => Default}, Checked)};
+        Error -> Error
+    end.
+
+are_pools(Pools) when is_list(Pools) -> element(1, pools(Pools, #{})) =:= ok;
+are_pools(_) -> false.
 
 %% @doc The options of a stream, checked: its window, and those of its calls.
 -spec stream(term()) -> {ok, Window :: pos_integer(), call_options()} | {error, problem()}.
@@ -264,6 +268,7 @@ call_table() ->
         pool => {default, fun is_atom/1, "the name of a pool, an atom"},
         worker => {undefined, fun is_pid/1, "the pid of a worker (see py:workers/0)"},
         node => {undefined, fun is_atom/1, "a node"},
+        scope => one_of(local, [local, cluster]),
         timeout => {infinity, fun is_timeout/1, timeout_text()},
         strings => one_of(list, [list, binary]),
         dicts => one_of(tagged, [tagged, map]),

@@ -4,7 +4,7 @@
 %%% application. What a killed node has left is taken away when the next one starts.
 -module(py_directory).
 
--export([new/0, delete/0, path/1]).
+-export([new/0, delete/0, path/1, modules/0]).
 
 -define(PREFIX, "erl-py-").
 
@@ -39,6 +39,10 @@ delete() ->
 %% @doc A file in it; short enough for the name of a socket.
 -spec path(string()) -> string().
 path(Name) -> filename:join(persistent_term:get(?MODULE), Name).
+
+%% @doc The name of the directory for modules that other nodes have sent, see {@link py_cluster:push/1}.
+-spec modules() -> string().
+modules() -> "modules".
 
 root() ->
     Candidates = ["/dev/shm" | [Value || Name <- ["TMPDIR"], Value <- [os:getenv(Name)], is_list(Value)]],

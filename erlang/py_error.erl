@@ -38,11 +38,14 @@
     | {decode, string()}
     | {protocol, term()}
     | {node_down, node()}
+    | {not_distributed, node()}
+    | {ship, term()}
     | cancelled
     | {start, term(), term()}
     | {already_started, pid()}
     | {bad_config, term(), py_config:problem()}.
--type api() :: {Function :: atom(), Args :: [term()]}.
+-type api() :: {Function :: atom(), Args :: [term()]} | {module(), Function :: atom(), Args :: [term()]}.
+%% What was called: a function of `py' where no module is named.
 
 %% @doc A Python exception as an error of its kind: what the bridge's own Python raises is the bridge's.
 -spec from_python(term()) -> python_error() | erlang_error() | {py, reason()} | term().
@@ -58,10 +61,10 @@ from_python(Error) -> Error.
 
 %% @doc Fail as the API function that was called, which the tail calls below it have taken off the stack.
 -spec raise(term(), api()) -> no_return().
-raise({erlang, Class, Reason, Stack} = Error, {Function, Args} = Api) ->
+raise({erlang, Class, Reason, Stack} = Error, Api) ->
     Frames = [Frame || {M, F, _, Info} = Frame <- proper(Stack), is_atom(M), is_atom(F), is_list(Info)],
     %% As it was raised there. A class or a frame that is none, from Python code that made one up, is a value.
-    _ = erlang:raise(Class, Reason, Frames ++ [{py, Function, Args, []} | callers()]),
+    _ = erlang:raise(Class, Reason, Frames ++ [called(Api, []) | callers()]),
     raise(Error, Api, #{});
 raise(Reason, Api) ->
     raise(Reason, Api, #{}).
@@ -71,9 +74,12 @@ raise(Reason, Api) ->
 badarg(Position, Why, Api) -> raise(badarg, Api, #{Position => unicode:characters_to_binary(Why)}).
 
 -spec raise(term(), api(), map()) -> no_return().
-raise(Reason, {Function, Args}, Cause) ->
+raise(Reason, Api, Cause) ->
     Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
-    erlang:raise(error, Reason, [{py, Function, Args, Info} | callers()]).
+    erlang:raise(error, Reason, [called(Api, Info) | callers()]).
+
+called({Function, Args}, Info) -> {py, Function, Args, Info};
+called({Module, Function, Args}, Info) -> {Module, Function, Args, Info}.
 
 proper(Stack) when length(Stack) >= 0 -> Stack;
 proper(_) -> [].
@@ -82,7 +88,7 @@ callers() ->
     {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
     lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack).
 
-is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py]).
+is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py_cluster, py]).
 
 %% @doc What the shell prints under an error of ours (EEP 54).
 -spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:chardata()}.
@@ -138,6 +144,9 @@ reason({encode, Text}) -> Text;
 reason({decode, Text}) -> Text;
 reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP", [Reason, 20]);
 reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
+reason({not_distributed, Node}) ->
+    io_lib:format("this node has no name to connect to ~tp with: start it with -sname or -name", [Node]);
+reason({ship, Reason}) -> io_lib:format("the code could not be put there: ~tP", [Reason, 20]);
 reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
 reason(cancelled) -> "the call was cancelled";
 reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);

@@ -14,7 +14,8 @@
 %%% Python's protocol descriptors are 3 and 4, so nothing that is printed while an interpreter starts reaches the wire.
 -module(py_launcher).
 
--export([find/1, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1, resident_bytes/1, diagnose/2]).
+-export([find/1, priv_dir/0, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
+-export([resident_bytes/1, diagnose/2]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
@@ -88,7 +89,9 @@ executable(Source, Name) ->
 to_string(Name) when is_binary(Name) -> unicode:characters_to_list(Name);
 to_string(Name) -> Name.
 
-%% `code:priv_dir/1' can be relative, and knows no directory of another name than the application's.
+%% @doc The application's `priv', absolute: `code:priv_dir/1' can be relative, and knows no directory of another name than
+%% the application's.
+-spec priv_dir() -> file:filename().
 priv_dir() ->
     case code:priv_dir(py) of
         {error, bad_name} ->

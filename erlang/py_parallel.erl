@@ -6,7 +6,7 @@
 
 -export([call_all/2, call_n/2, async/2, scatter/2, await/2, gather/2, gather_all/2, cancel/2, pmap/2, preduce/2]).
 %% For other nodes.
--export([workers/1]).
+-export([loaded/1]).
 
 -type args() :: [term()].
 -type outcome() :: {ok, term()} | {error, term()}.
@@ -37,7 +37,8 @@ call_n(Name, [Count, Module, Function, Args | Rest] = All) ->
     on_each(lists:sublist(Workers, Count), Module, Function, Args, Options).
 
 on_each(Workers, Module, Function, Args, Options) ->
-    Calls = [{[Module, Function, Args, []], Options#{worker => Worker}} || Worker <- Workers],
+    Each = maps:without([node, scope], Options),
+    Calls = [{[Module, Function, Args, []], Each#{worker => Worker}} || Worker <- Workers],
     {ok, Results} = py_async:take(py_async:start(Calls, infinity), infinity, all),
     lists:zip(Workers, Results).
 
@@ -193,28 +194,43 @@ present(Options, Api) ->
         {error, Reason} -> py_error:raise({py, Reason}, Api)
     end.
 
-%% @doc The workers that a call with these options may run on, those with the least to do first.
--spec workers(py_config:call_options()) -> {ok, [pid()]} | {error, py_error:reason()}.
-workers(#{node := Node} = Options) when Node =/= node() ->
-    try
-        erpc:call(Node, ?MODULE, workers, [maps:remove(node, Options)], maps:get(timeout, Options, infinity))
-    catch
-        error:{erpc, timeout} -> {error, timeout};
-        error:{erpc, noconnection} -> {error, {node_down, Node}};
-        error:{exception, undef, _} -> {error, not_started}
-    end;
-workers(#{worker := Worker}) ->
-    {ok, [Worker]};
+%% The workers that a call with these options may run on, those with the least to do first.
 workers(Options) ->
-    Name = maps:get(pool, Options, default),
+    case loaded(Options) of
+        {ok, Loaded} -> {ok, [Worker || {_, _, Worker} <- lists:sort(Loaded)]};
+        Error -> Error
+    end.
+
+%% @doc The same with what each has to do, and its slot.
+-spec loaded(py_config:call_options()) ->
+    {ok, [{Calls :: non_neg_integer(), py_table:slot(), pid()}]} | {error, py_error:reason()}.
+loaded(#{node := Node} = Options) when Node =/= node() ->
+    There = {?MODULE, loaded, [maps:without([node, scope], Options)]},
+    case py_remote:call(Node, pool(Options), There, maps:get(timeout, Options, infinity)) of
+        {ok, Loaded} -> Loaded;
+        Error -> Error
+    end;
+loaded(#{worker := Worker}) ->
+    {ok, [{0, 1, Worker}]};
+loaded(#{scope := cluster} = Options) ->
+    There = {?MODULE, loaded, [Options#{scope := local}]},
+    Answers = py_remote:multicall(py_nodes:members(pool(Options)), There, maps:get(timeout, Options, infinity)),
+    case lists:append([Loaded || {_Node, {ok, Loaded}} <- Answers]) of
+        %% What is wrong here says why there is none.
+        [] -> loaded(Options#{scope := local});
+        All -> {ok, All}
+    end;
+loaded(Options) ->
+    Name = pool(Options),
     case py_table:pool(Name) of
         {ok, #{load := Load}} ->
             %% What can't serve has the largest number of all.
-            Loaded = [{atomics:get(Load, Slot), Slot, Worker} || {Slot, Worker} <- py_table:workers(Name)],
-            {ok, [Worker || {_, _, Worker} <- lists:sort(Loaded)]};
+            {ok, [{atomics:get(Load, Slot), Slot, Worker} || {Slot, Worker} <- py_table:workers(Name)]};
         {error, Reason} ->
             {error, Reason}
     end.
+
+pool(Options) -> maps:get(pool, Options, default).
 
 %%% Arguments
 

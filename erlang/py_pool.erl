@@ -59,7 +59,10 @@ init({Name, #{size := Size} = Config}) ->
     %% A pool that has been there before is there again, whatever its workers say: they go on trying, and their calls
     %% tell why. Failing here would take the other pools along in the end.
     case lists:keymember(Name, 1, py_table:configs()) orelse await(Workers) of
-        Started when Started =:= ok; Started =:= true -> {ok, published(State)};
+        Started when Started =:= ok; Started =:= true ->
+            Published = published(State),
+            ok = py_nodes:join(Name),
+            {ok, Published};
         {error, Reason} -> {stop, {shutdown, Reason}}
     end.
 

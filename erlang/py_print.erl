@@ -1,7 +1,7 @@
 %%% @doc What the shell shows in full: its own output is cut after a few dozen elements.
 -module(py_print).
 
--export([prepr/1, pdir/1, pvars/1, status/1]).
+-export([prepr/1, pdir/1, pvars/1, status/1, cluster/1]).
 
 %% @doc Print Python's `repr' of any value, an opaque or a reference, too.
 -spec prepr(term()) -> ok.
@@ -52,6 +52,25 @@ status(Workers) ->
             uptime_ms := Uptime,
             memory_bytes := Memory
         } <- Workers
+    ],
+    ok.
+
+%% @doc Print the workers of several nodes as a table of nodes and pools.
+-spec cluster([py_worker:info()]) -> ok.
+cluster(Workers) ->
+    Format = "~-28ts ~-16ts ~8ts ~8ts ~9ts ~12ts~n",
+    io:format(Format, ["NODE", "POOL", "WORKERS", "SERVING", "IN FLIGHT", "CALLS"]),
+    Places = maps:groups_from_list(fun(#{worker := Worker, pool := Pool}) -> {node(Worker), Pool} end, Workers),
+    [
+        io:format(Format, [
+            atom_to_list(Node),
+            atom_to_list(Pool),
+            number(length(Infos)),
+            number(length([Info || #{state := serving} = Info <- Infos])),
+            number(lists:sum([InFlight || #{in_flight := InFlight} <- Infos])),
+            number(lists:sum([Calls || #{calls := Calls} <- Infos]))
+        ])
+     || {{Node, Pool}, Infos} <- lists:sort(maps:to_list(Places))
     ],
     ok.
 

@@ -1,7 +1,8 @@
-%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave.
-%%% Without that one no interpreter runs: should it die, the pools are started again.
+%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one
+%%% (OTP's `pg') tells other nodes which pools there are. Without these two no pool runs: should one die, the pools are
+%%% started again.
 %%%
-%%% The table of pools and workers belongs to this process, so that it outlives whatever restarts below.
+%%% The tables of pools, workers and nodes belong to this process, so that they outlive whatever restarts below.
 -module(py_sup).
 -behaviour(supervisor).
 
@@ -24,8 +25,9 @@ stop(Sup) ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     py_table:new(),
+    py_nodes:new(),
     %% Where it is drawn by lot, it is drawn once: workers start side by side.
     _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
-    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Watchdog, Pools]}}.
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [py_nodes:child_spec(), Watchdog, Pools]}}.

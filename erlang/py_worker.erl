@@ -406,10 +406,21 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         encoders => Encoders,
         decoders => Decoders,
         max_memory => maps:get(max_memory, Config),
-        event_loop => maps:get(event_loop, Config)
+        event_loop => maps:get(event_loop, Config),
+        modules => modules(Config)
     },
     Body = py_wire:body('erl.worker', configure, [Settings]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
+
+%% Where other nodes have sent any; a sandbox does not see them.
+modules(#{sandbox := Kind}) when Kind =/= none ->
+    undefined;
+modules(_Config) ->
+    Path = py_directory:path(py_directory:modules()),
+    case filelib:is_dir(Path) of
+        true -> unicode:characters_to_binary(Path);
+        false -> undefined
+    end.
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
 started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when is_list(Report) ->

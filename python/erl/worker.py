@@ -33,6 +33,10 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     _bound_by(server, settings)
     opaque.set_key(settings["key"])
     opaque.set_policy(str(settings["pickle"]))
+    if settings["modules"] is not None:
+        from erl import pushed
+
+        pushed.use(settings["modules"].decode())
     _register(settings["encoders"], settings["decoders"])
     from erl import logs
 

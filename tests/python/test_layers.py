@@ -15,13 +15,13 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 LAYERS = [
     {"__main__", "erlport"},
     {"parallel", "server", "streams", "tasks", "worker"},
-    {"inbox"},
+    {"inbox", "pushed"},
     {"api", "console", "limits", "logs", "objects", "port"},
     {"wire"},
     {"codec"},
     {"callout", "decoders", "encoders", "haystack", "opaque", "references"},
     {"terms"},
-    {"errors"},
+    {"errors", "footprint", "gate"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 

@@ -1,0 +1,243 @@
+%%% @doc Python servers on other nodes: start and find them, and give them modules. The engine is Erlang distribution: a
+%%% node that is connected and runs this application takes part.
+%%%
+%%% Calls are made with {@link py}'s functions. Their option `node' names a node; `scope => cluster' leaves the choice among
+%%% all nodes that have the pool to {@link py_nodes}.
+-module(py_cluster).
+
+-export([connect/1, start/1, start/2, stop/1, nodes/0, nodes/1, workers/0, status/0, push/1]).
+%% For other nodes.
+-export([take/2]).
+-compile({no_auto_import, [nodes/0, nodes/1]}).
+-export_type([start_options/0]).
+
+-type start_options() :: #{pools => [{py_config:pool_name(), py_config:pool_options()}], timeout => timeout()}.
+%% `pools': those to start there, as in `sys.config' (default: what that node is configured with; where its code is sent from
+%% here, what this node is configured with). `timeout' in milliseconds (default 60000).
+-type failure() :: {py, py_error:reason()}.
+
+%% How long the groups of a node that was just connected may take to arrive.
+-define(JOINED_MS, 5_000).
+-define(PAUSE_MS, 10).
+-define(PUSH_MS, 30_000).
+
+%% @doc Connect to a node, or to each of a list. Returns when its pools can be called with `scope => cluster', if it has any.
+%% Errors: `{py, {node_down, Node}}'; `{py, {not_distributed, Node}}' where this node has no name; `{py, not_started}' where
+%% the application does not run here.
+-spec connect(node() | [node()]) -> ok | {error, failure()}.
+connect(Node) when is_atom(Node) -> connect([Node]);
+connect([Node | Rest]) when is_atom(Node) ->
+    case connected(Node) of
+        ok ->
+            case await_groups(Node, erlang:monotonic_time(millisecond) + ?JOINED_MS) of
+                ok -> connect(Rest);
+                Error -> Error
+            end;
+        Error ->
+            Error
+    end;
+connect([]) -> ok;
+connect(Other) -> py_error:badarg(1, "must be a node or a list of nodes", {?MODULE, connect, [Other]}).
+
+connected(Node) ->
+    case net_kernel:connect_node(Node) of
+        true -> ok;
+        false -> {error, {py, {node_down, Node}}};
+        ignored -> {error, {py, {not_distributed, Node}}}
+    end.
+
+await_groups(Node, Deadline) ->
+    case pools_on(Node) of
+        {ok, Pools} -> await_groups(Node, Pools, Deadline);
+        {error, _} = Error -> Error
+    end.
+
+await_groups(Node, Pools, Deadline) ->
+    Here = whereis(py_sup) =/= undefined,
+    Late = erlang:monotonic_time(millisecond) > Deadline,
+    case lists:all(fun(Pool) -> lists:member(Node, py_nodes:members(Pool)) end, Pools) of
+        true -> ok;
+        false when not Here -> {error, {py, not_started}};
+        false when Late -> {error, {py, {node_down, Node}}};
+        false ->
+            %% The pause between two looks.
+            receive after ?PAUSE_MS -> ok end,
+            await_groups(Node, Pools, Deadline)
+    end.
+
+%% Those that have started there; none where the application does not run.
+pools_on(Node) ->
+    case on(Node, py_table, pools, [], ?JOINED_MS) of
+        {error, {py, not_started}} -> {ok, []};
+        Result -> Result
+    end.
+
+%% @doc `start(Node, #{})'.
+-spec start(node()) -> {ok, started} | {error, failure() | term()}.
+start(Node) -> start(Node, #{}).
+
+%% @doc Connect to a node and start the application there; returns when its pools serve. Where the application's code is
+%% missing there, it is sent from here, both halves, and stays in that user's cache directory. The node needs a Python with
+%% the packages `erlang-py' and `cloudpickle' all the same.
+%%
+%% Errors: those of {@link connect/1} and of {@link py:start/0}, as they are there; `{py, {ship, Why}}'; `{py, timeout}'.
+-spec start(node(), start_options()) -> {ok, started} | {error, failure() | term()}.
+start(Node, Options) ->
+    Api = {?MODULE, start, [Node, Options]},
+    is_atom(Node) orelse py_error:badarg(1, "must be a node", Api),
+    case py_config:cluster(Options) of
+        {ok, Checked} -> start_checked(Node, Checked);
+        {error, Problem} -> py_error:badarg(2, py_config:describe(Problem), Api)
+    end.
+
+start_checked(Node, #{timeout := Timeout} = Options) ->
+    Deadline = deadline(Timeout),
+    steps([
+        fun() -> connected(Node) end,
+        fun() -> provide(Node, Options, time_left(Deadline)) end,
+        fun() -> start_there(Node, time_left(Deadline)) end,
+        fun() -> visible(Node) end
+    ]).
+
+steps([Step | Rest]) ->
+    case Step() of
+        ok -> steps(Rest);
+        {error, _} = Error -> Error
+    end;
+steps([]) ->
+    {ok, started}.
+
+provide(Node, Options, Timeout) ->
+    case on(Node, application, load, [py], Timeout) of
+        {ok, Loaded} when Loaded =:= ok; Loaded =:= {error, {already_loaded, py}} ->
+            configure(Node, maps:get(pools, Options, undefined), Timeout);
+        {ok, {error, _}} ->
+            case py_ship:to(Node, Timeout) of
+                ok -> configure(Node, maps:get(pools, Options, application:get_env(py, pools, undefined)), Timeout);
+                {error, timeout} -> {error, {py, timeout}};
+                {error, Why} -> {error, {py, {ship, Why}}}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+configure(_Node, undefined, _Timeout) ->
+    ok;
+configure(Node, Pools, Timeout) ->
+    case on(Node, application, set_env, [py, pools, Pools], Timeout) of
+        {ok, ok} -> ok;
+        {error, _} = Error -> Error
+    end.
+
+start_there(Node, Timeout) ->
+    case on(Node, py, start, [], Timeout) of
+        {ok, {ok, started}} -> ok;
+        {ok, {error, _} = Error} -> Error;
+        {error, _} = Error -> Error
+    end.
+
+%% A node that has servers of its own only for others starts some without running any.
+visible(Node) ->
+    case whereis(py_sup) of
+        undefined -> ok;
+        _ -> connect(Node)
+    end.
+
+%% @doc Stop the application on a node, as {@link py:stop/0} does there.
+-spec stop(node()) -> {ok, stopped} | {error, failure()}.
+stop(Node) ->
+    case on(Node, py, stop, [], infinity) of
+        {ok, {ok, stopped}} -> {ok, stopped};
+        {error, _} = Error -> Error
+    end.
+
+on(Node, Module, Function, Args, Timeout) ->
+    try
+        {ok, erpc:call(Node, Module, Function, Args, Timeout)}
+    catch
+        error:{erpc, timeout} -> {error, {py, timeout}};
+        error:{erpc, noconnection} -> {error, {py, {node_down, Node}}};
+        error:{exception, undef, _} -> {error, {py, not_started}}
+    end.
+
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+time_left(infinity) -> infinity;
+time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
+%%% What there is
+
+%% @doc The nodes that have a pool, this one among them, sorted.
+-spec nodes() -> [node()].
+nodes() -> lists:usort(lists:append([nodes(Pool) || Pool <- py_nodes:pools()])).
+
+%% @doc The nodes that have a pool of that name, sorted.
+-spec nodes(py_config:pool_name()) -> [node()].
+nodes(Pool) -> py_nodes:members(Pool).
+
+%% @doc What each worker of each node is doing, as {@link py:workers/0}; without those of a node that does not answer.
+-spec workers() -> [py_worker:info()].
+workers() -> lists:append([Workers || {_Node, Workers} <- py_remote:multicall(nodes(), {py_admin, workers, []}, infinity)]).
+
+%% @doc Print the pools of all nodes as a table: workers, those that serve, calls in flight and calls served.
+-spec status() -> ok.
+status() -> py_print:cluster(workers()).
+
+%%% Modules
+
+%% @doc Give a Python module, or the package that it is in, to all other nodes that have pools: the source files that a
+%% worker of the pool `default' here would import. They are on the path of every worker there, before what is installed,
+%% also of workers that start later, until the application stops there. Where the module is imported already it is loaded
+%% again. Nodes that connect later do not have it.
+%%
+%% Returns what became of it on each node. Fails as a call does: with Python's `ModuleNotFoundError', or with its `ValueError'
+%% for a module that has no source file.
+-spec push(py_term:name()) -> [{node(), ok | {error, term()}}].
+push(Module) ->
+    py_term:is_name(Module) orelse
+        py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, push, [Module]}),
+    Options = #{strings => binary, binaries => bytes},
+    {Name, Files} =
+        case py_call:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
+            {ok, Source} -> Source;
+            {error, Error} -> py_error:raise(Error, {?MODULE, push, [Module]})
+        end,
+    Others = nodes() -- [node()],
+    Answers = py_remote:multicall(Others, {?MODULE, take, [Name, Files]}, ?PUSH_MS),
+    [{Node, proplists:get_value(Node, Answers, {error, {py, {node_down, Node}}})} || Node <- Others].
+
+%% @doc The other end of {@link push/1}.
+-spec take(Name :: binary(), [{Path :: binary(), Source :: binary()}]) -> ok | {error, term()}.
+take(Name, Files) ->
+    Directory = unicode:characters_to_binary(py_directory:path(py_directory:modules())),
+    case write(Directory, Files) of
+        ok ->
+            Calls = [
+                py_call:perform({wrapper, call}, ['erl.pushed', take, [Directory, Name], []], #{worker => Worker}, self())
+             || Pool <- py_table:pools(), {_Slot, Worker} <- py_table:workers(Pool)
+            ],
+            lists:foldl(fun first_error/2, ok, Calls);
+        {error, Reason} ->
+            {error, {py, {ship, Reason}}}
+    end.
+
+first_error({error, {py, {worker_down, _}}}, Result) -> Result;
+first_error({error, _} = Error, ok) -> Error;
+first_error(_, Result) -> Result.
+
+%% Each file is there as a whole or not at all: somebody may be importing it.
+write(Directory, [{Path, Source} | Rest]) ->
+    File = filename:join(Directory, Path),
+    New = <<File/binary, ".new">>,
+    Steps = [
+        fun() -> filelib:ensure_dir(File) end,
+        fun() -> file:write_file(New, Source) end,
+        fun() -> file:rename(New, File) end
+    ],
+    case lists:foldl(fun(Step, ok) -> Step(); (_, Error) -> Error end, ok, Steps) of
+        ok -> write(Directory, Rest);
+        {error, Reason} -> {error, {File, Reason}}
+    end;
+write(_Directory, []) ->
+    ok.

@@ -1,0 +1,162 @@
+%%% @doc On which nodes a pool is, and which of them gets a call of the scope `cluster'.
+%%%
+%%% The process that looks after a pool is a member of an OTP `pg' group, so every connected node knows where pools of a
+%%% name are, and forgets those of a node that is gone. Nothing else is shared. The choice is made by the caller's process,
+%%% as that of a worker is:
+%%%
+%%% <ol>
+%%% <li>this node, while one of its workers has nothing to do;</li>
+%%% <li>else the node with the fewest calls for each worker that serves, this one before others.</li>
+%%% </ol>
+%%%
+%%% What another node has in hand it says with each result. Until the next one comes, the calls that were sent since are
+%%% added. What was not heard for a while is asked for, in the background: no call waits for that.
+-module(py_nodes).
+
+-export([new/0, child_spec/0, join/1, members/1, pools/0, pick/2, load/1, report/3]).
+-export_type([load/0]).
+
+-type load() :: {InHand :: non_neg_integer(), Serving :: non_neg_integer()} | none.
+%% The calls of a pool on one node, and how many of its workers can serve; `none' where it is not.
+
+-define(SCOPE, ?MODULE).
+%% `{{Pool, Node}, InHand, Serving, SentSince, HeardMs}'
+-define(TABLE, py_node_loads).
+-define(SENT, 4).
+-define(HEARD, 5).
+-define(OLD_MS, 500).
+-define(ASK_MS, 5_000).
+%% More than any number of calls can cost: a pool whose workers all start, or are degraded.
+-define(NOT_SERVING, 1 bsl 40).
+
+%% @doc Make the table of what other nodes have in hand; it belongs to the calling process.
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, set, {read_concurrency, true}, {write_concurrency, true}]),
+    ok.
+
+%% @doc The process behind the groups.
+-spec child_spec() -> supervisor:child_spec().
+child_spec() -> #{id => ?SCOPE, start => {pg, start_link, [?SCOPE]}}.
+
+%% @doc The calling process looks after the pool of that name on this node.
+-spec join(py_config:pool_name()) -> ok.
+join(Pool) -> pg:join(?SCOPE, Pool, self()).
+
+%% @doc The nodes that have a pool of that name, sorted; none where the application does not run here.
+-spec members(py_config:pool_name()) -> [node()].
+members(Pool) -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, Pool)]).
+
+%% @doc The names of all pools in the cluster, sorted.
+-spec pools() -> [py_config:pool_name()].
+pools() ->
+    try
+        lists:sort(pg:which_groups(?SCOPE))
+    catch
+        %% It has no table where it does not run.
+        error:badarg -> []
+    end.
+
+%% @doc The node for the next call, none of `Without'; `none' where there is no other.
+-spec pick(py_config:pool_name(), Without :: [node()]) -> {ok, node()} | none.
+pick(Pool, Without) ->
+    case scheduler(Pool) of
+        Scheduler when Scheduler =:= random; Scheduler =:= round_robin ->
+            in_turn(Scheduler, Pool, members(Pool) -- Without);
+        _ ->
+            case load(Pool) of
+                {InHand, Serving} when InHand < Serving, Without =:= [] -> {ok, node()};
+                Here -> least_busy(Pool, Here, members(Pool) -- Without)
+            end
+    end.
+
+%% Where the pool is not, nobody has said how.
+scheduler(Pool) ->
+    case py_table:pool(Pool) of
+        {ok, #{scheduler := Scheduler}} -> Scheduler;
+        {error, _} -> least_busy
+    end.
+
+in_turn(_Scheduler, _Pool, []) ->
+    none;
+in_turn(random, Pool, Nodes) ->
+    chosen(Pool, lists:nth(rand:uniform(length(Nodes)), Nodes));
+in_turn(round_robin, Pool, Nodes) ->
+    Turn = ets:update_counter(?TABLE, {turn, Pool}, 1, {{turn, Pool}, 0}),
+    chosen(Pool, lists:nth(1 + Turn rem length(Nodes), Nodes)).
+
+least_busy(_Pool, _Here, []) ->
+    none;
+least_busy(Pool, Here, Nodes) ->
+    Now = erlang:monotonic_time(millisecond),
+    {_, _, Node} = lists:min([candidate(Node, Pool, Here, Now) || Node <- Nodes]),
+    chosen(Pool, Node).
+
+%% Among others that cost the same, each gets its share.
+candidate(Node, _Pool, Here, _Now) when Node =:= node() -> {cost(Here, 0), 0, Node};
+candidate(Node, Pool, _Here, Now) -> {remote_cost(Node, Pool, Now), rand:uniform(1_000_000), Node}.
+
+remote_cost(Node, Pool, Now) ->
+    case ets:lookup(?TABLE, {Pool, Node}) of
+        [{_, InHand, Serving, Sent, Heard}] ->
+            %% One that is known to be idle gets a call, and tells by that.
+            Now - Heard > ?OLD_MS andalso InHand + Sent > 0 andalso ask(Node, Pool, Now),
+            cost({InHand, Serving}, Sent);
+        [] ->
+            cost({0, 1}, 0)
+    end.
+
+cost(none, _Sent) -> ?NOT_SERVING;
+cost({InHand, 0}, Sent) -> ?NOT_SERVING + InHand + Sent;
+cost({InHand, Serving}, Sent) -> 1_000 * (InHand + Sent + 1) div Serving.
+
+chosen(Pool, Node) when Node =/= node() ->
+    Key = {Pool, Node},
+    _ = ets:update_counter(?TABLE, Key, {?SENT, 1}, {Key, 0, 1, 0, erlang:monotonic_time(millisecond)}),
+    {ok, Node};
+chosen(_Pool, Node) ->
+    {ok, Node}.
+
+%% Nobody else asks before the time is over again.
+ask(Node, Pool, Now) ->
+    ets:update_element(?TABLE, {Pool, Node}, {?HEARD, Now}) andalso
+        spawn(fun() ->
+            try
+                report(Pool, Node, erpc:call(Node, ?MODULE, load, [Pool], ?ASK_MS))
+            catch
+                %% It is gone, which its group tells, or does not answer.
+                error:{erpc, _} -> ok
+            end
+        end).
+
+%% @doc What the pool of that name has in hand on this node.
+-spec load(py_config:pool_name()) -> load().
+load(Pool) ->
+    case py_table:pool(Pool) of
+        {ok, #{load := Load, size := Size}} -> load(Load, Size, 0, 0);
+        {error, _} -> none
+    end.
+
+load(_Load, 0, InHand, Serving) ->
+    {InHand, Serving};
+load(Load, Slot, InHand, Serving) ->
+    case py_table:is_serving(Load, Slot) of
+        true -> load(Load, Slot - 1, InHand + py_table:in_hand(Load, Slot), Serving + 1);
+        false -> load(Load, Slot - 1, InHand, Serving)
+    end.
+
+%% @doc Another node has said what a pool has in hand there.
+-spec report(py_config:pool_name(), node(), load()) -> ok.
+report(Pool, Node, Load) ->
+    _ =
+        try
+            case Load of
+                none -> ets:delete(?TABLE, {Pool, Node});
+                {InHand, Serving} ->
+                    ets:insert(?TABLE, {{Pool, Node}, InHand, Serving, 0, erlang:monotonic_time(millisecond)})
+            end
+        catch
+            %% The option `node' calls from nodes where the application does not run.
+            error:badarg -> false
+        end,
+    ok.

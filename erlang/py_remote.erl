@@ -1,0 +1,56 @@
+%%% @doc A function on another node, which ends with its caller: OTP's `erpc', and a process there that watches.
+%%%
+%%% ```
+%%%   caller --erpc--> runner --call--> worker
+%%%      ^               ^
+%%%      `-- watcher ----'     monitors both; kills the runner when the caller is gone
+%%% '''
+%%%
+%%% So a caller that dies, is cancelled, or whose node is lost, cancels what runs for it on the other node. The result
+%%% brings what the pool has in hand there, for {@link py_nodes}.
+-module(py_remote).
+
+-export([call/4, multicall/3]).
+%% For other nodes.
+-export([run/3]).
+
+-type mfargs() :: {module(), Function :: atom(), Args :: [term()]}.
+-type failure() :: timeout | not_started | {node_down, node()}.
+
+%% A node that has stopped answering must not keep those that do.
+-define(MULTICALL_MS, 5_000).
+
+%% @doc Run a function of this application on another node. `not_started': that node does not have it.
+-spec call(node(), py_config:pool_name(), mfargs(), timeout()) -> {ok, term()} | {error, failure()}.
+call(Node, Pool, MFArgs, Timeout) ->
+    try
+        %% With the timeout, too, for a node that has stopped answering and is still taken for connected.
+        {Result, Load} = erpc:call(Node, ?MODULE, run, [self(), Pool, MFArgs], Timeout),
+        py_nodes:report(Pool, Node, Load),
+        {ok, Result}
+    catch
+        error:{erpc, timeout} -> {error, timeout};
+        error:{erpc, noconnection} -> {error, {node_down, Node}};
+        error:{exception, undef, _} -> {error, not_started}
+    end.
+
+%% @doc Run it on each of these nodes, for at most so long; the results of those that answered.
+-spec multicall([node()], mfargs(), timeout()) -> [{node(), term()}].
+multicall(Nodes, {Module, Function, Args}, Timeout) ->
+    Results = erpc:multicall(Nodes, Module, Function, Args, min(Timeout, ?MULTICALL_MS)),
+    [{Node, Result} || {Node, {ok, Result}} <- lists:zip(Nodes, Results)].
+
+%% @doc The other end of {@link call/4}.
+-spec run(Caller :: pid(), py_config:pool_name(), mfargs()) -> {term(), py_nodes:load()}.
+run(Caller, Pool, {Module, Function, Args}) ->
+    Runner = self(),
+    _ = spawn(fun() -> watch(Caller, Runner) end),
+    {apply(Module, Function, Args), py_nodes:load(Pool)}.
+
+watch(Caller, Runner) ->
+    Calling = monitor(process, Caller),
+    Running = monitor(process, Runner),
+    receive
+        {'DOWN', Calling, process, _, _} -> exit(Runner, kill);
+        {'DOWN', Running, process, _, _} -> ok
+    end.

@@ -1,0 +1,85 @@
+%%% @doc The application's code, both halves, for a node that does not have it.
+%%%
+%%% What is running here is packed: the modules, the application's resource file, the Python package. The other node needs
+%%% nothing of ours to unpack it. It stays in the cache directory of that node's user, under a name made from its content,
+%%% so that it is sent once.
+-module(py_ship).
+
+-export([to/2]).
+
+-type reason() :: timeout | {node_down, node()} | {no_file, file:filename(), term()} | {unpack, term()}.
+
+%% @doc Give the code to a node, and put it on its code path.
+-spec to(node(), timeout()) -> ok | {error, reason()}.
+to(Node, Timeout) ->
+    try
+        Files = erlang_files() ++ python_files(),
+        Cache = on(Node, filename, basedir, [user_cache, "erl-py"], Timeout),
+        Place = filename:join(Cache, digest(Files)),
+        Ebin = filename:join([Place, name(), "ebin"]),
+        on(Node, filelib, is_dir, [Ebin], Timeout) orelse unpack(Node, Place, Files, Timeout),
+        true = on(Node, code, add_pathz, [Ebin], Timeout),
+        case on(Node, application, load, [py], Timeout) of
+            ok -> ok;
+            {error, {already_loaded, py}} -> ok;
+            {error, Reason} -> {error, {unpack, Reason}}
+        end
+    catch
+        throw:Failure -> {error, Failure}
+    end.
+
+%% The directory of an application has its version.
+name() ->
+    {ok, Version} = application:get_key(py, vsn),
+    "py-" ++ Version.
+
+digest(Files) -> binary_to_list(binary:encode_hex(binary:part(crypto:hash(sha256, term_to_binary(Files)), 0, 8))).
+
+%% Whole or not at all: two may do it at the same time.
+unpack(Node, Place, Files, Timeout) ->
+    {ok, {_, Archive}} = zip:create("py.zip", Files, [memory]),
+    New = lists:concat([Place, ".", binary_to_list(binary:encode_hex(crypto:strong_rand_bytes(6)))]),
+    case on(Node, zip, unzip, [Archive, [{cwd, New}]], Timeout) of
+        {ok, _} -> ok;
+        {error, Reason} -> throw({unpack, {New, Reason}})
+    end,
+    case on(Node, file, rename, [New, Place], Timeout) of
+        ok -> ok;
+        {error, _} -> on(Node, file, del_dir_r, [New], Timeout)
+    end.
+
+erlang_files() ->
+    {ok, Modules} = application:get_key(py, modules),
+    [
+        {filename:join([name(), "ebin", Name]), read(where(Name))}
+     || Name <- ["py.app" | [atom_to_list(Module) ++ code:objfile_extension() || Module <- Modules]]
+    ].
+
+where(Name) ->
+    case code:where_is_file(Name) of
+        non_existing -> throw({no_file, Name, enoent});
+        Path -> Path
+    end.
+
+%% Without what Python has compiled: it does that there, too.
+python_files() ->
+    Root = filename:join(py_launcher:priv_dir(), "python"),
+    Paths = [Path || Path <- filelib:wildcard("erl/**", Root), is_source(Path)],
+    [{filename:join([name(), "priv", "python", Path]), read(filename:join(Root, Path))} || Path <- Paths].
+
+is_source(Path) -> lists:member(filename:extension(Path), [".py", ".so", ".pyi", ".typed"]).
+
+read(Path) ->
+    case file:read_file(Path) of
+        {ok, Bytes} -> Bytes;
+        {error, Reason} -> throw({no_file, Path, Reason})
+    end.
+
+on(Node, Module, Function, Args, Timeout) ->
+    try
+        erpc:call(Node, Module, Function, Args, Timeout)
+    catch
+        error:{erpc, timeout} -> throw(timeout);
+        error:{erpc, noconnection} -> throw({node_down, Node});
+        error:{exception, Reason, _} -> throw({unpack, Reason})
+    end.

@@ -1,0 +1,67 @@
+"""Source files of modules, on their way to the workers of other nodes."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MOST_BYTES = 64 << 20
+
+
+def source(name: str | bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The top-level module or package that `name` is in, and its files: paths relative to a directory of `sys.path`.
+
+    Raises `ModuleNotFoundError` where it can't be imported here, `ValueError` where it has no source file or where its
+    files are more than 64 MiB.
+    """
+    import importlib.util
+    from pathlib import Path
+
+    from erl.objects import name_of
+
+    top = name_of(name).partition(".")[0]
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        raise ValueError(f"{top} is no module with a source file: {spec.origin or 'a namespace package'}")
+    origin = Path(spec.origin)
+    if spec.submodule_search_locations is None:
+        return top.encode(), [(origin.name.encode(), origin.read_bytes())]
+    return top.encode(), _package(top, origin.parent)
+
+
+def _package(top: str, root: Path) -> list[tuple[bytes, bytes]]:
+    files: list[tuple[bytes, bytes]] = []
+    left = _MOST_BYTES
+    for path in sorted(root.rglob("*")):
+        if "__pycache__" in path.parts or not path.is_file():
+            continue
+        content = path.read_bytes()
+        left -= len(content)
+        if left < 0:
+            raise ValueError(f"the files of {top} are more than {_MOST_BYTES >> 20} MiB: install it on the nodes")
+        files.append((f"{top}/{path.relative_to(root).as_posix()}".encode(), content))
+    return files
+
+
+def use(directory: str) -> None:
+    """Import from `directory` before all others, from now on."""
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+
+
+def take(directory: str, name: str) -> bool:
+    """Files of the module `name` have come to `directory`: load it again where it is loaded. Whether it was."""
+    import importlib
+
+    use(directory)
+    importlib.invalidate_caches()
+    loaded = sorted(module for module in sys.modules if module == name or module.startswith(name + "."))
+    # A package before what it imports of its own modules would have their old ones.
+    for module in reversed(loaded):
+        importlib.reload(sys.modules[module])
+    return bool(loaded)
