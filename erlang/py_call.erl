@@ -384,7 +384,10 @@ chosen(Name, Pool, _Options) ->
 exchange(Worker, Body, Deadline, Owner) ->
     case py_worker:call(Worker, Body, time_left(Deadline), Owner) of
         {ok, Frame, Budget} ->
-            guarded(py_wire:answer(Frame, Budget), Worker, Frame, Budget);
+            case py_guard:is_bearable(Frame) of
+                true -> guarded(py_wire:answer(Frame, Budget), Worker, Frame, Budget);
+                false -> {error, {py, {encode, "the answer of a sandboxed Python has more terms than are let in"}}}
+            end;
         {ok, Frame} ->
             case py_wire:answer(Frame) of
                 {ok, Value} ->

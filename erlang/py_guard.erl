@@ -6,7 +6,7 @@
 %%% interpreter.
 -module(py_guard).
 
--export([new/1, budget/2, request/4, answered/1, value/2, failure/2, visible/1]).
+-export([new/1, budget/2, request/4, answered/1, is_request/1, is_bearable/1, value/2, failure/2, visible/1]).
 -export_type([guard/0, verdict/0]).
 
 -record(guard, {
@@ -35,6 +35,12 @@
 -define(MOST_REFUSED, 10_000).
 %% References that one message may name.
 -define(MOST_IDS, 10_000).
+%% A request of more bytes is none.
+-define(MOST_REQUEST, 4_194_304).
+%% A term takes at most so many times the bytes of its frame (a list of empty lists does); frames that could be large then are
+%% looked through for how much it would be.
+-define(SMALL_FRAME, 16_777_216).
+-define(MOST_WORDS, 67_108_864).
 
 %% @doc For one interpreter of a pool with these options; `undefined' where it is trusted.
 -spec new(py_config:pool()) -> guard() | undefined.
@@ -93,11 +99,13 @@ judge({call, Id, Module, Function, Args, _Context}, _Worker, #guard{open = Open}
             {do, Call, Guard#guard{open = Open + 1, refused = Guard#guard.refused + 1}};
         false -> doom
     end;
-judge({handler_error, Error}, _Worker, Guard) ->
+judge({handler_error, {python, _, Text, _} = Error}, _Worker, Guard) ->
     case failure(Error, node) of
-        {python, _, _, _} = Python -> spent({handler_error, Python}, ?MOST_TEXT div 64, Guard);
+        Error -> spent({handler_error, Error}, length(list(Text)), Guard);
         _ -> {drop, Guard}
     end;
+judge({handler_error, _}, _Worker, Guard) ->
+    {drop, Guard};
 judge(_, _Worker, _Guard) ->
     doom.
 
@@ -169,6 +177,51 @@ list(Text) ->
     end.
 
 %%% Answers
+
+%% @doc Whether a request may have so many bytes as this frame.
+-spec is_request(binary()) -> boolean().
+is_request(Frame) -> byte_size(Frame) =< ?MOST_REQUEST.
+
+%% @doc Whether the term in a frame has at most half a GiB on a heap. What its bytes name is not made for that.
+-spec is_bearable(binary()) -> boolean().
+is_bearable(Frame) when byte_size(Frame) =< ?SMALL_FRAME -> true;
+is_bearable(<<131, Bytes/binary>>) -> is_bearable(Bytes, 1, ?MOST_WORDS);
+is_bearable(_) -> false.
+
+%% Tags of the external term format (ERTS User's Guide): those of values, and of the pid in a reference of Python's. `Missing'
+%% is the number of terms still to come.
+is_bearable(_, _, Words) when Words < 0 -> false;
+is_bearable(_, 0, _) -> true;
+is_bearable(<<97, _, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1, Words);
+is_bearable(<<98, _:32, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1, Words);
+is_bearable(<<106, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1, Words);
+is_bearable(<<70, _:64, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1, Words - 2);
+is_bearable(<<104, Arity, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1 + Arity, Words - 1 - Arity);
+is_bearable(<<105, Arity:32, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1 + Arity, Words - 1 - Arity);
+is_bearable(<<108, Length:32, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing + Length, Words - 2 * Length);
+is_bearable(<<116, Size:32, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1 + 2 * Size, Words - 4 * Size - 8);
+is_bearable(<<107, Size:16, _:Size/binary, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1, Words - 2 * Size);
+is_bearable(<<109, Size:32, _:Size/binary, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1, Words - 12);
+is_bearable(<<77, Size:32, _, _:Size/binary, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1, Words - 16);
+is_bearable(<<110, Size, _, _:Size/binary, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1, Words - 2 - Size div 8);
+is_bearable(<<111, Size:32, _, _:Size/binary, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1, Words - 2 - Size div 8);
+is_bearable(<<Tag, Size, _:Size/binary, Rest/binary>>, Missing, Words) when Tag =:= 115; Tag =:= 119 ->
+    is_bearable(Rest, Missing - 1, Words);
+is_bearable(<<Tag, Size:16, _:Size/binary, Rest/binary>>, Missing, Words) when Tag =:= 100; Tag =:= 118 ->
+    is_bearable(Rest, Missing - 1, Words);
+%% The node's name, then twelve bytes.
+is_bearable(<<88, 119, Size, _:Size/binary, _:12/binary, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1, Words - 6);
+is_bearable(<<88, 100, Size:16, _:Size/binary, _:12/binary, Rest/binary>>, Missing, Words) ->
+    is_bearable(Rest, Missing - 1, Words - 6);
+is_bearable(_, _, _) ->
+    false.
 
 %% @doc Whether a result is only a value: `{refused, What}' where it has a process, a port, a reference or a function of
 %% Erlang's in it, or stands for an object of another worker than the one that was called.

@@ -104,6 +104,7 @@ prepared(docker, #{image := Image, env := Env} = Config, _Python, _Stderr, #{fla
     Box = #{name => Name, owner => os:getpid(), user => Id ++ ":" ++ Id, arguments => Flags},
     {Program, py_docker:arguments(Config, Box), Env, {docker, Program, Name}}.
 
+-spec refuse(reason()) -> no_return().
 refuse(Reason) -> throw({refused, Reason}).
 
 program(Kind) ->

@@ -423,7 +423,7 @@ modules(_Config) ->
     end.
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
-started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when is_list(Report) ->
+started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when length(Report) >= 0 ->
     Connected = py_interpreter:connect(py_calls:interpreter(Calls)),
     Configured = updated(Connected, State#state{codec = codec(proplists:get_value(codec, Report))}),
     case OnStart of
@@ -434,8 +434,10 @@ started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls =
     end;
 started(on_start, {ok, _Value}, State) ->
     serve(State);
-started(Step, {error, Error}, State) ->
+started(Step, {error, Error}, #state{guard = undefined} = State) ->
     doom({start, {Step, Error}}, State);
+started(Step, {error, Error}, #state{atoms = Atoms} = State) ->
+    doom({start, {Step, py_guard:failure(Error, Atoms)}}, State);
 started(_Step, _Unreadable, State) ->
     doom({start, unreadable_answer}, State).
 
@@ -515,8 +517,8 @@ answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
 request(Frame, #state{guard = undefined} = State) ->
     asked(py_wire:request(Frame), Frame, State);
 request(Frame, #state{guard = Guard, atoms = Atoms} = State) ->
-    Request = py_wire:request(Frame, Atoms),
-    case is_flooded(State) orelse py_guard:request(Request, self(), erlang:monotonic_time(millisecond), Guard) of
+    Judge = fun() -> py_guard:request(py_wire:request(Frame, Atoms), self(), erlang:monotonic_time(millisecond), Guard) end,
+    case py_guard:is_request(Frame) andalso not is_flooded(State) andalso Judge() of
         {do, Harmless, Next} ->
             asked(Harmless, Frame, State#state{guard = Next});
         {drop, Next} ->

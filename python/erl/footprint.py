@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from os import readlink
 
 _SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 """Prefixes that hold the rest of the system, too: of these the parts that Python uses are named one by one."""
@@ -33,7 +34,7 @@ def _hops(path: str) -> set[str]:
     """A file, and what it leads to where it is a link."""
     hops = {path}
     while os.path.islink(path):
-        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        path = os.path.normpath(os.path.join(os.path.dirname(path), readlink(path)))
         if path in hops:
             break
         hops.add(path)

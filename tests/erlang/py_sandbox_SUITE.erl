@@ -37,6 +37,8 @@
     frames_that_no_good_python_sends_end_it/1,
     errors_of_a_made_up_shape_are_told_as_such/1,
     what_it_prints_and_logs_is_bounded/1,
+    what_it_writes_to_standard_error_has_to_wait/1,
+    it_makes_no_further_namespaces/1,
     it_can_lie_to_its_own_caller_only/1,
     without_bwrap_the_start_says_what_to_do/1,
     a_wrong_io_is_told/1,
@@ -81,6 +83,8 @@ groups() ->
             frames_that_no_good_python_sends_end_it,
             errors_of_a_made_up_shape_are_told_as_such,
             what_it_prints_and_logs_is_bounded,
+            what_it_writes_to_standard_error_has_to_wait,
+            it_makes_no_further_namespaces,
             it_can_lie_to_its_own_caller_only
         ]},
         {told, [without_bwrap_the_start_says_what_to_do, a_wrong_io_is_told, docker_says_what_is_missing]},
@@ -543,6 +547,8 @@ frames_that_no_good_python_sends_end_it(Config) ->
             {call_with_no_number, term_to_binary({'C', "1", lists, sum, [], 'N'})}
         ]
     ],
+    ?assertMatch({error, {py, {worker_down, {protocol, _}}}},
+        replaced(fun() -> call(send_large_print, [5_000_000], #{timeout => 10_000}) end)),
     %% More than its memory could hold, and more than anybody waits for.
     ?assertMatch({error, {py, {worker_down, {protocol, _}}}},
         replaced(fun() -> call(send_length, [200_000_000], #{timeout => 10_000}) end)),
@@ -552,6 +558,8 @@ frames_that_no_good_python_sends_end_it(Config) ->
 
 errors_of_a_made_up_shape_are_told_as_such(Config) ->
     start(Config),
+    %% Forty million empty lists, which would be 640 MB.
+    ?assertMatch({error, {py, {encode, _}}}, replaced(fun() -> call(send_empty_lists, [next_id(), 40_000_000]) end)),
     [
         ?assertEqual({error, {py, {protocol, unreadable_answer}}}, answered_raw({e, Error}))
      || Error <- [
@@ -574,6 +582,32 @@ what_it_prints_and_logs_is_bounded(Config) ->
     %% It took some seconds at the most, of a megabyte each.
     ?assert(length(py_output:text(Much)) < 15_000_000),
     py_output:stop(Much).
+
+what_it_writes_to_standard_error_has_to_wait(Config) ->
+    start(Config),
+    Real = whereis(standard_error),
+    Leader = py_output:start(),
+    true = unregister(standard_error),
+    true = register(standard_error, Leader),
+    try
+        {Us, undefined} = timer:tc(fun() -> call(print_errors, [<<"a\e[31m">>, 1_500_000], #{timeout => 60_000}) end),
+        ?assert(Us > 1_000_000),
+        py_eventually:holds(fun() -> string:prefix(py_output:text(Leader), "a\\x1b[31ma") =/= nomatch end)
+    after
+        true = unregister(standard_error),
+        true = register(standard_error, Real),
+        py_output:stop(Leader)
+    end,
+    ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => boxed})).
+
+it_makes_no_further_namespaces(Config) ->
+    start(Config),
+    {ok, #file_info{uid = User}} = file:read_file_info("/proc/self"),
+    case {User, call(try_unshare)} of
+        %% Which root's box can; docs/security.md says so.
+        {0, _} -> ok;
+        {_, Tried} -> ?assertEqual(false, Tried)
+    end.
 
 it_can_lie_to_its_own_caller_only(Config) ->
     start(Config),

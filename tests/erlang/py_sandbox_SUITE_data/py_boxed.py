@@ -261,7 +261,9 @@ def cast_name(name: str, message: Any) -> None:
 def write_raw(data: bytes) -> None:
     from erl import api
 
-    os.write(api._bound()._port._out, data)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(api._bound()._port._out, view) :]
 
 
 def send(frame: bytes, times: int = 1) -> None:
@@ -303,8 +305,23 @@ def print_escape() -> None:
     print("red \x1b[31m alert \x9b2J end")
 
 
-def print_errors(size: int) -> None:
-    sys.stderr.write("y" * size)
+def print_errors(text: str, size: int) -> None:
+    sys.stderr.write(text * (size // len(text)))
+
+
+def send_large_print(size: int) -> None:
+    send(b"\x83h\x02w\x01Pm" + struct.pack(">I", size) + b"x" * size)
+    time.sleep(60)
+
+
+def send_empty_lists(number: int, count: int) -> None:
+    send(b"\x83h\x03w\x01ra" + bytes([number]) + b"l" + struct.pack(">I", count) + b"j" * (count + 1))
+
+
+def try_unshare() -> bool:
+    import ctypes
+
+    return ctypes.CDLL(None).unshare(0x10000000) == 0
 
 
 def die() -> None:
