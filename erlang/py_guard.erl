@@ -190,8 +190,9 @@ is_bearable(_) -> false.
 
 %% Tags of the external term format (ERTS User's Guide): those of values, and of the pid in a reference of Python's. `Missing'
 %% is the number of terms still to come.
-is_bearable(_, _, Words) when Words < 0 -> false;
-is_bearable(_, 0, _) -> true;
+%% (All clauses match on bytes: so the compiler keeps its place in them from one to the next.)
+is_bearable(<<_/binary>>, _, Words) when Words < 0 -> false;
+is_bearable(<<_/binary>>, 0, _) -> true;
 is_bearable(<<97, _, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1, Words);
 is_bearable(<<98, _:32, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1, Words);
 is_bearable(<<106, Rest/binary>>, Missing, Words) -> is_bearable(Rest, Missing - 1, Words);
@@ -220,7 +221,7 @@ is_bearable(<<88, 119, Size, _:Size/binary, _:12/binary, Rest/binary>>, Missing,
     is_bearable(Rest, Missing - 1, Words - 6);
 is_bearable(<<88, 100, Size:16, _:Size/binary, _:12/binary, Rest/binary>>, Missing, Words) ->
     is_bearable(Rest, Missing - 1, Words - 6);
-is_bearable(_, _, _) ->
+is_bearable(<<_/binary>>, _, _) ->
     false.
 
 %% @doc Whether a result is only a value: `{refused, What}' where it has a process, a port, a reference or a function of

@@ -119,10 +119,10 @@ a_deep_value_is_looked_through_test_() ->
 only_what_is_large_on_a_heap_is_unbearable_test_() ->
     Count = 20_000_000,
     Empty = binary:copy(<<106>>, 2 * Count),
-    {timeout, 60, [
+    [
         ?_assert(py_guard:is_bearable(term_to_binary(binary:copy(<<"x">>, Count)))),
         ?_assert(py_guard:is_bearable(term_to_binary({r, 1, [binary:copy(<<"x">>, Count), 1.5, 1 bsl 70, #{a => "b"}]}))),
-        ?_assert(py_guard:is_bearable(term_to_binary(lists:duplicate(5_000_000, {1, a})))),
+        ?_assert(py_guard:is_bearable(term_to_binary(lists:duplicate(2_500_000, {1, a})))),
         ?_assert(py_guard:is_bearable(term_to_binary([{'$py.ref', self(), 1, 2}, binary:copy(<<"x">>, Count)]))),
         ?_assertNot(py_guard:is_bearable(<<131, 108, (2 * Count):32, Empty/binary, 106>>)),
         %% Claims without the bytes.
@@ -130,7 +130,7 @@ only_what_is_large_on_a_heap_is_unbearable_test_() ->
         ?_assertNot(py_guard:is_bearable(<<131, 116, 16#ffffffff:32, Empty/binary>>)),
         ?_assertNot(py_guard:is_bearable(<<131, 0, Empty/binary>>)),
         ?_assertNot(py_guard:is_bearable(<<0, Empty/binary>>))
-    ]}.
+    ].
 
 failures_test_() ->
     Class = 'builtins.ValueError',
