@@ -24,6 +24,15 @@ GET_LFE := There is no LFE here: git clone https://github.com/lfe/lfe && make -C
 demo: build ## a guided tour of py, with real results
 	@$(OWN_PYTHON) escript $(DEMO)
 
+# The programs in examples/; docs/examples.md shows them.
+.PHONY: example-wordcount example-gridsearch
+example-wordcount: build ## count words on one worker and on all; ARGS=--chaos, ARGS=directory
+	@$(OWN_PYTHON) escript examples/wordcount $(ARGS)
+
+example-gridsearch: build ## a grid search with scikit-learn, installed on the first run; ARGS='--workers 1'
+	@scripts/setup examples
+	@$(OWN_PYTHON) escript examples/gridsearch $(ARGS)
+
 .PHONY: shell
 shell: build shell-no-deps ## the Erlang shell with py running
 
@@ -78,6 +87,10 @@ bench: build ## ours beside the floors: a table, bench/results/*.json, docs/img/
 	@scripts/bench . $(ROUNDS) --svg docs/img/bench.svg
 	@echo; $(OWN_PYTHON) $(VENV_BIN)/python bench/codec.py
 
+.PHONY: bench-nodes
+bench-nodes: build ## calls to other nodes with a delay on the way: a table
+	@$(OWN_PYTHON) bench/nodes/run $(VENV_BIN)/python $(NODES)
+
 bench-compare: build ## the same beside that of BASE=revision
 	@scripts/bench-compare $(BASE) $(ROUNDS)
 
@@ -118,7 +131,7 @@ clean: ## remove what was built
 
 .PHONY: distclean
 distclean: ## remove all that make has made, python/.venv too
-	rm -rf _build python/.venv python/build python/dist python/erl_bridge.egg-info
+	rm -rf _build python/.venv python/.venv-examples python/build python/dist python/erl_bridge.egg-info
 	rm -rf .pytest_cache .hypothesis python/.mypy_cache python/.ruff_cache python/.pytest_cache
 
 .PHONY: help

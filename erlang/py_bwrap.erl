@@ -85,10 +85,11 @@ room(_) -> ?ROOM_BYTES.
 
 mounts(#{footprint := Footprint, links := Links, package := Package}) ->
     Real = outermost(lists:sort([{real(unicode:characters_to_list(Path), Links), Path} || Path <- Footprint])),
-    Directories = lists:usort([?PACKAGE, filename:dirname(?STDERR)] ++ [filename:dirname(Target) || {Target, _} <- Real]),
+    Parents = [?PACKAGE, filename:dirname(?STDERR)] ++ [filename:dirname(Target) || {Target, _} <- Real],
+    Directories = lists:usort(lists:append([above(Parent) || Parent <- Parents])),
     lists:append([["--symlink", Target, "/" ++ Name] || {Name, Target} <- Links, is_linked(Name, Footprint)]) ++
         %% Those that it makes by itself only root may enter.
-        lists:append([["--perms", "0755", "--dir", Path] || Path <- lists:usort(lists:append(lists:map(fun above/1, Directories)))]) ++
+        lists:append([["--perms", "0755", "--dir", Path] || Path <- Directories]) ++
         lists:append([["--ro-bind", Source, Target] || {Target, Source} <- Real]) ++
         ["--ro-bind", filename:join(Package, "erl"), ?PACKAGE ++ "/erl"].
 

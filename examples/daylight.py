@@ -13,9 +13,14 @@ import math
 import os
 import sqlite3
 import statistics
+import time
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from erl import Pid
 
 DATA = Path(__file__).with_name("data") / "daylight.csv"
 CITIES = {
@@ -85,6 +90,14 @@ def profile(city: str) -> tuple[str, int, float]:
     values = minutes(city)
     growth = max(later - earlier for earlier, later in pairwise(values))
     return city, os.getpid(), round(growth, 2)
+
+
+def nap(observer: Pid, seconds: float) -> None:
+    """Tell a process of Erlang that it has begun, and sleep."""
+    import erl
+
+    erl.cast(observer, erl.Atom("napping"))
+    time.sleep(seconds)
 
 
 def make() -> None:

@@ -21,7 +21,8 @@ arguments(Options, Box) ->
     [unicode:characters_to_list(Arg) || Arg <- py_bwrap:arguments(Pool, maps:merge(box(), Box))].
 
 %% These stand side by side.
-has(Parts, Arguments) -> lists:any(fun(N) -> lists:prefix(Parts, lists:nthtail(N, Arguments)) end, lists:seq(0, length(Arguments))).
+has(Parts, Arguments) ->
+    lists:any(fun(N) -> lists:prefix(Parts, lists:nthtail(N, Arguments)) end, lists:seq(0, length(Arguments))).
 
 what_is_below_another_is_mounted_once_test() ->
     Arguments = arguments(#{}),
@@ -59,7 +60,9 @@ roots_box_may_change_its_user_and_does_test() ->
     ?assert(has(["/opt/py/erl/gate.py", "1900000000"], Arguments)).
 
 the_first_program_gets_the_limits_test() ->
-    Limits = fun(Options) -> lists:sublist(tl(lists:dropwhile(fun(A) -> A =/= "/opt/py/erl/gate.py" end, arguments(Options))), 5) end,
+    Limits = fun(Options) ->
+        lists:sublist(tl(lists:dropwhile(fun(A) -> A =/= "/opt/py/erl/gate.py" end, arguments(Options))), 5)
+    end,
     Python = "/srv/venv/bin/python",
     ?assertEqual(["-", "1073741824", "-", "64", Python], Limits(#{})),
     ?assertEqual(

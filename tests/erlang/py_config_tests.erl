@@ -12,6 +12,7 @@ call_options() ->
         {pool, [default, ml], ["default", <<"default">>, 1]},
         {worker, [self()], [worker, 1]},
         {node, [node()], ["node@host"]},
+        {scope, [local, cluster], [node, "cluster"]},
         {timeout, [infinity, 0, 1, ?LONGEST_MS], [-1, 1.5, "1", undefined, ?LONGEST_MS + 1]},
         {strings, [list, binary], [string, "binary", true]},
         {dicts, [tagged, map], [maps, list]},

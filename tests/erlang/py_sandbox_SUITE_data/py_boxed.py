@@ -54,9 +54,7 @@ def link_out(name: str, target: str) -> str:
 def try_connect(port: int) -> list[str]:
     import socket
 
-    return [
-        tried(socket.create_connection, (host, port), 2) for host in ("127.0.0.1", "::1", "localhost")
-    ]
+    return [tried(socket.create_connection, (host, port), 2) for host in ("127.0.0.1", "::1", "localhost")]
 
 
 def try_resolve() -> str:
