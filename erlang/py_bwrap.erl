@@ -84,7 +84,7 @@ room(#{max_memory := Most}) when is_integer(Most) -> min(?ROOM_BYTES, Most div ?
 room(_) -> ?ROOM_BYTES.
 
 mounts(#{footprint := Footprint, links := Links, package := Package}) ->
-    Real = outermost(lists:sort([{real(unicode:characters_to_list(Path), Links), Path} || Path <- Footprint])),
+    Real = outermost(lists:sort([{real(text(Path), Links), Path} || Path <- Footprint])),
     Parents = [?PACKAGE, filename:dirname(?STDERR)] ++ [filename:dirname(Target) || {Target, _} <- Real],
     Directories = lists:usort(lists:append([above(Parent) || Parent <- Parents])),
     lists:append([["--symlink", Target, "/" ++ Name] || {Name, Target} <- Links, is_linked(Name, Footprint)]) ++
@@ -106,10 +106,17 @@ real("/" ++ Path, Links) ->
         false -> filename:join(["/", First | Rest])
     end.
 
+%% A name that is no UTF-8 stays what it is.
+text(Path) ->
+    case unicode:characters_to_list(Path) of
+        Text when is_list(Text) -> Text;
+        _ -> binary_to_list(Path)
+    end.
+
 is_linked(Name, Footprint) ->
     lists:any(
         fun(Path) ->
-            case filename:split(unicode:characters_to_list(Path)) of
+            case filename:split(text(Path)) of
                 ["/", Name | _] -> true;
                 _ -> false
             end

@@ -146,6 +146,8 @@ reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP
 reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
 reason({not_distributed, Node}) ->
     io_lib:format("this node has no name to connect to ~tp with: start it with -sname or -name", [Node]);
+reason({ship, sandboxed}) ->
+    "modules come from the pool default, and it is in sandboxes: what it says a module is is not run elsewhere";
 reason({ship, Reason}) -> io_lib:format("the code could not be put there: ~tP", [Reason, 20]);
 reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
 reason(cancelled) -> "the call was cancelled";

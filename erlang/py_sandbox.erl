@@ -165,7 +165,7 @@ other_user(#{io := Io, sandbox := Kind}) ->
     case file:read_file_info(Io) of
         {ok, #file_info{uid = 0, mode = Mode} = Info} ->
             User = mapped(?FIRST_USER + erlang:phash2({Info#file_info.major_device, Info#file_info.inode}, ?USERS)),
-            Mode band 8#002 =:= 0 andalso give(Io, User, Kind),
+            Mode band 8#002 =/= 0 orelse give(Io, User, Kind),
             User;
         {ok, #file_info{uid = Owner}} ->
             Owner;
@@ -173,11 +173,21 @@ other_user(#{io := Io, sandbox := Kind}) ->
             refuse({Kind, {no_directory, text_of(Io)}})
     end.
 
+%% What lies right below the root directory is the system's.
 give(Io, User, Kind) ->
-    case file:change_owner(Io, User, User) of
-        ok -> ok;
+    Given =
+        case place(filename:join(Io, "..")) =:= place("/") of
+            false -> file:change_owner(Io, User, User);
+            true -> {error, eperm}
+        end,
+    case Given of
+        ok -> true;
         {error, Posix} -> refuse({Kind, {io_owner, text_of(Io), Posix}})
     end.
+
+place(Path) ->
+    {ok, #file_info{major_device = Device, inode = Inode}} = file:read_file_info(Path),
+    {Device, Inode}.
 
 %% In a container that has only some thousand users there is nobody.
 mapped(User) ->
@@ -315,4 +325,6 @@ text({docker, {no_image, Image}}) ->
 text({_, {no_directory, Io}}) ->
     io_lib:format("the pool's io option names no directory: ~ts", [Io]);
 text({_, {io_owner, Io, Posix}}) ->
-    io_lib:format("the directory ~ts of the pool's io option can't be given to the sandbox's user: ~tp", [Io, Posix]).
+    io_lib:format(
+        "the directory ~ts of the pool's io option is root's, and is not given to the sandbox's user (~tp); name one below it, "
+        "or one that another user than root owns", [Io, Posix]).

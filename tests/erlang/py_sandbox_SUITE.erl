@@ -42,6 +42,8 @@
     it_can_lie_to_its_own_caller_only/1,
     without_bwrap_the_start_says_what_to_do/1,
     a_wrong_io_is_told/1,
+    what_is_the_systems_is_not_given_away/1,
+    its_modules_go_to_no_other_node/1,
     docker_says_what_is_missing/1,
     docker_runs_the_same/1
 ]).
@@ -85,9 +87,13 @@ groups() ->
             what_it_prints_and_logs_is_bounded,
             what_it_writes_to_standard_error_has_to_wait,
             it_makes_no_further_namespaces,
+            its_modules_go_to_no_other_node,
             it_can_lie_to_its_own_caller_only
         ]},
-        {told, [without_bwrap_the_start_says_what_to_do, a_wrong_io_is_told, docker_says_what_is_missing]},
+        {told, [
+            without_bwrap_the_start_says_what_to_do, a_wrong_io_is_told, what_is_the_systems_is_not_given_away,
+            docker_says_what_is_missing
+        ]},
         {docker, [docker_runs_the_same]}
     ].
 
@@ -633,6 +639,31 @@ a_wrong_io_is_told(_Config) ->
                 py:start_pool(boxed, #{size => 1, sandbox => bwrap, io => "/no/such"}),
             ?assertNotEqual(nomatch, string:find(py_error:text(Error), "/no/such"))
     end.
+
+what_is_the_systems_is_not_given_away(Config) ->
+    Link = filename:join(?config(priv_dir, Config), "link"),
+    ok = file:make_symlink("/srv", Link),
+    {ok, #file_info{uid = User}} = file:read_file_info("/proc/self"),
+    {ok, #file_info{uid = Owner, mode = Mode}} = file:read_file_info("/srv"),
+    case {User, Owner, os:find_executable("bwrap")} of
+        {0, 0, [_ | _]} ->
+            [
+                ?assertMatch(
+                    {error, {py, {start, boxed, {start, {sandbox, {bwrap, {io_owner, Io, eperm}}}}}}},
+                    py:start_pool(boxed, #{size => 1, sandbox => bwrap, io => Io})
+                )
+             || Io <- ["/srv", "/srv/", "/srv/.", "/tmp/../srv", "/", "//", Link]
+            ],
+            ?assertMatch({ok, #file_info{uid = 0, mode = Mode}}, file:read_file_info("/srv")),
+            ?assertMatch({ok, #file_info{uid = 0}}, file:read_file_info("/"));
+        _ ->
+            {skip, "only root gives directories away"}
+    end.
+
+its_modules_go_to_no_other_node(_Config) ->
+    ok = py_application:stop(),
+    ok = py_application:start([{default, #{size => 1, sandbox => bwrap}}]),
+    ?assertError({py, {ship, sandboxed}}, py_cluster:push(json)).
 
 docker_says_what_is_missing(_Config) ->
     {error, {py, {start, boxed, {start, {sandbox, {docker, no_program}}}}} = None} =
