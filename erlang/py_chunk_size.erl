@@ -2,17 +2,20 @@
 %%%
 %%% A chunk is one call of Python, so it has to be long enough for the cost of a call not to count, and short enough for
 %%% all workers to end at nearly the same time. Where the size is not given, it begins at one item and follows what is
-%%% measured; towards the end of the list the chunks become smaller again.
+%%% measured; towards the end of the list the chunks become smaller again. Where the way to the workers is so long that they
+%%% wait for the next chunk, chunks become longer.
 -module(py_chunk_size).
 
--export([window/2, new/1, measured/4, next/3, for_reduce/2, cut/2, again/3]).
+-export([window/2, new/2, measured/5, next/3, for_reduce/2, cut/2, again/3]).
 -export_type([size/0]).
 
--type size() :: {given | chosen, pos_integer()}.
-%% `chosen' is bounded by what is left of the list, `given' is not.
+-type size() :: {given, pos_integer()} | {chosen, pos_integer(), Target :: pos_integer(), PerWorker :: pos_integer()}.
+%% `chosen' is bounded by what is left of the list, `given' is not; `Target' is the time that a chunk should need, in
+%% microseconds, `PerWorker' how many of them a worker has in hand.
 
 %% Some hundred times what a call costs, and short against the time that anybody waits.
 -define(TARGET_US, 15_000).
+-define(LONGEST_TARGET_US, 100_000).
 -define(TARGET_BYTES, (1 bsl 20)).
 -define(MOST_ITEMS, 8_192).
 -define(MOST_GROWTH, 16).
@@ -23,27 +26,36 @@
 -spec window(Workers :: non_neg_integer(), PerWorker :: pos_integer()) -> pos_integer().
 window(Workers, PerWorker) -> max(1, Workers) * PerWorker.
 
-%% @doc The size to begin with, for the option `chunk'.
--spec new(undefined | pos_integer()) -> size().
-new(undefined) -> {chosen, 1};
-new(Given) -> {given, Given}.
+%% @doc The size to begin with, for the options `chunk' and `window'.
+-spec new(undefined | pos_integer(), PerWorker :: pos_integer()) -> size().
+new(undefined, PerWorker) -> {chosen, 1, ?TARGET_US, PerWorker};
+new(Given, _PerWorker) -> {given, Given}.
 
-%% @doc The size after a chunk of `Count' items, whose function ran for so many microseconds, and whose items and results
-%% have so many bytes.
--spec measured(Count :: pos_integer(), Microseconds :: non_neg_integer(), Bytes :: non_neg_integer(), size()) -> size().
-measured(Count, Microseconds, Bytes, {chosen, Before}) ->
-    InTime = Count * ?TARGET_US div max(1, Microseconds),
+%% @doc The size after a chunk of `Count' items, whose function ran for so many microseconds, which was back after so many,
+%% and whose items and results have so many bytes.
+-spec measured(Count :: pos_integer(), RanUs :: non_neg_integer(), BackUs :: non_neg_integer(), Bytes :: non_neg_integer(), size()) ->
+    size().
+measured(Count, RanUs, BackUs, Bytes, {chosen, Before, Target, PerWorker}) ->
+    Longer = target(RanUs, BackUs, Target, PerWorker),
+    InTime = Count * Longer div max(1, RanUs),
     InBytes = Count * ?TARGET_BYTES div max(1, Bytes),
     Grown = max(Before, Count) * ?MOST_GROWTH,
-    {chosen, max(1, lists:min([InTime, InBytes, Grown, ?MOST_ITEMS]))};
-measured(_Count, _Microseconds, _Bytes, {given, _} = Size) ->
+    {chosen, max(1, lists:min([InTime, InBytes, Grown, ?MOST_ITEMS])), Longer, PerWorker};
+measured(_Count, _RanUs, _BackUs, _Bytes, {given, _} = Size) ->
     Size.
+
+%% A worker that had always something to do brings a chunk back when it has done those that it had in hand; a fifth more may
+%% be chance.
+target(RanUs, BackUs, Target, PerWorker) when 5 * BackUs > 6 * PerWorker * RanUs ->
+    max(Target, min(BackUs div PerWorker, ?LONGEST_TARGET_US));
+target(_RanUs, _BackUs, Target, _PerWorker) ->
+    Target.
 
 %% @doc How many of the items that are left make the next chunk. Half of an even share at most: who gets slow items must
 %% not have many.
 -spec next(size(), Left :: pos_integer(), Window :: pos_integer()) -> pos_integer().
 next({given, Size}, Left, _Window) -> min(Size, Left);
-next({chosen, Size}, Left, Window) -> min(Size, share(Left, 2 * Window)).
+next({chosen, Size, _Target, _PerWorker}, Left, Window) -> min(Size, share(Left, 2 * Window)).
 
 %% @doc The size for a reduction, where the option `chunk' does not say. The results of the chunks are reduced by one
 %% worker alone, so there are few of them.

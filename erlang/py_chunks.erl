@@ -68,8 +68,8 @@ loop(#{left := Left, in_hand := InHand} = State, #{window := Window} = Job, Proc
     loop(started(State, Job, Processes), Job, Processes);
 loop(#{done := Done, progress := Progress} = State, Job, {Alias, Guard, Monitor} = Processes) ->
     receive
-        {Alias, Start, Count, {ok, Value, Microseconds, Bytes}} ->
-            loop(told(finished(Start, Count, Value, Microseconds, Bytes, State)), Job, Processes);
+        {Alias, Start, Count, {ok, Value, {RanUs, BackUs}, Bytes}} ->
+            loop(told(finished(Start, Count, Value, {RanUs, BackUs}, Bytes, State)), Job, Processes);
         {Alias, Start, Count, {error, Error}} ->
             py_progress:finish(Done, Progress),
             {error, located(Error, Start, Count)};
@@ -99,10 +99,10 @@ linked(Guard) ->
         error:noproc -> false
     end.
 
-finished(Start, Count, Value, Microseconds, Bytes, State) ->
+finished(Start, Count, Value, {RanUs, BackUs}, Bytes, State) ->
     #{size := Size, done := Done, in_hand := InHand, results := Results} = State,
     State#{
-        size := py_chunk_size:measured(Count, Microseconds, Bytes, Size),
+        size := py_chunk_size:measured(Count, RanUs, BackUs, Bytes, Size),
         in_hand := InHand - 1,
         done := Done + Count,
         results := [{Start, Value} | Results]
@@ -111,9 +111,10 @@ finished(Start, Count, Value, Microseconds, Bytes, State) ->
 %%% A runner
 
 result(Chunk, #{args := Args, options := Options} = Job, Owner) ->
+    Start = erlang:monotonic_time(microsecond),
     case attempt(Args(Chunk), Options, Job, Owner) of
-        {ok, {Microseconds, Value}} ->
-            {ok, Value, Microseconds, erlang:external_size(Chunk) + erlang:external_size(Value)};
+        {ok, {RanUs, Value}} ->
+            {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, erlang:external_size(Chunk) + erlang:external_size(Value)};
         {error, Error} ->
             {error, Error}
     end.

@@ -127,10 +127,10 @@ cancel(Name, [Handle] = All) ->
 -spec pmap(pmap, args()) -> [term()].
 pmap(Name, [Module, Function, List | Rest] = All) ->
     Api = {Name, All},
-    {Total, Options, #{chunk := Chunk, ordered := Ordered} = Parallel} = list_call(Module, Function, List, Rest, Api),
+    {Total, Options, #{chunk := Chunk, ordered := Ordered, window := PerWorker} = Parallel} = list_call(Module, Function, List, Rest, Api),
     Held = maps:get(return, Options, value) =:= ref,
     Args = fun(Items) -> ['erl.parallel', map, [Module, Function, Items, Held], []] end,
-    Size = py_chunk_size:new(Chunk),
+    Size = py_chunk_size:new(Chunk, PerWorker),
     Results = chunks(List, Total, job(Args, Total, fun(_) -> Size end, Options, Parallel, Api), Api),
     lists:append([Values || {_, Values} <- if Ordered -> lists:sort(Results); true -> Results end]).
 
@@ -138,12 +138,12 @@ pmap(Name, [Module, Function, List | Rest] = All) ->
 -spec preduce(preduce, args()) -> term().
 preduce(Name, [Module, Function, List | Rest] = All) ->
     Api = {Name, All},
-    {Total, Options, #{chunk := Chunk} = Parallel} = list_call(Module, Function, List, Rest, Api),
+    {Total, Options, #{chunk := Chunk, window := PerWorker} = Parallel} = list_call(Module, Function, List, Rest, Api),
     Args = fun(Items) -> ['erl.parallel', reduce, [Module, Function, Items], []] end,
     Size =
         case Chunk of
             undefined -> fun(Window) -> py_chunk_size:for_reduce(Total, Window) end;
-            _ -> fun(_) -> py_chunk_size:new(Chunk) end
+            _ -> fun(_) -> py_chunk_size:new(Chunk, PerWorker) end
         end,
     Job = job(Args, Total, Size, Options, Parallel, Api),
     Parts = [Part || {_, Part} <- lists:sort(chunks(List, Total, Job, Api))],

@@ -15,14 +15,18 @@ from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
+    from typing import Any
 
 _OPAQUE = (Atom("$erlport.opaque"), Atom("python"))
 
 
-def map(module: object, name: object, items: list[object], held: bool) -> tuple[int, list[object]]:  # noqa: A001
+def map(  # noqa: A001
+    module: object, name: object, items: list[object], held: bool
+) -> tuple[int, list[object]] | Awaitable[tuple[int, list[object]]]:
     """`function(item)` for each item; `held` keeps each result here and gives its reference.
 
+    Where the function is `async def`, its coroutines run at the same time, and the first error cancels the others.
     Raises what the function raises, marked with the item's index.
     """
     function = objects.target(module, name)
@@ -34,9 +38,34 @@ def map(module: object, name: object, items: list[object], held: bool) -> tuple[
     except BaseException as error:
         _mark(error, items, left)
         raise
-    if held:
-        values = [references.hold(value) for value in values]
-    return _microseconds(start), values
+    if values and hasattr(type(values[0]), "__await__"):
+        return _awaited(values, held, start)
+    return _microseconds(start), _kept(values, held)
+
+
+async def _awaited(values: list[Any], held: bool, start: float) -> tuple[int, list[object]]:
+    import asyncio
+
+    async def result(value: Any, index: int) -> object:
+        try:
+            return await value
+        except Exception as error:
+            objects.mark_item(error, index)
+            raise
+
+    tasks = [asyncio.ensure_future(result(value, index)) for index, value in enumerate(values)]
+    try:
+        results = await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    return _microseconds(start), _kept(results, held)
+
+
+def _kept(values: list[object], held: bool) -> list[object]:
+    return [references.hold(value) for value in values] if held else values
 
 
 def reduce(module: object, name: object, items: list[object]) -> tuple[int, object]:

@@ -43,7 +43,9 @@ def _package(top: str, root: Path) -> list[tuple[bytes, bytes]]:
         content = path.read_bytes()
         left -= len(content)
         if left < 0:
-            raise ValueError(f"the files of {top} are more than {_MOST_BYTES >> 20} MiB: install it on the nodes")
+            raise ValueError(
+                f"the files of {top} are more than {_MOST_BYTES >> 20} MiB: install it on the nodes"
+            )
         files.append((f"{top}/{path.relative_to(root).as_posix()}".encode(), content))
     return files
 

@@ -10,17 +10,17 @@ window_test_() ->
      || {Workers, PerWorker, Window} <- [{1, 1, 1}, {2, 2, 4}, {8, 3, 24}, {0, 2, 2}]].
 
 what_is_given_is_kept_test() ->
-    Size = py_chunk_size:new(7),
+    Size = py_chunk_size:new(7, 2),
     ?assertEqual({given, 7}, Size),
-    ?assertEqual(Size, py_chunk_size:measured(7, 10_000_000, 1 bsl 40, Size)).
+    ?assertEqual(Size, py_chunk_size:measured(7, 10_000_000, 90_000_000, 1 bsl 40, Size)).
 
-what_is_chosen_begins_with_one_item_test() -> ?assertEqual({chosen, 1}, py_chunk_size:new(undefined)).
+what_is_chosen_begins_with_one_item_test() -> ?assertMatch({chosen, 1, 15_000, 3}, py_chunk_size:new(undefined, 3)).
 
 %% {items, their microseconds, their bytes, the size before, the size after}.
 measured_test_() ->
     [
         {lists:flatten(io_lib:format("~w items in ~w us", [Count, Us])),
-            ?_assertEqual({chosen, After}, py_chunk_size:measured(Count, Us, Bytes, {chosen, Before}))}
+            ?_assertEqual(chosen(After), py_chunk_size:measured(Count, Us, 2 * Us, Bytes, chosen(Before)))}
      || {Count, Us, Bytes, Before, After} <- [
             %% It grows by sixteen at most,
             {1, 0, 0, 1, 16},
@@ -44,6 +44,31 @@ measured_test_() ->
         ]
     ].
 
+chosen(Items) -> {chosen, Items, 15_000, 2}.
+
+%% {microseconds that the function ran, until it was back, chunks of a worker, the target before, after}.
+target_test_() ->
+    [
+        {lists:flatten(io_lib:format("~w us of ~w, ~w in hand", [Ran, Back, PerWorker])), fun() ->
+            {chosen, _, Target, PerWorker} = py_chunk_size:measured(1, Ran, Back, 1, {chosen, 1, Before, PerWorker}),
+            ?assertEqual(After, Target)
+        end}
+     || {Ran, Back, PerWorker, Before, After} <- [
+            %% The worker had something to do all the time,
+            {15_000, 30_000, 2, 15_000, 15_000},
+            {15_000, 36_000, 2, 15_000, 15_000},
+            %% or waited for the way there and back.
+            {10_000, 50_000, 2, 15_000, 25_000},
+            {25_000, 65_000, 2, 25_000, 32_500},
+            {10_000, 50_000, 5, 15_000, 15_000},
+            %% A short way is made up for by fifteen milliseconds, a very long one by a hundred.
+            {1, 4_000, 2, 15_000, 15_000},
+            {1, 10_000_000, 2, 15_000, 100_000},
+            %% It never becomes shorter.
+            {40_000, 40_000, 1, 50_000, 50_000}
+        ]
+    ].
+
 %% {size, items left, window, items of the next chunk}.
 next_test_() ->
     [?_assertEqual(Next, py_chunk_size:next(Size, Left, Window))
@@ -51,20 +76,20 @@ next_test_() ->
             {{given, 5}, 100, 4, 5},
             {{given, 5}, 3, 4, 3},
             {{given, 100}, 100, 4, 100},
-            {{chosen, 1}, 1, 4, 1},
-            {{chosen, 100}, 8_000, 4, 100},
-            {{chosen, 100}, 800, 4, 100},
-            {{chosen, 100}, 792, 4, 99},
-            {{chosen, 100}, 80, 4, 10},
-            {{chosen, 100}, 9, 4, 2},
-            {{chosen, 100}, 8, 4, 1},
-            {{chosen, 100}, 1, 1, 1}
+            {chosen(1), 1, 4, 1},
+            {chosen(100), 8_000, 4, 100},
+            {chosen(100), 800, 4, 100},
+            {chosen(100), 792, 4, 99},
+            {chosen(100), 80, 4, 10},
+            {chosen(100), 9, 4, 2},
+            {chosen(100), 8, 4, 1},
+            {chosen(100), 1, 1, 1}
         ]].
 
 %% However fast the items seem, the last chunks are small, and every item is in one.
 the_chunks_of_a_list_test_() ->
     [?_test(begin
-        Chunks = chunks({chosen, ?MOST}, Total, Window),
+        Chunks = chunks(chosen(?MOST), Total, Window),
         ?assertEqual(Total, lists:sum(Chunks)),
         ?assert(lists:all(fun(Chunk) -> Chunk >= 1 end, Chunks)),
         ?assertEqual(Chunks, lists:reverse(lists:sort(Chunks))),

@@ -28,6 +28,7 @@
     pmap_chooses_chunks_by_what_it_measures/1,
     pmap_has_few_chunks_in_hand/1,
     pmap_says_which_item_failed/1,
+    pmap_runs_the_coroutines_of_a_chunk_at_the_same_time/1,
     pmap_survives_a_killed_worker_with_retry/1,
     pmap_does_not_repeat_exceptions_and_timeouts/1,
     pmap_keeps_its_deadline_as_a_whole/1,
@@ -318,6 +319,20 @@ pmap_has_few_chunks_in_hand(Config) ->
     py_eventually:equals(0, fun in_flight/0),
     %% What was sent when the third failed, and what those that were done before it have let in.
     ?assert(length(notes(Config)) =< 3 + 2 * 2 + 2).
+
+pmap_runs_the_coroutines_of_a_chunk_at_the_same_time(_Config) ->
+    %% One after the other these would need 40 seconds.
+    Items = [{N, 0.2} || N <- lists:seq(1, 200)],
+    ?assertEqual([1 / N || {N, _} <- Items], py:pmap(py_errands, rest, Items, #{chunk => 50, timeout => 20_000})),
+    ?assertError({python, 'builtins.ZeroDivisionError', _, [_, {item, 3}]},
+        py:pmap(py_errands, rest, [{1, 20}, {2, 20}, {0, 0.01}, {4, 20}], #{chunk => 4})),
+    ?assertError({py, timeout}, py:pmap(py_errands, rest, [{1, 20}, {2, 20}], #{chunk => 2, timeout => 100})),
+    Made = py:pmap(py_errands, made, [7, 8], #{chunk => 2}),
+    ?assertEqual([7, 8], [py:attr(Object, number) || Object <- Made]),
+    Held = py:pmap(py_errands, rest, [{1, 0}, {2, 0}], #{chunk => 2, return => ref}),
+    ?assertEqual(["1.0", "0.5"], [py:str(Reference) || Reference <- Held]),
+    ok = py:release(Held ++ Made),
+    py_eventually:equals(0, fun() -> lists:sum([Count || #{references := Count} <- py:workers()]) end).
 
 pmap_says_which_item_failed(Config) ->
     File = ?config(file, Config),

@@ -726,25 +726,18 @@ a_stream_may_feed_a_source_of_the_same_worker(_Config) ->
     ].
 
 streams_and_sources_reach_other_nodes(Config) ->
-    Epmd = is_epmd_running(),
-    Epmd orelse os:cmd("epmd -daemon"),
-    {ok, _} = net_kernel:start([list_to_atom("py_stream_" ++ os:getpid()), shortnames]),
+    Distribution = py_distribution:start(),
     try
         {ok, restarted} = py:restart(),
-        Ebin = filename:dirname(code:which(py)),
-        %% It ends with this process, where the case does not come to its end.
-        {ok, Peer, Node} = peer:start_link(#{name => peer:random_name(), args => ["-pa", Ebin]}),
+        {Peer, Node} = py_distribution:start_peer(),
         Lost = on_another_node(Node, Config),
         peer:stop(Peer),
         ?assertError({py, {node_down, Node}}, py:stream_fold(fun(_, Acc) -> Acc end, 0, Lost)),
         ?assertEqual(done, py:stream_next(Lost))
     after
-        net_kernel:stop(),
-        Epmd orelse os:cmd("epmd -kill")
+        py_distribution:stop(Distribution)
     end,
     {ok, restarted} = py:restart().
-
-is_epmd_running() -> element(1, erl_epmd:names()) =:= ok.
 
 on_another_node(Node, Config) ->
     ok = erpc:call(Node, application, load, [py]),

@@ -800,25 +800,20 @@ messages_reach_the_message_handler(_Config) ->
 
 the_node_option_calls_on_another_node(Config) ->
     ?assertError({py, {node_down, 'nobody@nowhere'}}, py:func(os, getpid, #{node => 'nobody@nowhere'})),
-    Epmd = is_epmd_running(),
-    Epmd orelse os:cmd("epmd -daemon"),
-    {ok, _} = net_kernel:start([list_to_atom("py_worker_" ++ os:getpid()), shortnames]),
+    Distribution = py_distribution:start(),
     try
         %% The key that signs opaques comes from the cookie, which this node has only now.
         {ok, restarted} = py:restart(),
-        {ok, Peer, Node} = peer:start_link(#{name => peer:random_name(), args => ["-pa", ebin()]}),
+        {Peer, Node} = py_distribution:start_peer(),
         try
             on_another_node(Node, Config)
         after
             peer:stop(Peer)
         end
     after
-        net_kernel:stop(),
-        Epmd orelse os:cmd("epmd -kill")
+        py_distribution:stop(Distribution)
     end,
     {ok, restarted} = py:restart().
-
-is_epmd_running() -> string:find(os:cmd("epmd -names 2>&1"), "up and running") =/= nomatch.
 
 on_another_node(Node, Config) ->
     ?assertError({py, not_started}, py:func(os, getpid, #{node => Node})),

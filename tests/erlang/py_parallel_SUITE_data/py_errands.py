@@ -94,3 +94,20 @@ def box(value: int) -> Box:
 
 def value_of(boxed: Box) -> int:
     return boxed.value
+
+
+async def rest(item: tuple) -> float:
+    """Sleep so many seconds, or fail."""
+    import asyncio
+
+    number, seconds = item
+    await asyncio.sleep(seconds)
+    return 1 / number
+
+
+async def made(number: int) -> object:
+    """What can't be pickled."""
+    import threading
+
+    lock = threading.Lock()
+    return type("Made", (), {"number": number, "lock": lock})()
