@@ -100,6 +100,7 @@
 
 -define(MAX_WORKERS, 1024).
 -define(LEAST_MEMORY, 16_777_216).
+-define(LEAST_PROCESSES, 8).
 -define(MAX_NEW_ATOMS, 65_536).
 -define(MAX_SANDBOX_ATOMS, 2_048).
 
@@ -323,7 +324,7 @@ pool_table() ->
         io => {undefined, fun is_path/1, "a directory"},
         network => {none, fun is_network/1, "none, host or the name of a network of Docker's"},
         max_cpu_seconds => {infinity, fun is_limit/1, "seconds, a positive integer, or infinity"},
-        max_processes => {infinity, fun is_limit/1, "a positive number of processes and threads, or infinity"},
+        max_processes => {infinity, fun is_processes/1, "processes and threads, at least 8, or infinity"},
         image => {"", fun is_word/1, "the name of an image, a string"},
         log_level => one_of(warning, [debug, info, warning, error, critical])
     }.
@@ -361,6 +362,9 @@ is_progress(Value) -> is_boolean(Value) orelse is_function(Value, 1).
 is_size(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< ?MAX_WORKERS.
 
 is_path(Value) -> is_binary(Value) orelse io_lib:printable_unicode_list(Value) orelse Value =:= undefined.
+
+%% An interpreter with an event loop has four, and what made its box one.
+is_processes(Value) -> Value =:= infinity orelse (is_natural(Value) andalso Value >= ?LEAST_PROCESSES).
 
 is_network(Value) -> Value =:= none orelse Value =:= host orelse is_word(Value).
 

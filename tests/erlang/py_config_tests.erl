@@ -65,7 +65,7 @@ sandbox_options() ->
         {io, [undefined, "/srv/io", <<"/srv/io">>], [io, 1]},
         {network, [none, host, "tea"], [bridge, "", "-x", "a b", <<"tea">>]},
         {max_cpu_seconds, [infinity, 1], [0, -1, 1.5, none]},
-        {max_processes, [infinity, 1], [0, -1, none]},
+        {max_processes, [infinity, 8], [7, 0, -1, none]},
         {image, ["tea", "registry:5000/tea/green:1.0"], ["", "--privileged", tea, "a b"]}
     ].
 

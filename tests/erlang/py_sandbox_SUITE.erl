@@ -18,6 +18,7 @@
     the_environment_is_the_pools_own/1,
     there_are_no_rights_to_misuse/1,
     a_start_is_quick/1,
+    the_least_that_a_pool_may_be_bound_to_is_enough/1,
     limits_are_not_raised_again/1,
     a_fork_bomb_is_contained/1,
     a_memory_bomb_is_contained/1,
@@ -66,6 +67,7 @@ groups() ->
             the_environment_is_the_pools_own,
             there_are_no_rights_to_misuse,
             a_start_is_quick,
+            the_least_that_a_pool_may_be_bound_to_is_enough,
             limits_are_not_raised_again,
             a_fork_bomb_is_contained,
             a_memory_bomb_is_contained,
@@ -306,6 +308,10 @@ a_start_is_quick(Config) ->
     ?assert(lists:min(Times) < 500, Times).
 
 %%% Limits
+
+the_least_that_a_pool_may_be_bound_to_is_enough(Config) ->
+    start(Config, #{max_processes => 8}),
+    ?assertEqual(6, call(await_sum, [[1, 2, 3]])).
 
 limits_are_not_raised_again(Config) ->
     start(Config, #{max_cpu_seconds => 100}),

@@ -111,6 +111,13 @@ def process_numbers() -> list[int]:
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
+async def await_sum(numbers: list[int]) -> int:
+    import asyncio
+
+    await asyncio.sleep(0.01)
+    return sum(numbers)
+
+
 def fork_bomb(most: int) -> int:
     """How many processes there are before a fork fails; each of them forks, too. `most` bounds the test itself."""
     started = 0
