@@ -102,11 +102,14 @@ settings(#interpreter{page = Page, listener = Listener}) ->
 
 %% @doc Python has read the settings: from now on it is heard on its standard error.
 -spec connect(interpreter()) -> interpreter().
-connect(#interpreter{box = Box, os_pid = OsPid, inner = undefined} = Interpreter) when Box =/= undefined ->
-    connect(Interpreter#interpreter{inner = py_sandbox:inner(OsPid)});
-connect(#interpreter{listener = undefined} = Interpreter) ->
+connect(#interpreter{box = undefined} = Interpreter) ->
+    hear(Interpreter);
+connect(#interpreter{box = Box, os_pid = OsPid} = Interpreter) ->
+    hear(Interpreter#interpreter{inner = py_sandbox:inner(Box, OsPid)}).
+
+hear(#interpreter{listener = undefined} = Interpreter) ->
     Interpreter;
-connect(#interpreter{listener = Listener, page = Page} = Interpreter) ->
+hear(#interpreter{listener = Listener, page = Page} = Interpreter) ->
     Connected =
         case gen_tcp:accept(Listener, 0) of
             {ok, Socket} ->
@@ -256,7 +259,10 @@ kill(_Reason, Interpreter) ->
 
 %% @doc Have its main thread look, between two bytecodes, at what has arrived.
 -spec interrupt(interpreter()) -> ok.
-interrupt(Interpreter) -> py_launcher:interrupt(os_pid(Interpreter)).
+interrupt(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:interrupt(OsPid);
+%% What made the box would end of the signal.
+interrupt(#interpreter{inner = undefined}) -> ok;
+interrupt(#interpreter{inner = Inner}) -> py_launcher:interrupt(Inner).
 
 -spec is_doomed(interpreter()) -> boolean().
 is_doomed(#interpreter{doom = Doom}) -> Doom =/= undefined.

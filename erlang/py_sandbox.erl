@@ -4,7 +4,7 @@
 %%% The command lines are `py_bwrap''s and `py_docker''s. What is missing is an error that says what to do about it.
 -module(py_sandbox).
 
--export([command/4, diagnosis/3, settings/1, inner/1, processes/1, held_bytes/1, exactly_held_bytes/1, close/1, text/1]).
+-export([command/4, diagnosis/3, settings/1, inner/2, processes/1, held_bytes/1, exactly_held_bytes/1, close/1, text/1]).
 -export_type([kind/0, box/0, reason/0]).
 
 -include_lib("kernel/include/file.hrl").
@@ -232,19 +232,16 @@ version_text(Version) ->
 settings({bwrap, true}) -> #{page => undefined, stderr => py_bwrap:stderr()};
 settings(_) -> #{page => undefined, stderr => undefined}.
 
-%% @doc The interpreter's own number on this machine, below that of the box: who is to be interrupted. Of a container it
-%% is that of the client, which passes signals on.
--spec inner(OsPid :: non_neg_integer()) -> non_neg_integer().
-inner(OsPid) ->
-    case children(OsPid) of
-        %% The first process of the box waits for the others.
-        [First | _] ->
-            case children(First) of
-                [Interpreter | _] -> Interpreter;
-                [] -> OsPid
-            end;
-        [] ->
-            OsPid
+%% @doc The interpreter's own number on this machine, below that of what made the box: who is to be interrupted. Of a
+%% container it is that of the client, which passes signals on. `undefined' where the system does not tell.
+-spec inner(box(), OsPid :: non_neg_integer()) -> non_neg_integer() | undefined.
+inner({docker, _, _}, OsPid) ->
+    OsPid;
+inner({bwrap, _}, OsPid) ->
+    %% The first process of the box waits for the others.
+    case [Interpreter || First <- children(OsPid), Interpreter <- children(First)] of
+        [Interpreter | _] -> Interpreter;
+        [] -> undefined
     end.
 
 children(OsPid) ->

@@ -14,6 +14,7 @@
     a_link_out_of_io_leads_nowhere/1,
     files_of_the_host_are_not_there/1,
     nothing_but_io_and_memory_is_written/1,
+    no_descriptor_leads_outside/1,
     there_is_no_network/1,
     the_environment_is_the_pools_own/1,
     there_are_no_rights_to_misuse/1,
@@ -63,6 +64,7 @@ groups() ->
             a_link_out_of_io_leads_nowhere,
             files_of_the_host_are_not_there,
             nothing_but_io_and_memory_is_written,
+            no_descriptor_leads_outside,
             there_is_no_network,
             the_environment_is_the_pools_own,
             there_are_no_rights_to_misuse,
@@ -254,6 +256,17 @@ nothing_but_io_and_memory_is_written(Config) ->
     [?assertEqual("done", call(try_write, [Path]), Path) || Path <- [<<"/tmp/x">>, <<"/dev/shm/x">>, <<"/io/x">>]],
     %% Which is memory, and bounded.
     [?assertEqual("OSError", call(fill, [Path]), Path) || Path <- [<<"/tmp">>, <<"/dev/shm">>]].
+
+no_descriptor_leads_outside(Config) ->
+    start(Config),
+    Targets = call(descriptors),
+    ?assertEqual(
+        [],
+        [T || T <- Targets, re:run(T, "^(/dev/null|pipe:.*|socket:.*|anon_inode:.*|/proc/.*)$", [{capture, none}]) =/= match]
+    ),
+    %% What the box has of the worker process: the two pipes of the protocol, and the standard error.
+    ?assertEqual(2, length(lists:usort([T || "pipe:" ++ _ = T <- Targets]))),
+    ?assertEqual(1, length(lists:usort([T || "socket:" ++ _ = T <- Targets]))).
 
 there_is_no_network(Config) ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
