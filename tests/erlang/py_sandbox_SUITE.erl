@@ -27,6 +27,7 @@
     cpu_seconds_are_bounded/1,
     a_call_past_its_deadline_is_interrupted_or_killed/1,
     a_killed_box_is_replaced_and_leaves_nothing/1,
+    no_call_that_it_was_sent_runs_elsewhere/1,
     nothing_outlives_its_worker_process/1,
     nothing_outlives_its_pool/1,
     nothing_outlives_a_killed_beam/1,
@@ -77,6 +78,7 @@ groups() ->
             cpu_seconds_are_bounded,
             a_call_past_its_deadline_is_interrupted_or_killed,
             a_killed_box_is_replaced_and_leaves_nothing,
+            no_call_that_it_was_sent_runs_elsewhere,
             nothing_outlives_its_worker_process,
             nothing_outlives_its_pool,
             nothing_outlives_a_killed_beam,
@@ -411,6 +413,20 @@ parent(OsPid) ->
     [_, After] = string:split(Text, ") ", trailing),
     [_, Parent | _] = string:split(After, " ", all),
     binary_to_integer(Parent).
+
+no_call_that_it_was_sent_runs_elsewhere(Config) ->
+    Io = directory(Config),
+    start(Config, #{io => Io}),
+    {error, oops} = replaced(fun() ->
+        Sleeper = py_caller:start(fun() -> call(sleep, [60]) end),
+        Queued = [py_caller:start(fun() -> call(write, [<<"/io/ran">>, <<>>]) end) || _ <- [1, 2]],
+        py_eventually:holds(fun() -> [#{in_flight := InFlight}] = py:workers(boxed), InFlight =:= 3 end),
+        [#{os_pid := OsPid}] = py:workers(boxed),
+        py_os_process:kill(OsPid),
+        [?assertMatch({error, {py, {worker_down, _}}}, Result) || Result <- py_caller:results([Sleeper | Queued])],
+        error(oops)
+    end),
+    ?assertNot(filelib:is_file(filename:join(Io, "ran"))).
 
 nothing_outlives_its_worker_process(Config) ->
     start(Config),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import sys
@@ -111,14 +112,10 @@ def descriptors() -> list[str]:
     """What is open in any process of the box that can be looked at."""
     found = []
     for directory in ("/proc/self/fd", "/proc/1/fd"):
-        try:
+        with contextlib.suppress(PermissionError):
             for name in os.listdir(directory):
-                try:
+                with contextlib.suppress(FileNotFoundError):  # that of the list itself
                     found.append(os.readlink(f"{directory}/{name}"))
-                except FileNotFoundError:
-                    pass  # that of the list itself
-        except PermissionError:
-            pass
     return found
 
 
