@@ -25,13 +25,16 @@ demo: build ## a guided tour of py, with real results
 	@$(OWN_PYTHON) escript $(DEMO)
 
 # The programs in examples/; docs/examples.md shows them.
-.PHONY: example-wordcount example-gridsearch
+.PHONY: example-wordcount example-gridsearch example-filter
 example-wordcount: build ## count words on one worker and on all; ARGS=--chaos, ARGS=directory
 	@$(OWN_PYTHON) escript examples/wordcount $(ARGS)
 
 example-gridsearch: build ## a grid search with scikit-learn, installed on the first run; ARGS='--workers 1'
 	@scripts/setup examples
 	@$(OWN_PYTHON) escript examples/gridsearch $(ARGS)
+
+example-filter: build ## find the edges of an image in shared memory, and over pipes; ARGS=output.png
+	@$(OWN_PYTHON) escript examples/filter $(ARGS)
 
 .PHONY: shell
 shell: build shell-no-deps ## the Erlang shell with py running

@@ -42,7 +42,7 @@
 -export([scatter/3, scatter/4, gather/1, gather/2, gather_all/1, gather_all/2]).
 -export([pmap/3, pmap/4, preduce/3, preduce/4]).
 -export([stream/1, stream/2, stream/3, stream/4, stream/5, stream_next/1, stream_next/2, stream_fold/3, stream_close/1]).
--export([source/1, source/2]).
+-export([source/1, source/2, share/1, value/1, split/2, shared_memory/0]).
 %% Builtins, in py_builtins.hrl.
 -export([
     abs/1, all/1, any/1, ascii/1, bin/1, bool/0, bool/1, bytearray/0, bytearray/1, bytearray/2, bytearray/3,
@@ -75,7 +75,8 @@
 -type options() :: py_config:call_options().
 %% `pool' (default `default'), `worker' (a pid), `node'; `timeout' in milliseconds or `infinity' (default: the pool's
 %% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref';
-%% `haystack => boolean()', `frames => grid | columns | arrow', `matrices => boolean()' (see `docs/haystack.md').
+%% `haystack => boolean()', `frames => grid | columns | arrow', `matrices => boolean()' (see `docs/haystack.md');
+%% `arrays => opaque | value | shared' (see `docs/shared-arrays.md').
 -type handle() :: py_async:handle().
 %% A call that was started by {@link async/3} or {@link scatter/3}. Opaque.
 -type outcome() :: {ok, value()} | {error, py_error:python_error() | {py, py_error:reason()} | term()}.
@@ -276,9 +277,32 @@ pycall(Module, Function, X) -> py_call:pycall(pycall, [Module, Function, X]).
 -spec pycall(name(), name(), [arg()], options()) -> value().
 pycall(Module, Function, Args, Options) -> py_call:pycall(pycall, [Module, Function, Args, Options]).
 
-%% @doc Forget a reference or a list of them; the Python objects go when nothing else holds them.
--spec release(py_term:ref() | [py_term:ref()]) -> ok.
+%% @doc Forget a reference or a list of them; the Python objects go when nothing else holds them. Shared memory is freed,
+%% whoever owns it: every term that means a part of it is stale then.
+-spec release(py_term:ref() | py_term:shm() | [py_term:ref() | py_term:shm()]) -> ok.
 release(References) -> py_call:release(release, [References]).
+
+%%% Shared memory
+
+%% @doc Copy a binary or an array, `{"ndarray", {Dtype, Shape, Binary}}', into shared memory. What comes back is small; the workers
+%% of this node that get it as an argument map it. It belongs to the calling process. Errors: `{py, {shared_memory, Text}}'
+%% where there is no room within `max_shared_bytes'.
+-spec share(py_shared:value()) -> py_term:shm().
+share(Value) -> py_shared:share([Value]).
+
+%% @doc The bytes of shared memory, also of another node's: a binary, or `{"ndarray", {Dtype, Shape, Binary}}'. Errors:
+%% `{py, {stale_reference, Text}}' where it was freed, `{py, {node_down, Node}}'.
+-spec value(py_term:shm()) -> py_shared:value().
+value(Shm) -> py_shared:value([Shm]).
+
+%% @doc Up to `Count' parts of a shared array along its first axis, or of shared bytes, in order, for as many calls. Copies
+%% nothing and asks nobody.
+-spec split(py_term:shm(), Count :: pos_integer()) -> [py_term:shm()].
+split(Shm, Count) -> py_shared:split([Shm, Count]).
+
+%% @doc How many files of shared memory there are, how many bytes they have, and how many they may have (`max_shared_bytes').
+-spec shared_memory() -> py_shared_owner:info() | {error, {py, not_started}}.
+shared_memory() -> py_shared:info().
 
 %%% In parallel
 

@@ -21,9 +21,10 @@ start(_Type, _Args) ->
     end.
 
 start_tree() ->
-    case py_directory:new() of
-        ok -> py_sup:start_link();
-        {error, Reason} -> {error, {py, Reason}}
+    case {py_config:max_shared_bytes(), py_directory:new()} of
+        {{ok, _}, ok} -> py_sup:start_link();
+        {{error, Reason}, _} -> {error, {py, Reason}};
+        {_, {error, Reason}} -> {error, {py, Reason}}
     end.
 
 %% What runs may end, for as long as its pool allows.

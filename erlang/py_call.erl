@@ -122,7 +122,7 @@ object(Name, Args) -> named(Name, 'erl.objects', Name, Args).
 -spec named(Api :: atom(), module(), atom(), args()) -> term().
 named(Api, Module, Name, Args) -> wrapped(call, [Module, Name, Args, []], #{}, 1, {Api, Args}).
 
-%% @doc Forget one reference or a list of them. References whose worker is gone are gone already.
+%% @doc Forget one reference or a list of them, and free shared memory. References whose worker is gone are gone already.
 -spec release(release, args()) -> ok.
 release(release = Api, [Reference] = All) ->
     References =
@@ -130,10 +130,13 @@ release(release = Api, [Reference] = All) ->
             List when is_list(List) -> List;
             _ -> [Reference]
         end,
-    lists:all(fun py_term:is_ref/1, References) orelse
-        py_error:badarg(1, "must be a reference or a list of references", {Api, All}),
+    lists:all(fun(Each) -> py_term:is_ref(Each) orelse py_term:is_shm(Each) end, References) orelse
+        py_error:badarg(1, "must be a reference, shared memory or a list of them", {Api, All}),
     lists:foreach(
-        fun({_, Worker, Incarnation, Id}) -> py_worker:release(Worker, Incarnation, [Id]) end,
+        fun
+            ({_, Worker, Incarnation, Id}) -> py_worker:release(Worker, Incarnation, [Id]);
+            ({_, _} = Shm) -> py_shared:free(Shm)
+        end,
         References
     ).
 
@@ -281,6 +284,8 @@ attempt(Entry, Args, Options, Owner) ->
                         moved ->
                             py_events:emit([call, retry], #{}, #{pool => Name}),
                             attempt(Entry, Args, Options#{timeout => time_left(Deadline)}, Owner);
+                        {error, {py, {Where, _}}} = Error when Where =:= elsewhere; Where =:= no_shared_memory ->
+                            by_value(Entry, Args, Options, Deadline, Owner, Error);
                         Result -> Result
                     end;
                 {pool, Other} ->
@@ -292,6 +297,15 @@ attempt(Entry, Args, Options, Owner) ->
             end;
         {error, Reason} ->
             {error, {py, Reason}}
+    end.
+
+%% The worker can't map what the arguments have in shared memory of another node, or in any: it gets the bytes. Where they have
+%% none of that kind, the function has run and failed so itself; where they have some, it has not.
+by_value(Entry, Args, Options, Deadline, Owner, {error, {py, {Where, _}}} = Error) ->
+    case py_shared:by_value(Where, Args, time_left(Deadline)) of
+        unchanged -> Error;
+        {ok, Values} -> attempt(Entry, Values, Options#{timeout => time_left(Deadline)}, Owner);
+        {error, Reason} -> {error, {py, Reason}}
     end.
 
 remote(Node, Entry, Args, Options, Owner) ->

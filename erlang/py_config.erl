@@ -9,8 +9,8 @@
 %%% A pool `default' exists without any.
 -module(py_config).
 
--export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0, describe/1]).
--export([max_new_atoms/0, max_sandbox_atoms/0]).
+-export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0]).
+-export([max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0, describe/1]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
 
@@ -44,6 +44,7 @@
     haystack => boolean(),
     frames => grid | columns | arrow,
     matrices => boolean(),
+    arrays => opaque | value | shared,
     pickle => signed | any,
     sandbox => none | py_sandbox:kind(),
     io => undefined | file:name_all(),
@@ -68,7 +69,8 @@
     return => value | ref,
     haystack => boolean(),
     frames => grid | columns | arrow,
-    matrices => boolean()
+    matrices => boolean(),
+    arrays => opaque | value | shared
 }.
 %% The last argument of every call.
 -type scatter_options() :: #{window => pos_integer(), atom() => term()}.
@@ -103,6 +105,8 @@
 -define(LEAST_PROCESSES, 8).
 -define(MAX_NEW_ATOMS, 65_536).
 -define(MAX_SANDBOX_ATOMS, 2_048).
+%% Where the system does not say how much memory it has.
+-define(SHARED_BYTES, 1_073_741_824).
 
 %% @doc The most workers a pool can have.
 -spec max_workers() -> pos_integer().
@@ -116,6 +120,28 @@ max_new_atoms() -> ?MAX_NEW_ATOMS.
 %% @doc The most atoms that the data of one sandboxed pool may make, and that of all of them, while the node lives.
 -spec max_sandbox_atoms() -> {pos_integer(), pos_integer()}.
 max_sandbox_atoms() -> {?MAX_SANDBOX_ATOMS, 8 * ?MAX_SANDBOX_ATOMS}.
+
+%% @doc The most bytes that arrays in shared memory take, all together: `max_shared_bytes' of the application environment,
+%% half of the machine's memory unless said otherwise. 0: there is no shared memory.
+-spec max_shared_bytes() -> {ok, non_neg_integer()} | {error, {bad_config, term(), problem()}}.
+max_shared_bytes() ->
+    case application:get_env(py, max_shared_bytes) of
+        undefined -> {ok, memory_bytes() div 2};
+        {ok, Bytes} when is_integer(Bytes), Bytes >= 0 -> {ok, Bytes};
+        {ok, Other} -> {error, {bad_config, py, {bad_option, max_shared_bytes, Other, "bytes, a non-negative integer"}}}
+    end.
+
+%% proc(5): "MemTotal:  16384256 kB".
+memory_bytes() ->
+    case file:read_file("/proc/meminfo") of
+        {ok, Text} ->
+            case re:run(Text, "^MemTotal: +([0-9]+) kB", [multiline, {capture, all_but_first, binary}]) of
+                {match, [Kilobytes]} -> binary_to_integer(Kilobytes) * 1_024;
+                nomatch -> 2 * ?SHARED_BYTES
+            end;
+        {error, _} ->
+            2 * ?SHARED_BYTES
+    end.
 
 %% @doc The checked pools of the application environment, and `default'.
 -spec pools() -> {ok, #{pool_name() => pool()}} | {error, {bad_config, term(), problem()}}.
@@ -277,7 +303,8 @@ call_table() ->
         return => one_of(value, [value, ref]),
         haystack => one_of(false, [false, true]),
         frames => one_of(grid, [grid, columns, arrow]),
-        matrices => one_of(false, [false, true])
+        matrices => one_of(false, [false, true]),
+        arrays => one_of(opaque, [opaque, value, shared])
     }.
 
 parallel_table(scatter) ->
@@ -319,6 +346,7 @@ pool_table() ->
         haystack => one_of(false, [false, true]),
         frames => one_of(grid, [grid, columns, arrow]),
         matrices => one_of(false, [false, true]),
+        arrays => one_of(opaque, [opaque, value, shared]),
         pickle => one_of(signed, [signed, any]),
         sandbox => one_of(none, [none, bwrap, docker]),
         io => {undefined, fun is_path/1, "a directory"},

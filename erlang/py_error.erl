@@ -34,6 +34,9 @@
     | {unknown_pool, term()}
     | {unknown_worker, term()}
     | {stale_reference, string() | py_term:ref()}
+    | {shared_memory, string()}
+    | {elsewhere, string()}
+    | {no_shared_memory, string()}
     | {encode, string()}
     | {decode, string()}
     | {protocol, term()}
@@ -51,6 +54,9 @@
 -spec from_python(term()) -> python_error() | erlang_error() | {py, reason()} | term().
 from_python({python, 'erl.errors.EncodeError', Text, _}) -> {py, {encode, Text}};
 from_python({python, 'erl.errors.DecodeError', Text, _}) -> {py, {decode, Text}};
+from_python({python, 'erl.errors.SharedMemoryError', Text, _}) -> {py, {shared_memory, Text}};
+from_python({python, 'erl.errors.ElsewhereError', Text, _}) -> {py, {elsewhere, Text}};
+from_python({python, 'erl.errors.NoSharedMemoryError', Text, _}) -> {py, {no_shared_memory, Text}};
 from_python({python, 'erl.errors.StaleReferenceError', Text, _}) -> {py, {stale_reference, Text}};
 from_python({erlang, {'$erlport.opaque', erlang, Bytes}} = Error) when is_binary(Bytes) ->
     case py_atoms:decode(Bytes) of
@@ -88,7 +94,8 @@ callers() ->
     {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
     lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack).
 
-is_ours(Module) -> lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py_cluster, py]).
+is_ours(Module) ->
+    lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py_shared, py_cluster, py]).
 
 %% @doc What the shell prints under an error of ours (EEP 54).
 -spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:chardata()}.
@@ -140,6 +147,9 @@ reason({worker_down, {start, Reason}}) -> start_text(Reason);
 reason({worker_down, Reason}) -> ["the worker's Python ended: ", down(Reason)];
 reason({stale_reference, Text}) when is_list(Text) -> Text;
 reason({stale_reference, Reference}) -> io_lib:format("the worker of ~tp is gone", [Reference]);
+reason({shared_memory, Text}) -> Text;
+reason({elsewhere, Text}) -> Text;
+reason({no_shared_memory, Text}) -> Text;
 reason({encode, Text}) -> Text;
 reason({decode, Text}) -> Text;
 reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP", [Reason, 20]);

@@ -225,7 +225,7 @@ is_bearable(<<_/binary>>, _, _) ->
     false.
 
 %% @doc Whether a result is only a value: `{refused, What}' where it has a process, a port, a reference or a function of
-%% Erlang's in it, or stands for an object of another worker than the one that was called.
+%% Erlang's in it, names shared memory, or stands for an object of another worker than the one that was called.
 -spec value(term(), Worker :: pid()) -> ok | {refused, string()}.
 value(Term, Worker) ->
     case walk([Term], Worker) of
@@ -243,6 +243,8 @@ walk([{'$py.ref', Of, Incarnation, Id} | Rest], Worker) ->
         true -> walk(Rest, Worker);
         false -> {found, "a reference to another worker's object"}
     end;
+%% It has no part in that: whoever frees or reads it would free or read another's.
+walk([{'$py.shm', _} | _], _Worker) -> {found, "shared memory"};
 walk([Term | Rest], Worker) when is_tuple(Term) -> walk(tuple_to_list(Term) ++ Rest, Worker);
 walk([Term | Rest], Worker) when is_map(Term) -> walk([maps:to_list(Term) | Rest], Worker);
 walk([Term | _], _Worker) when is_pid(Term) -> {found, "a pid"};

@@ -8,7 +8,7 @@
 %%% in a mapped page (eight bytes of a file, in the machine's byte order), which Python counts up before it runs one.
 -module(py_interpreter).
 
--export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, exceeds/2, unread_bytes/1, python/1]).
+-export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, flush/1, is_pending/1, message/2]).
 -export([kill/2, interrupt/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0, ending/0]).
@@ -135,6 +135,11 @@ memory_bytes(#interpreter{os_pid = OsPid}) ->
         [] -> undefined;
         Some -> lists:sum(Some)
     end.
+
+%% @doc How much memory of its own it has, in bytes, which its end gives back; a sandboxed one with all that it has started.
+-spec own_bytes(interpreter()) -> non_neg_integer() | undefined.
+own_bytes(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:own_bytes(OsPid);
+own_bytes(#interpreter{os_pid = OsPid}) -> py_sandbox:held_bytes(OsPid).
 
 %% @doc Whether a sandboxed one, with all that it has started, has more memory of its own than this.
 -spec exceeds(MostBytes :: pos_integer(), interpreter()) -> {true, Bytes :: pos_integer()} | false.

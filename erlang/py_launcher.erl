@@ -15,7 +15,7 @@
 -module(py_launcher).
 
 -export([find/1, priv_dir/0, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
--export([resident_bytes/1, diagnose/2]).
+-export([resident_bytes/1, own_bytes/1, diagnose/2]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
@@ -216,16 +216,31 @@ signal(Script, OsPid) ->
     _ = py_program:run("/bin/sh", [{args, ["-c", Script, "kill", integer_to_list(OsPid)]}], 5_000),
     ok.
 
-%% @doc How much memory of its own a process has in use, in bytes; `undefined' where the system does not tell.
+%% @doc How much memory a process has in use, in bytes, that of libraries and of mapped files among it; `undefined' where the
+%% system does not tell.
 -spec resident_bytes(OsPid :: non_neg_integer() | undefined) -> non_neg_integer() | undefined.
-resident_bytes(undefined) ->
-    undefined;
 resident_bytes(OsPid) ->
+    case pages(OsPid) of
+        {Resident, _Shared} -> Resident * page_bytes();
+        undefined -> undefined
+    end.
+
+%% @doc How much of that is its own: what it shares with files, as large arrays may be, is not given back by its end.
+-spec own_bytes(OsPid :: non_neg_integer() | undefined) -> non_neg_integer() | undefined.
+own_bytes(OsPid) ->
+    case pages(OsPid) of
+        {Resident, Shared} -> max(0, Resident - Shared) * page_bytes();
+        undefined -> undefined
+    end.
+
+pages(undefined) ->
+    undefined;
+pages(OsPid) ->
     %% proc(5): size, resident, shared .. in pages; resident holds what is shared with files.
     case file:read_file(["/proc/", integer_to_list(OsPid), "/statm"]) of
         {ok, Text} ->
-            [_Size, Resident | _] = string:split(Text, " ", all),
-            binary_to_integer(Resident) * page_bytes();
+            [_Size, Resident, Shared | _] = string:split(Text, " ", all),
+            {binary_to_integer(Resident), binary_to_integer(Shared)};
         {error, _} ->
             undefined
     end.

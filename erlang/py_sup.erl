@@ -1,6 +1,6 @@
-%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one
-%%% (OTP's `pg') tells other nodes which pools there are. Without these two no pool runs: should one die, the pools are
-%%% started again.
+%%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one owns
+%%% what they share, one (OTP's `pg') tells other nodes which pools there are. Without these three no pool runs: should one
+%%% die, the pools are started again.
 %%%
 %%% The tables of pools, workers and nodes belong to this process, so that they outlive whatever restarts below.
 -module(py_sup).
@@ -30,4 +30,6 @@ init([]) ->
     _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
-    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [py_nodes:child_spec(), Watchdog, Pools]}}.
+    Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
+    Children = [py_nodes:child_spec(), Watchdog, Shared, Pools],
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

@@ -4,14 +4,21 @@
 %%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
 -module(py_term).
 
--export([keywords/1, is_keywords/1, is_name/1, flags/1, mapping/1, references/1, reference_shape/0, is_ref/1]).
--export_type([name/0, keywords/0, ref/0, opaque/0, mapping/0]).
+-export([keywords/1, is_keywords/1, is_name/1, flags/1, mapping/1, references/1, reference_shape/0, is_ref/1, is_shm/1]).
+-export_type([name/0, keywords/0, ref/0, shm/0, opaque/0, mapping/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
 %% A dotted Python name. A `-' in it is a `_' in Python.
 -type keywords() :: [{atom() | binary() | string(), term()}] | #{atom() | binary() | string() => term()}.
 -type ref() :: {'$py.ref', Worker :: pid(), Incarnation :: pos_integer(), Id :: pos_integer()}.
 %% An object that stayed in its Python.
+-type shm() :: {'$py.shm', {
+    node(),
+    Name :: binary(),
+    {Offset :: non_neg_integer(), Bytes :: non_neg_integer()},
+    Form :: bytes | {py_haystack:dtype(), Shape :: tuple()}
+}}.
+%% An array, or bytes, in a file of that node's shared memory.
 -type opaque() :: {'$erlport.opaque', python | erlang, binary()}.
 %% An object that travels as a pickle.
 -type mapping() :: #{
@@ -21,7 +28,8 @@
     return => value | ref,
     haystack => boolean(),
     frames => grid | columns | arrow,
-    matrices => boolean()
+    matrices => boolean(),
+    arrays => opaque | value | shared
 }.
 
 
@@ -65,16 +73,17 @@ is_name(Name) -> is_atom(Name) orelse is_binary(Name).
 
 %% @doc The mapping options as the flags integer that a wrapper call's arguments begin with
 %% (`erl.codec.Options.from_flags' reads it).
--spec flags(mapping()) -> 0..511.
+-spec flags(mapping()) -> 0..2047.
 flags(Options) ->
     bit(strings, binary, 1, Options) bor bit(dicts, map, 2, Options) bor
         bit(binaries, bytes, 4, Options) bor bit(return, ref, 8, Options) bor
         bit(haystack, true, 32, Options) bor bit(frames, columns, 64, Options) bor
-        bit(frames, arrow, 128, Options) bor bit(matrices, true, 256, Options).
+        bit(frames, arrow, 128, Options) bor bit(matrices, true, 256, Options) bor
+        bit(arrays, value, 512, Options) bor bit(arrays, shared, 1024, Options).
 
 %% @doc Those of a pool's options that are defaults of its calls' mapping.
 -spec mapping(#{atom() => term()}) -> mapping().
-mapping(PoolOptions) -> maps:with([strings, dicts, haystack, frames, matrices], PoolOptions).
+mapping(PoolOptions) -> maps:with([strings, dicts, haystack, frames, matrices, arrays], PoolOptions).
 
 bit(Key, Value, Bit, Options) ->
     case Options of
@@ -91,6 +100,18 @@ is_ref({'$py.ref', Worker, Incarnation, Id}) ->
     is_pid(Worker) andalso is_integer(Incarnation) andalso is_integer(Id);
 is_ref(_) ->
     false.
+
+%% @doc Whether a term may stand for shared memory: it has the shape. Whether there is such memory, who opens it sees.
+-spec is_shm(term()) -> boolean().
+is_shm({'$py.shm', {Node, Name, {Offset, Bytes}, Form}}) ->
+    is_atom(Node) andalso is_binary(Name) andalso is_size(Offset) andalso is_size(Bytes) andalso is_form(Form);
+is_shm(_) ->
+    false.
+
+is_form({_Dtype, Shape}) -> is_tuple(Shape) andalso lists:all(fun is_size/1, tuple_to_list(Shape));
+is_form(Form) -> Form =:= bytes.
+
+is_size(Size) -> is_integer(Size) andalso Size >= 0.
 
 %% @doc All references in a term, at any depth.
 -spec references(term()) -> [ref()].

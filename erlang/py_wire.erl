@@ -72,6 +72,8 @@ has_large([]) -> false.
 
 is_large(Binary) when byte_size(Binary) > ?LARGE_BYTES -> true;
 is_large({bytes, Binary}) when byte_size(Binary) > ?LARGE_BYTES -> true;
+%% An array, `{"ndarray", {Dtype, Shape, Binary}}'.
+is_large({_, {_, _, Binary}}) when byte_size(Binary) > ?LARGE_BYTES -> true;
 is_large([Arg | Rest]) when is_binary(Arg); is_tuple(Arg) -> is_large(Arg) orelse is_large(Rest);
 is_large(_) -> false.
 

@@ -405,6 +405,7 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         log_level => Level,
         encoders => Encoders,
         decoders => Decoders,
+        shared => py_shared_owner:place(Config),
         max_memory => maps:get(max_memory, Config),
         event_loop => maps:get(event_loop, Config),
         modules => modules(Config)
@@ -541,8 +542,11 @@ asked(Request, Frame, #state{calls = Calls, config = #{callbacks := Callbacks}} 
         {print, Text} ->
             py_request:print(Text, Context),
             State;
-        {message, Self, {'$py.own', Id, Ids}} when Self =:= self(), is_integer(Id), length(Ids) >= 0 ->
-            own(py_calls:owner(Id, Calls), Ids, State);
+        {message, Self, {'$py.own', Id, Made}} when Self =:= self(), is_integer(Id), length(Made) >= 0 ->
+            {Ids, Names} = lists:partition(fun is_integer/1, Made),
+            Owner = py_calls:owner(Id, Calls),
+            Names =:= [] orelse py_shared_owner:own(Owner, Names),
+            own(Owner, Ids, State);
         {message, Self, {'$py.later', Id}} when Self =:= self(), is_integer(Id) ->
             State#state{calls = py_calls:later(Id, Calls)};
         {message, Self, {'$py.told', Id}} when Self =:= self(), is_integer(Id) ->
@@ -568,6 +572,7 @@ asked(Request, Frame, #state{calls = Calls, config = #{callbacks := Callbacks}} 
     end.
 
 %% Nobody will see the result of a call that was cancelled.
+own(_Owner, [], State) -> State;
 own(nobody, Ids, State) -> forget(Ids, State);
 own(Owner, Ids, #state{owners = Owners} = State) -> State#state{owners = py_owners:own(Owner, Ids, Owners)}.
 
@@ -587,7 +592,7 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
 
 %% One that holds three quarters of what it may have is replaced before it gets no more.
 recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
-    case memory_bytes(State) of
+    case own_bytes(State) of
         Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State);
         _ -> State
     end;
@@ -667,6 +672,8 @@ timer(drain, State) ->
 died(Cause, #state{calls = Calls, owners = Owners} = State) ->
     Reason = reason(Cause, State),
     Begun = begun(py_calls:interpreter(Calls), State),
+    %% After what it said that its callers own.
+    py_shared_owner:ended(),
     event([worker, down], #{}, State, #{reason => Reason}),
     Down = (stop_timer(State))#state{
         calls = py_calls:detach(py_calls:fail_sent(Begun, {error, {worker_down, Reason}}, Calls)),
@@ -746,6 +753,13 @@ memory_bytes(#state{calls = Calls}) ->
     case py_calls:interpreter(Calls) of
         undefined -> undefined;
         Interpreter -> py_interpreter:memory_bytes(Interpreter)
+    end.
+
+%% Of what max_memory bounds.
+own_bytes(#state{calls = Calls}) ->
+    case py_calls:interpreter(Calls) of
+        undefined -> undefined;
+        Interpreter -> py_interpreter:own_bytes(Interpreter)
     end.
 
 info_map(#state{calls = Calls, owners = Owners, incarnation = Incarnation} = State) ->

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from logging import Logger
     from typing import Any
 
-    from erl import decoders, encoders, errors, haystack
+    from erl import decoders, encoders, errors, haystack, shared
     from erl.api import acall, call, cast, make_ref, modules, node, self, set_message_handler, whereis
     from erl.decoders import set_decoder
     from erl.encoders import set_encoder
     from erl.errors import CallCancelled, ErlangError
+    from erl.shared import Shared, share
     from erl.terms import Atom, BitString, Fun, ImproperList, Pid, Reference
     from erl.terms import Port as PortId
 
@@ -31,6 +32,7 @@ __all__ = [
     "Pid",
     "PortId",
     "Reference",
+    "Shared",
     "acall",
     "call",
     "cast",
@@ -46,6 +48,8 @@ __all__ = [
     "set_decoder",
     "set_encoder",
     "set_message_handler",
+    "share",
+    "shared",
     "whereis",
 ]
 
@@ -54,6 +58,7 @@ _HOMES = {
     "set_message_handler": "erl.api",
     **dict.fromkeys(("CallCancelled", "ErlangError"), "erl.errors"),
     **dict.fromkeys(("Atom", "BitString", "Fun", "ImproperList", "Pid", "Reference"), "erl.terms"),
+    **dict.fromkeys(("Shared", "share"), "erl.shared"),
     "set_decoder": "erl.decoders",
     "set_encoder": "erl.encoders",
 }
@@ -71,7 +76,7 @@ def __getattr__(name: str) -> Any:
         import logging
 
         value = logging.getLogger("erl")
-    elif name in ("decoders", "encoders", "errors", "haystack"):
+    elif name in ("decoders", "encoders", "errors", "haystack", "shared"):
         __import__(f"erl.{name}")
         value = sys.modules[f"erl.{name}"]
     else:

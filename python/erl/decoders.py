@@ -24,7 +24,14 @@ def _source(payload: Any) -> object:
     return Source(*payload)
 
 
-OWN: dict[bytes, Decoder] = {b"$py.source": _source}
+def _shared(payload: Any) -> object:
+    """An array or bytes in shared memory."""
+    from erl.shared import decode
+
+    return decode(payload)
+
+
+OWN: dict[bytes, Decoder] = {b"$py.source": _source, b"$py.shm": _shared}
 """The atom tags that this package registers for itself."""
 
 _strings: dict[bytes, Decoder] = {}

@@ -32,6 +32,18 @@ class StaleReferenceError(BridgeError, LookupError):
     """Raised when a reference names an object that was released, or one of another interpreter."""
 
 
+class SharedMemoryError(EncodeError):
+    """Raised when there is no room in shared memory, or none at all."""
+
+
+class ElsewhereError(DecodeError):
+    """Raised when a term means the shared memory of another node."""
+
+
+class NoSharedMemoryError(DecodeError):
+    """Raised when a term means shared memory and this interpreter has no part in any, as in a sandbox."""
+
+
 class ProtocolError(BridgeError):
     """Raised when the other side sends a message that the protocol does not have at that place."""
 

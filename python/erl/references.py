@@ -13,14 +13,22 @@ from itertools import count
 
 from erl import errors
 
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any
+
+    from erl.shared import Memory
+
 _MARKER = "$py.ref"
 
 _identity: tuple[object, int] | None = None
 _held: dict[int, object] = {}
-_made: list[int] = []
-"""Those of the main thread. Always the same list: the compiled lane looks at its length."""
+_made: list[Any] = []
+"""Those of the main thread, and the shared memory that it has sent: see `give`. Always the same list: the compiled
+lane looks at its length.
+"""
 _main = get_ident()
-_made_elsewhere: dict[int, list[int]] = {}
+_made_elsewhere: dict[int, list[Any]] = {}
 """Those of each other thread."""
 
 _next = count(1).__next__
@@ -50,7 +58,12 @@ def hold(value: object) -> tuple[object, ...]:
     return (Atom(_MARKER), worker, incarnation, number)
 
 
-def _made_here() -> list[int]:
+def give(memory: Memory) -> None:
+    """Let a file of shared memory belong to whom the references belong that this thread makes just now."""
+    _made_here().append(memory)
+
+
+def _made_here() -> list[Any]:
     thread = get_ident()
     return _made if thread == _main else _made_elsewhere.setdefault(thread, [])
 
@@ -72,19 +85,23 @@ def made() -> int:
     return len(_made_here())
 
 
-def take_made_elsewhere() -> list[int]:
-    """The ids that this thread, which is not the main one, has made since the last call of this function."""
-    return _made_elsewhere.pop(get_ident(), [])
+def take_made_elsewhere() -> list[int | bytes]:
+    """The same as `take_made` for this thread, which is not the main one."""
+    return _handed_over(_made_elsewhere.pop(get_ident(), []))
 
 
-def take_made() -> list[int]:
-    """The ids that the main thread has made since the last call of this function."""
-    made = _made.copy()
+def take_made() -> list[int | bytes]:
+    """The ids that the main thread has made since the last call of this function, and the names of shared memory."""
+    made = _handed_over(_made)
     _made.clear()
     return made
 
 
-def put_back(numbers: list[int]) -> None:
+def _handed_over(made: list[Any]) -> list[int | bytes]:
+    return [each if type(each) is int or type(each) is bytes else each.hand_over() for each in made]
+
+
+def put_back(numbers: list[int | bytes]) -> None:
     """Let the next `take_made` return these ids as well."""
     _made.extend(numbers)
 
@@ -94,7 +111,7 @@ def release_since(number: int) -> None:
     made = _made_here()
     unfit = made[number:]
     del made[number:]
-    release(unfit)
+    release([each for each in unfit if type(each) is int])
 
 
 def release(numbers: list[int]) -> None:

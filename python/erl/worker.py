@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from erl import api, codec, errors, objects, opaque, port, references, wire
+from erl import api, codec, errors, objects, opaque, port, references, shared, wire
 from erl.codec import Options
 from erl.terms import Atom
 
@@ -30,6 +30,7 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     server.use(Options.from_flags(settings["flags"]))
     server.event_loop = str(settings["event_loop"])
     references.set_identity(settings["worker"], settings["incarnation"])
+    shared.set_place(settings["shared"])
     _bound_by(server, settings)
     opaque.set_key(settings["key"])
     opaque.set_policy(str(settings["pickle"]))

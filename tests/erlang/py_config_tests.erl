@@ -19,6 +19,7 @@ call_options() ->
         {haystack, [true, false], [on, 1]},
         {frames, [grid, columns, arrow], [rows, true]},
         {matrices, [true, false], [numpy]},
+        {arrays, [opaque, value, shared], [true, numpy]},
         {binaries, [str, bytes], [binary]},
         {return, [value, ref], [reference]}
     ].
@@ -54,6 +55,7 @@ pool_options() ->
         {haystack, [true, false], [on, 1]},
         {frames, [grid, columns, arrow], [rows, true]},
         {matrices, [true, false], [numpy]},
+        {arrays, [opaque, value, shared], [true, numpy]},
         {pickle, [signed, any], [none]},
         {log_level, [debug, info, warning, error, critical], [notice, 3]}
     ].
@@ -197,6 +199,7 @@ the_defaults_are_these_test() ->
             haystack := false,
             frames := grid,
             matrices := false,
+            arrays := opaque,
             pickle := signed
         },
         Pool

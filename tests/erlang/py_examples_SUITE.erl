@@ -18,6 +18,9 @@
     the_grid_search_prints_what_its_page_shows/1,
     the_grid_search_finds_what_scikit_learn_finds_though_pythons_die/1,
     the_grid_search_without_scikit_learn_says_so/1,
+    the_filter_prints_what_its_page_shows/1,
+    the_filter_writes_an_image_by_any_number_of_workers/1,
+    the_filter_says_what_it_can_not_do/1,
     a_difference_is_told/1
 ]).
 
@@ -32,6 +35,7 @@ all() ->
         {group, wordcount},
         {group, scikit_learn},
         the_grid_search_without_scikit_learn_says_so,
+        {group, numpy},
         a_difference_is_told
     ].
 
@@ -49,6 +53,11 @@ groups() ->
         {scikit_learn, [
             the_grid_search_prints_what_its_page_shows,
             the_grid_search_finds_what_scikit_learn_finds_though_pythons_die
+        ]},
+        {numpy, [
+            the_filter_prints_what_its_page_shows,
+            the_filter_writes_an_image_by_any_number_of_workers,
+            the_filter_says_what_it_can_not_do
         ]}
     ].
 
@@ -60,6 +69,12 @@ init_per_group(scikit_learn, Config) ->
             Reason = "there is no scikit-learn here: scripts/setup examples installs it",
             io:format(user, "the grid search is skipped: ~ts~n", [Reason]),
             {skip, Reason}
+    end;
+init_per_group(numpy, Config) ->
+    Env = [{"PYTHONPATH", filename:join(root(), "python")}],
+    case run([filename:join(root(), "python/.venv/bin/python"), "-c", "import numpy"], Env) of
+        {0, _} -> Config;
+        _ -> {skip, "numpy is not installed here"}
     end;
 init_per_group(wordcount, Config) ->
     Config.
@@ -211,6 +226,32 @@ the_grid_search_without_scikit_learn_says_so(Config) ->
 %%% What the page shows
 
 %% Runs the command of the page's block without building anew; gives the lines that it printed.
+%%% Filter
+
+the_filter_prints_what_its_page_shows(_Config) -> prints_what_its_page_shows("make example-filter").
+
+the_filter_writes_an_image_by_any_number_of_workers(Config) ->
+    [Image | Others] = [
+        begin
+            Output = filename:join(?config(priv_dir, Config), "edges of " ++ Workers ++ ".png"),
+            Lines = succeeds([example("filter"), "--size", "301", "--workers", Workers, Output]),
+            ?assertMatch([["over", "pipes", Workers | _], ["in", "shared", "memory", Workers | _]], rows("way", Lines)),
+            {ok, Written} = file:read_file(Output),
+            Written
+        end
+     || Workers <- ["1", "2", "5"]
+    ],
+    %% PNG: the signature, then the width and the height in a header.
+    ?assertMatch(<<137, "PNG", _:8/binary, "IHDR", 301:32, 301:32, _/binary>>, Image),
+    ?assertEqual([Image, Image], Others).
+
+the_filter_says_what_it_can_not_do(_Config) ->
+    [
+        ?assertMatch({1, ["filter: usage: " ++ _]}, run([example("filter") | Args]))
+     || Args <- [["--workers", "0"], ["--size", "x"], ["--size"], ["--none"], ["a", "b"]]
+    ],
+    ?assertMatch({1, [_ | _]}, run([example("filter"), "--size", "9", "/proc/no/such.png"])).
+
 prints_what_its_page_shows(Command) ->
     {ok, Page} = file:read_file(filename:join(root(), "docs/examples.md")),
     [_, FromThere] = string:split(unicode:characters_to_list(Page), "```console\n$ " ++ Command ++ "\n"),
@@ -253,6 +294,7 @@ stable_lines([]) ->
 
 is_head("workers" ++ _) -> true;
 is_head("python" ++ _) -> true;
+is_head("way" ++ _) -> true;
 is_head(_) -> false.
 
 without_figures(Line) ->

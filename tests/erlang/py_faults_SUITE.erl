@@ -287,8 +287,10 @@ pool_is_whole(#{size := Size, workers := Workers, directory := Directory}) ->
         py_eventually:equals(Count, fun() -> length(descriptors(OsPid)) end)
      || {OsPid, Count} <- Workers, lists:member(OsPid, os_pids())
     ],
-    %% A page for each worker, and no socket.
-    py_eventually:equals(length(os_pids()), fun() -> {ok, Files} = file:list_dir(Directory), length(Files) end).
+    %% A page for each worker, and no socket; and of shared memory nothing.
+    Files = fun(Path) -> {ok, Names} = file:list_dir(Path), length(Names) end,
+    py_eventually:equals(length(os_pids()) + 1, fun() -> Files(Directory) end),
+    ?assertEqual(0, Files(filename:join(Directory, "shm"))).
 
 stopped(ok, #{descriptors := Descriptors, directory := Directory}) ->
     ?assertNot(filelib:is_file(Directory)),

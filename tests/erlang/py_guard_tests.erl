@@ -107,7 +107,8 @@ values_test_() ->
             ?_assertMatch({refused, _}, py_guard:value(Value, Ours))
          || Value <- [
                 Ours, Other, make_ref(), fun erlang:halt/0, fun() -> ok end, [a | Ours], {1, {2, Other}}, #{Other => 1},
-                #{a => [Other]}, {'$py.ref', Other, 1, 2}, {'$py.ref', a, 1, 2}, {'$py.ref', Ours, a, 2}, {Ours, 1, 2}
+                #{a => [Other]}, {'$py.ref', Other, 1, 2}, {'$py.ref', a, 1, 2}, {'$py.ref', Ours, a, 2}, {Ours, 1, 2},
+                [{'$py.shm', {node(), <<"1-2">>, {0, 8}, bytes}}]
             ]
         ].
 

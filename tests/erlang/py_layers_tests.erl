@@ -29,6 +29,8 @@ layers() ->
         [py_launcher, py_channel],
         [py_erlport_wire],
         [py_wire],
+        [py_shared],
+        [py_shared_owner],
         %% Leaves: they call nothing but other leaves.
         [
             py_key, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress

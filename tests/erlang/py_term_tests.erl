@@ -71,11 +71,13 @@ each_mapping_option_is_a_bit_test_() ->
             {8, #{return => ref}},
             {15, #{strings => binary, dicts => map, binaries => bytes, return => ref}},
             {3, #{strings => binary, dicts => map, timeout => 5, pool => ml}},
-            {0, #{haystack => false, frames => grid, matrices => false}},
+            {0, #{haystack => false, frames => grid, matrices => false, arrays => opaque}},
             {32, #{haystack => true}},
             {64, #{frames => columns}},
             {128, #{frames => arrow}},
             {256, #{matrices => true}},
+            {512, #{arrays => value}},
+            {1024, #{arrays => shared}},
             {355, #{strings => binary, dicts => map, haystack => true, frames => columns, matrices => true}}
         ]
     ].

@@ -264,7 +264,7 @@ def test_other_arrays_are_no_matrices() -> None:
         np.zeros((2, 2), ">f8"),
         np.zeros(()),
     ):
-        assert read(written(array, MATRICES), DEFAULT)[0] == list(b"ndarray")
+        assert b"ndarray" in written(array, MATRICES)
     assert b"$erlport.opaque" in written(np.zeros(3), Options.from_flags(256))
     assert read(written(np.zeros((1, 1)), Options.from_flags(256 + 4)), Options.from_flags(4)) == (
         Atom("matrix"),

@@ -19,6 +19,7 @@ LAYERS = [
     {"api", "console", "limits", "logs", "objects", "port"},
     {"wire"},
     {"codec"},
+    {"shared"},
     {"callout", "decoders", "encoders", "haystack", "opaque", "references"},
     {"terms"},
     {"errors", "footprint", "gate"},

@@ -58,12 +58,32 @@ def matrix(rows: object, columns: object, content: object) -> object:
         return NOT_FIT
 
 
+def over(described: object, buffer: Any, offset: int, nbytes: int) -> object:
+    """An array of the type and shape that a term describes, in a buffer of others'; None where they do not fit it."""
+    if type(described) is not tuple or len(described) != 2 or not _is_shape(described[1]):
+        return None
+    found, shape = _dtype(described[0], 0), described[1]
+    if found is None or not found.itemsize or prod(shape) * found.itemsize != nbytes:
+        return None
+    numpy = _numpy()
+    try:
+        return numpy.ndarray(shape, found, buffer, offset)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def described(dtype: Any) -> object:
+    """What describes a type of numpy in a term; None where that would lose something, and for objects."""
+    made = _described(dtype, 0)
+    if made is None or not dtype.itemsize or _dtype(made, 0) != dtype:
+        return None
+    return made
+
+
 def form(value: Any) -> object:
     """The form of an array; None where it would lose something, or hold objects."""
-    dtype = _described(value.dtype, 0)
-    if dtype is None or not value.dtype.itemsize or _dtype(dtype, 0) != value.dtype:
-        return None
-    return terms.Tag("ndarray"), (dtype, value.shape, value.tobytes())
+    dtype = described(value.dtype)
+    return None if dtype is None else (terms.Tag("ndarray"), (dtype, value.shape, value.tobytes()))
 
 
 def matrix_form(value: Any) -> object:

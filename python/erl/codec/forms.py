@@ -268,6 +268,12 @@ def _set(elements: Iterable[Any]) -> object:
     return set(elements)
 
 
+def _array(dtype: object, shape: object, content: object) -> object:
+    from erl.codec import arrays
+
+    return arrays.array(dtype, shape, content)
+
+
 LEAVES: Final[dict[bytes, Builder]] = {
     b"date": _date,
     b"time": _time,
@@ -297,3 +303,6 @@ SETS: Final[dict[bytes, Builder]] = {b"set": _set, b"frozenset": frozenset}
 
 BYTES: Final[dict[bytes, Builder]] = {b"bytearray": bytearray}
 """Forms whose payload is a binary and read as bytes."""
+
+ARRAYS: Final[dict[bytes, Callable[[Any, Any, Any], object]]] = {b"ndarray": _array}
+"""Forms whose payload is `{First, Second, Binary}`, the binary read as bytes."""

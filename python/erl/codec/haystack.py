@@ -11,7 +11,7 @@ import sys
 from erl import callout, errors, terms
 from erl.codec import arrays, simplify
 from erl.codec.forms import NOT_FIT, text
-from erl.codec.options import FRAMES_ARROW, FRAMES_COLUMNS, HAYSTACK, MATRICES
+from erl.codec.options import ARRAYS_VALUE, FRAMES_ARROW, FRAMES_COLUMNS, HAYSTACK, MATRICES
 from erl.haystack import frames, grid, values
 from erl.terms import Atom
 
@@ -140,9 +140,6 @@ TRIPLES: Final[dict[bytes, Callable[[Any, Any], object]]] = {
 }
 """`{Atom, First, Second}`."""
 
-ARRAYS: Final = {b"ndarray": arrays.array}
-"""`{String, {First, Second, Binary}}`, the binary read as bytes."""
-
 
 # Out
 
@@ -189,7 +186,7 @@ def _of_frame(value: Any) -> object:
 
 def _of_array(value: Any, flags: int) -> object:
     made = arrays.matrix_form(value) if flags & MATRICES else None
-    if made is None and flags & HAYSTACK:
+    if made is None and flags & (HAYSTACK | ARRAYS_VALUE):
         made = arrays.form(value)
     return simplify.NO_FORM if made is None else made
 

@@ -58,6 +58,7 @@ def _collect_forms():
     _atom_forms.clear()
     kinds = (
         (LEAF_FORM, forms.LEAVES), (DICT_FORM, forms.DICTS), (SET_FORM, forms.SETS), (BYTES_FORM, forms.BYTES),
+        (ARRAY_FORM, forms.ARRAYS),
     )
     for kind, table in kinds:
         for name, builder in table.items():
@@ -92,8 +93,6 @@ cdef int collect_haystack() except -1:
 
     _haystack_string_forms.clear()
     _haystack_atom_forms.clear()
-    for name, builder in haystack.ARRAYS.items():
-        _haystack_string_forms[name] = Form(ARRAY_FORM, builder)
     for name, builder in haystack.LEAVES.items():
         _haystack_atom_forms[name] = Form(LEAF_FORM, builder)
     _haystack_string_forms.update(_string_forms)

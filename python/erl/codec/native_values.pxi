@@ -192,14 +192,20 @@ cdef inline int wrote(bint done) except 0:
 
 
 cdef int write_built_in(Out* o, value, int depth) except 0:
-    """A value of the codec's own types, while an encoder is registered for another of them."""
-    cdef int done
+    """A value of the codec's own types, while an encoder is registered for another of them; or large bytes to be shared."""
     if type(value) is tuple:
         return wrote(write_tuple(o, <PyObject*>value, depth))
     if type(value) is list:
         return wrote(write_list(o, <PyObject*>value, depth))
     if type(value) is dict:
         return wrote(write_dict(o, <PyObject*>value, depth))
+    if type(value) is bytes and o.mode.forms & SHARED and len(value) >= SHARED_BYTES:
+        from erl.codec import shared
+
+        simpler = shared.of_bytes(value)
+        if simpler is None:
+            return wrote(write_bytes(o, <PyObject*>value))
+        return wrote(write_value(o, <PyObject*>simpler, depth))
     return wrote(write_leaf(o, <PyObject*>value, Py_TYPE(<PyObject*>value)) > 0)
 
 

@@ -5,13 +5,15 @@ cdef enum:
     MAX_STRING = 65535
     MAX_ATOM = 255
     MAX_INT_BYTES = 11      # of a term: 64 bits, their sign, their count and the tag
-    FORMS = 480             # the flags that add forms: bits 5 to 8
-    PLAIN_MODE = 64
-    MODES = 65
+    FORMS = 2016            # the flags that add forms: bits 5 to 10
+    SHARED = 1024           # of them, that large bytes stay in shared memory
+    SHARED_BYTES = 65536
+    PLAIN_MODE = 256
+    MODES = 257
 
 ctypedef bint (*slow_write)(Out*, PyObject*, int) noexcept
 
-cdef Mode modes[65]         # by `strings_binary`, twice `dicts_map` and the forms' flags from 4 on; the last is ErlPort's
+cdef Mode modes[257]        # by `strings_binary`, twice `dicts_map` and the forms' flags from 4 on; the last is ErlPort's
 
 
 cdef bint write_value(Out* o, PyObject* value, int depth) noexcept:
@@ -45,6 +47,8 @@ cdef int write_leaf(Out* o, PyObject* value, PyTypeObject* kind) noexcept:
     if kind == atom_type:
         return 1 if write_atom(o, value) else -1
     if kind == &PyBytes_Type:
+        if o.mode.forms & SHARED and PyBytes_GET_SIZE(value) >= SHARED_BYTES:
+            return 0
         return 1 if write_bytes(o, value) else -1
     if value == Py_None:
         return 1 if write_name(o, "undefined", 9) else -1

@@ -28,12 +28,15 @@ HAYSTACK: Final = 32
 FRAMES_COLUMNS: Final = 64
 FRAMES_ARROW: Final = 128
 MATRICES: Final = 256
+ARRAYS_VALUE: Final = 512
+ARRAYS_SHARED: Final = 1024
 
-FORMS: Final = HAYSTACK | FRAMES_COLUMNS | FRAMES_ARROW | MATRICES
+FORMS: Final = HAYSTACK | FRAMES_COLUMNS | FRAMES_ARROW | MATRICES | ARRAYS_VALUE | ARRAYS_SHARED
 """The flags that add forms: what a type goes out as depends on them."""
 
 _BOTH_FRAMES: Final = FRAMES_COLUMNS | FRAMES_ARROW
-_ALL: Final = 511
+_BOTH_ARRAYS: Final = ARRAYS_VALUE | ARRAYS_SHARED
+_ALL: Final = 2047
 
 
 class Options:
@@ -44,7 +47,7 @@ class Options:
     `binaries_bytes`  a binary becomes `bytes` (else `str`)
     `return_ref`      the result stays in Python; the codec passes over it
     `tagged`          tagged forms, encoders and decoders are on (else the mapping is ErlPort's)
-    `haystack`        the forms of Haystack's kinds and of arrays are on as well
+    `haystack`        the forms of Haystack's kinds are on as well
     `forms`           those of the flags that add forms on the way out (`FORMS`)
     """
 
@@ -70,7 +73,7 @@ class Options:
     @staticmethod
     def from_flags(flags: int) -> Options:
         """The options for a sum of the flags above. Raises ValueError for any other number, and for two ways to
-        map frames.
+        map frames or arrays.
         """
         made = _made.get(flags)
         return _make(flags) if made is None else made
@@ -90,6 +93,8 @@ def _make(flags: int) -> Options:
         raise ValueError(f"the flags of a call are 0 to {_ALL}, not {flags}")
     if flags & _BOTH_FRAMES == _BOTH_FRAMES:
         raise ValueError(f"the flags {flags} of a call name two forms for frames")
+    if flags & _BOTH_ARRAYS == _BOTH_ARRAYS:
+        raise ValueError(f"the flags {flags} of a call name two forms for arrays")
     options = Options()
     put = object.__setattr__
     put(options, "flags", flags)

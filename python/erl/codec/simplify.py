@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 
+from erl.codec.options import ARRAYS_SHARED
 from erl.terms import Tag
 
 TYPE_CHECKING = False
@@ -26,6 +27,11 @@ _MAX_COMPLEX_BYTES: Final = 16
 
 def of_type(kind: type, flags: int = 0) -> Simplifier | None:
     """The simplifier for exactly this type, or None; `flags` add forms (see `options.FORMS`)."""
+    if flags & ARRAYS_SHARED:
+        from erl.codec import shared
+
+        if shared.is_shareable(kind):
+            return shared.simplifier(kind, flags)
     module: Any = kind.__module__  # a class can put anything there
     by_name = _SIMPLIFIERS.get(module) if isinstance(module, str) else None
     if by_name is not None and getattr(sys.modules.get(module), kind.__name__, None) is kind:
@@ -100,6 +106,10 @@ def _uuid(value: Any) -> object:
     return Tag("UUID"), Tag(value)
 
 
+def _shared(value: Any) -> object:
+    return value.term()
+
+
 def _complex(value: Any) -> object:
     return Tag("complex"), (value.real, value.imag)
 
@@ -144,6 +154,7 @@ _SIMPLIFIERS: Final[dict[str, dict[str, Simplifier]]] = {
         "timezone": _timezone,
     },
     "decimal": {"Decimal": _decimal},
+    "erl.shared": {"Shared": _shared},
     "fractions": {"Fraction": _fraction},
     "uuid": {"UUID": _uuid},
     "zoneinfo": {"ZoneInfo": _zoneinfo},

@@ -41,7 +41,13 @@ def _collect() -> None:
     """What stands for something when it heads a 2-tuple; a registered decoder hides a form of the codec's."""
     _strings.clear()
     _atoms.clear()
-    kinds = ((_LEAF, forms.LEAVES), (_DICT, forms.DICTS), (_SET, forms.SETS), (_BYTES, forms.BYTES))
+    kinds: tuple[tuple[int, dict[bytes, Any]], ...] = (
+        (_LEAF, forms.LEAVES),
+        (_DICT, forms.DICTS),
+        (_SET, forms.SETS),
+        (_BYTES, forms.BYTES),
+        (_ARRAY, forms.ARRAYS),
+    )
     for kind, table in kinds:
         _strings.update((name, (kind, builder)) for name, builder in table.items())
     _atoms[b"bytes"] = (_BYTES, bytes)
@@ -57,9 +63,8 @@ def _with_haystack() -> tuple[dict[bytes, tuple[int, Any]], dict[bytes, tuple[in
     if _more is None:
         from erl.codec import haystack
 
-        strings = {name: (_ARRAY, builder) for name, builder in haystack.ARRAYS.items()}
         atoms = {name: (_LEAF, builder) for name, builder in haystack.LEAVES.items()}
-        _more = {**strings, **_strings}, {**atoms, **_atoms}
+        _more = _strings, {**atoms, **_atoms}
     return _more
 
 

@@ -14,7 +14,16 @@ from struct import Struct
 from erl import callout, encoders, errors, opaque, references, terms
 from erl.codec import leaves, simplify, spelling, tags
 from erl.codec.extents import end_of_term
-from erl.codec.options import DICTS_MAP, FORMS, MAX_DEPTH, MAX_INTEGER_BYTES, PLAIN, STRINGS_BINARY, Options
+from erl.codec.options import (
+    ARRAYS_SHARED,
+    DICTS_MAP,
+    FORMS,
+    MAX_DEPTH,
+    MAX_INTEGER_BYTES,
+    PLAIN,
+    STRINGS_BINARY,
+    Options,
+)
 from erl.terms import Atom
 
 TYPE_CHECKING = False
@@ -28,6 +37,7 @@ _MAX_CACHED: Final = 4096
 _MAX_CACHED_CHARACTERS: Final = 64
 _PLAIN_PICKLE_PROTOCOL: Final = 2
 _PICKLE_PROTOCOL: Final = 5
+_LARGE_BYTES: Final = 65536
 
 _tagged_u8 = Struct(">BB").pack
 _tagged_u32 = Struct(">BI").pack
@@ -201,6 +211,13 @@ def _tag(mode: _Mode, buffer: bytearray, value: str, depth: int) -> None:
 
 
 def _bytes(mode: _Mode, buffer: bytearray, value: bytes, depth: int) -> None:
+    if mode.forms & ARRAYS_SHARED and len(value) >= _LARGE_BYTES:
+        from erl.codec import shared
+
+        simpler = shared.of_bytes(value)
+        if simpler is not None:
+            _write(mode, buffer, simpler, depth)
+            return
     buffer += _tagged_u32(tags.BINARY, len(value))
     buffer += value
 

@@ -1,0 +1,268 @@
+%%% @doc Whose the files of shared memory are: the process that keeps the books and deletes what nobody owns.
+%%%
+%%% A file belongs to the processes that were given its term by a call, and goes with the last of them, or when it is freed. Who
+%%% has made it stands in its name (`py_shared' and Python's `erl.shared' say how): so what an interpreter has made, and
+%%% nobody was told of, goes with the interpreter. What a name says of the size is counted, no more.
+%%%
+%%% The files are in the application's directory, so that all of them go with the application, and those of a BEAM that was
+%%% killed at the next start. Should this process die, the pools are started again, and all files are gone.
+-module(py_shared_owner).
+-behaviour(gen_server).
+
+-export([start_link/0, place/1, own/2, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export_type([name/0, info/0]).
+
+-type name() :: binary().
+%% Of a file: its maker, a number, its size.
+-type info() :: #{files := non_neg_integer(), bytes := non_neg_integer(), max_bytes := non_neg_integer()}.
+
+-record(state, {
+    max_bytes :: non_neg_integer(),
+    maker :: binary(),
+    next = 1 :: pos_integer(),
+    %% Who owns each file, and what each owner has.
+    files = #{} :: #{name() => #{pid() => true}},
+    owners = #{} :: #{pid() => {reference(), #{name() => true}}},
+    %% What the present interpreter of each worker process is called.
+    makers = #{} :: #{pid() => {reference(), binary()}}
+}).
+
+-define(DIRECTORY, "shm").
+-define(MAKER_BYTES, 8).
+%% An interpreter whose worker process was killed leaves within a second, and may make a file until then.
+-define(LAST_FILE_MS, 2_000).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc What the interpreter that the calling worker process is about to configure must know to share anything; `undefined'
+%% where it must not. A sandboxed pool has no part in the files: what it is sent, it gets by value.
+-spec place(py_config:pool()) ->
+    #{directory := binary(), maker := binary(), max_bytes := non_neg_integer(), node := node()} | undefined.
+place(#{sandbox := Sandbox}) when Sandbox =/= none -> undefined;
+place(_Config) -> gen_server:call(?MODULE, place, infinity).
+
+%% @doc These files are `Owner''s, too; `nobody': they go unless somebody else owns them. For worker processes, of which one that
+%% has no {@link place/1} has no say.
+-spec own(pid() | nobody, [name()]) -> ok.
+own(Owner, Names) -> gen_server:cast(?MODULE, {own, self(), Owner, Names}).
+
+%% @doc The interpreter of the calling worker process has ended: what it has made and nobody owns is to go.
+-spec ended() -> ok.
+ended() -> gen_server:cast(?MODULE, {ended, self()}).
+
+%% @doc A new, empty file that belongs to the calling process, with room for as many bytes within the limit.
+-spec new(Bytes :: pos_integer()) -> {ok, name()} | {error, {shared_memory, string()} | not_started}.
+new(Bytes) -> ask({new, Bytes, self()}).
+
+%% @doc Delete a file, whoever owns it.
+-spec free(name()) -> ok | {error, not_started}.
+free(Name) -> ask({free, Name}).
+
+%% @doc How many files there are, and how many bytes they have, those that nobody owns yet among them.
+-spec info() -> info() | {error, not_started}.
+info() -> ask(info).
+
+ask(Request) ->
+    try
+        gen_server:call(?MODULE, Request, infinity)
+    catch
+        exit:_ -> {error, not_started}
+    end.
+
+%% @doc Where a file is; `error' for what can't be the name of one.
+-spec path(term()) -> {ok, file:filename_all()} | error.
+path(Name) when is_binary(Name) ->
+    case re:run(Name, "\\A[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}\\z", [{capture, none}]) of
+        match -> {ok, filename:join(directory(), binary_to_list(Name))};
+        nomatch -> error
+    end;
+path(_) ->
+    error.
+
+directory() -> py_directory:path(?DIRECTORY).
+
+%%% The process
+
+-spec init([]) -> {ok, #state{}}.
+init([]) ->
+    Directory = directory(),
+    %% Of one before, if there was one.
+    _ = file:del_dir_r(Directory),
+    ok = file:make_dir(Directory),
+    {ok, MaxBytes} = py_config:max_shared_bytes(),
+    {ok, #state{max_bytes = MaxBytes, maker = new_maker()}}.
+
+new_maker() -> string:lowercase(binary:encode_hex(crypto:strong_rand_bytes(?MAKER_BYTES))).
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+handle_call(place, {Worker, _}, #state{makers = Makers, max_bytes = MaxBytes} = State) ->
+    Maker = new_maker(),
+    Monitor =
+        case Makers of
+            #{Worker := {Known, _}} -> Known;
+            #{} -> monitor(process, Worker)
+        end,
+    Place = #{
+        directory => unicode:characters_to_binary(directory()), maker => Maker, max_bytes => MaxBytes, node => node()
+    },
+    {reply, Place, State#state{makers = Makers#{Worker => {Monitor, Maker}}}};
+handle_call({new, Bytes, Owner}, _From, #state{maker = Maker, next = Next, max_bytes = MaxBytes} = State) ->
+    Name = iolist_to_binary(io_lib:format("~ts-~w-~w", [Maker, Next, Bytes])),
+    {ok, Path} = path(Name),
+    %% First made, then counted, as Python does it: no two see room for themselves that is there for one.
+    case file:write_file(Path, <<>>, [raw, exclusive]) of
+        ok ->
+            _ = file:change_mode(Path, 8#600),
+            case used_bytes() of
+                Used when Used =< MaxBytes ->
+                    {reply, {ok, Name}, owned(Owner, Name, State#state{next = Next + 1})};
+                Used ->
+                    delete(Name),
+                    {reply, {error, {shared_memory, no_room(Bytes, Used - Bytes, MaxBytes)}}, State}
+            end;
+        {error, Reason} ->
+            {reply, {error, {shared_memory, file:format_error(Reason)}}, State}
+    end;
+handle_call({free, Name}, _From, State) ->
+    {reply, ok, freed(Name, State)};
+handle_call(info, _From, #state{max_bytes = MaxBytes} = State) ->
+    Sizes = [size_of(Name) || Name <- names()],
+    {reply, #{files => length(Sizes), bytes => lists:sum(Sizes), max_bytes => MaxBytes}, State};
+handle_call(_Request, _From, State) ->
+    {reply, {error, unknown_request}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast({own, Worker, _, _}, #state{makers = Makers} = State) when not is_map_key(Worker, Makers) ->
+    {noreply, State};
+handle_cast({own, _, nobody, Names}, #state{files = Files} = State) ->
+    _ = [delete(Name) || Name <- Names, not is_map_key(Name, Files)],
+    {noreply, State};
+handle_cast({own, _, Owner, Names}, State) ->
+    {noreply, lists:foldl(fun(Name, Acc) -> own_if_there(Owner, Name, Acc) end, State, Names)};
+handle_cast({ended, Worker}, #state{makers = Makers} = State) ->
+    case Makers of
+        #{Worker := {_, Maker}} -> sweep(Maker, State);
+        #{} -> ok
+    end,
+    {noreply, State};
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({'DOWN', _, process, Pid, _}, #state{makers = Makers} = State) ->
+    case maps:take(Pid, Makers) of
+        {{_, Maker}, Left} ->
+            sweep(Maker, State),
+            _ = erlang:send_after(?LAST_FILE_MS, self(), {sweep, Maker}),
+            {noreply, disowned(Pid, State#state{makers = Left})};
+        error ->
+            {noreply, disowned(Pid, State)}
+    end;
+handle_info({sweep, Maker}, State) ->
+    sweep(Maker, State),
+    {noreply, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+%%% The books
+
+%% What was freed meanwhile is not there, and neither is what a worker made up.
+own_if_there(Owner, Name, #state{files = Files} = State) ->
+    case is_map_key(Name, Files) orelse is_there(Name) of
+        true -> owned(Owner, Name, State);
+        false -> State
+    end.
+
+owned(Owner, Name, #state{files = Files, owners = Owners} = State) ->
+    {Monitor, Names} =
+        case Owners of
+            #{Owner := Known} -> Known;
+            #{} -> {monitor(process, Owner), #{}}
+        end,
+    State#state{
+        files = Files#{Name => (maps:get(Name, Files, #{}))#{Owner => true}},
+        owners = Owners#{Owner => {Monitor, Names#{Name => true}}}
+    }.
+
+%% A process has ended: what it alone owned goes.
+disowned(Owner, #state{files = Files, owners = Owners} = State) ->
+    case maps:take(Owner, Owners) of
+        {{_, Names}, Left} ->
+            State#state{owners = Left, files = maps:fold(fun(Name, true, Acc) -> left(Owner, Name, Acc) end, Files, Names)};
+        error ->
+            State
+    end.
+
+left(Owner, Name, Files) ->
+    case maps:remove(Owner, maps:get(Name, Files)) of
+        Others when map_size(Others) =:= 0 ->
+            delete(Name),
+            maps:remove(Name, Files);
+        Others ->
+            Files#{Name := Others}
+    end.
+
+freed(Name, #state{files = Files, owners = Owners} = State) ->
+    delete(Name),
+    Had = maps:keys(maps:get(Name, Files, #{})),
+    State#state{
+        files = maps:remove(Name, Files),
+        owners = lists:foldl(fun(Owner, Acc) -> without(Owner, Name, Acc) end, Owners, Had)
+    }.
+
+without(Owner, Name, Owners) ->
+    #{Owner := {Monitor, Names}} = Owners,
+    case maps:remove(Name, Names) of
+        Left when map_size(Left) =:= 0 ->
+            demonitor(Monitor, [flush]),
+            maps:remove(Owner, Owners);
+        Left ->
+            Owners#{Owner := {Monitor, Left}}
+    end.
+
+%% What an interpreter has made and nobody owns.
+sweep(Maker, #state{files = Files}) ->
+    lists:foreach(fun delete/1, [
+        Name
+     || Name <- names(), binary:longest_common_prefix([Name, Maker]) =:= byte_size(Maker), not is_map_key(Name, Files)
+    ]).
+
+%%% The files
+
+names() ->
+    case file:list_dir(directory()) of
+        {ok, Names} -> [list_to_binary(Name) || Name <- Names, path(list_to_binary(Name)) =/= error];
+        {error, _} -> []
+    end.
+
+used_bytes() -> lists:sum([size_of(Name) || Name <- names()]).
+
+size_of(Name) ->
+    [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
+    binary_to_integer(Bytes).
+
+%% @doc Whether there is a file of that name.
+-spec is_there(term()) -> boolean().
+is_there(Name) ->
+    case path(Name) of
+        {ok, Path} -> element(1, file:read_file_info(Path, [raw])) =:= ok;
+        error -> false
+    end.
+
+delete(Name) ->
+    case path(Name) of
+        {ok, Path} ->
+            _ = file:delete(Path, [raw]),
+            ok;
+        error ->
+            ok
+    end.
+
+no_room(Bytes, Used, MaxBytes) ->
+    lists:flatten(
+        io_lib:format(
+            "no room for ~w bytes of shared memory: max_shared_bytes is ~w, ~w are in use", [Bytes, MaxBytes, Used]
+        )
+    ).

@@ -1,0 +1,373 @@
+"""Arrays and bytes in shared memory: files that every worker of the node maps, known to Erlang by a small term.
+
+The term is ``{'$py.shm', {Node, Name, {Offset, Bytes}, Form}}``; `Form` is the atom ``bytes`` or ``{Dtype, Shape}``.
+The file `Name` lies in a directory of the application's. Its name is who made it (eight random bytes, drawn for each
+interpreter), a number, and its size: what is in use is the sum of what the names say, so that no count can be left
+wrong by a process that was killed. Who is about to make a file makes it first and adds up then, so two at the same time
+may both be refused and never both be let through.
+
+A file belongs to this process until its term has been sent, then to Erlang, which deletes it with its owner
+(`py_shared_owner`). A map of it lives until nothing refers to it any more, also when the file is deleted. A file that
+nobody may write has no permission to be written; the others are written by whom it pleases, in whatever order.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import count
+from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
+from weakref import WeakValueDictionary, ref
+
+from erl import errors, references
+from erl.terms import Atom
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Final
+
+MARKER: Final = "$py.shm"
+LEAST_BYTES: Final = 65536
+"""What is smaller than this goes by value, unless it was shared by `share` or `zeros`."""
+
+_NAME: Final = r"[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}"
+_READ_ONLY: Final = 0o400
+_WRITABLE: Final = 0o600
+_MOST_AT_ONCE: Final = 1 << 30
+_NO_FILE_KEPT: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+_place: tuple[str, str, int, object] | None = None
+"""The directory, who this interpreter is there, the most bytes of all files, the node."""
+_next = count(1).__next__
+
+
+def set_place(settings: dict[str, Any] | None) -> None:
+    """Say where the files lie; None: this interpreter has no part in them."""
+    global _place
+    _place = None
+    if settings is not None:
+        directory, maker = os.fsdecode(settings["directory"]), os.fsdecode(settings["maker"])
+        _place = directory, maker, settings["max_bytes"], settings["node"]
+
+
+def is_open() -> bool:
+    """Whether this interpreter can share anything."""
+    return _place is not None
+
+
+class Memory:
+    """A file of shared memory. It is deleted with this object as long as it is this process's."""
+
+    __slots__ = ("__weakref__", "_map", "_owner", "name", "path")
+
+    def __init__(self, path: str, owner: int | None) -> None:
+        self.path = path
+        self.name = path.rpartition("/")[2]
+        self._owner = owner
+        self._map: ref[Map] | None = None
+        _memories[self.name] = self
+
+    def map(self) -> Map:
+        """The file, mapped; once, however many ask. Raises `FileNotFoundError` where it is gone."""
+        found = None if self._map is None else self._map()
+        if found is None:
+            found = _mapped(self)
+            self._map = ref(found)
+        return found
+
+    def hand_over(self) -> bytes:
+        """The name, for Erlang, whose file it is from now on."""
+        self._owner = None
+        return self.name.encode()
+
+    def __del__(self, getpid: Any = os.getpid, unlink: Any = os.unlink) -> None:
+        if self._owner is not None and self._owner == getpid():  # not in a process that was forked
+            try:
+                unlink(self.path)
+            except OSError:
+                return
+
+
+_memories: WeakValueDictionary[str, Memory] = WeakValueDictionary()
+
+
+class Map(mmap):
+    """A file of shared memory where this process sees it."""
+
+    memory: Memory
+
+
+def _mapped(memory: Memory) -> Map:
+    fd = os.open(memory.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        protection = PROT_READ
+        if status.st_mode & 0o200:
+            os.close(fd)
+            fd = os.open(memory.path, os.O_RDWR | os.O_CLOEXEC)
+            protection |= PROT_WRITE
+        made = Map(fd, status.st_size, MAP_SHARED, protection, **_NO_FILE_KEPT)
+    finally:
+        os.close(fd)
+    made.memory = memory
+    return made
+
+
+# What user code calls
+
+
+class Shared:
+    """An array or bytes in shared memory. Goes to Erlang as its term, whatever the options of the call."""
+
+    __slots__ = ("_form", "_memory", "nbytes")
+
+    def __init__(self, memory: Memory, nbytes: int, form: object) -> None:
+        self._memory = memory
+        self._form = form
+        self.nbytes = nbytes
+
+    @property
+    def value(self) -> Any:
+        """The array, or a `memoryview` of the bytes. Raises `errors.StaleReferenceError` where Erlang has freed it."""
+        try:
+            return _seen(self._memory.map(), 0, self.nbytes, self._form)
+        except FileNotFoundError:
+            raise _stale() from None
+
+    def term(self) -> tuple[object, object]:
+        """What stands for it in Erlang."""
+        return _term(self._memory, 0, self.nbytes, self._form)
+
+    def __reduce__(self) -> str:
+        raise TypeError("shared memory is not pickled: send its value, or the object itself to Erlang")
+
+    def __repr__(self) -> str:
+        return f"<{self.nbytes} bytes of shared memory>"
+
+
+def share(value: Any) -> Shared:
+    """Copy an array or a bytes-like object into shared memory. Nobody can write it there.
+
+    Raises `TypeError` for another value and for an array of objects, `errors.SharedMemoryError` where there is no room.
+    """
+    if type(value) is Shared:
+        return value
+    form, nbytes = _form_of(value), size_of(value)
+    if form is None:
+        raise TypeError(f"only an array without objects or a bytes-like object can be shared: {type(value)}")
+    return Shared(_copied(value, nbytes), nbytes, form)
+
+
+def zeros(shape: int | Sequence[int], dtype: Any = "float64") -> Shared:
+    """An array of zeros in shared memory, which every worker that gets it can write.
+
+    Two that write the same element at the same time leave one of the values, or parts of both. Raises `TypeError` for a
+    type with objects, `errors.SharedMemoryError` where there is no room.
+    """
+    import numpy
+
+    template = numpy.broadcast_to(numpy.zeros((), numpy.dtype(dtype)), shape)
+    form, nbytes = _form_of(template), template.size * template.dtype.itemsize
+    if form is None:
+        raise TypeError(f"an array of {template.dtype} can't be shared")
+    memory, fd = _created(nbytes)
+    os.close(fd)
+    return Shared(memory, nbytes, form)
+
+
+# Out
+
+
+def term_of(value: Any) -> tuple[object, object] | None:
+    """The term of an array or a bytes-like object; None for what can't be shared.
+
+    What lies in shared memory already, in one piece, is not copied.
+    """
+    form = _form_of(value)
+    if form is None:
+        return None
+    nbytes = size_of(value)
+    lies = _lies(value, nbytes)
+    if lies is not None:
+        return _term(*lies, nbytes, form)
+    return _term(_copied(value, nbytes), 0, nbytes, form)
+
+
+def _term(memory: Memory, offset: int, nbytes: int, form: object) -> tuple[object, object]:
+    if _place is None or not os.path.exists(memory.path):
+        raise _stale()
+    references.give(memory)
+    return Atom(MARKER), (_place[3], memory.name.encode(), (offset, nbytes), form)
+
+
+def _form_of(value: Any) -> object:
+    """What the term says of the value; None for what can't be shared."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        from erl.codec import arrays
+
+        described = arrays.described(value.dtype)
+        return None if described is None else (described, value.shape)
+    try:
+        with memoryview(value) as view:
+            return Atom("bytes") if view.format != "O" and view.c_contiguous else None
+    except TypeError:
+        return None
+
+
+def size_of(value: Any) -> int:
+    """How many bytes an array or a bytes-like object has; 0 for anything else."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return int(value.nbytes)
+    try:
+        with memoryview(value) as view:
+            return view.nbytes
+    except TypeError:
+        return 0
+
+
+def _lies(value: Any, nbytes: int) -> tuple[Memory, int] | None:
+    """The memory that a value lies in, in one piece, and where."""
+    base = value
+    while base is not None and type(base) is not Map:
+        base = base.obj if type(base) is memoryview else getattr(base, "base", None)
+    if base is None or not os.path.exists(base.memory.path):
+        return None
+    if type(value) is memoryview and nbytes == len(base) and value.c_contiguous:
+        return base.memory, 0
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None:  # a part of bytes: where it lies only numpy tells
+        return None
+    view = value if isinstance(value, numpy.ndarray) else numpy.frombuffer(value, "u1")
+    offset = _address(view) - _address(numpy.frombuffer(base, "u1"))
+    if not view.flags.c_contiguous or not 0 <= offset <= len(base) - nbytes:
+        return None
+    return base.memory, offset
+
+
+def _address(array: Any) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _copied(value: Any, nbytes: int) -> Memory:
+    """A copy of the value in a file that nobody can write."""
+    numpy: Any = sys.modules.get("numpy")
+    is_array = numpy is not None and isinstance(value, numpy.ndarray)
+    in_pieces = is_array and not value.flags.c_contiguous
+    memory, fd = _created(nbytes, content_follows=not in_pieces)
+    try:
+        if in_pieces:
+            numpy.copyto(numpy.ndarray(value.shape, value.dtype, memory.map()), value)
+            memory._map = None  # the next map is one that can't be written
+        elif nbytes:
+            flat = value.reshape(-1).view("u1") if is_array else value
+            with memoryview(flat) as view, view.cast("B") as content:
+                position = 0
+                while position < nbytes:
+                    position += os.pwrite(fd, content[position : position + _MOST_AT_ONCE], position)
+        os.fchmod(fd, _READ_ONLY)
+    except OSError as cause:
+        raise _no_room(nbytes, cause) from None
+    finally:
+        os.close(fd)
+    return memory
+
+
+def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, int]:
+    """A new file, and a descriptor of it. It has its pages, unless its content follows: then writing gives it them."""
+    if _place is None:
+        raise errors.SharedMemoryError(
+            "there is no shared memory here: this is no py worker, or a sandboxed one"
+        )
+    directory, maker, most_bytes, _ = _place
+    size = max(1, nbytes)
+    path = f"{directory}/{maker}-{_next()}-{size}"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _WRITABLE)
+    except OSError as cause:
+        raise _no_room(nbytes, cause) from None
+    memory = Memory(path, os.getpid())
+    try:
+        used = sum(int(name.rpartition("-")[2]) for name in os.listdir(directory))
+        if used > most_bytes:
+            raise errors.SharedMemoryError(
+                f"no room for {nbytes} bytes of shared memory: max_shared_bytes is {most_bytes},"
+                f" {used - size} are in use"
+            )
+        # Without its pages a file would end the process that touches it where the file system is full.
+        if not content_follows or size != nbytes:
+            os.posix_fallocate(fd, 0, size)
+    except OSError as cause:
+        os.close(fd)
+        raise _no_room(nbytes, cause) from None
+    except BaseException:
+        os.close(fd)
+        raise
+    return memory, fd
+
+
+def _no_room(nbytes: int, cause: OSError) -> errors.SharedMemoryError:
+    return errors.SharedMemoryError(f"no room for {nbytes} bytes of shared memory: {cause.strerror}")
+
+
+def _stale() -> errors.StaleReferenceError:
+    return errors.StaleReferenceError(
+        "the shared memory was freed: by py:release/1 or because the process that owned it ended"
+    )
+
+
+# In
+
+
+def decode(payload: Any) -> object:
+    """What a term stands for: an array, or a `memoryview` of bytes, mapped from the file.
+
+    Raises `errors.DecodeError` for what names no file or does not fit it, `errors.StaleReferenceError` for one that was
+    freed, `errors.ElsewhereError` for one of another node, `errors.NoSharedMemoryError` for any where there is none.
+    """
+    import re
+
+    fits = type(payload) is tuple and len(payload) == 4
+    node, name, extent, form = payload if fits else (None, None, None, None)
+    text = name.decode("latin-1") if type(name) is bytes else name
+    if type(text) is not str or re.fullmatch(_NAME, text, re.ASCII) is None or type(node) is not Atom:
+        raise errors.DecodeError("a term of shared memory names no file of it")
+    if (
+        type(extent) is not tuple
+        or len(extent) != 2
+        or not all(type(number) is int and number >= 0 for number in extent)
+    ):
+        raise errors.DecodeError("a term of shared memory does not say which part of it is meant")
+    if _place is None:
+        raise errors.NoSharedMemoryError("this worker has no part in the node's shared memory")
+    memory = _memories.get(text) or Memory(f"{_place[0]}/{text}", None)
+    try:
+        # Also of one that is mapped still: what was freed is gone for everybody.
+        os.stat(memory.path)
+        found = memory.map()
+    except FileNotFoundError:
+        if node == _place[3]:
+            raise _stale() from None
+        raise errors.ElsewhereError(f"the value is in the shared memory of {node}") from None
+    except (OSError, ValueError) as cause:
+        raise errors.DecodeError(f"shared memory can't be mapped: {cause}") from None
+    return _seen(found, *extent, form)
+
+
+def _seen(found: Map, offset: int, nbytes: int, form: Any) -> Any:
+    """A part of a map as what it is."""
+    if offset + nbytes > len(found):
+        raise errors.DecodeError(
+            f"a term of shared memory means bytes {offset} to {offset + nbytes}, there are {len(found)}"
+        )
+    if type(form) is Atom and form == "bytes":
+        return memoryview(found)[offset : offset + nbytes]
+    from erl.codec import arrays
+
+    array = arrays.over(form, found, offset, nbytes)
+    if array is None:
+        raise errors.DecodeError("a term of shared memory has a type or a shape that does not fit its bytes")
+    return array

@@ -1,0 +1,137 @@
+"""What the workers of `py_shared_SUITE` do."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import os
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import erl
+
+kept: list[Any] = []
+
+
+def content(size: int) -> bytes:
+    """Bytes that differ from place to place."""
+    return bytes(range(256)) * (size // 256)
+
+
+def made(kind: str, size: int) -> Any:
+    """A bytes-like object of that kind."""
+    kinds: dict[str, Callable[[bytes], Any]] = {
+        "bytes": bytes,
+        "bytearray": bytearray,
+        "memoryview": memoryview,
+        "array": lambda found: array.array("d", found),
+    }
+    return kinds[kind](content(size))
+
+
+def arranged(count: int) -> Any:
+    """Numbers of 64 bits."""
+    import numpy
+
+    return numpy.arange(count, dtype="<f8")
+
+
+def same(value: Any) -> Any:
+    """The argument."""
+    return value
+
+
+def name_of_type(value: Any) -> str:
+    """What it came as."""
+    return type(value).__name__
+
+
+def is_writable(value: Any) -> bool:
+    """Whether it can be written here."""
+    return not memoryview(value).readonly
+
+
+def second_half(value: Any) -> Any:
+    """A view."""
+    return value[len(value) // 2 :]
+
+
+def every_second(value: Any) -> Any:
+    """A view in pieces."""
+    return value[::2]
+
+
+def later(size: int, seconds: float, path: str) -> bytes:
+    """Bytes, after a while; the file says that it has begun."""
+    with open(path, "w", encoding="utf-8"):
+        time.sleep(seconds)
+    return content(size)
+
+
+async def soon(size: int) -> bytes:
+    """Bytes of a coroutine."""
+    await asyncio.sleep(0.01)
+    return content(size)
+
+
+def keep(size: int) -> None:
+    """Share bytes and tell nobody."""
+    kept.append(erl.share(content(size)))
+
+
+def forget() -> None:
+    """What `keep` kept goes."""
+    kept.clear()
+
+
+def share_and_say(size: int, to: Any) -> None:
+    """Share bytes, send them to a process, and fail."""
+    erl.cast(to, (erl.Atom("shared"), erl.share(content(size))))
+    raise ValueError("after the cast")
+
+
+class Unpicklable:
+    """Fails while it is encoded."""
+
+    def __reduce__(self) -> str:
+        raise ValueError("not this one")
+
+
+def with_a_failure(size: int) -> list[Any]:
+    """Bytes in a list that can't be encoded."""
+    return [content(size), Unpicklable()]
+
+
+runs: list[int] = []
+
+
+def first_with(_value: Any, items: Any) -> Any:
+    """The first of some items; counts that it was called."""
+    runs.append(1)
+    return next(items)
+
+
+def count_of_runs() -> int:
+    """How often `first_with` was called."""
+    return len(runs)
+
+
+def slow_checksum(value: Any, seconds: float) -> int:
+    """The CRC of bytes that stay mapped for a while."""
+    found = zlib.crc32(value)
+    time.sleep(seconds)
+    return found
+
+
+def write(value: Any, place: int, number: int) -> None:
+    """Write one element."""
+    value[place] = number
+
+
+def held() -> tuple[int, int]:
+    """How many descriptors and how many maps of shared memory this interpreter has."""
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        count = sum("/shm/" in line.replace("/dev/shm/", "") for line in maps)
+    return len(os.listdir("/proc/self/fd")), count
