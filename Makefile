@@ -60,17 +60,22 @@ lfe:
 setup: ## install what is missing: Erlang, rebar3, python/.venv
 	@scripts/setup erlang python
 
+# Only the tests ask for it; py runs without, and so do they where it can't be had.
+.PHONY: sandbox
+sandbox:
+	@scripts/setup sandbox
+
 .PHONY: build
 build: setup ## compile the application
 	@# What is typed ahead is for the shell that follows.
 	@rebar3 compile </dev/null
 
 .PHONY: test
-test: build ## all tests: pytest, EUnit, Common Test
+test: build sandbox ## all tests: pytest, EUnit, Common Test
 	@scripts/test
 
 .PHONY: test-python test-eunit test-ct
-test-python test-eunit test-ct: test-%: build ## one part of the tests
+test-python test-eunit test-ct: test-%: build sandbox ## one part of the tests
 	@scripts/test $*
 
 .PHONY: test-packaging
@@ -113,6 +118,11 @@ check-python: setup
 	cd python && $(VENV_BIN)/ruff check --config pyproject.toml $(PYTHON_SOURCES)
 	cd python && $(VENV_BIN)/ruff format --check --config pyproject.toml $(PYTHON_SOURCES)
 	cd python && $(VENV_BIN)/mypy
+
+# The name is the default of the pools' option image.
+.PHONY: docker-image
+docker-image: ## the image of pools with sandbox => docker, from docker/Dockerfile
+	docker build --file docker/Dockerfile --tag erl-py-sandbox .
 
 .PHONY: docs
 docs: setup ## the modules' reference, in _build/doc

@@ -5,35 +5,45 @@
 %%% over the bytes (ERTS User's Guide, "External Term Format"), and only where a frame has new ones at all.
 -module(py_atoms).
 
--export([decode/1, walk/1]).
+-export([decode/1, decode/2, walk/1]).
+-export_type([budget/0]).
+
+-type budget() :: node | {sandbox, py_config:pool_name()}.
+%% That of the node, or that of a pool whose Python is not trusted, which is small.
 
 -define(VERSION, 131).
 
 %% @doc The term. `error' where the bytes are none, `{refused, Text}' where it has too many new atoms.
 -spec decode(binary()) -> {ok, term()} | {refused, string()} | error.
-decode(Frame) ->
+decode(Frame) -> decode(Frame, node).
+
+%% @doc The same with new atoms from this budget. What is not trusted may not be compressed: how large it is would show when
+%% it is.
+-spec decode(binary(), budget()) -> {ok, term()} | {refused, string()} | error.
+decode(<<?VERSION, $P, _/binary>>, {sandbox, _}) ->
+    error;
+decode(Frame, Budget) ->
     try binary_to_term(Frame, [safe, used]) of
         Decoded -> whole(Decoded, Frame)
     catch
-        error:badarg -> decode_new(Frame)
+        error:badarg -> decode_new(Frame, Budget)
     end.
 
 whole({Term, Used}, Frame) when Used =:= byte_size(Frame) -> {ok, Term};
 whole(_, _) -> error.
 
-decode_new(Frame) ->
+decode_new(Frame, Budget) ->
     case walk(Frame) of
         {ok, Names} ->
             New = length([Name || Name <- lists:usort(Names), is_new(Name)]),
-            case spend(New) of
-                true ->
-                    decode_any(Frame);
-                false ->
+            case spend(New, Budget) of
+                true -> decode_any(Frame);
+                {false, Most} ->
                     {refused,
                         lists:flatten(
                             io_lib:format(
                                 "~w atoms that this node does not have: Python may make ~w while it lives",
-                                [New, py_config:max_new_atoms()]
+                                [New, Most]
                             )
                         )}
             end;
@@ -55,22 +65,37 @@ is_new({Name, Encoding}) ->
         error:_ -> true
     end.
 
-spend(New) ->
-    Spent = spent(),
-    case atomics:add_get(Spent, 1, New) =< py_config:max_new_atoms() of
+%% What a sandboxed pool spends counts for all of them together, too: pools come and go, atoms stay.
+spend(New, node) ->
+    spend_of(New, node, py_config:max_new_atoms());
+spend(New, {sandbox, _} = Budget) ->
+    {Most, MostOfAll} = py_config:max_sandbox_atoms(),
+    case spend_of(New, Budget, Most) of
+        true ->
+            case spend_of(New, sandbox, MostOfAll) of
+                true -> true;
+                Refused -> atomics:sub(spent(Budget), 1, New), Refused
+            end;
+        Refused ->
+            Refused
+    end.
+
+spend_of(New, Budget, Most) ->
+    Spent = spent(Budget),
+    case atomics:add_get(Spent, 1, New) =< Most of
         true ->
             true;
         false ->
             atomics:sub(Spent, 1, New),
-            false
+            {false, Most}
     end.
 
 %% It lives as long as the atoms. Two processes that make it at the same time give each other a little more.
-spent() ->
-    case persistent_term:get(?MODULE, undefined) of
+spent(Budget) ->
+    case persistent_term:get({?MODULE, Budget}, undefined) of
         undefined ->
             Spent = atomics:new(1, []),
-            persistent_term:put(?MODULE, Spent),
+            persistent_term:put({?MODULE, Budget}, Spent),
             Spent;
         Spent ->
             Spent

@@ -397,6 +397,11 @@ chosen(Name, Pool, _Options) ->
 %% `moved': Python has not begun it, and this worker will not have it run.
 exchange(Worker, Body, Deadline, Owner) ->
     case py_worker:call(Worker, Body, time_left(Deadline), Owner) of
+        {ok, Frame, Budget} ->
+            case py_guard:is_bearable(Frame) of
+                true -> guarded(py_wire:answer(Frame, Budget), Worker, Frame, Budget);
+                false -> {error, {py, {encode, "the answer of a sandboxed Python has more terms than are let in"}}}
+            end;
         {ok, Frame} ->
             case py_wire:answer(Frame) of
                 {ok, Value} ->
@@ -414,6 +419,23 @@ exchange(Worker, Body, Deadline, Owner) ->
         {error, Reason} ->
             {error, {py, Reason}}
     end.
+
+%% What a sandboxed Python has answered.
+guarded({ok, Value}, Worker, _Frame, _Budget) ->
+    case py_guard:value(Value, Worker) of
+        ok -> {ok, Value};
+        {refused, Text} -> {error, {py, {encode, Text}}}
+    end;
+guarded({error, Error}, _Worker, _Frame, Budget) ->
+    case py_guard:failure(Error, Budget) of
+        {python, _, _, _} = Python -> {error, py_error:from_python(Python)};
+        Other -> {error, Other}
+    end;
+guarded({refused, Text}, _Worker, _Frame, _Budget) ->
+    {error, {py, {encode, Text}}};
+guarded(error, Worker, Frame, _Budget) ->
+    py_worker:distrust(Worker, Frame),
+    {error, {py, {protocol, unreadable_answer}}}.
 
 deadline(infinity) -> infinity;
 deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.

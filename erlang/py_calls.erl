@@ -2,7 +2,8 @@
 %%% was sent, and those among them that nobody wants any more.
 %%%
 %%% Belongs to the worker process, which hands it the messages `{timeout, Timer, Event}' that it has asked for. Callers get
-%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}', once.
+%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}', once; `{Alias, {frame, Frame, Budget}}' where the frame is a
+%%% sandboxed Python's, which is to be read with care.
 %%%
 %%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
 %%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, again and again because what
@@ -10,7 +11,7 @@
 %%% asked to kill it. Until then what arrives waits, so that it need not die along.
 -module(py_calls).
 
--export([new/1, attach/2, detach/1, interpreter/1, update/2]).
+-export([new/2, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
 -export([cancel/2, timeout/2, asked/2, told/2, later/2, owner/2, leader/1]).
 -export([open/1, hold/1, load/1, open_calls/1, sent/1]).
@@ -25,6 +26,7 @@
     kill_timer = undefined :: undefined | {py_wire:id(), reference()},
     interrupt_timer = undefined :: undefined | reference(),
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
+    budget :: py_atoms:budget(),
     kill_after :: non_neg_integer(),
     max_queue :: non_neg_integer() | infinity
 }).
@@ -38,8 +40,10 @@
 -define(INTERRUPT_MS, 100).
 -define(INTERRUPTIONS, 4).
 
--spec new(py_config:pool()) -> calls().
-new(#{kill_after := KillAfter, max_queue := MaxQueue}) -> #calls{kill_after = KillAfter, max_queue = MaxQueue}.
+%% @doc No calls; the answers' new atoms are this budget's.
+-spec new(py_config:pool(), py_atoms:budget()) -> calls().
+new(#{kill_after := KillAfter, max_queue := MaxQueue}, Budget) ->
+    #calls{kill_after = KillAfter, max_queue = MaxQueue, budget = Budget}.
 
 %% @doc A new interpreter; the calls that wait are for it.
 -spec attach(py_interpreter:interpreter(), calls()) -> calls().
@@ -109,14 +113,17 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
         {#{from := Step}, Left} when is_atom(Step) ->
             {Step, watch_running(Calls#calls{sent = Left})};
         {#{from := From} = Call, Left} ->
-            reply(From, {frame, Frame}),
+            reply(From, frame(Frame, Calls)),
             unwatch(Call),
             {answered, watch_running(Calls#calls{sent = Left})};
         error ->
             error
     end.
 
--spec reply(reference(), {frame, binary()} | {error, term()}) -> ok.
+frame(Frame, #calls{budget = node}) -> {frame, Frame};
+frame(Frame, #calls{budget = Budget}) -> {frame, Frame, Budget}.
+
+-spec reply(reference(), {frame, binary(), py_atoms:budget()} | {frame, binary()} | {error, term()}) -> ok.
 reply(From, Answer) ->
     From ! {From, Answer},
     ok.

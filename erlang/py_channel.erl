@@ -5,7 +5,7 @@
 %%% `{packet, 4}' makes a system call, and mostly a wake-up, of every frame.
 -module(py_channel).
 
--export([new/1, write/2, is_pending/1, flush/1, data/2]).
+-export([new/2, write/2, is_pending/1, flush/1, data/2]).
 -export_type([channel/0]).
 
 -record(channel, {
@@ -13,6 +13,7 @@
     %% Frames that are still to be written, newest first.
     pending = [] :: [iodata()],
     count = 0 :: non_neg_integer(),
+    most_bytes :: pos_integer() | infinity,
     input = py_wire:input() :: py_wire:input()
 }).
 -opaque channel() :: #channel{}.
@@ -20,8 +21,9 @@
 %% So many frames are worth a system call, whatever else is in the mailbox.
 -define(MOST_PENDING, 64).
 
--spec new(port()) -> channel().
-new(Port) -> #channel{port = Port}.
+%% @doc A channel whose frames have at most so many bytes on their way here.
+-spec new(port(), MostBytes :: pos_integer() | infinity) -> channel().
+new(Port, MostBytes) -> #channel{port = Port, most_bytes = MostBytes}.
 
 %% @doc Add a frame to what {@link flush/1} writes.
 -spec write(iodata(), channel()) -> channel().
@@ -50,8 +52,8 @@ flush(#channel{port = Port, pending = Pending} = Channel) ->
 
 %% @doc The frames that these bytes complete, in order; `{error, Head}' where bytes are no frame of the protocol.
 -spec data(binary(), channel()) -> {ok, [binary()], channel()} | {error, Head :: binary()}.
-data(Data, #channel{input = Input} = Channel) ->
-    case py_wire:split(Data, Input) of
+data(Data, #channel{input = Input, most_bytes = Most} = Channel) ->
+    case py_wire:split(Data, Input, Most) of
         {ok, Frames, Rest} -> {ok, Frames, Channel#channel{input = Rest}};
         {error, _} = Error -> Error
     end.

@@ -192,11 +192,12 @@ status() -> py_print:cluster(workers()).
 %% again. Nodes that connect later do not have it.
 %%
 %% Returns what became of it on each node. Fails as a call does: with Python's `ModuleNotFoundError', or with its `ValueError'
-%% for a module that has no source file.
+%% for a module that has no source file; with `{py, {ship, sandboxed}}' where the pool `default' is in sandboxes.
 -spec push(py_term:name()) -> [{node(), ok | {error, term()}}].
 push(Module) ->
     py_term:is_name(Module) orelse
         py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, push, [Module]}),
+    is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
     Options = #{strings => binary, binaries => bytes},
     {Name, Files} =
         case py_call:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
@@ -215,11 +216,18 @@ take(Name, Files) ->
         ok ->
             Calls = [
                 py_call:perform({wrapper, call}, ['erl.pushed', take, [Directory, Name], []], #{worker => Worker}, self())
-             || Pool <- py_table:pools(), {_Slot, Worker} <- py_table:workers(Pool)
+             || Pool <- py_table:pools(), not is_sandboxed(Pool), {_Slot, Worker} <- py_table:workers(Pool)
             ],
             lists:foldl(fun first_error/2, ok, Calls);
         {error, Reason} ->
             {error, {py, {ship, Reason}}}
+    end.
+
+%% What it says a module is would run everywhere; and it does not see what others send.
+is_sandboxed(Pool) ->
+    case lists:keyfind(Pool, 1, py_table:configs()) of
+        {_, #{sandbox := Kind}} -> Kind =/= none;
+        false -> false
     end.
 
 first_error({error, {py, {worker_down, _}}}, Result) -> Result;

@@ -9,8 +9,8 @@
 %%% A pool `default' exists without any.
 -module(py_config).
 
--export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0, max_new_atoms/0]).
--export([max_shared_bytes/0, describe/1]).
+-export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0]).
+-export([max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0, describe/1]).
 -export([sessions/0, session/1, session_call/1, session_pool/0]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
@@ -48,6 +48,12 @@
     matrices => boolean(),
     arrays => opaque | value | shared,
     pickle => signed | any,
+    sandbox => none | py_sandbox:kind(),
+    io => undefined | file:name_all(),
+    network => none | host | string(),
+    max_cpu_seconds => pos_integer() | infinity,
+    max_processes => pos_integer() | infinity,
+    image => string(),
     log_level => debug | info | warning | error | critical
 }.
 %% What a pool may be given. Times are milliseconds.
@@ -119,7 +125,9 @@
 
 -define(MAX_WORKERS, 1024).
 -define(LEAST_MEMORY, 16_777_216).
+-define(LEAST_PROCESSES, 8).
 -define(MAX_NEW_ATOMS, 65_536).
+-define(MAX_SANDBOX_ATOMS, 2_048).
 %% Where the system does not say how much memory it has.
 -define(SHARED_BYTES, 1_073_741_824).
 
@@ -131,6 +139,10 @@ max_workers() -> ?MAX_WORKERS.
 %% otherwise (`+t', erl(1)).
 -spec max_new_atoms() -> pos_integer().
 max_new_atoms() -> ?MAX_NEW_ATOMS.
+
+%% @doc The most atoms that the data of one sandboxed pool may make, and that of all of them, while the node lives.
+-spec max_sandbox_atoms() -> {pos_integer(), pos_integer()}.
+max_sandbox_atoms() -> {?MAX_SANDBOX_ATOMS, 8 * ?MAX_SANDBOX_ATOMS}.
 
 %% @doc The most bytes that arrays in shared memory take, all together: `max_shared_bytes' of the application environment,
 %% half of the machine's memory unless said otherwise. 0: there is no shared memory.
@@ -259,13 +271,40 @@ pool(Options) ->
     case check(from_list(Options), pool_table()) of
         {ok, Checked} ->
             Defaults = maps:map(fun(_, {Default, _, _}) -> Default end, pool_table()),
-            {ok, with_restart(maps:merge(Defaults, Checked), Defaults)};
+            boxed(Checked, with_restart(maps:merge(Defaults, Checked), Defaults));
         Error ->
             Error
     end.
 
 with_restart(#{restart := Restart} = Pool, #{restart := Default}) ->
     Pool#{restart := maps:merge(Default, Restart)}.
+
+%% What a sandbox changes: it is bound where nothing is said, and calls nothing of Erlang's that is not listed.
+boxed(Given, #{sandbox := none} = Pool) ->
+    case [Option || Option <- maps:keys(sandbox_defaults()), is_map_key(Option, Given)] -- [max_memory, callbacks] of
+        [] -> {ok, Pool};
+        [Option | _] -> {error, {bad_option, Option, maps:get(Option, Given), "left out where there is no sandbox"}}
+    end;
+boxed(#{callbacks := all}, _Pool) ->
+    {error, {bad_option, callbacks, all, "none or a list of {Module, Function} in a sandbox"}};
+boxed(Given, #{sandbox := Kind} = Pool) ->
+    case maps:merge(maps:merge(Pool, sandbox_defaults()), maps:with(maps:keys(sandbox_defaults()), Given)) of
+        #{network := Network} when Kind =:= bwrap, Network =/= none, Network =/= host ->
+            {error, {bad_option, network, Network, "none or host with bwrap"}};
+        Boxed ->
+            {ok, Boxed}
+    end.
+
+sandbox_defaults() ->
+    #{
+        io => undefined,
+        network => none,
+        max_memory => 1_073_741_824,
+        max_cpu_seconds => infinity,
+        max_processes => 64,
+        callbacks => none,
+        image => "erl-py-sandbox"
+    }.
 
 %% @doc The options of a call that say where and for how long, and nothing about its values.
 -spec places() -> [atom()].
@@ -404,6 +443,12 @@ pool_table() ->
         matrices => one_of(false, [false, true]),
         arrays => one_of(opaque, [opaque, value, shared]),
         pickle => one_of(signed, [signed, any]),
+        sandbox => one_of(none, [none, bwrap, docker]),
+        io => {undefined, fun is_path/1, "a directory"},
+        network => {none, fun is_network/1, "none, host or the name of a network of Docker's"},
+        max_cpu_seconds => {infinity, fun is_limit/1, "seconds, a positive integer, or infinity"},
+        max_processes => {infinity, fun is_processes/1, "processes and threads, at least 8, or infinity"},
+        image => {"", fun is_word/1, "the name of an image, a string"},
         log_level => one_of(warning, [debug, info, warning, error, critical])
     }.
 
@@ -456,6 +501,15 @@ is_max_sessions(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 
 is_size(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< ?MAX_WORKERS.
 
 is_path(Value) -> is_binary(Value) orelse io_lib:printable_unicode_list(Value) orelse Value =:= undefined.
+
+%% An interpreter with an event loop has four, and what made its box one.
+is_processes(Value) -> Value =:= infinity orelse (is_natural(Value) andalso Value >= ?LEAST_PROCESSES).
+
+is_network(Value) -> Value =:= none orelse Value =:= host orelse is_word(Value).
+
+%% What can't be taken for an option of a command.
+is_word(Value) ->
+    is_list(Value) andalso re:run(Value, "^[A-Za-z0-9][A-Za-z0-9_.:/@-]*$", [{capture, none}, dollar_endonly]) =:= match.
 
 is_paths(Value) -> is_list(Value) andalso lists:all(fun(Path) -> Path =/= undefined andalso is_path(Path) end, Value).
 

@@ -159,6 +159,8 @@ reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP
 reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
 reason({not_distributed, Node}) ->
     io_lib:format("this node has no name to connect to ~tp with: start it with -sname or -name", [Node]);
+reason({ship, sandboxed}) ->
+    "modules come from the pool default, and it is in sandboxes: what it says a module is is not run elsewhere";
 reason({ship, Reason}) -> io_lib:format("the code could not be put there: ~tP", [Reason, 20]);
 reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
 reason(cancelled) -> "the call was cancelled";
@@ -181,6 +183,8 @@ configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
 
 down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);
 down({signal, Signal, Lines}) -> io_lib:format("signal ~w~ts~ts", [Signal, signal(Signal), said(Lines)]);
+down({memory, Bytes}) ->
+    io_lib:format("the processes of its sandbox had ~w bytes together, more than max_memory, and were killed", [Bytes]);
 down({deadline, killed}) -> "it was killed after a call outlived its deadline";
 down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
 down(recycled) -> "it was replaced, and this call had not ended within the pool's drain_timeout";
@@ -197,6 +201,7 @@ signal(6) -> " (abort)";
 signal(9) -> " (kill)";
 signal(11) -> " (segmentation fault)";
 signal(15) -> " (termination)";
+signal(24) -> " (its CPU seconds are used up)";
 signal(_) -> "".
 
 %% @doc Why an interpreter did not start, and what to do about it.
@@ -207,6 +212,8 @@ start_text({no_python, Source, Path}) ->
     io_lib:format("no executable ~ts (~ts)", [Path, source(Source)]);
 start_text({no_directory, Path}) ->
     io_lib:format("the pool's cd option names no directory: ~ts", [Path]);
+start_text({sandbox, Reason}) ->
+    py_sandbox:text(Reason);
 start_text({open_port, Path, Reason}) ->
     io_lib:format("can't start ~ts: ~tp", [Path, Reason]);
 start_text({failed, Python, ""}) ->

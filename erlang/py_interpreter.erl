@@ -8,7 +8,7 @@
 %%% in a mapped page (eight bytes of a file, in the machine's byte order), which Python counts up before it runs one.
 -module(py_interpreter).
 
--export([open/2, settings/1, connect/1, os_pid/1, python/1]).
+-export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, flush/1, is_pending/1, message/2]).
 -export([kill/2, interrupt/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0, ending/0]).
@@ -17,11 +17,16 @@
     port :: port(),
     channel :: py_channel:channel(),
     os_pid :: non_neg_integer(),
+    %% Of a sandboxed one: its box, and its own number in place of that of the program that made the box.
+    box = undefined :: undefined | py_sandbox:box(),
+    inner = undefined :: undefined | non_neg_integer(),
     python :: file:filename_all(),
     page :: file:filename_all(),
     listener = undefined :: undefined | gen_tcp:socket(),
     errors = undefined :: undefined | gen_tcp:socket(),
     said = <<>> :: binary(),
+    %% What a sandboxed one has written to it in which second.
+    written = {0, 0} :: {Second :: integer(), Bytes :: non_neg_integer()},
     status = undefined :: undefined | non_neg_integer(),
     eof = false :: boolean(),
     doom = undefined :: term()
@@ -33,35 +38,61 @@
 
 -define(KEPT_BYTES, 2_048).
 -define(KEPT_LINES, 20).
+%% What a sandboxed Python may write to its standard error in a second.
+-define(MOST_WRITTEN_BYTES, 262_144).
 
 %% @doc Start an interpreter for this worker; the calling process owns it.
 -spec open(py_config:pool(), Name :: string()) -> {ok, interpreter()} | {error, py_launcher:reason()}.
 open(Config, Name) ->
     case py_launcher:find(Config) of
         {ok, _Source, Python} ->
-            case py_launcher:open(Config, Python) of
-                {ok, Port, OsPid} -> {ok, opened(Port, OsPid, Python, Name)};
-                {error, _} = Error -> Error
+            Page = py_directory:path(Name ++ ".calls"),
+            Listener = listen(Page),
+            case py_launcher:open(Config, Python, stderr(Listener, Page)) of
+                {ok, Port, OsPid, Box} -> {ok, opened(Port, OsPid, Box, Python, Page, Listener, Config)};
+                {error, _} = Error -> unlisten(Listener, Page), Error
             end;
         {error, _} = Error ->
             Error
     end.
 
-opened(Port, OsPid, Python, Name) ->
-    Page = py_directory:path(Name ++ ".calls"),
+opened(Port, OsPid, Box, Python, Page, Listener, Config) ->
     py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
-    _ = file:write_file(Page, <<0:64>>),
-    Listener =
-        case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
-            {ok, Socket} -> Socket;
-            {error, _} -> undefined
-        end,
+    Box =:= undefined andalso file:write_file(Page, <<0:64>>),
     #interpreter{
-        port = Port, channel = py_channel:new(Port), os_pid = OsPid, python = Python, page = Page, listener = Listener
+        port = Port,
+        channel = py_channel:new(Port, most_bytes(Config)),
+        os_pid = OsPid,
+        box = Box,
+        python = Python,
+        page = Page,
+        listener = Listener
     }.
 
+%% A sandboxed Python has nothing honest to say that is larger than its memory.
+most_bytes(#{sandbox := Kind, max_memory := Most}) when Kind =/= none -> Most;
+most_bytes(_) -> infinity.
+
+listen(Page) ->
+    case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
+        {ok, Socket} -> Socket;
+        {error, _} -> undefined
+    end.
+
+unlisten(undefined, _Page) ->
+    ok;
+unlisten(Listener, Page) ->
+    gen_tcp:close(Listener),
+    _ = file:delete(Page ++ ".err"),
+    ok.
+
+stderr(undefined, _Page) -> undefined;
+stderr(_Listener, Page) -> Page ++ ".err".
+
 %% @doc What Python must know to use both.
--spec settings(interpreter()) -> #{page := binary(), stderr := binary() | undefined}.
+-spec settings(interpreter()) -> #{page := binary() | undefined, stderr := binary() | undefined}.
+settings(#interpreter{box = Box}) when Box =/= undefined ->
+    py_sandbox:settings(Box);
 settings(#interpreter{page = Page, listener = Listener}) ->
     Path = unicode:characters_to_binary(Page),
     case Listener of
@@ -71,9 +102,14 @@ settings(#interpreter{page = Page, listener = Listener}) ->
 
 %% @doc Python has read the settings: from now on it is heard on its standard error.
 -spec connect(interpreter()) -> interpreter().
-connect(#interpreter{listener = undefined} = Interpreter) ->
+connect(#interpreter{box = undefined} = Interpreter) ->
+    hear(Interpreter);
+connect(#interpreter{box = Box, os_pid = OsPid} = Interpreter) ->
+    hear(Interpreter#interpreter{inner = py_sandbox:inner(Box, OsPid)}).
+
+hear(#interpreter{listener = undefined} = Interpreter) ->
     Interpreter;
-connect(#interpreter{listener = Listener, page = Page} = Interpreter) ->
+hear(#interpreter{listener = Listener, page = Page} = Interpreter) ->
     Connected =
         case gen_tcp:accept(Listener, 0) of
             {ok, Socket} ->
@@ -82,12 +118,46 @@ connect(#interpreter{listener = Listener, page = Page} = Interpreter) ->
             {error, _} ->
                 Interpreter
         end,
-    gen_tcp:close(Listener),
-    _ = file:delete(Page ++ ".err"),
+    unlisten(Listener, Page),
     Connected#interpreter{listener = undefined}.
 
+%% @doc Its number in the operating system; of a sandboxed one that is not known yet, the number of what makes its box.
 -spec os_pid(interpreter()) -> non_neg_integer().
-os_pid(#interpreter{os_pid = OsPid}) -> OsPid.
+os_pid(#interpreter{inner = undefined, os_pid = OsPid}) -> OsPid;
+os_pid(#interpreter{inner = Inner}) -> Inner.
+
+%% @doc How much memory it has in use, in bytes; a sandboxed one with all that it has started.
+-spec memory_bytes(interpreter()) -> non_neg_integer() | undefined.
+memory_bytes(#interpreter{box = undefined, os_pid = OsPid}) ->
+    py_launcher:resident_bytes(OsPid);
+memory_bytes(#interpreter{os_pid = OsPid}) ->
+    case [Bytes || Pid <- py_sandbox:processes(OsPid), Bytes <- [py_launcher:resident_bytes(Pid)], is_integer(Bytes)] of
+        [] -> undefined;
+        Some -> lists:sum(Some)
+    end.
+
+%% @doc How much memory of its own it has, in bytes, which its end gives back; a sandboxed one with all that it has started.
+-spec own_bytes(interpreter()) -> non_neg_integer() | undefined.
+own_bytes(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:own_bytes(OsPid);
+own_bytes(#interpreter{os_pid = OsPid}) -> py_sandbox:held_bytes(OsPid).
+
+%% @doc Whether a sandboxed one, with all that it has started, has more memory of its own than this.
+-spec exceeds(MostBytes :: pos_integer(), interpreter()) -> {true, Bytes :: pos_integer()} | false.
+exceeds(Most, #interpreter{box = Box, os_pid = OsPid}) when Box =/= undefined ->
+    case py_sandbox:held_bytes(OsPid) > Most andalso py_sandbox:exactly_held_bytes(OsPid) of
+        Bytes when is_integer(Bytes), Bytes > Most -> {true, Bytes};
+        _ -> false
+    end;
+exceeds(_, _) ->
+    false.
+
+%% @doc How many bytes wait in its port because it does not read them.
+-spec unread_bytes(interpreter()) -> non_neg_integer().
+unread_bytes(#interpreter{port = Port}) ->
+    case erlang:port_info(Port, queue_size) of
+        {queue_size, Bytes} -> Bytes;
+        undefined -> 0
+    end.
 
 -spec python(interpreter()) -> file:filename_all().
 python(#interpreter{python = Python}) -> Python.
@@ -125,6 +195,13 @@ message({'EXIT', Port, _}, #interpreter{port = Port, os_pid = OsPid} = Interpret
     %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
     py_launcher:kill(OsPid),
     {ended, Interpreter};
+message({tcp, Socket, Bytes}, #interpreter{errors = Socket, said = Said, box = Box} = Interpreter) when Box =/= undefined ->
+    Data = py_guard:visible(Bytes),
+    pass_on(Data),
+    {none, heard(byte_size(Bytes), Interpreter#interpreter{said = tail(<<Said/binary, Data/binary>>)})};
+message({hear, Socket}, #interpreter{errors = Socket} = Interpreter) ->
+    _ = inet:setopts(Socket, [{active, once}]),
+    {none, Interpreter};
 message({tcp, Socket, Data}, #interpreter{errors = Socket, said = Said} = Interpreter) ->
     pass_on(Data),
     _ = inet:setopts(Socket, [{active, once}]),
@@ -144,6 +221,17 @@ ending(Interpreter) ->
 %% It may close its standard error and live on.
 ending_if_gone(#interpreter{status = undefined, eof = false} = Interpreter) -> {none, Interpreter};
 ending_if_gone(Interpreter) -> ending(Interpreter).
+
+%% A sandboxed Python that writes more than a terminal can take has to wait with it.
+heard(More, #interpreter{errors = Socket, written = {Second, Bytes}} = Interpreter) ->
+    case erlang:monotonic_time(second) of
+        Second when Bytes + More > ?MOST_WRITTEN_BYTES ->
+            _ = erlang:send_after(1_000, self(), {hear, Socket}),
+            Interpreter#interpreter{written = {Second, Bytes + More}};
+        Now ->
+            _ = inet:setopts(Socket, [{active, once}]),
+            Interpreter#interpreter{written = {Now, if Now =:= Second -> Bytes + More; true -> More end}}
+    end.
 
 %% As an I/O request whose answer nobody reads: the worker never waits for a terminal.
 pass_on(Data) ->
@@ -176,7 +264,10 @@ kill(_Reason, Interpreter) ->
 
 %% @doc Have its main thread look, between two bytecodes, at what has arrived.
 -spec interrupt(interpreter()) -> ok.
-interrupt(#interpreter{os_pid = OsPid}) -> py_launcher:interrupt(OsPid).
+interrupt(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:interrupt(OsPid);
+%% What made the box would end of the signal.
+interrupt(#interpreter{inner = undefined}) -> ok;
+interrupt(#interpreter{inner = Inner}) -> py_launcher:interrupt(Inner).
 
 -spec is_doomed(interpreter()) -> boolean().
 is_doomed(#interpreter{doom = Doom}) -> Doom =/= undefined.
@@ -187,6 +278,7 @@ is_gone(#interpreter{status = Status, eof = Eof}) -> Status =/= undefined orelse
 
 %% @doc How many calls it has begun, also when it is dead; `unknown' of a Python that does not count.
 -spec begun(interpreter()) -> non_neg_integer() | unknown.
+begun(#interpreter{box = Box}) when Box =/= undefined -> unknown;
 begun(#interpreter{page = Page}) ->
     case file:read_file(Page) of
         {ok, <<Count:64/native>>} -> Count;
@@ -211,10 +303,11 @@ last_lines(Said) ->
 
 %% @doc Let go of everything that it was held by; what it has forked and left goes, too.
 -spec close(interpreter()) -> ok.
-close(#interpreter{port = Port, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
+close(#interpreter{port = Port, box = Box, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
     catch port_close(Port),
     _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
     _ = file:delete(Page),
     _ = file:delete(Page ++ ".err"),
     py_launcher:kill_group(OsPid),
+    _ = [py_sandbox:close(Box) || Box =/= undefined],
     py_watchdog:forget(OsPid).

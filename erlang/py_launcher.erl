@@ -14,7 +14,7 @@
 %%% Python's protocol descriptors are 3 and 4, so nothing that is printed while an interpreter starts reaches the wire.
 -module(py_launcher).
 
--export([find/1, priv_dir/0, open/2, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
+-export([find/1, priv_dir/0, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
 -export([resident_bytes/1, own_bytes/1, diagnose/2]).
 -export_type([source/0, reason/0]).
 
@@ -23,6 +23,7 @@
 -type reason() ::
     {no_python, source(), Path :: string()}
     | {no_directory, Path :: string()}
+    | {sandbox, py_sandbox:reason()}
     | {open_port, Path :: string(), file:posix() | badarg | system_limit}.
 
 -define(BOOTSTRAP,
@@ -36,6 +37,8 @@
 
 %% @doc The interpreter that a pool's options ask for.
 -spec find(py_config:pool()) -> {ok, source(), file:filename_all()} | {error, reason()}.
+%% The image brings its own.
+find(#{sandbox := docker, python := Python}) -> {ok, python_option, if Python =:= undefined -> "python3"; true -> Python end};
 find(#{python := {venv, Directory}}) -> executable(python_option, in_venv(Directory));
 find(#{python := Python}) when Python =/= undefined -> executable(python_option, Python);
 find(_) ->
@@ -102,15 +105,41 @@ priv_dir() ->
 %% `{Port, eof}', `{Port, {exit_status, Status}}'.
 %%
 %% The port's busy limits are off: a write never suspends the owner, what Python has not read yet waits in the port.
--spec open(py_config:pool(), file:filename_all()) -> {ok, port(), OsPid :: pos_integer()} | {error, reason()}.
-open(#{cd := Cd} = Config, Python) ->
+%%
+%% `Stderr' is the socket that a sandboxed one is to have for its standard error; `Box' what is kept of its sandbox.
+-spec open(py_config:pool(), file:filename_all(), Stderr :: file:filename_all() | undefined) ->
+    {ok, port(), OsPid :: non_neg_integer(), Box :: undefined | py_sandbox:box()} | {error, reason()}.
+open(#{sandbox := none, cd := Cd} = Config, Python, _Stderr) ->
     case Cd =:= undefined orelse filelib:is_dir(Cd) of
-        true -> open_interpreter(Config, Python);
+        true -> opened(open_interpreter(Config, Python), undefined);
         false -> {error, {no_directory, to_string(Cd)}}
+    end;
+open(Config, Python, Stderr) ->
+    case py_sandbox:command(Config, Python, Stderr, own(flags(Config))) of
+        {ok, #{program := Program, args := Args, env := Env, stdio := Stdio}, Box} ->
+            Outside = #{env => Env, cd => undefined, python_path => []},
+            opened(open_program(Program, Args, [stream, Stdio, eof], Outside), Box);
+        {error, _} = Error ->
+            Error
     end.
 
+opened({ok, Port, OsPid}, Box) -> {ok, Port, OsPid, Box};
+opened({error, _} = Error, _Box) -> Error.
+
 open_interpreter(Config, Python) ->
-    open_program(Python, arguments(["--packet=4", "--nouse_stdio", "--py"]), [stream, nouse_stdio, eof], Config).
+    open_program(Python, arguments(flags(Config)), [stream, nouse_stdio, eof], Config).
+
+%% A container passes no other descriptors on.
+flags(#{sandbox := docker}) -> ["--packet=4", "--use_stdio", "--py"];
+flags(_) -> ["--packet=4", "--nouse_stdio", "--py"].
+
+%% What a sandbox needs to know of the Python half.
+own(Flags) ->
+    #{
+        package => filename:join(priv_dir(), "python"),
+        arguments => fun(Directory) -> arguments(Directory, Flags) end,
+        flags => Flags
+    }.
 
 %% @doc Start an interpreter with these arguments and these options of the port.
 -spec open_program(file:filename_all(), [file:filename_all()], Options :: [term()], py_config:pool()) ->
@@ -130,7 +159,9 @@ open_program(Python, Arguments, PortOptions, Config) ->
 
 %% @doc The interpreter's arguments that start the server with these flags.
 -spec arguments([string()]) -> [file:filename_all()].
-arguments(Flags) -> ["-c", ?BOOTSTRAP, filename:join(priv_dir(), "python") | Flags].
+arguments(Flags) -> arguments(filename:join(priv_dir(), "python"), Flags).
+
+arguments(Directory, Flags) -> ["-c", ?BOOTSTRAP, Directory | Flags].
 
 common_options(#{env := Env, cd := Cd, python_path := Paths}) ->
     [
@@ -182,8 +213,7 @@ interrupt(OsPid) ->
 signal(_Script, 0) ->
     ok;
 signal(Script, OsPid) ->
-    Options = [{args, ["-c", Script, "kill", integer_to_list(OsPid)]}, exit_status, binary, hide],
-    _ = run("/bin/sh", Options, 5_000),
+    _ = py_program:run("/bin/sh", [{args, ["-c", Script, "kill", integer_to_list(OsPid)]}], 5_000),
     ok.
 
 %% @doc How much memory a process has in use, in bytes, that of libraries and of mapped files among it; `undefined' where the
@@ -227,29 +257,19 @@ page_bytes() ->
 
 %% @doc What an interpreter that failed to start says for itself: run once more, without a protocol, for the text.
 -spec diagnose(py_config:pool(), file:filename_all()) -> string().
+diagnose(#{sandbox := Kind} = Config, Python) when Kind =/= none ->
+    case py_sandbox:diagnosis(Config, Python, own(["--check"])) of
+        {ok, #{program := Program, args := Args, env := Env}} ->
+            said(Program, [{args, Args}, {env, [native(Variable) || Variable <- Env]}]);
+        {error, {sandbox, Reason}} ->
+            lists:flatten(unicode:characters_to_list(py_sandbox:text(Reason)))
+    end;
 diagnose(Config, Python) ->
-    Output = run(Python, [{args, arguments(["--check"])} | common_options(Config)], 10_000),
+    said(Python, [{args, arguments(["--check"])} | common_options(Config)]).
+
+said(Program, Options) ->
+    {_, Output} = py_program:run(Program, Options, 10_000),
     case unicode:characters_to_list(Output) of
         Text when is_list(Text) -> string:trim(Text);
         _ -> string:trim(binary_to_list(Output))
-    end.
-
-%% The output of a program, at most `Timeout' milliseconds of it.
-run(Program, Options, Timeout) ->
-    try open_port({spawn_executable, Program}, [stderr_to_stdout | Options]) of
-        Port -> collect(Port, erlang:monotonic_time(millisecond) + Timeout, <<>>)
-    catch
-        error:Reason -> iolist_to_binary(io_lib:format("~ts: ~p", [Program, Reason]))
-    end.
-
-collect(Port, Deadline, Acc) ->
-    receive
-        {Port, {data, Data}} -> collect(Port, Deadline, <<Acc/binary, Data/binary>>);
-        {Port, {exit_status, _}} -> Acc
-    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
-        catch port_close(Port),
-        receive
-            {Port, {exit_status, _}} -> Acc
-        after 0 -> Acc
-        end
     end.

@@ -21,8 +21,9 @@
 %%% answer than its kind and its id.
 -module(py_wire).
 
--export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1, answer/1, request/1]).
--export([frame/1, input/0, split/2]).
+-export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1]).
+-export([answer/1, answer/2, request/1, request/2, is_compressed/1]).
+-export([frame/1, input/0, split/2, split/3]).
 -export_type([body/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
@@ -125,9 +126,9 @@ failure(Id, Error) -> erlang:term_to_iovec({e, Id, Error}).
 %% @doc Where a frame from Python goes: to the caller of `Id', or, as a request, to the port's owner. Reads the
 %% frame's head only.
 -spec route(binary()) -> {answer, id()} | request.
-route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, Kind, Rest/binary>>) -> answer(Kind, Rest);
-route(<<?VERSION, ?SMALL_TUPLE, 3, ?ATOM, 1:16, Kind, Rest/binary>>) -> answer(Kind, Rest);
-route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM, 1, Kind, Rest/binary>>) -> answer(Kind, Rest);
+route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, Kind, Rest/binary>>) -> answer_of(Kind, Rest);
+route(<<?VERSION, ?SMALL_TUPLE, 3, ?ATOM, 1:16, Kind, Rest/binary>>) -> answer_of(Kind, Rest);
+route(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM, 1, Kind, Rest/binary>>) -> answer_of(Kind, Rest);
 route(<<?VERSION, $P, _/binary>> = Compressed) ->
     case py_atoms:decode(Compressed) of
         {ok, {Kind, Id, _}} when Kind =:= r orelse Kind =:= e, is_integer(Id) -> {answer, Id};
@@ -136,15 +137,24 @@ route(<<?VERSION, $P, _/binary>> = Compressed) ->
 route(_) ->
     request.
 
-answer(Kind, <<?SMALL_INTEGER, Id, _/binary>>) when Kind =:= $r; Kind =:= $e -> {answer, Id};
-answer(Kind, <<?INTEGER, Id:32, _/binary>>) when Kind =:= $r; Kind =:= $e -> {answer, Id};
-answer(_, _) -> request.
+answer_of(Kind, <<?SMALL_INTEGER, Id, _/binary>>) when Kind =:= $r; Kind =:= $e -> {answer, Id};
+answer_of(Kind, <<?INTEGER, Id:32, _/binary>>) when Kind =:= $r; Kind =:= $e -> {answer, Id};
+answer_of(_, _) -> request.
+
+%% @doc Whether a frame is a compressed term, which ErlPort's Python sends where it is asked to.
+-spec is_compressed(binary()) -> boolean().
+is_compressed(<<?VERSION, $P, _/binary>>) -> true;
+is_compressed(_) -> false.
 
 %% @doc The value or the error in an answer frame; `refused' when it would make too many atoms, `error' when it can't be
 %% read.
 -spec answer(binary()) -> {ok, term()} | {error, term()} | {refused, string()} | error.
-answer(Frame) ->
-    case py_atoms:decode(Frame) of
+answer(Frame) -> answer(Frame, node).
+
+%% @doc The same with new atoms from this budget.
+-spec answer(binary(), py_atoms:budget()) -> {ok, term()} | {error, term()} | {refused, string()} | error.
+answer(Frame, Budget) ->
+    case py_atoms:decode(Frame, Budget) of
         {ok, {r, _Id, Value}} -> {ok, Value};
         {ok, {e, _Id, Error}} -> {error, Error};
         {refused, _} = Refused -> Refused;
@@ -153,8 +163,12 @@ answer(Frame) ->
 
 %% @doc What Python asks of Erlang in a frame that is no answer; `error' when it can't be read, or would make too many atoms.
 -spec request(binary()) -> request() | error.
-request(Frame) ->
-    case py_atoms:decode(Frame) of
+request(Frame) -> request(Frame, node).
+
+%% @doc The same with new atoms from this budget.
+-spec request(binary(), py_atoms:budget()) -> request() | error.
+request(Frame, Budget) ->
+    case py_atoms:decode(Frame, Budget) of
         {ok, Term} -> request_of(Term);
         _ -> error
     end.
@@ -170,20 +184,28 @@ input() -> {0, []}.
 %% @doc The frames that more bytes complete, in order. The parts of a large frame are put together once, when the last is
 %% there. `{error, Head}' where a frame does not begin as a term does: these bytes were never meant for us.
 -spec split(binary(), input()) -> {ok, [binary()], input()} | {error, Head :: binary()}.
-split(Data, {Missing, Parts}) when byte_size(Data) < Missing -> {ok, [], {Missing - byte_size(Data), [Data | Parts]}};
-split(Data, {_, []}) -> split_all(Data, []);
-split(Data, {_, Parts}) -> split_all(iolist_to_binary(lists:reverse(Parts, [Data])), []).
+split(Data, Input) -> split(Data, Input, infinity).
 
-split_all(<<Length:32, ?VERSION, _/binary>> = Data, Frames) when Length > 0 ->
+%% @doc The same with frames of at most so many bytes.
+-spec split(binary(), input(), MostBytes :: pos_integer() | infinity) ->
+    {ok, [binary()], input()} | {error, Head :: binary()}.
+split(Data, {Missing, Parts}, _Most) when byte_size(Data) < Missing ->
+    {ok, [], {Missing - byte_size(Data), [Data | Parts]}};
+split(Data, {_, []}, Most) ->
+    split_all(Data, [], Most);
+split(Data, {_, Parts}, Most) ->
+    split_all(iolist_to_binary(lists:reverse(Parts, [Data])), [], Most).
+
+split_all(<<Length:32, ?VERSION, _/binary>> = Data, Frames, Most) when Length > 0, Length =< Most ->
     case Data of
-        <<_:32, Frame:Length/binary, Rest/binary>> -> split_all(Rest, [Frame | Frames]);
+        <<_:32, Frame:Length/binary, Rest/binary>> -> split_all(Rest, [Frame | Frames], Most);
         _ -> {ok, lists:reverse(Frames), {Length + 4 - byte_size(Data), [Data]}}
     end;
-split_all(<<>>, Frames) ->
+split_all(<<>>, Frames, _Most) ->
     {ok, lists:reverse(Frames), input()};
-split_all(Data, Frames) when byte_size(Data) < 5 ->
+split_all(Data, Frames, _Most) when byte_size(Data) < 5 ->
     {ok, lists:reverse(Frames), {5 - byte_size(Data), [Data]}};
-split_all(Data, _Frames) ->
+split_all(Data, _Frames, _Most) ->
     {error, binary:part(Data, 0, min(64, byte_size(Data)))}.
 
 request_of({'C', Id, M, F, A, Context}) when is_atom(M), is_atom(F), is_list(A) -> {call, Id, M, F, A, Context};

@@ -13,7 +13,7 @@
 %%% '''
 %%%
 %%% Messages, all from this application: `{py_call, Alias, Caller, Owner, GroupLeader, Body}', answered with
-%%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}'
+%%% `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}'
 %%% from a process that ran a call of Python's.
 %%%
 %%% What becomes of single calls is `py_calls''; this process decides over interpreters.
@@ -28,6 +28,7 @@
 -type down_reason() ::
     py_interpreter:ending()
     | {deadline, killed}
+    | {memory, Bytes :: pos_integer()}
     | {protocol, binary()}
     | {start, term()}
     | recycled
@@ -56,6 +57,8 @@
     config :: py_config:pool(),
     phase = starting :: starting | serving | recycling | restarting | degraded | draining,
     calls :: py_calls:calls(),
+    guard :: py_guard:guard() | undefined,
+    atoms :: py_atoms:budget(),
     owners = py_owners:new() :: py_owners:owners(),
     budget :: py_restart:budget(),
     incarnation = 0 :: non_neg_integer(),
@@ -77,18 +80,25 @@
 -define(REPLACED_MS, 5).
 %% How long the port of a killed interpreter may take to say so.
 -define(GONE_MS, 5_000).
+%% The pause between two looks at the memory of a sandbox.
+-define(MEASURE_MS, 100).
+%% What a sandboxed Python may have its worker process keep for it.
+-define(MOST_UNREAD_BYTES, (256 bsl 20)).
+-define(MOST_OPEN_CALLS, 100_000).
+-define(MOST_REFERENCES, 100_000).
 
 %%% For callers
 
 %% @doc One call, from an encoded body to the answer's frame. `Timeout' covers waiting, sending and running; what the call
-%% leaves in Python (references) belongs to `Owner'. `moved': it was not begun, and another worker may have it.
+%% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and another worker may have it.
 -spec call(pid(), py_wire:body(), timeout(), Owner :: pid()) ->
-    {ok, binary()} | {error, moved | timeout | overload | {worker_down, term()}}.
+    {ok, binary()} | {ok, binary(), py_atoms:budget()} | {error, moved | timeout | overload | {worker_down, term()}}.
 call(Worker, Body, Timeout, Owner) ->
     Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
     Worker ! {py_call, Alias, self(), Owner, group_leader(), Body},
     receive
         {Alias, {frame, Frame}} -> {ok, Frame};
+        {Alias, {frame, Frame, Budget}} -> {ok, Frame, Budget};
         {Alias, {error, _} = Error} -> Error;
         {'DOWN', Alias, process, _, Reason} -> {error, ended(Reason)}
     after Timeout ->
@@ -96,6 +106,7 @@ call(Worker, Body, Timeout, Owner) ->
         demonitor(Alias, [flush]),
         receive
             {Alias, {frame, Frame}} -> {ok, Frame};
+            {Alias, {frame, Frame, Budget}} -> {ok, Frame, Budget};
             {Alias, {error, _} = Error} -> Error
         after 0 ->
             Worker ! {py_cancel, Alias},
@@ -177,7 +188,9 @@ new_state(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
         ticket = Ticket,
         load = Load,
         config = Config,
-        calls = py_calls:new(Config),
+        calls = py_calls:new(Config, py_guard:budget(Pool, Config)),
+        guard = py_guard:new(Config),
+        atoms = py_guard:budget(Pool, Config),
         budget = py_restart:new(Restart)
     }.
 
@@ -241,11 +254,16 @@ handle_info(timeout, State) ->
 handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
     noreply(report(State#state{calls = py_calls:cancel(Alias, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
-handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls} = State) ->
+handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls, guard = Guard} = State) ->
     case py_calls:interpreter(Calls) of
-        undefined -> noreply(State);
-        _ -> noreply(State#state{calls = py_calls:told(Id, py_calls:write(Frame, Calls))})
+        undefined ->
+            noreply(State);
+        _ ->
+            Told = py_calls:told(Id, py_calls:write(Frame, Calls)),
+            noreply(State#state{calls = Told, guard = py_guard:answered(Guard)})
     end;
+handle_info({timeout, _, {measure, Incarnation}}, State) ->
+    noreply(measure(Incarnation, State));
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(timer(Event, State#state{timer = undefined}));
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
@@ -346,14 +364,16 @@ await_exit(Grace, #state{calls = Calls} = State) ->
 last_words(Frames, State) -> lists:foldl(fun last_word/2, State, Frames).
 
 last_word(Frame, #state{calls = Calls} = State) ->
-    case py_wire:route(Frame) of
+    case route(Frame, State) of
         request ->
             request(Frame, State);
         {answer, Id} ->
             case py_calls:answer(Id, Frame, Calls) of
                 {_, Left} -> State#state{calls = Left};
                 error -> State
-            end
+            end;
+        bad ->
+            State
     end.
 
 %%% Starting an interpreter
@@ -364,6 +384,7 @@ launch(#state{config = Config, incarnation = Before, calls = Calls, ticket = Tic
         {ok, Interpreter} ->
             py_table:put_interpreter(Ticket, Interpreter),
             Started = State#state{
+                guard = py_guard:new(Config),
                 phase = starting, incarnation = Before + 1, calls = py_calls:attach(Interpreter, Calls)
             },
             configure(Started);
@@ -378,7 +399,7 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         wire => py_wire:version(),
         worker => self(),
         incarnation => Incarnation,
-        key => py_key:get(),
+        key => py_key:get(Config),
         pickle => Pickle,
         flags => py_term:flags(py_term:mapping(Config)) bor 4,
         log_level => Level,
@@ -387,13 +408,15 @@ configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = St
         shared => py_shared_owner:place(Config),
         max_memory => maps:get(max_memory, Config),
         event_loop => maps:get(event_loop, Config),
-        modules => modules()
+        modules => modules(Config)
     },
     Body = py_wire:body('erl.worker', configure, [Settings]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
 
-%% Where other nodes have sent any.
-modules() ->
+%% Where other nodes have sent any; a sandbox does not see them.
+modules(#{sandbox := Kind}) when Kind =/= none ->
+    undefined;
+modules(_Config) ->
     Path = py_directory:path(py_directory:modules()),
     case filelib:is_dir(Path) of
         true -> unicode:characters_to_binary(Path);
@@ -401,9 +424,9 @@ modules() ->
     end.
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
-started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when is_list(Report) ->
+started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when length(Report) >= 0 ->
     Connected = py_interpreter:connect(py_calls:interpreter(Calls)),
-    Configured = updated(Connected, State#state{codec = proplists:get_value(codec, Report)}),
+    Configured = updated(Connected, State#state{codec = codec(proplists:get_value(codec, Report))}),
     case OnStart of
         undefined ->
             serve(Configured);
@@ -412,16 +435,41 @@ started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls =
     end;
 started(on_start, {ok, _Value}, State) ->
     serve(State);
-started(Step, {error, Error}, State) ->
+started(Step, {error, Error}, #state{guard = undefined} = State) ->
     doom({start, {Step, Error}}, State);
+started(Step, {error, Error}, #state{atoms = Atoms} = State) ->
+    doom({start, {Step, py_guard:failure(Error, Atoms)}}, State);
 started(_Step, _Unreadable, State) ->
     doom({start, unreadable_answer}, State).
+
+%% The limit of each process in a sandbox is the system's to keep, that of all of them together is looked after here.
+measure(Incarnation, #state{incarnation = Incarnation, calls = Calls, config = #{max_memory := Most}} = State) ->
+    Interpreter = py_calls:interpreter(Calls),
+    case Interpreter =/= undefined andalso py_interpreter:exceeds(Most, Interpreter) of
+        {true, Bytes} ->
+            doom({memory, Bytes}, State);
+        false ->
+            measure_later(State),
+            State
+    end;
+measure(_, State) ->
+    State.
+
+measure_later(#state{config = #{sandbox := bwrap, max_memory := Most}, incarnation = Incarnation}) when is_integer(Most) ->
+    _ = erlang:start_timer(?MEASURE_MS, self(), {measure, Incarnation}),
+    ok;
+measure_later(_State) ->
+    ok.
+
+codec(native) -> native;
+codec(_) -> reference.
 
 serve(#state{load = Load, slot = Slot, starters = Starters, calls = Calls} = State) ->
     Now = erlang:monotonic_time(millisecond),
     py_table:report_start(Load, Slot, Now),
     [gen_server:reply(Starter, ok) || Starter <- Starters],
     event([worker, start], #{}, State),
+    measure_later(State),
     Serving = stop_timer(State#state{phase = serving, starters = [], since = Now, calls = py_calls:open(Calls)}),
     report(recycle_used(Serving)).
 
@@ -442,25 +490,55 @@ frames(Frames, State) -> report(lists:foldl(fun frame/2, State, Frames)).
 
 frame(Frame, #state{calls = Calls} = State) ->
     %% Not the last frames of one that was killed.
-    case py_interpreter:is_doomed(py_calls:interpreter(Calls)) orelse py_wire:route(Frame) of
+    case py_interpreter:is_doomed(py_calls:interpreter(Calls)) orelse route(Frame, State) of
         {answer, Id} -> answer(Id, Frame, State);
         request -> request(Frame, State);
+        bad -> doom({protocol, head(Frame)}, State);
         true -> State
+    end.
+
+%% To route a compressed frame is to inflate it.
+route(Frame, #state{guard = undefined}) -> py_wire:route(Frame);
+route(Frame, _State) ->
+    case py_wire:is_compressed(Frame) of
+        true -> bad;
+        false -> py_wire:route(Frame)
     end.
 
 answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
     case py_calls:answer(Id, Frame, Calls) of
         {answered, Left} -> emptied(State#state{calls = Left, served = Served + 1});
         {Step, Left} when Step =:= released; Step =:= leave -> emptied(State#state{calls = Left});
-        {Step, Left} -> started(Step, py_wire:answer(Frame), State#state{calls = Left});
+        {Step, Left} -> started(Step, py_wire:answer(Frame, State#state.atoms), State#state{calls = Left});
         error -> doom({protocol, head(Frame)}, State)
     end.
 
 %%% What Python asks of Erlang
 
-request(Frame, #state{calls = Calls, config = #{callbacks := Callbacks}} = State) ->
+request(Frame, #state{guard = undefined} = State) ->
+    asked(py_wire:request(Frame), Frame, State);
+request(Frame, #state{guard = Guard, atoms = Atoms} = State) ->
+    Judge = fun() -> py_guard:request(py_wire:request(Frame, Atoms), self(), erlang:monotonic_time(millisecond), Guard) end,
+    case py_guard:is_request(Frame) andalso not is_flooded(State) andalso Judge() of
+        {do, Harmless, Next} ->
+            asked(Harmless, Frame, State#state{guard = Next});
+        {drop, Next} ->
+            State#state{guard = Next};
+        {warn, Text, Next} ->
+            logger:warning("~ts", [Text], metadata(State)),
+            State#state{guard = Next};
+        _ ->
+            doom({protocol, head(Frame)}, State)
+    end.
+
+%% Of what it makes this process keep for it: answers that it does not read, calls that it does not answer, objects.
+is_flooded(#state{calls = Calls, owners = Owners}) ->
+    py_interpreter:unread_bytes(py_calls:interpreter(Calls)) > ?MOST_UNREAD_BYTES orelse
+        py_calls:open_calls(Calls) > ?MOST_OPEN_CALLS orelse py_owners:count(Owners) > ?MOST_REFERENCES.
+
+asked(Request, Frame, #state{calls = Calls, config = #{callbacks := Callbacks}} = State) ->
     Context = #{group_leader => py_calls:leader(Calls), metadata => metadata(State), callbacks => Callbacks},
-    case py_wire:request(Frame) of
+    case Request of
         {print, Text} ->
             py_request:print(Text, Context),
             State;
@@ -514,7 +592,7 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
 
 %% One that holds three quarters of what it may have is replaced before it gets no more.
 recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
-    case py_launcher:own_bytes(os_pid(State)) of
+    case own_bytes(State) of
         Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State);
         _ -> State
     end;
@@ -671,6 +749,19 @@ os_pid(#state{calls = Calls}) ->
         Interpreter -> py_interpreter:os_pid(Interpreter)
     end.
 
+memory_bytes(#state{calls = Calls}) ->
+    case py_calls:interpreter(Calls) of
+        undefined -> undefined;
+        Interpreter -> py_interpreter:memory_bytes(Interpreter)
+    end.
+
+%% Of what max_memory bounds.
+own_bytes(#state{calls = Calls}) ->
+    case py_calls:interpreter(Calls) of
+        undefined -> undefined;
+        Interpreter -> py_interpreter:own_bytes(Interpreter)
+    end.
+
 info_map(#state{calls = Calls, owners = Owners, incarnation = Incarnation} = State) ->
     OsPid = os_pid(State),
     #{
@@ -684,7 +775,7 @@ info_map(#state{calls = Calls, owners = Owners, incarnation = Incarnation} = Sta
         references => py_owners:count(Owners),
         restarts => max(0, Incarnation - 1),
         uptime_ms => uptime(State),
-        memory_bytes => py_launcher:resident_bytes(OsPid)
+        memory_bytes => memory_bytes(State)
     }.
 
 uptime(#state{phase = serving, since = Since}) -> erlang:monotonic_time(millisecond) - Since;

@@ -112,6 +112,8 @@ class Port:
 
     def abandon(self) -> None:
         """Leave the port to the process that this one was forked from: nothing is read or written here again."""
+        if self._in < 0:
+            return  # the parent was forked, too
         self._lock = RLock()
         self._writing = 0
         self.pending.clear()

@@ -50,7 +50,8 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
 
 
 def _bound_by(server: Server, settings: dict[str, Any]) -> None:
-    counter = port.shared_counter(settings["page"])
+    # A sandbox shares no page with the worker process.
+    counter = None if settings["page"] is None else port.shared_counter(settings["page"])
     server.count_begun(counter)
     if counter is not None:
         counter.cast("Q")[0] = 1  # this call

@@ -12,7 +12,7 @@ call_options() ->
         {pool, [default, ml], ["default", <<"default">>, 1]},
         {worker, [self()], [worker, 1]},
         {node, [node()], ["node@host"]},
-        {scope, [local, cluster], [world, "cluster", true]},
+        {scope, [local, cluster], [node, world, "cluster", true]},
         {timeout, [infinity, 0, 1, ?LONGEST_MS], [-1, 1.5, "1", undefined, ?LONGEST_MS + 1]},
         {strings, [list, binary], [string, "binary", true]},
         {dicts, [tagged, map], [maps, list]},
@@ -59,6 +59,54 @@ pool_options() ->
         {pickle, [signed, any], [none]},
         {log_level, [debug, info, warning, error, critical], [notice, 3]}
     ].
+
+%% The same for what only a pool with a sandbox has, of the kind that takes all of them.
+sandbox_options() ->
+    [
+        {sandbox, [bwrap, docker], [true, "bwrap", podman]},
+        {io, [undefined, "/srv/io", <<"/srv/io">>], [io, 1]},
+        {network, [none, host, "tea"], [bridge, "", "-x", "a b", <<"tea">>]},
+        {max_cpu_seconds, [infinity, 1], [0, -1, 1.5, none]},
+        {max_processes, [infinity, 8], [7, 0, -1, none]},
+        {image, ["tea", "registry:5000/tea/green:1.0"], ["", "--privileged", tea, "a b"]}
+    ].
+
+a_good_option_of_a_sandbox_is_taken_test_() ->
+    [
+        {name(Key, Value), fun() ->
+            {ok, Pool} = py_config:pool(maps:merge(#{sandbox => docker}, #{Key => Value})),
+            ?assertEqual(Value, map_get(Key, Pool))
+        end}
+     || {Key, Good, _} <- sandbox_options(), Value <- Good
+    ].
+
+a_bad_option_of_a_sandbox_is_named_with_what_it_must_be_test_() ->
+    [
+        {name(Key, Value),
+            ?_assertMatch(
+                {error, {bad_option, Key, Value, _}}, py_config:pool(maps:merge(#{sandbox => docker}, #{Key => Value}))
+            )}
+     || {Key, _, Bad} <- sandbox_options(), Value <- Bad
+    ].
+
+an_option_of_a_sandbox_without_one_is_refused_test_() ->
+    [
+        {name(Key, hd(Good)), ?_assertMatch({error, {bad_option, Key, _, _}}, py_config:pool(#{Key => hd(Good)}))}
+     || {Key, Good, _} <- tl(sandbox_options())
+    ].
+
+a_sandbox_is_bound_where_nothing_is_said_test() ->
+    {ok, Pool} = py_config:pool(#{sandbox => bwrap}),
+    ?assertMatch(
+        #{callbacks := none, network := none, io := undefined, max_memory := 1_073_741_824, max_processes := 64,
+            max_cpu_seconds := infinity},
+        Pool
+    ),
+    ?assertMatch({ok, #{max_memory := infinity}}, py_config:pool(#{sandbox => bwrap, max_memory => infinity})).
+
+what_a_sandbox_has_not_is_refused_test() ->
+    ?assertMatch({error, {bad_option, callbacks, all, _}}, py_config:pool(#{sandbox => bwrap, callbacks => all})),
+    ?assertMatch({error, {bad_option, network, "tea", _}}, py_config:pool(#{sandbox => bwrap, network => "tea"})).
 
 a_good_option_of_a_call_is_taken_as_it_is_test_() ->
     [
@@ -129,7 +177,7 @@ the_defaults_of_many_calls_are_these_test() ->
 
 the_options_of_this_file_are_all_there_are_test() ->
     {ok, Pool} = py_config:pool(#{}),
-    ?assertEqual(lists:sort(maps:keys(Pool)), lists:sort([Key || {Key, _, _} <- pool_options()])),
+    ?assertEqual(lists:sort(maps:keys(Pool)), lists:sort([Key || {Key, _, _} <- pool_options() ++ sandbox_options()])),
     {error, {unknown_option, zzz, Known}} = py_config:call(#{zzz => 1}),
     ?assertEqual(Known, lists:sort([Key || {Key, _, _} <- call_options()])).
 

@@ -56,10 +56,14 @@ end_per_testcase(Case, _Config) ->
 %%% Sessions
 
 what_the_pages_show_is_what_the_shell_shows(_Config) ->
-    {Counts, Differences} = lists:unzip([run_page(Page) || Page <- pages()]),
+    {Counts, Differences} = lists:unzip([run_page(Page) || Page <- pages(), is_runnable(filename:basename(Page))]),
     ?assertEqual([], lists:append(Differences)),
     ct:comment("~w results", [lists:sum(Counts)]),
     ?assert(lists:sum(Counts) >= ?LEAST_RESULTS).
+
+%% Its sessions need a sandbox.
+is_runnable("security.md") -> os:find_executable("bwrap") =/= false;
+is_runnable(_) -> true.
 
 %% The check itself: it would be worth nothing if it passed over these.
 a_result_that_differs_is_told(_Config) ->

@@ -39,7 +39,10 @@ layers() ->
         [
             py_key, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress
         ],
+        [py_guard],
         [py_error],
+        [py_sandbox],
+        [py_bwrap, py_docker, py_program],
         [py_atoms],
         [py_table],
         [py_config, py_erlport_options],
@@ -66,7 +69,8 @@ the_pure_modules_call_no_process_and_no_port_test_() ->
     [
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
      || Module <- [
-            py_wire, py_erlport_wire, py_erlport_options, py_term, py_haystack, py_inflight, py_restart, py_chunk_size
+            py_wire, py_erlport_wire, py_erlport_options, py_term, py_haystack, py_inflight, py_restart, py_chunk_size,
+            py_bwrap, py_docker, py_guard
         ],
         {M, F, _} <- imports(Module)
     ].

@@ -1,0 +1,327 @@
+%%% @doc What a sandboxed interpreter needs of this machine: the program that makes the box, what the box is made of, whom it
+%%% runs as; and where, once it runs, the interpreter is.
+%%%
+%%% The command lines are `py_bwrap''s and `py_docker''s. What is missing is an error that says what to do about it.
+-module(py_sandbox).
+
+-export([command/4, diagnosis/3, settings/1, inner/2, processes/1, held_bytes/1, exactly_held_bytes/1, close/1, text/1]).
+-export_type([kind/0, box/0, reason/0]).
+
+-include_lib("kernel/include/file.hrl").
+
+-type kind() :: bwrap | docker.
+-type command() :: #{
+    program := file:filename_all(),
+    args := [unicode:chardata()],
+    env := [{string(), string() | false}],
+    stdio := use_stdio | nouse_stdio
+}.
+-opaque box() :: {bwrap, HasStderr :: boolean()} | {docker, Program :: file:filename_all(), Name :: string()}.
+-type reason() ::
+    {kind(), no_program}
+    | {bwrap, {version, Said :: string()}}
+    | {bwrap, {footprint, Python :: string(), Said :: string()}}
+    | {bwrap, {max_processes, Kernel :: string()}}
+    | {docker, {no_daemon, Said :: string()}}
+    | {docker, {no_image, string()}}
+    | {kind(), {no_directory, Io :: string()}}
+    | {kind(), {io_owner, Io :: string(), file:posix()}}.
+
+-define(PROBE_MS, 10_000).
+%% `$@' is a command without this BEAM's own three descriptors: nothing in a box reads what is typed in the shell.
+-define(DETACHED, "exec \"$@\" </dev/null >/dev/null 2>&1").
+-define(QUIET, "exec \"$@\" 2>/dev/null").
+%% Users that no account has: above what systemd gives to containers, below what some programs take for negative.
+-define(FIRST_USER, 16#70000000).
+-define(USERS, 16#0fffffff).
+-define(NOBODY, 65_534).
+
+%%% Starting
+
+%% @doc How to start this interpreter in its box: the program of a port, and what is kept of the box. `Stderr' is the socket
+%% that is to be its standard error.
+-spec command(py_config:pool(), Python :: file:filename_all(), Stderr :: file:filename_all() | undefined, Own :: map()) ->
+    {ok, command(), box()} | {error, {sandbox, reason()}}.
+command(#{sandbox := Kind} = Config, Python, Stderr, Own) ->
+    try prepared(Kind, Config, Python, Stderr, Own) of
+        {Program, Args, Env, Box} ->
+            {Script, Stdio} =
+                case Kind of
+                    bwrap -> {?DETACHED, nouse_stdio};
+                    docker -> {?QUIET, use_stdio}
+                end,
+            {ok, shell(Script, Program, Args, Env, Stdio), Box}
+    catch
+        throw:{refused, Reason} -> {error, {sandbox, Reason}}
+    end.
+
+%% @doc The same for an interpreter that is to say why it does not start.
+-spec diagnosis(py_config:pool(), Python :: file:filename_all(), Own :: map()) ->
+    {ok, command()} | {error, {sandbox, reason()}}.
+diagnosis(#{sandbox := Kind} = Config, Python, Own) ->
+    try prepared(Kind, Config, Python, undefined, Own) of
+        {Program, Args, Env, _Box} -> {ok, shell("exec \"$@\" </dev/null", Program, Args, Env, use_stdio)}
+    catch
+        throw:{refused, Reason} -> {error, {sandbox, Reason}}
+    end.
+
+shell(Script, Program, Args, Env, Stdio) ->
+    Flat = [flat(Arg) || Arg <- [Program | Args]],
+    #{program => "/bin/sh", args => ["-c", Script, "py-sandbox" | Flat], env => Env, stdio => Stdio}.
+
+%% Bytes of the file system stay what they are.
+flat(Binary) when is_binary(Binary) -> Binary;
+flat(Text) -> unicode:characters_to_list(Text).
+
+prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Package}) ->
+    Program = program(bwrap),
+    {_, Said} = py_program:run(Program, [{args, ["--version"]}], ?PROBE_MS),
+    py_bwrap:is_usable(Said) orelse refuse({bwrap, {version, string:trim(binary_to_list(Said))}}),
+    check_io(Config),
+    User = user(Config),
+    check_processes(User, Config),
+    Env = environment(Config),
+    own_stderr(User, Stderr),
+    [Executable | Footprint] = footprint(Python, Package, Env),
+    Box = #{
+        python => Executable,
+        arguments => Arguments(py_bwrap:package()),
+        package => Package,
+        footprint => Footprint,
+        links => [{Name, Target} || Name <- ["bin", "lib", "lib32", "lib64", "sbin"], {ok, Target} <- [root_link(Name)]],
+        user => User,
+        stderr => Stderr
+    },
+    {Program, py_bwrap:arguments(Config, Box), Env, {bwrap, Stderr =/= undefined}};
+prepared(docker, #{image := Image, env := Env} = Config, _Python, _Stderr, #{flags := Flags}) ->
+    Program = program(docker),
+    probe(Program, ["version", "--format", "{{.Server.Version}}"], no_daemon),
+    probe(Program, ["image", "inspect", "--format", "{{.Id}}", Image], {no_image, Image}),
+    check_io(Config),
+    _ = spawn(fun() -> sweep(Program) end),
+    Name = lists:flatten(io_lib:format("erl-py-~ts-~ts", [os:getpid(), binary:encode_hex(crypto:strong_rand_bytes(6))])),
+    Id = integer_to_list(docker_user(Config)),
+    Box = #{name => Name, owner => os:getpid(), user => Id ++ ":" ++ Id, arguments => Flags},
+    {Program, py_docker:arguments(Config, Box), Env, {docker, Program, Name}}.
+
+-spec refuse(reason()) -> no_return().
+refuse(Reason) -> throw({refused, Reason}).
+
+program(Kind) ->
+    case os:find_executable(atom_to_list(Kind)) of
+        false -> refuse({Kind, no_program});
+        Program -> Program
+    end.
+
+probe(Program, Args, Otherwise) ->
+    case py_program:run(Program, [{args, Args}], ?PROBE_MS) of
+        {0, _} -> ok;
+        {_, Said} when Otherwise =:= no_daemon ->
+            refuse({docker, {no_daemon, string:trim(unicode:characters_to_list(Said))}});
+        _ ->
+            refuse({docker, Otherwise})
+    end.
+
+%% Nothing of this BEAM's environment: what is not named is removed.
+environment(#{env := Env, python_path := Paths}) ->
+    Inherited = [{hd(string:split(Variable, "=")), false} || Variable <- os:getenv(), hd(Variable) =/= $=],
+    Own = [{"HOME", "/tmp"}, {"LANG", "C.UTF-8"}, {"PATH", "/usr/bin:/bin"}] ++
+        [{"PYTHONPATH", string:join([text_of(filename:absname(Path)) || Path <- Paths], ":")} || Paths =/= []],
+    maps:to_list(lists:foldl(fun(Some, Acc) -> maps:merge(Acc, maps:from_list(Some)) end, #{}, [Inherited, Own, Env])).
+
+text_of(Path) when is_binary(Path) -> unicode:characters_to_list(Path);
+text_of(Path) -> Path.
+
+%% What the interpreter is made of it says itself; outside of the box, before anybody's code has run in it.
+footprint(Python, Package, Env) ->
+    Script = filename:join([Package, "erl", "footprint.py"]),
+    case py_program:run(Python, [{args, [Script]}, {env, Env}, {cd, "/"}], ?PROBE_MS) of
+        {0, <<"/", _/binary>> = Said} -> [Path || Path <- binary:split(Said, <<0>>, [global]), Path =/= <<>>];
+        {_, Said} -> refuse({bwrap, {footprint, text_of(Python), string:trim(binary_to_list(Said))}})
+    end.
+
+root_link(Name) -> file:read_link_all("/" ++ Name).
+
+%%% Whom it runs as
+
+check_io(#{io := undefined}) -> ok;
+check_io(#{sandbox := Kind, io := Io}) -> filelib:is_dir(Io) orelse refuse({Kind, {no_directory, text_of(Io)}}).
+
+%% An ordinary user's box is that user's. Root's is the owner's of `io', or nobody's; a directory of root's is given to the
+%% user that all boxes with this directory run as.
+user(Config) ->
+    case own_user() of
+        0 -> other_user(Config);
+        _ -> undefined
+    end.
+
+own_user() ->
+    {ok, #file_info{uid = User}} = file:read_file_info("/proc/self"),
+    User.
+
+other_user(#{io := undefined}) ->
+    mapped(?FIRST_USER + rand:uniform(?USERS));
+other_user(#{io := Io, sandbox := Kind}) ->
+    case file:read_file_info(Io) of
+        {ok, #file_info{uid = 0, mode = Mode} = Info} ->
+            User = mapped(?FIRST_USER + erlang:phash2({Info#file_info.major_device, Info#file_info.inode}, ?USERS)),
+            Mode band 8#002 =/= 0 orelse give(Io, User, Kind),
+            User;
+        {ok, #file_info{uid = Owner}} ->
+            Owner;
+        {error, _} ->
+            refuse({Kind, {no_directory, text_of(Io)}})
+    end.
+
+%% What lies right below the root directory is the system's.
+give(Io, User, Kind) ->
+    Given =
+        case place(filename:join(Io, "..")) =:= place("/") of
+            false -> file:change_owner(Io, User, User);
+            true -> {error, eperm}
+        end,
+    case Given of
+        ok -> true;
+        {error, Posix} -> refuse({Kind, {io_owner, text_of(Io), Posix}})
+    end.
+
+place(Path) ->
+    {ok, #file_info{major_device = Device, inode = Inode}} = file:read_file_info(Path),
+    {Device, Inode}.
+
+%% In a container that has only some thousand users there is nobody.
+mapped(User) ->
+    case file:read_file("/proc/self/uid_map") of
+        {ok, Text} ->
+            [_Inside, _Outside, Count | _] = [binary_to_integer(Number) || Number <- words(Text)],
+            if User < Count -> User; true -> ?NOBODY end;
+        {error, _} ->
+            ?NOBODY
+    end.
+
+words(Text) -> [Word || Word <- re:split(Text, "\\s+"), Word =/= <<>>].
+
+docker_user(Config) ->
+    case user(Config) of
+        undefined -> own_user();
+        User -> User
+    end.
+
+own_stderr(undefined, _) -> ok;
+own_stderr(_, undefined) -> ok;
+%% The directory that it lies in keeps everybody else out.
+own_stderr(_User, Stderr) -> _ = file:change_mode(Stderr, 8#666), ok.
+
+%% An ordinary user's limit holds for the box alone since Linux 5.14; before, all of the user's processes count.
+check_processes(undefined, #{max_processes := Most}) when is_integer(Most) ->
+    Kernel = os:version(),
+    Kernel >= {5, 14, 0} orelse refuse({bwrap, {max_processes, version_text(Kernel)}});
+check_processes(_, _) ->
+    true.
+
+version_text(Version) when is_tuple(Version) ->
+    lists:flatten(lists:join(".", [integer_to_list(Number) || Number <- tuple_to_list(Version)]));
+version_text(Version) ->
+    Version.
+
+%%% While it runs
+
+%% @doc What the interpreter in the box is told of the files that one outside shares with its worker process: it has no
+%% page to count in, which it could fill the machine's memory with.
+-spec settings(box()) -> #{page := undefined, stderr := binary() | undefined}.
+settings({bwrap, true}) -> #{page => undefined, stderr => py_bwrap:stderr()};
+settings(_) -> #{page => undefined, stderr => undefined}.
+
+%% @doc The interpreter's own number on this machine, below that of what made the box: who is to be interrupted. Of a
+%% container it is that of the client, which passes signals on. `undefined' where the system does not tell.
+-spec inner(box(), OsPid :: non_neg_integer()) -> non_neg_integer() | undefined.
+inner({docker, _, _}, OsPid) ->
+    OsPid;
+inner({bwrap, _}, OsPid) ->
+    %% The first process of the box waits for the others.
+    case [Interpreter || First <- children(OsPid), Interpreter <- children(First)] of
+        [Interpreter | _] -> Interpreter;
+        [] -> undefined
+    end.
+
+children(OsPid) ->
+    Number = integer_to_list(OsPid),
+    case file:read_file(["/proc/", Number, "/task/", Number, "/children"]) of
+        {ok, Text} -> [binary_to_integer(Child) || Child <- words(Text)];
+        {error, _} -> []
+    end.
+
+%% @doc All processes of a box, by the number of the program that made it.
+-spec processes(OsPid :: non_neg_integer()) -> [OsPid :: non_neg_integer()].
+processes(OsPid) ->
+    Children = children(OsPid),
+    Children ++ lists:append([processes(Child) || Child <- Children]).
+
+%% @doc How much memory of their own the processes of a box have together, at most: pages that several of them share are
+%% counted for each. {@link exactly_held_bytes/1} takes its time and counts them once.
+-spec held_bytes(OsPid :: non_neg_integer()) -> non_neg_integer().
+held_bytes(OsPid) -> kilobytes(OsPid, "status", "(?:RssAnon|RssShmem):\\s+(\\d+)") * 1_024.
+
+-spec exactly_held_bytes(OsPid :: non_neg_integer()) -> non_neg_integer().
+exactly_held_bytes(OsPid) -> kilobytes(OsPid, "smaps_rollup", "(?:Pss_Anon|Pss_Shmem|SwapPss):\\s+(\\d+)") * 1_024.
+
+kilobytes(OsPid, File, Pattern) ->
+    lists:sum([
+        binary_to_integer(Number)
+     || Pid <- processes(OsPid),
+        {ok, Text} <- [file:read_file(["/proc/", integer_to_list(Pid), "/", File])],
+        {match, Found} <- [re:run(Text, Pattern, [global, {capture, all_but_first, binary}])],
+        [Number] <- Found
+    ]).
+
+%% @doc End what a killed box leaves: a container does not end with its client.
+-spec close(box()) -> ok.
+close({bwrap, _}) ->
+    ok;
+close({docker, Program, Name}) ->
+    _ = spawn(fun() -> py_program:run(Program, [{args, py_docker:kill(Name)}], ?PROBE_MS) end),
+    ok.
+
+%% Containers of BEAMs that were killed.
+sweep(Program) ->
+    List = ["ps", "--filter", "label=erl-py", "--format", "{{.Names}} {{.Label \"erl-py\"}}"],
+    {_, Said} = py_program:run(Program, [{args, List}], ?PROBE_MS),
+    _ = [
+        py_program:run(Program, [{args, py_docker:kill(binary_to_list(Name))}], ?PROBE_MS)
+     || Line <- binary:split(Said, <<"\n">>, [global]), [Name, Owner] <- [words(Line)],
+        not filelib:is_dir("/proc/" ++ binary_to_list(Owner))
+    ],
+    ok.
+
+%%% For people
+
+%% @doc Why there is no box, and what to do about it.
+-spec text(reason()) -> unicode:chardata().
+text({bwrap, no_program}) ->
+    "the sandbox needs bubblewrap, and there is no bwrap on PATH; as root: apt-get install bubblewrap "
+    "(Fedora: dnf install bubblewrap, Alpine: apk add bubblewrap)";
+text({bwrap, {version, Said}}) ->
+    io_lib:format("the sandbox needs bubblewrap 0.8.0 or later; bwrap --version says: ~ts", [Said]);
+text({bwrap, {footprint, Python, Said}}) ->
+    io_lib:format("~ts could not say what the sandbox must contain:~n~ts", [Python, Said]);
+text({bwrap, {max_processes, Kernel}}) ->
+    io_lib:format(
+        "on Linux ~ts max_processes would count all processes of this user, from 5.14 on those of the sandbox; "
+        "max_processes => infinity does without", [Kernel]);
+text({docker, no_program}) ->
+    "the sandbox needs Docker, and there is no docker on PATH; install it (https://docs.docker.com/engine/install), or use "
+    "sandbox => bwrap";
+text({docker, {no_daemon, Said}}) ->
+    io_lib:format(
+        "the sandbox needs a Docker daemon that this user may talk to; start it (systemctl start docker), or name it in "
+        "DOCKER_HOST, or use sandbox => bwrap. docker version says:~n~ts", [Said]);
+text({docker, {no_image, Image}}) ->
+    io_lib:format(
+        "there is no image ~ts here; make docker-image builds the default one from docker/Dockerfile, docker pull gets "
+        "others", [Image]);
+text({_, {no_directory, Io}}) ->
+    io_lib:format("the pool's io option names no directory: ~ts", [Io]);
+text({_, {io_owner, Io, Posix}}) ->
+    io_lib:format(
+        "the directory ~ts of the pool's io option is root's, and is not given to the sandbox's user (~tp); name one below it, "
+        "or one that another user than root owns", [Io, Posix]).
