@@ -169,7 +169,7 @@ job(Args, Total, Size, Options, #{retry := Retry, progress := Progress, window :
         window => Window,
         options => maps:without([return, timeout], Options),
         retry => Retry,
-        deadline => deadline(maps:get(timeout, Options, infinity)),
+        deadline => py_deadline:after_ms(maps:get(timeout, Options, infinity)),
         progress => py_progress:new(Progress, "py:" ++ atom_to_list(Name), Total)
     }.
 
@@ -178,9 +178,6 @@ chunks(List, Total, Job, Api) ->
         {ok, Results} -> Results;
         {error, Error} -> py_error:raise(Error, Api)
     end.
-
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 
 %%% Workers
 
