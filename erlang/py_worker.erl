@@ -13,8 +13,8 @@
 %%% '''
 %%%
 %%% Messages, all from this application: `{py_call, Alias, Caller, Owner, GroupLeader, Body}', answered with
-%%% `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}'
-%%% from a process that ran a call of Python's.
+%%% `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}';
+%%% `{py_answer, Incarnation, Id, Frame}' from a process that ran a call of Python's.
 %%%
 %%% What becomes of single calls is `py_calls''; this process decides over interpreters.
 -module(py_worker).
@@ -90,7 +90,8 @@
 %%% For callers
 
 %% @doc One call, from an encoded body to the answer's frame. `Timeout' covers waiting, sending and running; what the call
-%% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and another worker may have it.
+%% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and
+%% another worker may have it.
 -spec call(pid(), py_wire:body(), timeout(), Owner :: pid()) ->
     {ok, binary()} | {ok, binary(), py_atoms:budget()} | {error, moved | timeout | overload | {worker_down, term()}}.
 call(Worker, Body, Timeout, Owner) ->
