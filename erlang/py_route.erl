@@ -35,14 +35,14 @@ attempt(Entry, Args, #{node := Node} = Options, Owner) when Node =/= node() ->
     remote(Node, Entry, Args, Options, Owner);
 attempt(Entry, Args, #{worker := Worker} = Options, Owner) when node(Worker) =/= node() ->
     remote(node(Worker), Entry, Args, Options, Owner);
-attempt(Entry, Args, #{scope := cluster} = Options, Owner) ->
+attempt(Entry, Args, #{scope := cluster} = Options, Owner) when not is_map_key(node, Options), not is_map_key(worker, Options) ->
     Name = pool_name(Options),
     case get(?PINNED) of
         {Name, _} ->
             attempt(Entry, Args, Options#{scope := local}, Owner);
         _ ->
             Deadline = py_deadline:after_ms(maps:get(timeout, Options, infinity)),
-            anywhere(Entry, Args, maps:without([scope, timeout], Options), Owner, Deadline, [], none)
+            anywhere(Entry, Args, maps:remove(scope, Options), Owner, Deadline, [], none)
     end;
 attempt(Entry, Args, Options, Owner) ->
     Name = pool_name(Options),
@@ -68,6 +68,23 @@ attempt(Entry, Args, Options, Owner) ->
                     {error, {py, Reason}}
             end;
         {error, Reason} ->
+            without_pool(Entry, Args, Options, Owner, Reason)
+    end.
+
+%% Where the references of a call are in another pool or on another node, it needs none of that name. A call that names a
+%% worker may have been sent here because of it, and is not sent back.
+without_pool(_Entry, _Args, #{worker := _}, _Owner, Reason) ->
+    {error, {py, Reason}};
+without_pool(Entry, Args, Options, Owner, Reason) ->
+    case py_term:references(Args) of
+        [{_, Worker, _, _} | _] when node(Worker) =/= node() ->
+            remote(node(Worker), Entry, Args, Options, Owner);
+        [{_, Worker, _, _} | _] when not is_map_key(pool, Options) ->
+            case py_table:place(Worker) of
+                {ok, {Other, _}} -> attempt(Entry, Args, Options#{pool => Other}, Owner);
+                error -> {error, {py, Reason}}
+            end;
+        _ ->
             {error, {py, Reason}}
     end.
 
@@ -162,9 +179,10 @@ worker(Body, Args, Name, Pool, Options) ->
             chosen(Name, Pool, Options)
     end.
 
-home(Worker, _Args, _Name, _Options) when node(Worker) =/= node() -> {remote, node(Worker)};
+%% First: two nodes would send such a call to each other for ever.
 home(Worker, _Args, _Name, #{worker := Other}) when Other =/= Worker ->
     {error, {stale_reference, "the reference belongs to another worker than the call's worker option names"}};
+home(Worker, _Args, _Name, _Options) when node(Worker) =/= node() -> {remote, node(Worker)};
 %% Where the call names no pool, timeout and mapping are those of the reference's.
 home(Worker, Args, Name, Options) ->
     case py_table:place(Worker) of

@@ -22,16 +22,20 @@
     a_longer_queue_elsewhere_is_heard_of/1,
     a_full_pool_leaves_the_call_to_another_node/1,
     a_process_that_keeps_to_a_worker_keeps_to_its_node/1,
+    a_named_node_or_worker_comes_before_the_scope/1,
     call_all_reaches_the_workers_of_all_nodes/1,
     a_caller_that_dies_ends_its_call_on_the_other_node/1,
     a_deadline_holds_on_another_node/1,
     a_cancelled_call_ends_on_the_other_node/1,
     references_route_home_and_opaques_travel/1,
+    a_reference_and_the_worker_of_another_node_cannot_meet/1,
+    a_reference_of_another_node_needs_no_pool_here/1,
     messages_reach_the_handler_of_a_worker_elsewhere/1,
     a_map_uses_all_nodes_and_keeps_the_order/1,
     a_map_survives_the_death_of_a_node/1,
     without_retry_only_what_ran_on_the_lost_node_fails/1,
     a_node_that_comes_back_is_used_again/1,
+    a_node_whose_workers_have_died_is_used_again/1,
     a_frozen_node_does_not_stop_the_others/1,
     a_module_is_pushed_to_all_nodes/1,
     a_pushed_module_is_there_after_a_restart_of_the_worker/1,
@@ -58,16 +62,20 @@ all() ->
         a_longer_queue_elsewhere_is_heard_of,
         a_full_pool_leaves_the_call_to_another_node,
         a_process_that_keeps_to_a_worker_keeps_to_its_node,
+        a_named_node_or_worker_comes_before_the_scope,
         call_all_reaches_the_workers_of_all_nodes,
         a_caller_that_dies_ends_its_call_on_the_other_node,
         a_deadline_holds_on_another_node,
         a_cancelled_call_ends_on_the_other_node,
         references_route_home_and_opaques_travel,
+        a_reference_and_the_worker_of_another_node_cannot_meet,
+        a_reference_of_another_node_needs_no_pool_here,
         messages_reach_the_handler_of_a_worker_elsewhere,
         a_map_uses_all_nodes_and_keeps_the_order,
         a_map_survives_the_death_of_a_node,
         without_retry_only_what_ran_on_the_lost_node_fails,
         a_node_that_comes_back_is_used_again,
+        a_node_whose_workers_have_died_is_used_again,
         a_frozen_node_does_not_stop_the_others,
         a_module_is_pushed_to_all_nodes,
         a_pushed_module_is_there_after_a_restart_of_the_worker,
@@ -328,6 +336,21 @@ a_process_that_keeps_to_a_worker_keeps_to_its_node(Config) ->
         end)
     end).
 
+a_named_node_or_worker_comes_before_the_scope(Config) ->
+    with_nodes(1, Config, fun([Node]) ->
+        Workers = [Worker || #{worker := Worker} <- py:workers()],
+        Busy = [py_caller:start(fun() -> py:func(time, sleep, [1], #{worker => Worker}) end) || Worker <- Workers, _ <- [1, 2]],
+        py_eventually:equals(4, fun() -> lists:sum([N || #{in_flight := N} <- py:workers()]) end),
+        ?assertEqual(Node, py:func(py_afar, place_after, [0], cluster())),
+        ?assertEqual(2, length(py:call_all(py_afar, place_after, [0], (cluster())#{node => Node}))),
+        Here = [#{node => node()}, #{worker => hd(Workers)}],
+        Called = [py_caller:start(fun() -> py:func(py_afar, place_after, [0], (cluster())#{Key => Value}) end)
+            || Named <- Here, {Key, Value} <- maps:to_list(Named)],
+        ?assertEqual([{ok, node()}, {ok, node()}], py_caller:results(Called)),
+        ?assertEqual(2, length(py:call_all(py_afar, place_after, [0], (cluster())#{node => node()}))),
+        py_caller:results(Busy)
+    end).
+
 call_all_reaches_the_workers_of_all_nodes(Config) ->
     with_nodes(2, Config, fun(Nodes) ->
         OsPids = lists:sort([OsPid || #{os_pid := OsPid} <- py_cluster:workers()]),
@@ -416,6 +439,46 @@ references_route_home_and_opaques_travel(Config) ->
         ?assertEqual([3, 3, 3], [py:func(builtins, len, [Range], #{node => Node}) || Node <- [node(), One, Two]])
     end).
 
+a_reference_and_the_worker_of_another_node_cannot_meet(Config) ->
+    with_nodes(1, Config, fun([Node]) ->
+        There = py:init(py_afar, 'Counter', [], #{node => Node}),
+        Here = py:init(py_afar, 'Counter', []),
+        [#{worker := WorkerHere} | _] = py:workers(),
+        [#{worker := WorkerThere} | _] = erpc:call(Node, py, workers, []),
+        [
+            ?assertError({py, {stale_reference, "the reference belongs to another worker" ++ _}}, py:method(Counter, up, [], Options))
+         || {Counter, Options} <- [
+                {There, #{worker => WorkerHere}},
+                {There, #{worker => WorkerHere, node => Node}},
+                {Here, #{worker => WorkerThere}},
+                {Here, #{worker => WorkerThere, scope => cluster}}
+            ]
+        ],
+        ?assertEqual([1, 1], [py:method(Counter, up) || Counter <- [Here, There]])
+    end).
+
+a_reference_of_another_node_needs_no_pool_here(Config) ->
+    with_nodes(1, Config, fun([Node]) ->
+        Counter = py:init(py_afar, 'Counter', [], #{node => Node}),
+        [#{worker := Worker} | _] = py:workers(),
+        ok = py:stop_pool(default),
+        ?assertEqual(1, py:method(Counter, up)),
+        ?assertEqual(2, py:method(Counter, up, [], cluster())),
+        ?assertError({py, {unknown_pool, default}}, py:func(os, getpid)),
+        ?assertError({py, {unknown_pool, default}}, py:method(Counter, up, [], #{worker => Worker})),
+        {ok, stopped} = py:stop(),
+        ?assertEqual(3, py:method(Counter, up)),
+        ?assertEqual(ok, py:release(Counter)),
+        {ok, started} = py:start()
+    end),
+    %% Nor one of that name where it is.
+    {ok, _} = py:start_pool(other, pool(Config)),
+    Other = py:init(py_afar, 'Counter', [], #{pool => other}),
+    ok = py:stop_pool(default),
+    ?assertEqual(1, py:method(Other, up)),
+    ok = py:stop_pool(other),
+    ?assertError({py, {unknown_pool, default}}, py:method(Other, up)).
+
 messages_reach_the_handler_of_a_worker_elsewhere(Config) ->
     with_nodes(1, Config, fun([Node]) ->
         [{Worker, {ok, undefined}} | _] = py:call_all(py_afar, keep_messages, [], #{node => Node}),
@@ -482,6 +545,17 @@ a_node_that_comes_back_is_used_again(Config) ->
         {ok, restarted} = erpc:call(Node, py, restart, []),
         py_eventually:equals(2, fun() -> length(py_cluster:nodes()) end),
         py_eventually:holds(Elsewhere)
+    end).
+
+a_node_whose_workers_have_died_is_used_again(Config) ->
+    with_nodes(1, Config, fun([Node]) ->
+        %% With the second death nobody serves there, which is what this node hears.
+        OfNode = [Worker || #{worker := Worker} <- erpc:call(Node, py, workers, [])],
+        Dying = [py_caller:start(fun() -> py:func(os, '_exit', [3], #{worker => Worker}) end) || Worker <- OfNode],
+        [{error, {py, {worker_down, _}}} = Result || Result <- py_caller:results(Dying)],
+        [?assertError({py, {worker_down, _}}, py:func(os, '_exit', [3], #{node => Node})) || _ <- [1, 2]],
+        py_eventually:equals({0, 2}, fun() -> erpc:call(Node, py_nodes, load, [default]) end),
+        py_eventually:holds(fun() -> lists:member(Node, maps:keys(spread(8, cluster(), 0.1))) end)
     end).
 
 a_frozen_node_does_not_stop_the_others(Config) ->
