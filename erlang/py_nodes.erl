@@ -99,8 +99,8 @@ candidate(Node, Pool, _Here, Now) -> {remote_cost(Node, Pool, Now), rand:uniform
 remote_cost(Node, Pool, Now) ->
     case ets:lookup(?TABLE, {Pool, Node}) of
         [{_, InHand, Serving, Sent, Heard}] ->
-            %% One that is known to be idle gets a call, and tells by that.
-            Now - Heard > ?OLD_MS andalso InHand + Sent > 0 andalso ask(Node, Pool, Now),
+            %% One that is known to be idle gets a call, and tells by that; one where nobody serves gets none.
+            Now - Heard > ?OLD_MS andalso (InHand + Sent > 0 orelse Serving =:= 0) andalso ask(Node, Pool, Now),
             cost({InHand, Serving}, Sent);
         [] ->
             cost({0, 1}, 0)
