@@ -163,14 +163,15 @@ list_call(Module, Function, List, Rest, Api) ->
     {Total, Options, Parallel}.
 
 job(Args, Total, Size, Options, #{retry := Retry, progress := Progress, window := PerWorker}, {Name, _} = Api) ->
+    Deadline = py_deadline:after_ms(maps:get(timeout, Options, infinity)),
     Window = py_chunk_size:window(length(present_for(Total, Options, Api)), PerWorker),
     #{
         args => Args,
         size => Size(Window),
         window => Window,
-        options => maps:without([return, timeout], Options),
+        options => maps:remove(return, Options),
         retry => Retry,
-        deadline => py_deadline:after_ms(maps:get(timeout, Options, infinity)),
+        deadline => Deadline,
         progress => py_progress:new(Progress, "py:" ++ atom_to_list(Name), Total)
     }.
 
@@ -210,7 +211,7 @@ loaded(#{node := Node} = Options) when Node =/= node() ->
     end;
 loaded(#{worker := Worker}) ->
     {ok, [{0, 1, Worker}]};
-loaded(#{scope := cluster} = Options) ->
+loaded(#{scope := cluster} = Options) when not is_map_key(node, Options) ->
     There = {?MODULE, loaded, [Options#{scope := local}]},
     Answers = py_remote:multicall(py_nodes:members(pool(Options)), There, maps:get(timeout, Options, infinity)),
     case lists:append([Loaded || {_Node, {ok, Loaded}} <- Answers]) of

@@ -32,6 +32,7 @@
     pmap_survives_a_killed_worker_with_retry/1,
     pmap_does_not_repeat_exceptions_and_timeouts/1,
     pmap_keeps_its_deadline_as_a_whole/1,
+    no_timeout_is_not_the_pools/1,
     pmap_ends_with_its_caller/1,
     pmap_of_references_goes_where_they_are/1,
     pmap_returns_references_of_its_caller/1,
@@ -398,6 +399,37 @@ pmap_keeps_its_deadline_as_a_whole(Config) ->
     ?assert(Took >= 300 andalso Took < 1_500),
     py_eventually:equals(0, fun in_flight/0),
     ?assert(length(notes(Config)) < 60).
+
+no_timeout_is_not_the_pools(_Config) ->
+    {ok, _} = py:start_pool(hasty, #{size => 1, call_timeout => 100}),
+    Hasty = #{pool => hasty},
+    Patient = Hasty#{timeout => infinity},
+    Calls = [
+        fun(Options) -> py:func(time, sleep, [0.3], Options) end,
+        fun(Options) -> py:func(time, sleep, [0.3], Options#{scope => cluster}) end,
+        fun(Options) -> py:call_all(time, sleep, [0.3], Options) end,
+        fun(Options) -> py:await(py:async(time, sleep, [0.3], Options)) end,
+        fun(Options) -> py:gather(py:scatter(time, sleep, [[0.3]], Options)) end,
+        fun(Options) -> py:pmap(time, sleep, [0.3], Options) end,
+        fun(Options) -> py:preduce(builtins, exec, [<<"__import__('time').sleep(0.3)">>, #{}], Options) end
+    ],
+    Late = {error, {py, timeout}},
+    [
+        begin
+            ?assertMatch({Number, Late}, {Number, outcome(fun() -> Call(Hasty) end)}),
+            ?assertMatch({Number, {ok, _}}, {Number, outcome(fun() -> Call(Patient) end)})
+        end
+     || {Number, Call} <- lists:zip(lists:seq(1, length(Calls)), Calls)
+    ],
+    ok = py:stop_pool(hasty).
+
+%% What a call, or each of several, has come to.
+outcome(Call) ->
+    case failure(Call) of
+        {value, [{_, {_, _} = Outcome}]} -> Outcome;
+        {value, Value} -> {ok, Value};
+        {error, Error, _} -> {error, Error}
+    end.
 
 pmap_ends_with_its_caller(Config) ->
     File = ?config(file, Config),
