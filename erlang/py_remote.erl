@@ -6,8 +6,9 @@
 %%%      `-- watcher ----'     monitors both; kills the runner when the caller is gone
 %%% '''
 %%%
-%%% So a caller that dies, is cancelled, or whose node is lost, cancels what runs for it on the other node. The result
-%%% brings what the pool has in hand there, for {@link py_nodes}.
+%%% So a caller that dies, is cancelled, or whose node is lost, cancels what runs for it on the other node. A caller with a
+%%% timeout lives on after it: a process that ends with the call stands for it, so that what a node begins too late, since it
+%%% had stopped for a while, ends at once. The result brings what the pool has in hand there, for {@link py_nodes}.
 -module(py_remote).
 
 -export([call/4, multicall/3]).
@@ -15,23 +16,43 @@
 -export([run/3]).
 
 -type mfargs() :: {module(), Function :: atom(), Args :: [term()]}.
--type failure() :: timeout | not_started | {node_down, node()}.
+-type failure() :: timeout | not_started | cancelled | {node_down, node()}.
 
 %% A node that has stopped answering must not keep those that do.
 -define(MULTICALL_MS, 5_000).
 
-%% @doc Run a function of this application on another node. `not_started': that node does not have it.
+%% @doc Run a function of this application on another node. `not_started': that node does not have it; `cancelled': somebody
+%% has ended it there.
 -spec call(node(), py_config:pool_name(), mfargs(), timeout()) -> {ok, term()} | {error, failure()}.
+call(Node, Pool, MFArgs, infinity) ->
+    call(self(), Node, Pool, MFArgs, infinity);
 call(Node, Pool, MFArgs, Timeout) ->
+    Caller = self(),
+    Waiting = spawn(fun() -> waiting(Caller) end),
+    try
+        call(Waiting, Node, Pool, MFArgs, Timeout)
+    after
+        Waiting ! over
+    end.
+
+waiting(Caller) ->
+    Monitor = monitor(process, Caller),
+    receive
+        over -> ok;
+        {'DOWN', Monitor, process, _, _} -> ok
+    end.
+
+call(Caller, Node, Pool, MFArgs, Timeout) ->
     try
         %% With the timeout, too, for a node that has stopped answering and is still taken for connected.
-        {Result, Load} = erpc:call(Node, ?MODULE, run, [self(), Pool, MFArgs], Timeout),
+        {Result, Load} = erpc:call(Node, ?MODULE, run, [Caller, Pool, MFArgs], Timeout),
         py_nodes:report(Pool, Node, Load),
         {ok, Result}
     catch
         error:{erpc, timeout} -> {error, timeout};
         error:{erpc, noconnection} -> {error, {node_down, Node}};
-        error:{exception, undef, _} -> {error, not_started}
+        error:{exception, undef, _} -> {error, not_started};
+        exit:{signal, _} -> {error, cancelled}
     end.
 
 %% @doc Run it on each of these nodes, for at most so long; the results of those that answered.

@@ -6,7 +6,7 @@
 
 -export([suite/0, all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 %% For other nodes.
--export([started/2]).
+-export([started/2, runners/0]).
 -export([
     a_node_is_connected_to_and_its_pools_are_there/1,
     what_cannot_be_connected_to_says_so/1,
@@ -26,6 +26,8 @@
     call_all_reaches_the_workers_of_all_nodes/1,
     a_caller_that_dies_ends_its_call_on_the_other_node/1,
     a_deadline_holds_on_another_node/1,
+    what_a_frozen_node_begins_too_late_is_ended/1,
+    a_call_that_somebody_ends_on_the_other_node_is_cancelled/1,
     a_cancelled_call_ends_on_the_other_node/1,
     references_route_home_and_opaques_travel/1,
     a_reference_and_the_worker_of_another_node_cannot_meet/1,
@@ -66,6 +68,8 @@ all() ->
         call_all_reaches_the_workers_of_all_nodes,
         a_caller_that_dies_ends_its_call_on_the_other_node,
         a_deadline_holds_on_another_node,
+        what_a_frozen_node_begins_too_late_is_ended,
+        a_call_that_somebody_ends_on_the_other_node_is_cancelled,
         a_cancelled_call_ends_on_the_other_node,
         references_route_home_and_opaques_travel,
         a_reference_and_the_worker_of_another_node_cannot_meet,
@@ -402,6 +406,40 @@ a_deadline_holds_on_another_node(Config) ->
         py_distribution:thaw(Frozen),
         ?assertEqual(3, py:func(operator, add, [1, 2], #{node => Node}))
     end).
+
+what_a_frozen_node_begins_too_late_is_ended(Config) ->
+    with_nodes(1, Config, fun([Node]) ->
+        File = filename:join(?config(priv_dir, Config), "late"),
+        Frozen = py_distribution:freeze(Node),
+        Late = #{node => Node, timeout => 2_000},
+        %% The caller lives on.
+        ?assertError({py, timeout}, py:func(py_afar, begin_work, [file_name(File), 1.5], Late)),
+        py_distribution:thaw(Frozen),
+        %% What was under way to it arrives before this does, and takes no second and a half.
+        _ = erpc:call(Node, erlang, node, []),
+        py_eventually:equals([], fun() -> erpc:call(Node, ?MODULE, runners, []) end, 1_000),
+        py_eventually:equals([0, 0], fun() -> in_flight(Node) end, 1_000),
+        ?assertNotEqual({ok, <<"ended">>}, file:read_file(File))
+    end).
+
+a_call_that_somebody_ends_on_the_other_node_is_cancelled(Config) ->
+    with_nodes(1, Config, fun([Node]) ->
+        Caller = py_caller:start(fun() -> py:func(time, sleep, [20], #{node => Node}) end),
+        py_eventually:equals(1, fun() -> lists:sum(in_flight(Node)) end),
+        [Runner] = erpc:call(Node, ?MODULE, runners, []),
+        exit(Runner, kill),
+        ?assertEqual({error, {py, cancelled}}, py_caller:result(Caller)),
+        py_eventually:equals([0, 0], fun() -> in_flight(Node) end)
+    end).
+
+%% On another node: the processes that run calls of others there.
+runners() ->
+    [
+        Pid
+     || Pid <- processes(),
+        {current_stacktrace, Stack} <- [process_info(Pid, current_stacktrace)],
+        lists:keymember(py_remote, 1, Stack), lists:keymember(py_route, 1, Stack)
+    ].
 
 a_cancelled_call_ends_on_the_other_node(Config) ->
     with_nodes(1, Config, fun([Node]) ->
