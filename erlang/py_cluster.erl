@@ -6,8 +6,6 @@
 -module(py_cluster).
 
 -export([connect/1, start/1, start/2, stop/1, nodes/0, nodes/1, workers/0, status/0, push/1]).
-%% For other nodes.
--export([take/2]).
 -compile({no_auto_import, [nodes/0, nodes/1]}).
 -export_type([start_options/0]).
 
@@ -20,6 +18,8 @@
 -define(JOINED_MS, 5_000).
 -define(PAUSE_MS, 10).
 -define(PUSH_MS, 30_000).
+%% A node that has stopped answering must not keep those that do.
+-define(ANSWER_MS, 5_000).
 
 %% @doc Connect to a node, or to each of a list. Returns when its pools can be called with `scope => cluster', if it has any.
 %% Errors: `{py, {node_down, Node}}'; `{py, {not_distributed, Node}}' where this node has no name; `{py, not_started}' where
@@ -172,7 +172,9 @@ nodes(Pool) -> py_nodes:members(Pool).
 
 %% @doc What each worker of each node is doing, as {@link py:workers/0}; without those of a node that does not answer.
 -spec workers() -> [py_worker:info()].
-workers() -> lists:append([Workers || {_Node, Workers} <- py_remote:multicall(nodes(), {py_admin, workers, []}, infinity)]).
+workers() ->
+    Answers = py_remote:multicall(nodes(), {py_admin, workers, []}, ?ANSWER_MS),
+    lists:append([Workers || {_Node, {ok, Workers}} <- Answers]).
 
 %% @doc Print the pools of all nodes as a table: workers, those that serve, calls in flight and calls served.
 -spec status() -> ok.
@@ -182,16 +184,17 @@ status() -> py_print:cluster(workers()).
 
 %% @doc Give a Python module, or the package that it is in, to all other nodes that have pools: the source files that a
 %% worker of the pool `default' here would import. They are on the path of every worker there, before what is installed,
-%% also of workers that start later, until the application stops there. Where the module is imported already it is loaded
-%% again. Nodes that connect later do not have it.
+%% also of workers that start later. Where the module is imported already it is loaded again. Nodes that come later are
+%% given it by one of those that have it, see {@link py_pushed}.
 %%
-%% Returns what became of it on each node. Fails as a call does: with Python's `ModuleNotFoundError', or with its `ValueError'
-%% for a module that has no source file; with `{py, {ship, sandboxed}}' where the pool `default' is in sandboxes.
+%% Returns what became of it on each node: `{error, {py, timeout}}' where a worker was busy for half a minute, which loads it
+%% after that. Fails as a call does: with Python's `ModuleNotFoundError', or with its `ValueError' for a module that has no
+%% source file; with `{py, {ship, sandboxed}}' where the pool `default' is in sandboxes.
 -spec push(py_term:name()) -> [{node(), ok | {error, term()}}].
 push(Module) ->
     py_term:is_name(Module) orelse
         py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, push, [Module]}),
-    is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
+    py_pushed:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
     Options = #{strings => binary, binaries => bytes},
     {Name, Files} =
         case py_route:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
@@ -199,47 +202,8 @@ push(Module) ->
             {error, Error} -> py_error:raise(Error, {?MODULE, push, [Module]})
         end,
     Others = nodes() -- [node()],
-    Answers = py_remote:multicall(Others, {?MODULE, take, [Name, Files]}, ?PUSH_MS),
-    [{Node, proplists:get_value(Node, Answers, {error, {py, {node_down, Node}}})} || Node <- Others].
+    Answers = py_remote:multicall(Others, {py_pushed, take, [py_pushed:new(Name, Files)]}, ?PUSH_MS),
+    [{Node, pushed(Answer)} || {Node, Answer} <- Answers].
 
-%% @doc The other end of {@link push/1}.
--spec take(Name :: binary(), [{Path :: binary(), Source :: binary()}]) -> ok | {error, term()}.
-take(Name, Files) ->
-    Directory = unicode:characters_to_binary(py_directory:path(py_directory:modules())),
-    case write(Directory, Files) of
-        ok ->
-            Calls = [
-                py_route:perform({wrapper, call}, ['erl.pushed', take, [Directory, Name], []], #{worker => Worker}, self())
-             || Pool <- py_table:pools(), not is_sandboxed(Pool), {_Slot, Worker} <- py_table:workers(Pool)
-            ],
-            lists:foldl(fun first_error/2, ok, Calls);
-        {error, Reason} ->
-            {error, {py, {ship, Reason}}}
-    end.
-
-%% What it says a module is would run everywhere; and it does not see what others send.
-is_sandboxed(Pool) ->
-    case lists:keyfind(Pool, 1, py_table:configs()) of
-        {_, #{sandbox := Kind}} -> Kind =/= none;
-        false -> false
-    end.
-
-first_error({error, {py, {worker_down, _}}}, Result) -> Result;
-first_error({error, _} = Error, ok) -> Error;
-first_error(_, Result) -> Result.
-
-%% Each file is there as a whole or not at all: somebody may be importing it.
-write(Directory, [{Path, Source} | Rest]) ->
-    File = filename:join(Directory, Path),
-    New = <<File/binary, ".new">>,
-    Steps = [
-        fun() -> filelib:ensure_dir(File) end,
-        fun() -> file:write_file(New, Source) end,
-        fun() -> file:rename(New, File) end
-    ],
-    case lists:foldl(fun(Step, ok) -> Step(); (_, Error) -> Error end, ok, Steps) of
-        ok -> write(Directory, Rest);
-        {error, Reason} -> {error, {File, Reason}}
-    end;
-write(_Directory, []) ->
-    ok.
+pushed({ok, Result}) -> Result;
+pushed({error, Reason}) -> {error, {py, Reason}}.

@@ -11,6 +11,9 @@
 -type args() :: [term()].
 -type outcome() :: {ok, term()} | {error, term()}.
 
+%% A node that has stopped answering must not keep those that do.
+-define(ANSWER_MS, 5_000).
+
 %%% Calls
 
 %% @doc `[Module, Function, Args]' or `[Module, Function, Args, Options]': one call on every worker.
@@ -213,8 +216,9 @@ loaded(#{worker := Worker}) ->
     {ok, [{0, 1, Worker}]};
 loaded(#{scope := cluster} = Options) when not is_map_key(node, Options) ->
     There = {?MODULE, loaded, [Options#{scope := local}]},
-    Answers = py_remote:multicall(py_nodes:members(pool(Options)), There, maps:get(timeout, Options, infinity)),
-    case lists:append([Loaded || {_Node, {ok, Loaded}} <- Answers]) of
+    Timeout = min(?ANSWER_MS, maps:get(timeout, Options, infinity)),
+    Answers = py_remote:multicall(py_nodes:members(pool(Options)), There, Timeout),
+    case lists:append([Loaded || {_Node, {ok, {ok, Loaded}}} <- Answers]) of
         %% What is wrong here says why there is none.
         [] -> loaded(Options#{scope := local});
         All -> {ok, All}

@@ -18,9 +18,6 @@
 -type mfargs() :: {module(), Function :: atom(), Args :: [term()]}.
 -type failure() :: timeout | not_started | cancelled | {node_down, node()}.
 
-%% A node that has stopped answering must not keep those that do.
--define(MULTICALL_MS, 5_000).
-
 %% @doc Run a function of this application on another node. `not_started': that node does not have it; `cancelled': somebody
 %% has ended it there.
 -spec call(node(), py_config:pool_name(), mfargs(), timeout()) -> {ok, term()} | {error, failure()}.
@@ -55,11 +52,18 @@ call(Caller, Node, Pool, MFArgs, Timeout) ->
         exit:{signal, _} -> {error, cancelled}
     end.
 
-%% @doc Run it on each of these nodes, for at most so long; the results of those that answered.
--spec multicall([node()], mfargs(), timeout()) -> [{node(), term()}].
+%% @doc Run it on each of these nodes, for at most so long: what each of them has answered, in their order.
+-spec multicall([node()], mfargs(), timeout()) -> [{node(), {ok, term()} | {error, failure()}}].
 multicall(Nodes, {Module, Function, Args}, Timeout) ->
-    Results = erpc:multicall(Nodes, Module, Function, Args, min(Timeout, ?MULTICALL_MS)),
-    [{Node, Result} || {Node, {ok, Result}} <- lists:zip(Nodes, Results)].
+    Results = erpc:multicall(Nodes, Module, Function, Args, Timeout),
+    [{Node, answer(Node, Result)} || {Node, Result} <- lists:zip(Nodes, Results)].
+
+answer(_Node, {ok, Result}) -> {ok, Result};
+answer(_Node, {error, {erpc, timeout}}) -> {error, timeout};
+answer(Node, {error, {erpc, noconnection}}) -> {error, {node_down, Node}};
+answer(_Node, {exit, {signal, _}}) -> {error, cancelled};
+%% Its modules, tables or processes are not there.
+answer(_Node, _) -> {error, not_started}.
 
 %% @doc The other end of {@link call/4}.
 -spec run(Caller :: pid(), py_config:pool_name(), mfargs()) -> {term(), py_nodes:load()}.

@@ -1,6 +1,6 @@
 %%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one owns
-%%% what they share, one (OTP's `pg') tells other nodes which pools there are. Without these three no pool runs: should one
-%%% die, the pools are started again. Sessions, which have their workers from a pool, come last.
+%%% what they share, one (OTP's `pg') tells other nodes which pools there are, one has the modules that nodes give each
+%%% other. Without these four no pool runs: should one die, the pools are started again. Sessions, which have their workers from a pool, come last.
 %%%
 %%% The tables of pools, workers and nodes belong to this process, so that they outlive whatever restarts below.
 -module(py_sup).
@@ -32,5 +32,6 @@ init([]) ->
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
     Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
     Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
-    Children = [py_nodes:child_spec(), Watchdog, Shared, Pools, Sessions],
+    Pushed = #{id => py_pushed, start => {py_pushed, start_link, []}},
+    Children = [py_nodes:child_spec(), Watchdog, Shared, Pushed, Pools, Sessions],
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

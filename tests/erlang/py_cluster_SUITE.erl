@@ -41,6 +41,10 @@
     a_frozen_node_does_not_stop_the_others/1,
     a_module_is_pushed_to_all_nodes/1,
     a_pushed_module_is_there_after_a_restart_of_the_worker/1,
+    a_node_that_comes_later_has_the_pushed_modules/1,
+    nodes_that_were_apart_take_the_last_version/1,
+    a_module_that_changes_at_once_is_not_taken_for_the_old_one/1,
+    a_worker_that_is_busy_loads_a_pushed_module_later/1,
     a_package_is_pushed_as_a_whole_and_loaded_again/1,
     what_has_no_source_cannot_be_pushed/1,
     the_status_shows_each_node/1
@@ -83,6 +87,10 @@ all() ->
         a_frozen_node_does_not_stop_the_others,
         a_module_is_pushed_to_all_nodes,
         a_pushed_module_is_there_after_a_restart_of_the_worker,
+        a_node_that_comes_later_has_the_pushed_modules,
+        nodes_that_were_apart_take_the_last_version,
+        a_module_that_changes_at_once_is_not_taken_for_the_old_one,
+        a_worker_that_is_busy_loads_a_pushed_module_later,
         a_package_is_pushed_as_a_whole_and_loaded_again,
         what_has_no_source_cannot_be_pushed,
         the_status_shows_each_node
@@ -647,9 +655,103 @@ a_pushed_module_is_there_after_a_restart_of_the_worker(Config) ->
         ?assertEqual(true, py:const(py_stays, 'HERE', #{worker => Worker})),
         {ok, New} = erpc:call(Node, py, add_worker, [default]),
         ?assertEqual(true, py:const(py_stays, 'HERE', #{worker => New})),
-        %% Until the application stops there.
-        {ok, restarted} = erpc:call(Node, py, restart, []),
-        ?assertError({python, 'builtins.ModuleNotFoundError', _, _}, py:const(py_stays, 'HERE', #{node => Node}))
+        %% What stops has it no more, what starts is given it.
+        {ok, stopped} = erpc:call(Node, py, stop, []),
+        ?assertError({py, not_started}, py:const(py_stays, 'HERE', #{node => Node})),
+        {ok, started} = py_cluster:start(Node),
+        ?assertEqual(true, py:const(py_stays, 'HERE', #{node => Node}))
+    end).
+
+%% A directory for a module of that name, on the path of the workers here; and what writes its text there.
+module_here(Config, Name) ->
+    Directory = module_directory(Config, "of_" ++ Name),
+    _ = py:call_all('erl.pushed', use, [list_to_binary(Directory)]),
+    fun(Text) -> ok = file:write_file(filename:join(Directory, Name ++ ".py"), Text) end.
+
+a_node_that_comes_later_has_the_pushed_modules(Config) ->
+    Write = module_here(Config, "py_later"),
+    Write("NUMBER = 1\n"),
+    Number = fun(Node) -> py:call_all(builtins, eval, [<<"__import__('py_later').NUMBER">>], #{node => Node}) end,
+    %% Nobody is there yet.
+    ?assertEqual([], py_cluster:push(py_later)),
+    with_nodes(1, Config, fun([One]) ->
+        ?assertMatch([{_, {ok, 1}}, {_, {ok, 1}}], Number(One)),
+        Write("NUMBER = 22\n"),
+        [{One, ok}] = py_cluster:push(py_later),
+        %% One that runs already, and that another has to give it: the one that pushed it has stopped.
+        {ok, stopped} = py:stop(),
+        with_nodes(1, #{args => py_distribution:with_code() ++ ["-connect_all", "false"]}, Config, fun([Two]) ->
+            {ok, started} = peer_started(Two, [{default, pool(Config)}]),
+            ?assertEqual([], erpc:call(Two, py_pushed, latest, [])),
+            true = erpc:call(Two, net_kernel, connect_node, [One]),
+            py_eventually:equals([{ok, 22}, {ok, 22}], fun() ->
+                Answers = erpc:call(Two, py, call_all, [builtins, eval, [<<"getattr(__import__('py_later'), 'NUMBER', 0)">>], #{}]),
+                [Answer || {_, Answer} <- Answers]
+            end)
+        end),
+        {ok, started} = py:start(),
+        ?assertEqual(erpc:call(One, py_pushed, latest, []), py_pushed:latest())
+    end).
+
+%% Without a connection to any other node.
+peer_started(Node, Pools) ->
+    ok = erpc:call(Node, application, load, [py]),
+    ok = erpc:call(Node, application, set_env, [py, pools, Pools]),
+    erpc:call(Node, py, start, []).
+
+nodes_that_were_apart_take_the_last_version(Config) ->
+    Write = module_here(Config, "py_apart"),
+    Version = fun() -> [py:const(py_apart, 'VERSION', #{worker => Worker}) || #{worker := Worker} <- py_cluster:workers(), node(Worker) =/= node()] end,
+    Write("VERSION = 1\n"),
+    with_nodes(1, Config, fun([Node]) ->
+        [{Node, ok}] = py_cluster:push(py_apart),
+        ?assertEqual([1, 1], Version()),
+        true = erlang:disconnect_node(Node),
+        py_eventually:equals([node()], fun() -> py_cluster:nodes() end),
+        Write("VERSION = 2\n"),
+        ?assertEqual([], py_cluster:push(py_apart)),
+        ok = py_cluster:connect(Node),
+        py_eventually:equals([2, 2], Version),
+        %% What is old already is not taken.
+        ?assertEqual(ok, erpc:call(Node, py_pushed, take, [{<<"py_apart">>, {0, node()}, [{<<"py_apart.py">>, <<"VERSION = 0\n">>}]}])),
+        ?assertEqual([2, 2], Version()),
+        ?assertEqual(erpc:call(Node, py_pushed, latest, []), py_pushed:latest())
+    end).
+
+a_module_that_changes_at_once_is_not_taken_for_the_old_one(Config) ->
+    Write = module_here(Config, "py_quick"),
+    %% Python keeps what it has compiled, as it does where nothing is said.
+    Pool = (pool(Config))#{env => [{"PYTHONDONTWRITEBYTECODE", ""}]},
+    with_nodes(1, #{args => py_distribution:with_code()}, Config, fun([Node]) ->
+        {ok, started} = py_cluster:start(Node, #{pools => [{default, Pool}]}),
+        [
+            begin
+                Write(io_lib:format("NUMBER = ~w\n", [Number])),
+                ?assertEqual([{Node, ok}], py_cluster:push(py_quick)),
+                Workers = [Worker || #{worker := Worker} <- erpc:call(Node, py, workers, [])],
+                ?assertEqual([Number, Number], [py:const(py_quick, 'NUMBER', #{worker => Worker}) || Worker <- Workers])
+            end
+         || Number <- [1, 2, 3, 4]
+        ]
+    end).
+
+a_worker_that_is_busy_loads_a_pushed_module_later(Config) ->
+    Write = module_here(Config, "py_patient"),
+    with_nodes(1, Config, fun([Node]) ->
+        Write("NUMBER = 1\n"),
+        ?assertEqual([{Node, ok}], py_cluster:push(py_patient)),
+        [Busy, Idle] = [Worker || #{worker := Worker} <- erpc:call(Node, py, workers, [])],
+        Number = fun(Worker) -> py:const(py_patient, 'NUMBER', #{worker => Worker}) end,
+        ?assertEqual([1, 1], [Number(Busy), Number(Idle)]),
+        %% Longer than a node has that is asked for something short.
+        Caller = py_caller:start(fun() -> py:func(time, sleep, [6], #{worker => Busy}) end),
+        py_eventually:equals(1, fun() -> lists:sum(in_flight(Node)) end),
+        Write("NUMBER = 2\n"),
+        Pusher = py_caller:start(fun() -> py_cluster:push(py_patient) end),
+        py_eventually:equals(2, fun() -> Number(Idle) end, 3_000),
+        ?assertEqual({ok, [{Node, ok}]}, py_caller:result(Pusher)),
+        ?assertEqual({ok, undefined}, py_caller:result(Caller)),
+        ?assertEqual(2, Number(Busy))
     end).
 
 a_package_is_pushed_as_a_whole_and_loaded_again(Config) ->
@@ -677,8 +779,12 @@ a_package_is_pushed_as_a_whole_and_loaded_again(Config) ->
         ?assertEqual([{ok, 1}, {ok, 1}], [R || {_, R} <- Number()]),
         ?assertEqual(<<"text">>, py:func(pkgutil, get_data, [<<"py_parcel.inner">>, <<"data.txt">>], #{node => Node})),
         Write(22),
+        ok = file:delete(filename:join([Directory, "py_parcel", "inner", "data.txt"])),
         [{Node, ok}] = py_cluster:push(py_parcel),
-        ?assertEqual([22], lists:usort([py:const(py_parcel, number, #{node => Node}) || _ <- lists:seq(1, 10)]))
+        ?assertEqual([22], lists:usort([py:const(py_parcel, number, #{node => Node}) || _ <- lists:seq(1, 10)])),
+        %% What the package has no more, it has nowhere.
+        ?assertError({python, 'builtins.FileNotFoundError', _, _},
+            py:func(pkgutil, get_data, [<<"py_parcel.inner">>, <<"data.txt">>], #{node => Node}))
     end).
 
 what_has_no_source_cannot_be_pushed(Config) ->

@@ -12,7 +12,7 @@ layers() ->
         [py_top],
         [py_cluster],
         [py_admin, py_print],
-        [py_parallel, py_stream, py_ship, py_session],
+        [py_parallel, py_stream, py_ship, py_session, py_pushed],
         [py_sessions_sup],
         [py_session_sup],
         [py_session_server],

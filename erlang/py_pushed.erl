@@ -1,0 +1,201 @@
+%%% @doc Python modules that nodes give each other: which of them this node has, and their files for its workers.
+%%%
+%%% Every node keeps what was pushed, with its files, and so can give it to those that come later:
+%%%
+%%% ```
+%%%   pusher   --take/1---> each node with pools, which writes the files and has its workers load them
+%%%   newcomer --latest/0-> each node, when the application starts there, and when the two are connected
+%%%   newcomer --module/1-> one that has the latest
+%%% '''
+%%%
+%%% Of two versions of a module the later one counts, see {@link new/2}. What this node has pushed itself its workers find
+%%% where it comes from: it is kept for others, and not written.
+-module(py_pushed).
+-behaviour(gen_server).
+
+-include_lib("kernel/include/file.hrl").
+
+-export([start_link/0, new/2, is_sandboxed/1]).
+%% For other nodes.
+-export([take/1, latest/0, module/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export_type([name/0, files/0, module_/0]).
+
+-type name() :: binary().
+%% Of a module or package on the top level.
+-type files() :: [{Path :: binary(), Content :: binary()}].
+%% Paths are relative to a directory of Python's path.
+-type version() :: {Microseconds :: integer(), node()}.
+%% When it was pushed, and by whom.
+-type module_() :: {name(), version(), files()}.
+
+-define(TABLE, ?MODULE).
+%% A node that has stopped answering must not keep this one from starting.
+-define(ANSWER_MS, 2_000).
+-define(FILES_MS, 30_000).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc A module that this node pushes: later than any version of it that this node knows, whatever the clocks say.
+-spec new(name(), files()) -> module_().
+new(Name, Files) -> gen_server:call(?MODULE, {new, Name, Files}, infinity).
+
+%% @doc Have a module, unless a later version is there. Returns when the workers that had imported it have loaded it again,
+%% which those that are busy do after their calls.
+-spec take(module_()) -> ok | {error, term()}.
+take({Name, _, _} = Module) ->
+    try gen_server:call(?MODULE, {keep, Module}, infinity) of
+        kept -> loaded(Name);
+        known -> ok;
+        {error, _} = Error -> Error
+    catch
+        exit:_ -> {error, {py, not_started}}
+    end.
+
+%% @doc The modules that this node has, each with its version.
+-spec latest() -> [{name(), version()}].
+latest() -> ets:select(?TABLE, [{{'$1', '$2', '_'}, [], [{{'$1', '$2'}}]}]).
+
+%% @doc One of them.
+-spec module(name()) -> {ok, module_()} | error.
+module(Name) ->
+    case ets:lookup(?TABLE, Name) of
+        [Module] -> {ok, Module};
+        [] -> error
+    end.
+
+%% @doc Whether the Pythons of a pool are in sandboxes: what one of them says a module is would run everywhere, and it does not
+%% see what others send.
+-spec is_sandboxed(py_config:pool_name()) -> boolean().
+is_sandboxed(Pool) ->
+    case lists:keyfind(Pool, 1, py_table:configs()) of
+        {_, #{sandbox := Kind}} -> Kind =/= none;
+        false -> false
+    end.
+
+%%% The process: one version after the other
+
+%% The pools start after this, so their workers have from the beginning what the other nodes have.
+-spec init([]) -> {ok, none}.
+init([]) ->
+    %% Read without asking this process: two nodes that start together must not wait for each other.
+    ?TABLE = ets:new(?TABLE, [named_table, protected, set, {read_concurrency, true}]),
+    ok = net_kernel:monitor_nodes(true),
+    lists:foreach(fun(Module) -> noted(keep(Module)) end, missing(nodes())),
+    {ok, none}.
+
+-spec handle_call({new, name(), files()} | {keep, module_()}, gen_server:from(), none) -> {reply, term(), none}.
+handle_call({new, Name, Files}, _From, State) ->
+    Module = {Name, following(version(Name)), Files},
+    true = ets:insert(?TABLE, Module),
+    {reply, Module, State};
+handle_call({keep, Module}, _From, State) ->
+    {reply, keep(Module), State}.
+
+-spec handle_cast(term(), none) -> {noreply, none}.
+handle_cast(_Message, State) -> {noreply, State}.
+
+-spec handle_info(term(), none) -> {noreply, none}.
+handle_info({nodeup, Node}, State) ->
+    _ = spawn(fun() -> lists:foreach(fun(Module) -> noted(take(Module)) end, missing([Node])) end),
+    {noreply, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+noted({error, {py, not_started}}) -> ok;
+noted({error, Error}) -> logger:warning("a module of another node: ~ts", [py_error:text(Error)], #{domain => [py]});
+noted(_) -> ok.
+
+version(Name) ->
+    case module(Name) of
+        {ok, {_, Version, _}} -> Version;
+        error -> {0, node()}
+    end.
+
+following({Before, _}) -> {max(erlang:system_time(microsecond), Before + 1), node()}.
+
+keep({Name, {_, Origin} = Version, Files} = Module) ->
+    case version(Name) < Version of
+        true when Origin =:= node() ->
+            true = ets:insert(?TABLE, Module),
+            known;
+        true ->
+            case write(directory(), Files) of
+                ok ->
+                    delete(directory(), paths(Name) -- [Path || {Path, _} <- Files]),
+                    true = ets:insert(?TABLE, Module),
+                    kept;
+                {error, Reason} ->
+                    {error, {py, {ship, Reason}}}
+            end;
+        false ->
+            known
+    end.
+
+paths(Name) ->
+    case module(Name) of
+        {ok, {_, _, Files}} -> [Path || {Path, _} <- Files];
+        error -> []
+    end.
+
+%%% What other nodes have
+
+%% The modules of these nodes of which this one has no version, or an earlier one.
+missing(Nodes) ->
+    Answers = py_remote:multicall(Nodes, {?MODULE, latest, []}, ?ANSWER_MS),
+    Found = [{Name, Version, Node} || {Node, {ok, Latest}} <- Answers, {Name, Version} <- Latest, version(Name) < Version],
+    %% The last one of a name is the latest.
+    Latest = maps:from_list([{Name, Node} || {Name, _, Node} <- lists:sort(Found)]),
+    [
+        Module
+     || {Name, Node} <- maps:to_list(Latest),
+        {_, {ok, {ok, Module}}} <- py_remote:multicall([Node], {?MODULE, module, [Name]}, ?FILES_MS)
+    ].
+
+%%% Files and workers
+
+directory() -> unicode:characters_to_binary(py_directory:path(py_directory:modules())).
+
+%% Each file is there as a whole or not at all: somebody may be importing it.
+write(Directory, [{Path, Content} | Rest]) ->
+    File = filename:join(Directory, Path),
+    New = <<File/binary, ".new">>,
+    Later = later(File),
+    Steps = [
+        fun() -> filelib:ensure_dir(File) end,
+        fun() -> file:write_file(New, Content) end,
+        fun() -> file:write_file_info(New, #file_info{mtime = Later}, [{time, posix}]) end,
+        fun() -> file:rename(New, File) end
+    ],
+    case lists:foldl(fun(Step, ok) -> Step(); (_, Error) -> Error end, ok, Steps) of
+        ok -> write(Directory, Rest);
+        {error, Reason} -> {error, {File, Reason}}
+    end;
+write(_Directory, []) ->
+    ok.
+
+%% Python takes what it has compiled for that of any file of the same size whose time, in seconds, is the same.
+later(File) ->
+    Now = erlang:system_time(second),
+    case file:read_file_info(File, [{time, posix}]) of
+        {ok, #file_info{mtime = Before}} -> max(Now, Before + 1);
+        {error, _} -> Now
+    end.
+
+delete(Directory, Paths) -> lists:foreach(fun(Path) -> file:delete(filename:join(Directory, Path)) end, Paths).
+
+loaded(Name) ->
+    Args = ['erl.pushed', take, [directory(), Name], []],
+    Calls = [
+        {Args, #{worker => Worker, timeout => infinity}}
+     || Pool <- py_table:pools(), not is_sandboxed(Pool), {_Slot, Worker} <- py_table:workers(Pool)
+    ],
+    {ok, Results} = py_async:take(py_async:start(Calls, infinity), infinity, all),
+    lists:foldl(fun first_error/2, ok, Results).
+
+%% A worker that is gone has a successor, which finds the files.
+first_error({error, {py, {worker_down, _}}}, Result) -> Result;
+first_error({error, {py, {unknown_worker, _}}}, Result) -> Result;
+first_error({error, _} = Error, ok) -> Error;
+first_error(_, Result) -> Result.
