@@ -6,7 +6,7 @@
 %%% wait for the next chunk, chunks become longer.
 -module(py_chunk_size).
 
--export([window/2, new/2, measured/5, next/3, for_reduce/2, cut/2, again/3]).
+-export([window/2, new/2, measured/5, next/3, for_reduce/2, cut/3, again/3]).
 -export_type([size/0]).
 
 -type size() :: {given, pos_integer()} | {chosen, pos_integer(), Target :: pos_integer(), PerWorker :: pos_integer()}.
@@ -66,20 +66,32 @@ for_reduce(Total, Window) -> {given, min(?MOST_ITEMS, max(2, share(Total, 2 * Wi
 
 share(Count, Parts) -> (Count + Parts - 1) div Parts.
 
-%% @doc The next items, at most so many; and the rest. References of two workers never meet in a chunk: a call goes to one.
--spec cut(Size :: pos_integer(), [term(), ...]) -> {Count :: pos_integer(), [term(), ...], [term()]}.
-cut(Size, [Item | Rest]) -> cut(Size - 1, Rest, home(Item), 1, [Item]).
+%% @doc The next items, at most so many, and where the size is chosen here no more than about a megabyte: those that were
+%% measured may have been smaller. Then the rest. References of two workers never meet in a chunk: a call goes to one.
+-spec cut(size(), Most :: pos_integer(), [term(), ...]) -> {Count :: pos_integer(), [term(), ...], [term()]}.
+cut({given, _}, Most, [Item | Rest]) -> cut(Most - 1, Rest, home(Item), infinity, 1, [Item]);
+cut({chosen, _, _, _}, Most, [Item | Rest]) -> cut(Most - 1, Rest, home(Item), ?TARGET_BYTES - bytes(Item), 1, [Item]).
 
-cut(0, Rest, _Home, Count, Acc) ->
+cut(0, Rest, _Home, _Bytes, Count, Acc) ->
     {Count, lists:reverse(Acc), Rest};
-cut(_Left, [], _Home, Count, Acc) ->
+cut(_Left, [], _Home, _Bytes, Count, Acc) ->
     {Count, lists:reverse(Acc), []};
-cut(Left, [Item | Rest] = Items, Home, Count, Acc) ->
-    case home(Item) of
-        Same when Same =:= none; Same =:= Home -> cut(Left - 1, Rest, Home, Count + 1, [Item | Acc]);
-        First when Home =:= none -> cut(Left - 1, Rest, First, Count + 1, [Item | Acc]);
+%% So many that they would count are not in a chunk.
+cut(Left, [Item | Rest], Home, Bytes, Count, Acc) when is_number(Item); is_atom(Item) ->
+    cut(Left - 1, Rest, Home, Bytes, Count + 1, [Item | Acc]);
+cut(Left, [Item | Rest] = Items, Home, Bytes, Count, Acc) ->
+    case {home(Item), less(Bytes, Item)} of
+        {_, Over} when Over < 0 -> {Count, lists:reverse(Acc), Items};
+        {Same, Room} when Same =:= none; Same =:= Home -> cut(Left - 1, Rest, Home, Room, Count + 1, [Item | Acc]);
+        {First, Room} when Home =:= none -> cut(Left - 1, Rest, First, Room, Count + 1, [Item | Acc]);
         _ -> {Count, lists:reverse(Acc), Items}
     end.
+
+less(infinity, _Item) -> infinity;
+less(Bytes, Item) -> Bytes - bytes(Item).
+
+bytes(Item) when is_bitstring(Item) -> byte_size(Item);
+bytes(Item) -> erlang:external_size(Item).
 
 home(Item) when is_number(Item); is_atom(Item); is_bitstring(Item) ->
     none;

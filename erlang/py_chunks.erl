@@ -83,7 +83,7 @@ told(#{done := Done, progress := Progress} = State) -> State#{progress := py_pro
 
 started(State, #{window := Window} = Job, {Alias, Guard, _}) ->
     #{items := Items, left := Left, size := Size, in_hand := InHand, total := Total} = State,
-    {Count, Chunk, Rest} = py_chunk_size:cut(py_chunk_size:next(Size, Left, Window), Items),
+    {Count, Chunk, Rest} = py_chunk_size:cut(Size, py_chunk_size:next(Size, Left, Window), Items),
     Start = Total - Left + 1,
     Owner = self(),
     _ = spawn(fun() ->

@@ -110,8 +110,8 @@ for_reduce_test_() ->
 
 cut_test_() ->
     {A, B} = {ref(self(), 1), ref(whereis(init), 2)},
-    [?_assertEqual({length(Chunk), Chunk, Rest}, py_chunk_size:cut(Size, Chunk ++ Rest))
-     || {Size, Chunk, Rest} <- [
+    [?_assertEqual({length(Chunk), Chunk, Rest}, py_chunk_size:cut(Kind, Size, Chunk ++ Rest))
+     || Kind <- [chosen(1), {given, 1}], {Size, Chunk, Rest} <- [
             {1, [1], [2, 3]},
             {3, [1, 2, 3], []},
             {9, [a, 1.0, <<"b">>, <<1:3>>, {}, [], "text", #{}], []},
@@ -122,6 +122,29 @@ cut_test_() ->
             {9, [B], [A, B]},
             {9, [[1, {B}]], [[A]]}
         ]].
+
+%% {items of a chunk that is chosen here, the rest}: however small those were that were measured.
+cut_by_bytes_test_() ->
+    Large = binary:copy(<<0>>, 1 bsl 19),
+    Huge = binary:copy(<<0>>, 1 bsl 21),
+    [
+        begin
+            Items = Chunk ++ Rest,
+            [
+                ?_assertEqual({length(Chunk), Chunk, Rest}, py_chunk_size:cut(chosen(?MOST), ?MOST, Items)),
+                %% What is asked for is given.
+                ?_assertEqual({length(Items), Items, []}, py_chunk_size:cut({given, ?MOST}, ?MOST, Items))
+            ]
+        end
+     || {Chunk, Rest} <- [
+            {[Huge], [Huge]},
+            {[1, 2, 3], [Huge, 4]},
+            {[Large, Large], [Large, Large]},
+            {[Large, Large, 1], [<<1>>]},
+            {[{bytes, Large}], [{bytes, Large}, 1]},
+            {lists:duplicate(?MOST, 1.5), []}
+        ]
+    ].
 
 ref(Worker, Id) -> {'$py.ref', Worker, 1, Id}.
 
