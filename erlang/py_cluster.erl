@@ -21,9 +21,10 @@
 %% A node that has stopped answering must not keep those that do.
 -define(ANSWER_MS, 5_000).
 
-%% @doc Connect to a node, or to each of a list. Returns when its pools can be called with `scope => cluster', if it has any.
+%% @doc Connect to a node, or to each of a list. Returns when its pools can be called with `scope => cluster', if it has any,
+%% or at once where it is a hidden node, which can be called with the option `node' only.
 %% Errors: `{py, {node_down, Node}}'; `{py, {not_distributed, Node}}' where this node has no name; `{py, not_started}' where
-%% the application does not run here.
+%% the application does not run here; `{py, timeout}' where the node is connected and does not answer.
 -spec connect(node() | [node()]) -> ok | {error, failure()}.
 connect(Node) when is_atom(Node) -> connect([Node]);
 connect([Node | Rest]) when is_atom(Node) ->
@@ -55,7 +56,9 @@ await_groups(Node, Deadline) ->
 await_groups(Node, Pools, Deadline) ->
     Here = whereis(py_sup) =/= undefined,
     Late = py_deadline:is_over(Deadline),
-    case lists:all(fun(Pool) -> lists:member(Node, py_nodes:members(Pool)) end, Pools) of
+    %% The groups know no hidden nodes.
+    Hidden = lists:member(Node, erlang:nodes(hidden)),
+    case Hidden orelse lists:all(fun(Pool) -> lists:member(Node, py_nodes:members(Pool)) end, Pools) of
         true -> ok;
         false when not Here -> {error, {py, not_started}};
         false when Late -> {error, {py, {node_down, Node}}};

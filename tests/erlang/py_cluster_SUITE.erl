@@ -11,6 +11,7 @@
     a_node_is_connected_to_and_its_pools_are_there/1,
     what_cannot_be_connected_to_says_so/1,
     a_node_without_servers_is_started_and_stopped/1,
+    a_hidden_node_is_called_by_its_name_only/1,
     a_node_without_the_code_is_given_it/1,
     a_start_that_fails_there_says_why_here/1,
     wrong_arguments_are_explained/1,
@@ -57,6 +58,7 @@ all() ->
         a_node_is_connected_to_and_its_pools_are_there,
         what_cannot_be_connected_to_says_so,
         a_node_without_servers_is_started_and_stopped,
+        a_hidden_node_is_called_by_its_name_only,
         a_node_without_the_code_is_given_it,
         a_start_that_fails_there_says_why_here,
         wrong_arguments_are_explained,
@@ -163,6 +165,17 @@ a_node_without_servers_is_started_and_stopped(Config) ->
         %% What it was configured with is so still.
         ?assertEqual({ok, started}, py_cluster:start(Node, #{timeout => infinity})),
         ?assertEqual([Node], py_cluster:nodes(other))
+    end).
+
+a_hidden_node_is_called_by_its_name_only(Config) ->
+    with_nodes(1, #{args => ["-hidden" | py_distribution:with_code()]}, Config, fun([Node]) ->
+        Started = erlang:monotonic_time(millisecond),
+        ?assertEqual({ok, started}, py_cluster:start(Node, #{pools => [{default, pool(Config)}]})),
+        ?assertEqual(ok, py_cluster:connect(Node)),
+        %% Less than nodes are given to become known.
+        ?assert(erlang:monotonic_time(millisecond) - Started < 5_000),
+        ?assertEqual(Node, py:func('erl.api', node, #{node => Node})),
+        ?assertEqual([node()], py_cluster:nodes())
     end).
 
 a_node_without_the_code_is_given_it(Config) ->
