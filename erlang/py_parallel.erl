@@ -12,7 +12,7 @@
 -type outcome() :: {ok, term()} | {error, term()}.
 
 %% A node that has stopped answering must not keep those that do.
--define(ANSWER_MS, 5_000).
+-define(ANSWER_MS, 2_000).
 
 %%% Calls
 
@@ -216,8 +216,7 @@ loaded(#{worker := Worker}) ->
     {ok, [{0, 1, Worker}]};
 loaded(#{scope := cluster} = Options) when not is_map_key(node, Options) ->
     There = {?MODULE, loaded, [Options#{scope := local}]},
-    Timeout = min(?ANSWER_MS, maps:get(timeout, Options, infinity)),
-    Answers = py_remote:multicall(py_nodes:members(pool(Options)), There, Timeout),
+    Answers = py_remote:multicall(py_nodes:members(pool(Options)), There, answer_ms(Options)),
     case lists:append([Loaded || {_Node, {ok, {ok, Loaded}}} <- Answers]) of
         %% What is wrong here says why there is none.
         [] -> loaded(Options#{scope := local});
@@ -232,6 +231,10 @@ loaded(Options) ->
         {error, Reason} ->
             {error, Reason}
     end.
+
+%% Most of a timeout is for the calls.
+answer_ms(#{timeout := Timeout}) when Timeout =/= infinity -> min(?ANSWER_MS, Timeout div 4);
+answer_ms(_Options) -> ?ANSWER_MS.
 
 pool(Options) -> maps:get(pool, Options, default).
 

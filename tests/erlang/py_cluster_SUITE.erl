@@ -422,20 +422,20 @@ a_deadline_holds_on_another_node(Config) ->
         ?assert(erlang:monotonic_time(millisecond) - Start < 5_000),
         py_eventually:equals([0, 0], fun() -> in_flight(Node) end),
         %% Frozen, it can't even say so.
-        Frozen = py_distribution:freeze(Node),
-        ?assertError({py, timeout}, py:func(os, getpid, #{node => Node, timeout => 200})),
-        py_distribution:thaw(Frozen),
+        py_distribution:while_frozen(Node, fun() ->
+            ?assertError({py, timeout}, py:func(os, getpid, #{node => Node, timeout => 200}))
+        end),
         ?assertEqual(3, py:func(operator, add, [1, 2], #{node => Node}))
     end).
 
 what_a_frozen_node_begins_too_late_is_ended(Config) ->
     with_nodes(1, Config, fun([Node]) ->
         File = filename:join(?config(priv_dir, Config), "late"),
-        Frozen = py_distribution:freeze(Node),
-        Late = #{node => Node, timeout => 2_000},
         %% The caller lives on.
-        ?assertError({py, timeout}, py:func(py_afar, begin_work, [file_name(File), 1.5], Late)),
-        py_distribution:thaw(Frozen),
+        py_distribution:while_frozen(Node, fun() ->
+            Late = #{node => Node, timeout => 2_000},
+            ?assertError({py, timeout}, py:func(py_afar, begin_work, [file_name(File), 1.5], Late))
+        end),
         %% What was under way to it arrives before this does, and takes no second and a half.
         _ = erpc:call(Node, erlang, node, []),
         py_eventually:equals([], fun() -> erpc:call(Node, ?MODULE, runners, []) end, 1_000),
@@ -620,11 +620,14 @@ a_node_whose_workers_have_died_is_used_again(Config) ->
 a_frozen_node_does_not_stop_the_others(Config) ->
     with_nodes(2, Config, fun([Frozen, _Other]) ->
         _ = spread(12, cluster(), 0.05),
-        Stopped = py_distribution:freeze(Frozen),
-        Timed = (cluster())#{timeout => 4_000},
-        Callers = [py_caller:start(fun() -> py:func(py_afar, place_after, [0.02], Timed) end) || _ <- lists:seq(1, 200)],
-        Results = py_caller:results(Callers),
-        py_distribution:thaw(Stopped),
+        Results = py_distribution:while_frozen(Frozen, fun() ->
+            %% Nor take the time of what it has no part in.
+            Short = (cluster())#{timeout => 1_000},
+            ?assertEqual([1.0, 2.0], py:pmap(math, sqrt, [1, 4], Short)),
+            ?assertEqual([{ok, 1.0}, {ok, 2.0}], py:gather_all(py:scatter(math, sqrt, [[1], [4]], Short))),
+            Timed = (cluster())#{timeout => 4_000},
+            py_caller:results([py_caller:start(fun() -> py:func(py_afar, place_after, [0.02], Timed) end) || _ <- lists:seq(1, 200)])
+        end),
         Lost = [Result || Result <- Results, Result =:= {error, {py, timeout}}],
         %% No more than went there before its silence was noticed: a third of those that were made at the same time.
         ?assert(length(Lost) =< 100, length(Lost)),

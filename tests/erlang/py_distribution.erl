@@ -1,7 +1,7 @@
 %%% This node as one of several, and others beside it.
 -module(py_distribution).
 
--export([start/0, stop/1, start_peer/0, start_peer/1, with_code/0, kill/1, freeze/1, thaw/1]).
+-export([start/0, stop/1, start_peer/0, start_peer/1, with_code/0, kill/1, while_frozen/2]).
 
 -type peer() :: {pid(), node()}.
 
@@ -41,15 +41,17 @@ kill(Node) ->
     OsPid = os_pid(Node),
     py_os_process:kill(OsPid).
 
-%% @doc Stop a node where it stands. It is still taken for connected.
--spec freeze(node()) -> {frozen, pos_integer()}.
-freeze(Node) ->
+%% @doc Run `Fun' while a node stands still, which others take for connected. It goes on afterwards whatever `Fun' does: a
+%% stopped node can't be ended by its parent.
+-spec while_frozen(node(), fun(() -> Result)) -> Result.
+while_frozen(Node, Fun) ->
     OsPid = os_pid(Node),
     signal("STOP", OsPid),
-    {frozen, OsPid}.
-
--spec thaw({frozen, pos_integer()}) -> ok.
-thaw({frozen, OsPid}) -> signal("CONT", OsPid).
+    try
+        Fun()
+    after
+        signal("CONT", OsPid)
+    end.
 
 signal(Name, OsPid) ->
     "" = os:cmd(lists:concat(["kill -", Name, " ", OsPid])),
