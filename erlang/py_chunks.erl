@@ -74,6 +74,7 @@ loop(#{done := Done, progress := Progress} = State, Job, {Alias, Guard, Monitor}
             py_progress:finish(Done, Progress),
             {error, located(Error, Start, Count)};
         {'DOWN', Monitor, process, Guard, _} ->
+            py_progress:finish(Done, Progress),
             {error, {py, cancelled}}
     after py_progress:wait_ms(Progress) ->
         loop(told(State), Job, Processes)

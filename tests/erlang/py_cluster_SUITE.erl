@@ -717,7 +717,10 @@ peer_started(Node, Pools) ->
 
 nodes_that_were_apart_take_the_last_version(Config) ->
     Write = module_here(Config, "py_apart"),
-    Version = fun() -> [py:const(py_apart, 'VERSION', #{worker => Worker}) || #{worker := Worker} <- py_cluster:workers(), node(Worker) =/= node()] end,
+    Version = fun() ->
+        Workers = [Worker || #{worker := Worker} <- py_cluster:workers(), node(Worker) =/= node()],
+        [py:const(py_apart, 'VERSION', #{worker => Worker}) || Worker <- Workers]
+    end,
     Write("VERSION = 1\n"),
     with_nodes(1, Config, fun([Node]) ->
         [{Node, ok}] = py_cluster:push(py_apart),
