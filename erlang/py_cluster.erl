@@ -97,7 +97,7 @@ start_checked(Node, #{timeout := Timeout} = Options) ->
     Deadline = py_deadline:after_ms(Timeout),
     steps([
         fun() -> connected(Node) end,
-        fun() -> provide(Node, Options, py_deadline:left_ms(Deadline)) end,
+        fun() -> provide(Node, Options, Deadline) end,
         fun() -> start_there(Node, py_deadline:left_ms(Deadline)) end,
         fun() -> visible(Node) end
     ]).
@@ -110,13 +110,15 @@ steps([Step | Rest]) ->
 steps([]) ->
     {ok, started}.
 
-provide(Node, Options, Timeout) ->
-    case on(Node, application, load, [py], Timeout) of
+provide(Node, Options, Deadline) ->
+    case on(Node, application, load, [py], py_deadline:left_ms(Deadline)) of
         {ok, Loaded} when Loaded =:= ok; Loaded =:= {error, {already_loaded, py}} ->
-            configure(Node, maps:get(pools, Options, undefined), Timeout);
+            configure(Node, maps:get(pools, Options, undefined), py_deadline:left_ms(Deadline));
         {ok, {error, _}} ->
-            case py_ship:to(Node, Timeout) of
-                ok -> configure(Node, maps:get(pools, Options, application:get_env(py, pools, undefined)), Timeout);
+            case py_ship:to(Node, Deadline) of
+                ok ->
+                    Pools = maps:get(pools, Options, application:get_env(py, pools, undefined)),
+                    configure(Node, Pools, py_deadline:left_ms(Deadline));
                 {error, timeout} -> {error, {py, timeout}};
                 {error, Why} -> {error, {py, {ship, Why}}}
             end;

@@ -10,16 +10,16 @@
 -type reason() :: timeout | {node_down, node()} | {no_file, file:filename(), term()} | {unpack, term()}.
 
 %% @doc Give the code to a node, and put it on its code path.
--spec to(node(), timeout()) -> ok | {error, reason()}.
-to(Node, Timeout) ->
+-spec to(node(), py_deadline:deadline()) -> ok | {error, reason()}.
+to(Node, Deadline) ->
     try
         Files = erlang_files() ++ python_files(),
-        Cache = on(Node, filename, basedir, [user_cache, "erl-py"], Timeout),
+        Cache = on(Node, filename, basedir, [user_cache, "erl-py"], Deadline),
         Place = filename:join(Cache, digest(Files)),
         Ebin = filename:join([Place, name(), "ebin"]),
-        on(Node, filelib, is_dir, [Ebin], Timeout) orelse unpack(Node, Place, Files, Timeout),
-        true = on(Node, code, add_pathz, [Ebin], Timeout),
-        case on(Node, application, load, [py], Timeout) of
+        on(Node, filelib, is_dir, [Ebin], Deadline) orelse unpack(Node, Place, Files, Deadline),
+        true = on(Node, code, add_pathz, [Ebin], Deadline),
+        case on(Node, application, load, [py], Deadline) of
             ok -> ok;
             {error, {already_loaded, py}} -> ok;
             {error, Reason} -> {error, {unpack, Reason}}
@@ -36,16 +36,16 @@ name() ->
 digest(Files) -> binary_to_list(binary:encode_hex(binary:part(crypto:hash(sha256, term_to_binary(Files)), 0, 8))).
 
 %% Whole or not at all: two may do it at the same time.
-unpack(Node, Place, Files, Timeout) ->
+unpack(Node, Place, Files, Deadline) ->
     {ok, {_, Archive}} = zip:create("py.zip", Files, [memory]),
     New = lists:concat([Place, ".", binary_to_list(binary:encode_hex(crypto:strong_rand_bytes(6)))]),
-    case on(Node, zip, unzip, [Archive, [{cwd, New}]], Timeout) of
+    case on(Node, zip, unzip, [Archive, [{cwd, New}]], Deadline) of
         {ok, _} -> ok;
         {error, Reason} -> throw({unpack, {New, Reason}})
     end,
-    case on(Node, file, rename, [New, Place], Timeout) of
+    case on(Node, file, rename, [New, Place], Deadline) of
         ok -> ok;
-        {error, _} -> on(Node, file, del_dir_r, [New], Timeout)
+        {error, _} -> on(Node, file, del_dir_r, [New], Deadline)
     end.
 
 erlang_files() ->
@@ -75,9 +75,9 @@ read(Path) ->
         {error, Reason} -> throw({no_file, Path, Reason})
     end.
 
-on(Node, Module, Function, Args, Timeout) ->
+on(Node, Module, Function, Args, Deadline) ->
     try
-        erpc:call(Node, Module, Function, Args, Timeout)
+        erpc:call(Node, Module, Function, Args, py_deadline:left_ms(Deadline))
     catch
         error:{erpc, timeout} -> throw(timeout);
         error:{erpc, noconnection} -> throw({node_down, Node});
