@@ -40,6 +40,7 @@
     a_node_that_comes_back_is_used_again/1,
     a_node_whose_workers_have_died_is_used_again/1,
     a_frozen_node_does_not_stop_the_others/1,
+    deaths_and_lost_connections_change_no_result_and_leave_nothing/1,
     a_module_is_pushed_to_all_nodes/1,
     a_pushed_module_is_there_after_a_restart_of_the_worker/1,
     a_node_that_comes_later_has_the_pushed_modules/1,
@@ -87,6 +88,7 @@ all() ->
         a_node_that_comes_back_is_used_again,
         a_node_whose_workers_have_died_is_used_again,
         a_frozen_node_does_not_stop_the_others,
+        deaths_and_lost_connections_change_no_result_and_leave_nothing,
         a_module_is_pushed_to_all_nodes,
         a_pushed_module_is_there_after_a_restart_of_the_worker,
         a_node_that_comes_later_has_the_pushed_modules,
@@ -633,6 +635,78 @@ a_frozen_node_does_not_stop_the_others(Config) ->
         ?assert(length(Lost) =< 100, length(Lost)),
         ?assertEqual([], [Result || Result <- Results -- Lost, element(1, Result) =/= ok])
     end).
+
+deaths_and_lost_connections_change_no_result_and_leave_nothing(Config) ->
+    with_nodes(2, Config, fun(Nodes) ->
+        Until = erlang:monotonic_time(millisecond) + 6_000,
+        Trouble = py_caller:start(fun() -> trouble(Nodes, Until) end),
+        Callers = [py_caller:start(fun() -> _ = rand:seed(exsss, Seed), jobs(Until, 0) end) || Seed <- [1, 2, 3, 4]],
+        Results = py_caller:results(Callers),
+        ?assertEqual({ok, ok}, py_caller:result(Trouble)),
+        [?assertMatch({ok, {_Jobs, []}}, Result) || Result <- Results],
+        ct:comment("~w jobs", [lists:sum([Jobs || {ok, {Jobs, []}} <- Results])]),
+        ok = py_cluster:connect(Nodes),
+        [
+            py_eventually:equals([[], []], fun() ->
+                [[N || N <- in_flight(Node), N > 0], erpc:call(Node, ?MODULE, runners, [])]
+            end)
+         || Node <- [node() | Nodes]
+        ]
+    end).
+
+%% A worker's Python is killed, its process is, or a node is lost for a moment, every half second.
+trouble(Nodes, Until) ->
+    lists:foreach(
+        fun(Turn) ->
+            %% The pace of the trouble.
+            receive after 500 -> ok end,
+            case Turn rem 3 of
+                0 -> [py_os_process:kill(OsPid) || #{os_pid := OsPid} <- lists:sublist(py:workers(), 1), is_integer(OsPid)];
+                1 -> [exit(Worker, kill) || #{worker := Worker} <- lists:sublist(py:workers(), 1)];
+                2 ->
+                    Node = lists:nth(1 + Turn div 3 rem length(Nodes), Nodes),
+                    erlang:disconnect_node(Node),
+                    net_kernel:connect_node(Node)
+            end
+        end,
+        lists:seq(0, max(0, Until - erlang:monotonic_time(millisecond)) div 500 - 1)
+    ).
+
+%% One after the other until then; how many, and the messages that are left.
+jobs(Until, Count) ->
+    case erlang:monotonic_time(millisecond) > Until of
+        true ->
+            {Count, py_application:messages()};
+        false ->
+            Items = lists:seq(1, rand:uniform(60)),
+            Options = maps:merge(
+                lists:nth(rand:uniform(2), [#{}, cluster()]),
+                lists:nth(rand:uniform(2), [#{}, #{timeout => rand:uniform(300)}])
+            ),
+            job(rand:uniform(4), Items, Options),
+            jobs(Until, Count + 1)
+    end.
+
+job(1, Items, Options) ->
+    in_time([-N || N <- Items], fun() -> py:pmap(operator, neg, Items, Options#{retry => 10, chunk => rand:uniform(5)}) end);
+job(2, Items, Options) ->
+    in_time(lists:sum(Items), fun() -> py:preduce(operator, add, Items, Options#{retry => 10, chunk => 3}) end);
+job(3, Items, Options) ->
+    Handles = py:scatter(time, sleep, [[0.01] || _ <- Items], Options),
+    ok = py:cancel(lists:nth(rand:uniform(length(Items)), Handles)),
+    ?assertEqual(length(Items), length(py:gather_all(Handles, rand:uniform(300))));
+job(4, Items, Options) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> py:pmap(time, sleep, [0.02 || _ <- Items], Options#{retry => 10}) end),
+    %% It dies in the middle.
+    receive after rand:uniform(50) -> exit(Pid, kill) end,
+    receive {'DOWN', Monitor, process, Pid, _} -> ok end.
+
+in_time(Expected, Call) ->
+    try
+        ?assertEqual(Expected, Call())
+    catch
+        error:{py, timeout} -> ok
+    end.
 
 %%% Modules
 
