@@ -128,6 +128,7 @@
 -define(LEAST_PROCESSES, 8).
 -define(MAX_NEW_ATOMS, 65_536).
 -define(MAX_SANDBOX_ATOMS, 2_048).
+-define(MAX_SESSION_ATOMS, 256).
 %% Where the system does not say how much memory it has.
 -define(SHARED_BYTES, 1_073_741_824).
 
@@ -140,9 +141,17 @@ max_workers() -> ?MAX_WORKERS.
 -spec max_new_atoms() -> pos_integer().
 max_new_atoms() -> ?MAX_NEW_ATOMS.
 
-%% @doc The most atoms that the data of one sandboxed pool may make, and that of all of them, while the node lives.
--spec max_sandbox_atoms() -> {pos_integer(), pos_integer()}.
-max_sandbox_atoms() -> {?MAX_SANDBOX_ATOMS, 8 * ?MAX_SANDBOX_ATOMS}.
+%% @doc The most atoms that the data of one sandboxed pool may make, that of one sandboxed session, that of all these
+%% sessions, and that of all sandboxes, while the node lives.
+-spec max_sandbox_atoms() -> #{pool | session | sessions | all => pos_integer()}.
+max_sandbox_atoms() ->
+    #{
+        pool => ?MAX_SANDBOX_ATOMS,
+        session => ?MAX_SESSION_ATOMS,
+        %% What is left of all is the pools'.
+        sessions => 4 * ?MAX_SANDBOX_ATOMS,
+        all => 8 * ?MAX_SANDBOX_ATOMS
+    }.
 
 %% @doc The most bytes that arrays in shared memory take, all together: `max_shared_bytes' of the application environment,
 %% half of the machine's memory unless said otherwise. 0: there is no shared memory.

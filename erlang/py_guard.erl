@@ -47,10 +47,16 @@
 new(#{sandbox := none}) -> undefined;
 new(#{callbacks := Callbacks}) -> #guard{callbacks = Callbacks}.
 
-%% @doc Whose atoms a pool's Python makes.
+%% @doc Whose atoms the Python of a worker of this pool makes. The workers of sessions, each of which is somebody else's, have
+%% one pool: what one of them spends must not be missing in the next.
 -spec budget(py_config:pool_name(), py_config:pool()) -> py_atoms:budget().
-budget(_Pool, #{sandbox := none}) -> node;
-budget(Pool, _Config) -> {sandbox, Pool}.
+budget(_Pool, #{sandbox := none}) ->
+    node;
+budget(Pool, _Config) ->
+    case py_config:session_pool() of
+        Pool -> py_atoms:session();
+        _ -> {sandbox, Pool}
+    end.
 
 %% @doc What is to become of a request at this time.
 -spec request(py_wire:request() | error, Worker :: pid(), NowMs :: integer(), guard()) -> verdict().

@@ -182,15 +182,16 @@ init({Pool, Slot, Ticket, Load, Config}) ->
     end.
 
 new_state(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
+    Atoms = py_guard:budget(Pool, Config),
     #state{
         pool = Pool,
         slot = Slot,
         ticket = Ticket,
         load = Load,
         config = Config,
-        calls = py_calls:new(Config, py_guard:budget(Pool, Config)),
+        calls = py_calls:new(Config, Atoms),
         guard = py_guard:new(Config),
-        atoms = py_guard:budget(Pool, Config),
+        atoms = Atoms,
         budget = py_restart:new(Restart)
     }.
 

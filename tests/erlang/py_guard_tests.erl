@@ -23,6 +23,10 @@ a_trusted_python_has_no_guard_test() ->
     ?assertEqual(node, py_guard:budget(tea, #{sandbox => none})),
     ?assertEqual({sandbox, tea}, py_guard:budget(tea, #{sandbox => bwrap})).
 
+each_session_has_a_budget_of_its_own_test() ->
+    Budget = fun() -> py_guard:budget(py_config:session_pool(), #{sandbox => bwrap}) end,
+    ?assertNotEqual(Budget(), Budget()).
+
 requests_test_() ->
     Other = spawn(fun() -> ok end),
     [

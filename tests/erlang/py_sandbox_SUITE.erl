@@ -558,7 +558,7 @@ next_id() ->
 
 its_atoms_have_a_budget_of_their_own(Config) ->
     start(Config),
-    {Most, _} = py_config:max_sandbox_atoms(),
+    #{pool := Most} = py_config:max_sandbox_atoms(),
     Prefix = <<"py_sandbox_atom_", (integer_to_binary(erlang:unique_integer([positive])))/binary>>,
     Before = erlang:system_info(atom_count),
     ?assertError({py, {encode, _}}, call(atoms, [Prefix, Most + 1])),
