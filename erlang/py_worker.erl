@@ -591,7 +591,10 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
         false -> State
     end.
 
-%% One that holds three quarters of what it may have is replaced before it gets no more.
+%% One that holds three quarters of what it may have is replaced before it gets no more; not a session's, which would lose what
+%% it is there for.
+recycle_large(#state{config = #{scheduler := none}} = State) ->
+    State;
 recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
     case own_bytes(State) of
         Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State);

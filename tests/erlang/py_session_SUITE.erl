@@ -28,6 +28,7 @@
     a_killed_worker_process_is_replaced/1,
     a_worker_that_is_taken_away_is_replaced/1,
     a_pool_that_is_stopped_comes_back/1,
+    a_large_namespace_stays/1,
     init_runs_once_and_before_the_rest/1,
     init_may_evaluate/1,
     an_init_that_fails_runs_again/1,
@@ -79,6 +80,7 @@ all() ->
         a_killed_worker_process_is_replaced,
         a_worker_that_is_taken_away_is_replaced,
         a_pool_that_is_stopped_comes_back,
+        a_large_namespace_stays,
         init_runs_once_and_before_the_rest,
         init_may_evaluate,
         an_init_that_fails_runs_again,
@@ -444,6 +446,17 @@ a_pool_that_is_stopped_comes_back(_Config) ->
     ?assertEqual(3, py_session:eval(Session, "1 + 2")).
 
 %%% Init
+
+%% A worker of a pool would be replaced: it holds more than three quarters of what it may.
+a_large_namespace_stays(_Config) ->
+    Session = py_session:open(#{persistent => true, max_memory => 200_000_000}),
+    #{os_pid := OsPid} = py_session:status(Session),
+    ?assertEqual(170_000_000, py_session:eval(Session, "data = b'x' * 170_000_000\nlen(data)")),
+    [?assertEqual(170_000_000, py_session:eval(Session, "len(data)")) || _ <- lists:seq(1, 20)],
+    %% More it does not get, and keeps what it has.
+    ?assertMatch({python, 'builtins.MemoryError', _, _}, failure(fun() -> py_session:eval(Session, "more = data * 2") end)),
+    ?assertEqual(170_000_000, py_session:eval(Session, "len(data)")),
+    ?assertMatch(#{os_pid := OsPid, restarts := 0}, py_session:status(Session)).
 
 init_runs_once_and_before_the_rest(_Config) ->
     Test = self(),
