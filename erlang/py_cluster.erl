@@ -216,7 +216,7 @@ take(Name, Files) ->
         ok ->
             Calls = [
                 py_call:perform({wrapper, call}, ['erl.pushed', take, [Directory, Name], []], #{worker => Worker}, self())
-             || Pool <- py_table:pools(), not is_sandboxed(Pool), {_Slot, Worker} <- py_table:workers(Pool)
+             || Pool <- py_table:pools(), {_Slot, Worker} <- py_table:workers(Pool), is_free(Worker)
             ],
             lists:foldl(fun first_error/2, ok, Calls);
         {error, Reason} ->
@@ -228,6 +228,13 @@ is_sandboxed(Pool) ->
     case lists:keyfind(Pool, 1, py_table:configs()) of
         {_, #{sandbox := Kind}} -> Kind =/= none;
         false -> false
+    end.
+
+%% Workers of sessions have options of their own.
+is_free(Worker) ->
+    case py_worker:info(Worker) of
+        {ok, #{sandbox := Kind}} -> Kind =:= none;
+        {error, _} -> false
     end.
 
 first_error({error, {py, {worker_down, _}}}, Result) -> Result;

@@ -38,6 +38,7 @@
 -type info() :: #{
     worker := pid(),
     pool := py_config:pool_name(),
+    sandbox := none | py_sandbox:kind(),
     os_pid := non_neg_integer() | undefined,
     state := starting | serving | recycling | restarting | degraded | draining,
     codec := native | reference | undefined,
@@ -771,6 +772,7 @@ info_map(#state{calls = Calls, owners = Owners, incarnation = Incarnation} = Sta
     #{
         worker => self(),
         pool => State#state.pool,
+        sandbox => maps:get(sandbox, State#state.config),
         os_pid => OsPid,
         state => State#state.phase,
         codec => State#state.codec,
