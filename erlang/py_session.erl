@@ -26,6 +26,10 @@
 -define(OWN, '$py_session').
 %% How much longer than `kill_after' a session is asked what has become of it when a deadline has passed.
 -define(VERDICT_MS, 2_000).
+%% What is said of names that are not copied, at most.
+-define(MOST_LEFT, 1_000).
+-define(NAME_CHARACTERS, 200).
+-define(WHY_CHARACTERS, 1_000).
 
 %%% Opening and closing
 
@@ -241,7 +245,12 @@ begun({'$py.session', Pid} = Session, Turn, Fun) ->
 start(#{start := ready}, _Pid) ->
     {ok, ready};
 start(#{start := Start, token := Token} = Turn, Pid) ->
-    {Function, Args} = if Start =:= empty -> {start, [Token]}; true -> {restore, [Token, {bytes, Start}]} end,
+    {Function, Args} =
+        case Turn of
+            #{start := empty} -> {start, [Token]};
+            %% No box has a key that others know: what comes from one is read in one, which is bound to the same.
+            #{boxed := IsBoxed} -> {restore, [Token, {bytes, Start}, IsBoxed]}
+        end,
     case call(Function, Args, #{}, Turn) of
         {ok, _} = Started ->
             gen_server:cast(Pid, {started, self(), Token}),
@@ -283,9 +292,20 @@ found(Error) -> Error.
 
 snapshot(#{token := Token} = Turn) ->
     case call(snapshot, [Token], #{strings => list, haystack => false}, Turn) of
-        {ok, {true, Bytes, Left}} -> {ok, {Bytes, Left}};
+        {ok, {true, Bytes, Left}} when is_binary(Bytes), length(Left) >= 0 -> {ok, {Bytes, left(Left)}};
         {ok, {false, _, _}} -> {error, {py, {session_restarted, replaced}}};
-        Error -> Error
+        {ok, _} -> {error, {py, {protocol, unreadable_answer}}};
+        {error, _} = Error -> Error
+    end.
+
+%% Everybody who lists the sessions gets it: it is neither long nor of another shape, whoever made it.
+left(Left) -> [{said(Name, ?NAME_CHARACTERS), said(Why, ?WHY_CHARACTERS)} || {Name, Why} <- lists:sublist(Left, ?MOST_LEFT)].
+
+said(Text, Most) ->
+    try
+        lists:flatten(string:slice(unicode:characters_to_list(Text), 0, Most))
+    catch
+        error:_ -> ""
     end.
 
 call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}) ->

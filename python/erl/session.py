@@ -1,7 +1,7 @@
 """A namespace that lives from call to call: what `py_session` asks of the interpreter that a session has to itself.
 
     > start(Token)                        a new namespace, the module `__main__` from now on
-    > restore(Token, Bytes)               the same, filled with a snapshot
+    > restore(Token, Bytes, Unsigned)     the same, filled with a snapshot
     > run(Token, Blocks, AsReference)     (Found, Value): the blocks in order, the value of the last one
     > snapshot(Token)                     (Found, Bytes, Left): what pickles, and [(Name, Why)] for what does not
 
@@ -24,7 +24,7 @@ from keyword import iskeyword
 from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from erl import callout, errors, objects, references
+from erl import callout, errors, objects, opaque, references
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -172,14 +172,21 @@ def snapshot(token: int) -> tuple[bool, object, list[tuple[str, str]]]:
     session = _found(token)
     if session is None:
         return False, None, []
-    return True, *_pickled(session.namespace, session.sources())
+    data, left = _pickled(session.namespace, session.sources())
+    return True, opaque.signed(data), left
 
 
-def restore(token: int, data: bytes) -> None:
-    """Begin a namespace with what `snapshot` of another interpreter gave."""
+def restore(token: int, data: bytes, unsigned: bool = False) -> None:
+    """Begin a namespace with what `snapshot` of another interpreter gave.
+
+    `unsigned` is for an interpreter in a sandbox, which can't know the key of the one that was copied. Raises
+    `errors.DecodeError` for what bears no signature elsewhere.
+    """
     import io
     import pickle
 
+    if not unsigned:
+        opaque.verify(data)
     start(token)
     assert _session is not None
     namespace = _session.namespace

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from erl import errors, objects, session
+from erl import errors, objects, opaque, session
 
 PACKAGE = Path(__file__).parents[2] / "python"
 
@@ -172,7 +172,31 @@ cup, pot = Cup(4), Pot(2)
 """
 
 
-def test_a_snapshot_is_read_by_another_interpreter(token: int, tmp_path: Path) -> None:
+@pytest.fixture
+def key() -> Iterator[bytes]:
+    opaque.set_key(b"tea")
+    yield b"tea"
+    opaque.set_key(None)
+
+
+def test_a_snapshot_that_nobody_signed_is_not_read(token: int, key: bytes) -> None:
+    pytest.importorskip("cloudpickle")
+    session.run(token, [("exec", "x = 1")])
+    _, data, _ = session.snapshot(token)
+    assert isinstance(data, bytes)
+    for wrong in (data[:-32], data[:-1] + bytes([data[-1] ^ 1]), b""):
+        with pytest.raises(errors.DecodeError, match="no worker of this application signed it"):
+            session.restore(next(_tokens), wrong)
+    opaque.set_key(b"of another box")
+    with pytest.raises(errors.DecodeError, match="no worker of this application signed it"):
+        session.restore(next(_tokens), data)
+    # What came from a box is read in one.
+    copy = next(_tokens)
+    session.restore(copy, data, True)
+    assert value_of(copy, "x") == 1
+
+
+def test_a_snapshot_is_read_by_another_interpreter(token: int, key: bytes, tmp_path: Path) -> None:
     pytest.importorskip("cloudpickle")
     session.run(token, [("exec", MADE)])
     found, data, left = session.snapshot(token)
@@ -183,7 +207,8 @@ def test_a_snapshot_is_read_by_another_interpreter(token: int, tmp_path: Path) -
     (tmp_path / "snapshot").write_bytes(data)
     program = """
 import sys
-from erl import objects, session
+from erl import objects, opaque, session
+opaque.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
 run = lambda source: session.run(7, [("eval", source)])[1]
 run("k = 10; same.append(2)")
