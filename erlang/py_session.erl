@@ -46,7 +46,8 @@ open(Options) -> opened([Options], open).
 -spec own() -> session().
 own() -> own_of([]).
 
-%% @doc The same; the options are those of a session that is opened now.
+%% @doc The same; the options are those of a session that is opened now. A session that is there already must have what they
+%% say of its sandbox.
 -spec own(py_config:session_options()) -> session().
 own(Options) -> own_of([Options]).
 
@@ -54,11 +55,31 @@ own_of(Args) ->
     case get(?OWN) of
         {'$py.session', Pid} = Session ->
             case is_process_alive(Pid) of
-                true -> Session;
+                true -> as_boxed(Session, Args);
                 false -> own_opened(Args)
             end;
         undefined ->
             own_opened(Args)
+    end.
+
+%% Who asks for a box does not get a session that is in none, or in another.
+as_boxed(Session, []) ->
+    Session;
+as_boxed({'$py.session', Pid} = Session, [Options] = Args) ->
+    Api = {?MODULE, own, Args},
+    case py_config:session(Options) of
+        {ok, _, Wanted} ->
+            case ask(Pid, copy) of
+                #{config := Config} ->
+                    py_config:box(Options, Config) =:= py_config:box(Options, Wanted) orelse
+                        py_error:badarg(1, "the process has a session of its own already, with other options of a sandbox: "
+                            "close it first, or open another one", Api),
+                    Session;
+                {error, _} ->
+                    own_opened(Args)
+            end;
+        {error, Problem} ->
+            py_error:badarg(1, py_config:describe(Problem), Api)
     end.
 
 own_opened(Args) ->
@@ -152,10 +173,12 @@ eval(Session, Source) -> evaluated(Session, Source, #{}, {?MODULE, eval, [Sessio
 eval(Session, Source, Options) -> evaluated(Session, Source, Options, {?MODULE, eval, [Session, Source, Options]}).
 
 evaluated(Session, Source, Options, Api) ->
-    _ = process(Session, Api),
+    Pid = process(Session, Api),
     Block = {eval, source(Source, Api)},
     case py_config:session_call(Options) of
         {ok, Checked} ->
+            is_shared_in_a_box(Checked, Pid) andalso
+                py_error:badarg(3, "option arrays must be opaque or value in a sandbox, which has no part in shared memory", Api),
             turn(Session, Checked, Api, fun(Turn) ->
                 Result = run([Block], Checked, Turn),
                 IsLast = not (maps:get(persistent, Turn) orelse maps:get(nested, Turn)),
@@ -164,6 +187,14 @@ evaluated(Session, Source, Options, Api) ->
         {error, Problem} ->
             py_error:badarg(3, py_config:describe(Problem), Api)
     end.
+
+is_shared_in_a_box(#{arrays := shared}, Pid) ->
+    case ask(Pid, copy) of
+        #{config := #{sandbox := Kind}} -> Kind =/= none;
+        {error, _} -> false
+    end;
+is_shared_in_a_box(_, _Pid) ->
+    false.
 
 %% @doc Send what was defined and executed, and wait for its end.
 -spec sync(session()) -> session().
