@@ -36,8 +36,8 @@ Code = tuple["CodeType | None", "CodeType | None"]
 _CO_COROUTINE = 0x80
 _MOST_SOURCES = 1000
 _MOST_CHARACTERS = 16_000_000
-"""So many blocks, of so many characters, are kept compiled, and shown in tracebacks, and the newest in any case; a task that
-evaluates one line for years has one."""
+"""So many blocks, of so many characters, are kept compiled, and shown in tracebacks, and the newest in any
+case; a task that evaluates one line for years has one."""
 
 
 class Session:
@@ -321,7 +321,7 @@ def _dumper(namespace: dict[str, Any]) -> Any:
 
 
 def _is_named(value: Any) -> bool:
-    """Whether it is of a library's making and says that it is a name of the session's: such an object pickles as that name."""
+    """Whether it is of a library's making and says that it is a name of the session's, as which it pickles."""
     of = type(value)
     return (
         not issubclass(of, type)

@@ -256,6 +256,7 @@ def test_a_copy_needs_cloudpickle(token: int, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_known_by_its_name_only_is_left_out(token: int) -> None:
     pytest.importorskip("cloudpickle")
+
     class ByName:
         __module__ = "tea"
 
