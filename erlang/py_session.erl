@@ -289,6 +289,9 @@ start(#{start := Start, token := Token} = Turn, Pid) ->
         %% Nothing has run that could have kept it from being in time.
         {error, {py, timeout}} ->
             {error, {not_begun, timeout}};
+        %% No namespace was there to be lost; the next start has to wait, where too many have ended too fast.
+        {error, {py, {worker_down, _} = Reason}} ->
+            {error, {not_begun, Reason}};
         Error ->
             Error
     end.
