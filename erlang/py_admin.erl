@@ -131,7 +131,7 @@ reload(Pool, Module) ->
     end).
 
 reload_in(Worker, Module) ->
-    case py_call:perform({wrapper, call}, ['erl.objects', reload, [Module], []], #{worker => Worker}, self()) of
+    case py_route:perform({wrapper, call}, ['erl.objects', reload, [Module], []], #{worker => Worker}, self()) of
         {ok, true} -> ok;
         {ok, false} -> not_loaded;
         {error, _} = Error -> Error

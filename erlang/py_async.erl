@@ -81,7 +81,8 @@ take_all(Numbered, Timeout, Mode) ->
     Groups = lists:usort([Group || {_, {_, _, Group, _, _}} <- Numbered]),
     Monitors = maps:from_list([{monitor(process, Group), Group} || Group <- Groups]),
     Empty = #{
-        alias => Alias, monitors => Monitors, mode => Mode, deadline => deadline(Timeout), waiting => #{}, results => []
+        alias => Alias, monitors => Monitors, mode => Mode, deadline => py_deadline:after_ms(Timeout), waiting => #{},
+        results => []
     },
     try
         collect(lists:foldl(fun ask/2, Empty, Numbered))
@@ -113,7 +114,7 @@ collect(#{alias := Alias, monitors := Monitors, waiting := Waiting, deadline := 
             collect(result(Position, Result, Taking#{waiting := Left}));
         {'DOWN', Monitor, process, Group, _} when is_map_key(Monitor, Monitors) ->
             collect(without(fun({Of, _}, _) -> Of =:= Group end, {py, cancelled}, drained(Taking)))
-    after time_left(Deadline) ->
+    after py_deadline:left_ms(Deadline) ->
         %% First: the group answers what is given up, too.
         #{waiting := Late} = Last = drained(Taking),
         give_up(Late),
@@ -149,12 +150,6 @@ flush(Alias) ->
         {Alias, _, _} -> flush(Alias)
     after 0 -> ok
     end.
-
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
-time_left(infinity) -> infinity;
-time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
 %%% The group
 
@@ -271,9 +266,9 @@ run(Group, Index, {Args, Options, Deadline}, Owner) ->
     Timed =
         case Deadline of
             infinity -> Options;
-            _ -> Options#{timeout => time_left(Deadline)}
+            _ -> Options#{timeout => py_deadline:left_ms(Deadline)}
         end,
-    Result = py_call:perform({wrapper, call}, Args, Timed, Owner),
+    Result = py_route:perform({wrapper, call}, Args, Timed, Owner),
     Group ! {done, Index, self()},
     receive
         {give, Alias} -> Alias ! {Alias, {Group, Index}, Result}

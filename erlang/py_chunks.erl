@@ -22,7 +22,7 @@
     window := pos_integer(),
     options := py_config:call_options(),
     retry := non_neg_integer(),
-    deadline := integer() | infinity,
+    deadline := py_deadline:deadline(),
     progress := py_progress:progress()
 }.
 %% `args' makes the arguments of a chunk's call of the wrapper `call'; `deadline' is in milliseconds of the monotonic
@@ -114,7 +114,8 @@ result(Chunk, #{args := Args, options := Options} = Job, Owner) ->
     Start = erlang:monotonic_time(microsecond),
     case attempt(Args(Chunk), Options, Job, Owner) of
         {ok, {RanUs, Value}} ->
-            {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, erlang:external_size(Chunk) + erlang:external_size(Value)};
+            Bytes = erlang:external_size(Chunk) + erlang:external_size(Value),
+            {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, Bytes};
         {error, Error} ->
             {error, Error}
     end.
@@ -124,13 +125,13 @@ result(Chunk, #{args := Args, options := Options} = Job, Owner) ->
 attempt(Args, Options, #{retry := Most, deadline := Deadline}, Owner) -> attempt(Args, Options, Deadline, Owner, 0, Most).
 
 attempt(Args, Options, Deadline, Owner, Retries, Most) ->
-    case py_call:perform({wrapper, call}, Args, timed(Options, Deadline), Owner) of
+    case py_route:perform({wrapper, call}, Args, timed(Options, Deadline), Owner) of
         {ok, Value} ->
             {ok, Value};
         {error, Error} ->
             case py_chunk_size:again(Error, Retries, Most) of
                 {again, Ms} ->
-                    receive after min(Ms, time_left(Deadline)) -> ok end,
+                    receive after min(Ms, py_deadline:left_ms(Deadline)) -> ok end,
                     attempt(Args, Options, Deadline, Owner, Retries + 1, Most);
                 give_up ->
                     {error, Error}
@@ -138,10 +139,7 @@ attempt(Args, Options, Deadline, Owner, Retries, Most) ->
     end.
 
 timed(Options, infinity) -> Options;
-timed(Options, Deadline) -> Options#{timeout => time_left(Deadline)}.
-
-time_left(infinity) -> infinity;
-time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+timed(Options, Deadline) -> Options#{timeout => py_deadline:left_ms(Deadline)}.
 
 %%% Errors
 

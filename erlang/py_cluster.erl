@@ -29,7 +29,7 @@ connect(Node) when is_atom(Node) -> connect([Node]);
 connect([Node | Rest]) when is_atom(Node) ->
     case connected(Node) of
         ok ->
-            case await_groups(Node, erlang:monotonic_time(millisecond) + ?JOINED_MS) of
+            case await_groups(Node, py_deadline:after_ms(?JOINED_MS)) of
                 ok -> connect(Rest);
                 Error -> Error
             end;
@@ -54,7 +54,7 @@ await_groups(Node, Deadline) ->
 
 await_groups(Node, Pools, Deadline) ->
     Here = whereis(py_sup) =/= undefined,
-    Late = erlang:monotonic_time(millisecond) > Deadline,
+    Late = py_deadline:is_over(Deadline),
     case lists:all(fun(Pool) -> lists:member(Node, py_nodes:members(Pool)) end, Pools) of
         true -> ok;
         false when not Here -> {error, {py, not_started}};
@@ -91,11 +91,11 @@ start(Node, Options) ->
     end.
 
 start_checked(Node, #{timeout := Timeout} = Options) ->
-    Deadline = deadline(Timeout),
+    Deadline = py_deadline:after_ms(Timeout),
     steps([
         fun() -> connected(Node) end,
-        fun() -> provide(Node, Options, time_left(Deadline)) end,
-        fun() -> start_there(Node, time_left(Deadline)) end,
+        fun() -> provide(Node, Options, py_deadline:left_ms(Deadline)) end,
+        fun() -> start_there(Node, py_deadline:left_ms(Deadline)) end,
         fun() -> visible(Node) end
     ]).
 
@@ -160,12 +160,6 @@ on(Node, Module, Function, Args, Timeout) ->
         error:{exception, undef, _} -> {error, {py, not_started}}
     end.
 
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
-time_left(infinity) -> infinity;
-time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
-
 %%% What there is
 
 %% @doc The nodes that have a pool, this one among them, sorted.
@@ -200,7 +194,7 @@ push(Module) ->
     is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
     Options = #{strings => binary, binaries => bytes},
     {Name, Files} =
-        case py_call:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
+        case py_route:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
             {ok, Source} -> Source;
             {error, Error} -> py_error:raise(Error, {?MODULE, push, [Module]})
         end,
@@ -215,7 +209,7 @@ take(Name, Files) ->
     case write(Directory, Files) of
         ok ->
             Calls = [
-                py_call:perform({wrapper, call}, ['erl.pushed', take, [Directory, Name], []], #{worker => Worker}, self())
+                py_route:perform({wrapper, call}, ['erl.pushed', take, [Directory, Name], []], #{worker => Worker}, self())
              || Pool <- py_table:pools(), {_Slot, Worker} <- py_table:workers(Pool), is_free(Worker)
             ],
             lists:foldl(fun first_error/2, ok, Calls);

@@ -165,7 +165,7 @@ init({Python, #{start_timeout := Timeout} = Options}) ->
             State = #state{port = Port, os_pid = OsPid, options = Options},
             %% The protocol has no greeting: a call that any Python can answer is one.
             ok = send(py_erlport_wire:call(1, py_wire:body(operator, index, [1])), State),
-            await_first(Python, deadline(Timeout), State);
+            await_first(Python, py_deadline:after_ms(Timeout), State);
         {error, Reason} ->
             {stop, Reason}
     end.
@@ -190,9 +190,6 @@ open(Python, #{packet := Packet, use_stdio := UseStdio, program := Program} = Op
         end,
     py_launcher:open_program(Python, Arguments, [{packet, Packet}, Stdio], maps:with([env, cd, python_path], Options)).
 
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
 await_first(Python, Deadline, #state{port = Port} = State) ->
     receive
         {Port, {data, Frame}} ->
@@ -206,7 +203,7 @@ await_first(Python, Deadline, #state{port = Port} = State) ->
             {stop, {invalid_python, to_string(Python), why(Python, State)}};
         {'EXIT', Port, _} ->
             {stop, {invalid_python, to_string(Python), why(Python, State)}}
-    after left(Deadline) ->
+    after py_deadline:left_ms(Deadline) ->
         end_python(State, true),
         {stop, timeout}
     end.
@@ -216,9 +213,6 @@ await_first(ok, Python, Deadline, State) ->
 await_first({stop, _}, Python, _Deadline, State) ->
     end_python(State, true),
     {stop, {invalid_python, to_string(Python), "it does not speak ErlPort's protocol"}}.
-
-left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
 why(Python, #state{options = #{program := py} = Options}) -> py_launcher:diagnose(Options, Python);
 why(_Python, _State) -> "".

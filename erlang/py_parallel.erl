@@ -127,7 +127,8 @@ cancel(Name, [Handle] = All) ->
 -spec pmap(pmap, args()) -> [term()].
 pmap(Name, [Module, Function, List | Rest] = All) ->
     Api = {Name, All},
-    {Total, Options, #{chunk := Chunk, ordered := Ordered, window := PerWorker} = Parallel} = list_call(Module, Function, List, Rest, Api),
+    {Total, Options, Parallel} = list_call(Module, Function, List, Rest, Api),
+    #{chunk := Chunk, ordered := Ordered, window := PerWorker} = Parallel,
     Held = maps:get(return, Options, value) =:= ref,
     Args = fun(Items) -> ['erl.parallel', map, [Module, Function, Items, Held], []] end,
     Size = py_chunk_size:new(Chunk, PerWorker),
@@ -169,7 +170,7 @@ job(Args, Total, Size, Options, #{retry := Retry, progress := Progress, window :
         window => Window,
         options => maps:without([return, timeout], Options),
         retry => Retry,
-        deadline => deadline(maps:get(timeout, Options, infinity)),
+        deadline => py_deadline:after_ms(maps:get(timeout, Options, infinity)),
         progress => py_progress:new(Progress, "py:" ++ atom_to_list(Name), Total)
     }.
 
@@ -178,9 +179,6 @@ chunks(List, Total, Job, Api) ->
         {ok, Results} -> Results;
         {error, Error} -> py_error:raise(Error, Api)
     end.
-
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 
 %%% Workers
 

@@ -11,7 +11,7 @@
 -spec run(file:filename_all(), Options :: [term()], Timeout :: pos_integer()) -> {status(), binary()}.
 run(Program, Options, Timeout) ->
     try open_port({spawn_executable, Program}, [stderr_to_stdout, exit_status, binary, hide | Options]) of
-        Port -> collect(Port, erlang:monotonic_time(millisecond) + Timeout, <<>>)
+        Port -> collect(Port, py_deadline:after_ms(Timeout), <<>>)
     catch
         error:Reason -> {Reason, iolist_to_binary(io_lib:format("~ts: ~p", [Program, Reason]))}
     end.
@@ -20,7 +20,7 @@ collect(Port, Deadline, Acc) ->
     receive
         {Port, {data, Data}} -> collect(Port, Deadline, <<Acc/binary, Data/binary>>);
         {Port, {exit_status, Status}} -> {Status, Acc}
-    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+    after py_deadline:left_ms(Deadline) ->
         catch port_close(Port),
         receive
             {Port, {exit_status, Status}} -> {Status, Acc}

@@ -10,7 +10,7 @@
 %%% Every function but {@link eval/2} and {@link status/1} returns the session, so that calls chain. What is defined and
 %%% executed is sent with the next `eval' or `sync', in order.
 %%%
-%%% The calls of Python are made here, in the caller's process, by `py_call': so the caller decodes its own value, and what
+%%% The calls of Python are made here, in the caller's process, by `py_route': so the caller decodes its own value, and what
 %%% is printed appears where the caller prints. The session's process, `py_session_server', gives turns.
 -module(py_session).
 
@@ -241,7 +241,7 @@ filled({'$py.session', Pid} = Copy, Api) ->
 turn({'$py.session', Pid} = Session, Options, Api, Fun) ->
     case ask(Pid, {turn, maps:get(timeout, Options, default)}) of
         {ok, #{timeout := Timeout} = Granted} ->
-            Turn = Granted#{deadline => deadline(Timeout)},
+            Turn = Granted#{deadline => py_deadline:after_ms(Timeout)},
             try begun(Session, Turn, Fun) of
                 {{ok, Value}, How} ->
                     over(How, Turn, Pid),
@@ -344,8 +344,8 @@ said(Text, Most) ->
 
 call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}) ->
     Mapped = maps:merge(Mapping, Options),
-    Call = Mapped#{worker => Worker, timeout => time_left(Deadline)},
-    py_call:perform({wrapper, call}, ['erl.session', Function, Args, []], Call, self()).
+    Call = Mapped#{worker => Worker, timeout => py_deadline:left_ms(Deadline)},
+    py_route:perform({wrapper, call}, ['erl.session', Function, Args, []], Call, self()).
 
 %%% Failures
 
@@ -382,18 +382,12 @@ settled(How, Error, _Turn, Pid) ->
 %% Whether the namespace has outlived a deadline: the call was interrupted, or it could not be and Python was killed.
 %% It is known when the next call is served, or that long after.
 outlived(#{kill_after := KillAfter, token := Token} = Turn) ->
-    case call(run, [Token, [], false], #{}, Turn#{deadline := deadline(KillAfter + ?VERDICT_MS)}) of
+    case call(run, [Token, [], false], #{}, Turn#{deadline := py_deadline:after_ms(KillAfter + ?VERDICT_MS)}) of
         {ok, {false, _}} -> {false, {deadline, killed}};
         {error, {py, {worker_down, Why}}} -> {false, Why};
         {error, {py, {unknown_worker, _}}} -> {false, replaced};
         _ -> true
     end.
-
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
-time_left(infinity) -> infinity;
-time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
 %%% Looking
 

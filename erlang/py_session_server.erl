@@ -165,7 +165,7 @@ handle_info(_Message, State) ->
 wait(From, infinity, #state{waiting = Waiting} = State) ->
     State#state{waiting = queue:in({From, infinity, undefined}, Waiting)};
 wait(From, Timeout, #state{waiting = Waiting} = State) ->
-    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    Deadline = py_deadline:after_ms(Timeout),
     State#state{waiting = queue:in({From, Deadline, erlang:start_timer(Timeout, self(), turn)}, Waiting)}.
 
 next(#state{turn = undefined, waiting = Waiting} = State) ->
@@ -182,7 +182,7 @@ next(State) ->
 grant(From, Caller, Deadline, State) ->
     case worker(State) of
         {ok, Worker} ->
-            Turn = turn(Worker, time_left(Deadline), State),
+            Turn = turn(Worker, py_deadline:left_ms(Deadline), State),
             #{start := Start, init := Init} = Turn,
             gen_server:reply(From, {ok, Turn}),
             given(Init, State#state{
@@ -253,13 +253,10 @@ over(How, #state{turn = #turn{monitor = Monitor, fresh = IsFresh, phase = Phase}
 lost(#state{restarts = Restarts} = State) ->
     State#state{token = undefined, is_initialised = false, snapshot = undefined, restarts = Restarts + 1}.
 
-time_left(infinity) -> infinity;
-time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
-
 %%% The worker
 
 %% Its process may be another one than before; `gone': it was taken away from the session.
-worker(State) -> worker(State, erlang:monotonic_time(millisecond) + ?REPLACED_MS).
+worker(State) -> worker(State, py_deadline:after_ms(?REPLACED_MS)).
 
 worker(#state{lease = {Slot, Ticket}} = State, Until) ->
     Pool = py_config:session_pool(),
@@ -269,10 +266,10 @@ worker(#state{lease = {Slot, Ticket}} = State, Until) ->
         false ->
             gone;
         error ->
-            case erlang:monotonic_time(millisecond) < Until of
-                true ->
-                    receive after ?PAUSE_MS -> worker(State, Until) end;
+            case py_deadline:is_over(Until) of
                 false ->
+                    receive after ?PAUSE_MS -> worker(State, Until) end;
+                true ->
                     gone
             end
     end;

@@ -193,7 +193,7 @@ info() ->
 %% (`elsewhere'), or of all (`no_shared_memory').
 -spec by_value(elsewhere | no_shared_memory, [term()], timeout()) -> {ok, [term()]} | unchanged | {error, failure()}.
 by_value(Which, Args, Timeout) ->
-    Deadline = if Timeout =:= infinity -> infinity; true -> erlang:monotonic_time(millisecond) + Timeout end,
+    Deadline = py_deadline:after_ms(Timeout),
     try replaced(Args, {Which, Deadline}) of
         Args -> unchanged;
         Values -> {ok, Values}
@@ -203,7 +203,7 @@ by_value(Which, Args, Timeout) ->
 
 replaced({'$py.shm', _} = Tuple, {Which, Deadline}) ->
     case py_term:is_shm(Tuple) andalso is_meant(Which, Tuple) of
-        true -> argument(fetched(Tuple, time_left(Deadline)));
+        true -> argument(fetched(Tuple, py_deadline:left_ms(Deadline)));
         false -> Tuple
     end;
 replaced([Head | Tail], How) -> [replaced(Head, How) | replaced(Tail, How)];
@@ -219,6 +219,3 @@ is_meant(elsewhere, {_, {Node, Name, _, _}}) -> Node =/= node() andalso not py_s
 argument({ok, Binary}) when is_binary(Binary) -> {bytes, Binary};
 argument({ok, Array}) -> Array;
 argument({error, Reason}) -> throw({?MODULE, Reason}).
-
-time_left(infinity) -> infinity;
-time_left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

@@ -54,7 +54,7 @@ open(All) ->
         {ok, Window, Checked} ->
             {ok, Pid} = gen_server:start(?MODULE, {self(), Window, Checked}, []),
             Start = ['erl.streams', start, [Target, Function, Args, Keywords], []],
-            case py_call:perform({wrapper, call}, Start, Checked#{return => ref}, Pid) of
+            case py_route:perform({wrapper, call}, Start, Checked#{return => ref}, Pid) of
                 {ok, Iterator} ->
                     gen_server:cast(Pid, {iterator, Iterator}),
                     {'$py.stream', Pid};
@@ -271,7 +271,7 @@ start_call(Function, Args, #state{iterator = Iterator, options = Options, owner 
     Stream = self(),
     Call = spawn_link(fun() ->
         Target = ['erl.streams', Function, [Iterator | Args], []],
-        Stream ! {self(), py_call:perform({wrapper, call}, Target, maps:remove(return, Options), Owner)}
+        Stream ! {self(), py_route:perform({wrapper, call}, Target, maps:remove(return, Options), Owner)}
     end),
     State#state{call = Call}.
 

@@ -20,14 +20,16 @@ layers() ->
         [py_async, py_chunks, py_source],
         %% Features are built on this one.
         [py_call],
+        [py_route],
         [py_remote],
         [py_pools_sup],
         [py_pool_sup],
         [py_scheduler, py_pool],
         [py_worker_sup],
         [py_nodes],
+        [py_exchange],
         [py_worker, py_erlport],
-        [py_calls, py_request],
+        [py_calls, py_request, py_settings],
         [py_interpreter],
         [py_watchdog],
         [py_launcher, py_channel],
@@ -46,11 +48,11 @@ layers() ->
         [py_atoms],
         [py_table],
         [py_config, py_erlport_options],
-        [py_term, py_haystack]
+        [py_term, py_haystack, py_deadline]
     ].
 
 %% The modules that may read or write frames.
-knows_bytes() -> [py_call, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_channel].
+knows_bytes() -> [py_exchange, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_channel].
 
 every_module_has_a_layer_test() ->
     ?assertEqual([], modules() -- lists:append(layers())),

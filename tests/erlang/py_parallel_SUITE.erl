@@ -74,7 +74,7 @@ ours(Config) -> [Pid || Pid <- processes() -- ?config(before, Config), is_ours(P
 is_ours(Pid) ->
     case process_info(Pid, current_stacktrace) of
         {current_stacktrace, Stack} ->
-            lists:any(fun({Module, _, _, _}) -> lists:member(Module, [py_async, py_chunks, py_call]) end, Stack);
+            lists:any(fun({Module, _, _, _}) -> lists:member(Module, [py_async, py_chunks, py_route]) end, Stack);
         undefined ->
             false
     end.

@@ -1,0 +1,63 @@
+%%% @doc One call and one worker: the body that is sent, and what the frame that comes back means.
+-module(py_exchange).
+
+-export([body/4, mentions_references/1, run/4]).
+-export_type([entry/0]).
+
+-type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
+%% A function of Python's `erl.objects', which is told how to map values; or ErlPort's message.
+
+%% @doc The encoded call. Raises `badarg' where a term has no form in Python.
+-spec body(entry(), [term()], Mapping :: map(), py_config:call_options()) -> py_wire:body().
+body({raw, Module, Function}, Args, _Mapping, _Options) ->
+    py_wire:body(Module, Function, Args);
+body({wrapper, Entry}, Args, Mapping, Options) ->
+    py_wire:body('erl.objects', Entry, [py_term:flags(maps:merge(Mapping, Options)) | Args]).
+
+%% @doc Whether references to Python's objects may be among the arguments.
+-spec mentions_references(py_wire:body()) -> boolean().
+mentions_references(Body) -> py_wire:mentions(Body, py_term:reference_shape()).
+
+%% @doc Have a worker run it. `moved': Python has not begun it, and this worker will not have it run.
+-spec run(pid(), py_wire:body(), py_deadline:deadline(), Owner :: pid()) -> {ok, term()} | {error, term()} | moved.
+run(Worker, Body, Deadline, Owner) ->
+    case py_worker:call(Worker, Body, py_deadline:left_ms(Deadline), Owner) of
+        {ok, Frame, Budget} ->
+            case py_guard:is_bearable(Frame) of
+                true -> guarded(py_wire:answer(Frame, Budget), Worker, Frame, Budget);
+                false -> {error, {py, {encode, "the answer of a sandboxed Python has more terms than are let in"}}}
+            end;
+        {ok, Frame} ->
+            case py_wire:answer(Frame) of
+                {ok, Value} ->
+                    {ok, Value};
+                {error, Error} ->
+                    {error, py_error:from_python(Error)};
+                {refused, Text} ->
+                    {error, {py, {encode, Text}}};
+                error ->
+                    py_worker:distrust(Worker, Frame),
+                    {error, {py, {protocol, unreadable_answer}}}
+            end;
+        {error, moved} ->
+            moved;
+        {error, Reason} ->
+            {error, {py, Reason}}
+    end.
+
+%% What a sandboxed Python has answered.
+guarded({ok, Value}, Worker, _Frame, _Budget) ->
+    case py_guard:value(Value, Worker) of
+        ok -> {ok, Value};
+        {refused, Text} -> {error, {py, {encode, Text}}}
+    end;
+guarded({error, Error}, _Worker, _Frame, Budget) ->
+    case py_guard:failure(Error, Budget) of
+        {python, _, _, _} = Python -> {error, py_error:from_python(Python)};
+        Other -> {error, Other}
+    end;
+guarded({refused, Text}, _Worker, _Frame, _Budget) ->
+    {error, {py, {encode, Text}}};
+guarded(error, Worker, Frame, _Budget) ->
+    py_worker:distrust(Worker, Frame),
+    {error, {py, {protocol, unreadable_answer}}}.
