@@ -455,6 +455,12 @@ what_is_answered_is_only_a_value(_Config) ->
             failure(fun() -> py_session:eval(py_session:define(A, v, Value), "v") end))
      || Value <- [self(), [make_ref()], fun erlang:halt/0]
     ],
+    %% The shell prints what is raised.
+    ?assertMatch(
+        {python, 'builtins.ValueError', "red \\x1b[31m", [{"<session>", 1, "<module>", _}]},
+        failure(fun() -> py_session:eval(A, "raise ValueError('red \\x1b[31m')") end)
+    ),
+    ?assertEqual("red \e[31m", py_session:eval(A, "'red \\x1b[31m'")),
     %% A reference is its own session's.
     List = py_session:eval(A, "[1]", #{return => ref}),
     ?assertMatch({py, {stale_reference, _}}, failure(fun() -> py_session:eval(py_session:define(B, l, List), "l") end)),
