@@ -243,6 +243,7 @@ value(Term, Worker) ->
 walk([], _Worker) -> ok;
 walk([Term | Rest], Worker) when is_number(Term); is_atom(Term); is_bitstring(Term); Term =:= [] ->
     walk(Rest, Worker);
+walk([[Head | Tail] | Rest], Worker) when is_number(Head); is_atom(Head); is_bitstring(Head) -> walk([Tail | Rest], Worker);
 walk([[Head | Tail] | Rest], Worker) -> walk([Head, Tail | Rest], Worker);
 walk([{'$py.ref', Of, Incarnation, Id} | Rest], Worker) ->
     case Of =:= Worker andalso is_integer(Incarnation) andalso is_integer(Id) of
