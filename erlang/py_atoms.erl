@@ -5,13 +5,17 @@
 %%% over the bytes (ERTS User's Guide, "External Term Format"), and only where a frame has new ones at all.
 -module(py_atoms).
 
--export([decode/1, decode/2, walk/1]).
+-export([decode/1, decode/2, walk/1, session/0]).
 -export_type([budget/0]).
 
--type budget() :: node | {sandbox, py_config:pool_name()}.
-%% That of the node, or that of a pool whose Python is not trusted, which is small.
+-type budget() :: node | {sandbox, py_config:pool_name()} | {session, atomics:atomics_ref()}.
+%% That of the node; that of a pool whose Python is not trusted, which is small; that of one sandboxed session, which is smaller.
 
 -define(VERSION, 131).
+
+%% @doc A budget for one session.
+-spec session() -> budget().
+session() -> {session, atomics:new(1, [])}.
 
 %% @doc The term. `error' where the bytes are none, `{refused, Text}' where it has too many new atoms.
 -spec decode(binary()) -> {ok, term()} | {refused, string()} | error.
@@ -20,7 +24,7 @@ decode(Frame) -> decode(Frame, node).
 %% @doc The same with new atoms from this budget. What is not trusted may not be compressed: how large it is would show when
 %% it is.
 -spec decode(binary(), budget()) -> {ok, term()} | {refused, string()} | error.
-decode(<<?VERSION, $P, _/binary>>, {sandbox, _}) ->
+decode(<<?VERSION, $P, _/binary>>, Budget) when Budget =/= node ->
     error;
 decode(Frame, Budget) ->
     try binary_to_term(Frame, [safe, used]) of
@@ -65,14 +69,26 @@ is_new({Name, Encoding}) ->
         error:_ -> true
     end.
 
-%% What a sandboxed pool spends counts for all of them together, too: pools come and go, atoms stay.
-spend(New, node) ->
-    spend_of(New, node, py_config:max_new_atoms());
-spend(New, {sandbox, _} = Budget) ->
-    {Most, MostOfAll} = py_config:max_sandbox_atoms(),
+spend(New, Budget) -> spend_all(New, limits(Budget)).
+
+%% What a sandboxed pool spends counts for all of them together, too, and what a session spends for all sessions: they come
+%% and go, atoms stay.
+limits(node) ->
+    [{node, py_config:max_new_atoms()}];
+limits({sandbox, _} = Budget) ->
+    #{pool := Most, all := MostOfAll} = py_config:max_sandbox_atoms(),
+    [{Budget, Most}, {sandbox, MostOfAll}];
+limits({session, _} = Budget) ->
+    #{session := Most, sessions := MostOfSessions, all := MostOfAll} = py_config:max_sandbox_atoms(),
+    [{Budget, Most}, {sessions, MostOfSessions}, {sandbox, MostOfAll}].
+
+%% From all of them or from none.
+spend_all(_New, []) ->
+    true;
+spend_all(New, [{Budget, Most} | Rest]) ->
     case spend_of(New, Budget, Most) of
         true ->
-            case spend_of(New, sandbox, MostOfAll) of
+            case spend_all(New, Rest) of
                 true -> true;
                 Refused -> atomics:sub(spent(Budget), 1, New), Refused
             end;
@@ -90,7 +106,10 @@ spend_of(New, Budget, Most) ->
             {false, Most}
     end.
 
-%% It lives as long as the atoms. Two processes that make it at the same time give each other a little more.
+%% It lives as long as the atoms; that of a session goes with it, and the sum of all sessions' stays. Two processes that make
+%% one at the same time give each other a little more.
+spent({session, Spent}) ->
+    Spent;
 spent(Budget) ->
     case persistent_term:get({?MODULE, Budget}, undefined) of
         undefined ->

@@ -11,7 +11,7 @@
 
 -export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0]).
 -export([max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0, describe/1]).
--export([sessions/0, session/1, session_call/1, session_pool/0]).
+-export([sessions/0, session/1, session_call/1, session_pool/0, box/2]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
 -export_type([session_options/0, session_call_options/0, session/0]).
@@ -128,6 +128,7 @@
 -define(LEAST_PROCESSES, 8).
 -define(MAX_NEW_ATOMS, 65_536).
 -define(MAX_SANDBOX_ATOMS, 2_048).
+-define(MAX_SESSION_ATOMS, 256).
 %% Where the system does not say how much memory it has.
 -define(SHARED_BYTES, 1_073_741_824).
 
@@ -140,9 +141,17 @@ max_workers() -> ?MAX_WORKERS.
 -spec max_new_atoms() -> pos_integer().
 max_new_atoms() -> ?MAX_NEW_ATOMS.
 
-%% @doc The most atoms that the data of one sandboxed pool may make, and that of all of them, while the node lives.
--spec max_sandbox_atoms() -> {pos_integer(), pos_integer()}.
-max_sandbox_atoms() -> {?MAX_SANDBOX_ATOMS, 8 * ?MAX_SANDBOX_ATOMS}.
+%% @doc The most atoms that the data of one sandboxed pool may make, that of one sandboxed session, that of all these
+%% sessions, and that of all sandboxes, while the node lives.
+-spec max_sandbox_atoms() -> #{pool | session | sessions | all => pos_integer()}.
+max_sandbox_atoms() ->
+    #{
+        pool => ?MAX_SANDBOX_ATOMS,
+        session => ?MAX_SESSION_ATOMS,
+        %% What is left of all is the pools'.
+        sessions => 4 * ?MAX_SANDBOX_ATOMS,
+        all => 8 * ?MAX_SANDBOX_ATOMS
+    }.
 
 %% @doc The most bytes that arrays in shared memory take, all together: `max_shared_bytes' of the application environment,
 %% half of the machine's memory unless said otherwise. 0: there is no shared memory.
@@ -241,7 +250,7 @@ session(Given) ->
             case session_workers() of
                 {ok, Configured} ->
                     Defaults = maps:map(fun(_, {Default, _, _}) -> Default end, Own),
-                    Workers = maps:merge(maps:without([warm, max], Configured), maps:without(maps:keys(Own), Options)),
+                    Workers = maps:merge(of_worker(Configured, Options), maps:without(maps:keys(Own), Options)),
                     case of_session(Workers) of
                         {ok, Pool} -> {ok, maps:merge(Defaults, maps:with(maps:keys(Own), Options)), Pool};
                         Error -> Error
@@ -252,6 +261,15 @@ session(Given) ->
         Error ->
             Error
     end.
+
+%% What of the application's environment is a session's that was given these options: who says that there is to be no sandbox
+%% has nothing to say about what it would have been.
+of_worker(Configured, #{sandbox := none}) -> maps:without([warm, max | only_boxed()], Configured);
+of_worker(Configured, _Options) -> maps:without([warm, max], Configured).
+
+%% @doc What these options of a session say about its box and what it may do, as that of a worker with these options has it.
+-spec box(session_options() | [{atom(), term()}], pool()) -> #{atom() => term()}.
+box(Given, Config) -> maps:with([Key || Key <- [sandbox | maps:keys(sandbox_defaults())], is_map_key(Key, from_list(Given))], Config).
 
 %% @doc The options of one `eval', checked.
 -spec session_call(term()) -> {ok, session_call_options()} | {error, problem()}.
@@ -281,12 +299,14 @@ with_restart(#{restart := Restart} = Pool, #{restart := Default}) ->
 
 %% What a sandbox changes: it is bound where nothing is said, and calls nothing of Erlang's that is not listed.
 boxed(Given, #{sandbox := none} = Pool) ->
-    case [Option || Option <- maps:keys(sandbox_defaults()), is_map_key(Option, Given)] -- [max_memory, callbacks] of
+    case [Option || Option <- only_boxed(), is_map_key(Option, Given)] of
         [] -> {ok, Pool};
         [Option | _] -> {error, {bad_option, Option, maps:get(Option, Given), "left out where there is no sandbox"}}
     end;
 boxed(#{callbacks := all}, _Pool) ->
     {error, {bad_option, callbacks, all, "none or a list of {Module, Function} in a sandbox"}};
+boxed(#{arrays := shared}, _Pool) ->
+    {error, {bad_option, arrays, shared, "opaque or value in a sandbox, which has no part in shared memory"}};
 boxed(Given, #{sandbox := Kind} = Pool) ->
     case maps:merge(maps:merge(Pool, sandbox_defaults()), maps:with(maps:keys(sandbox_defaults()), Given)) of
         #{network := Network} when Kind =:= bwrap, Network =/= none, Network =/= host ->
@@ -294,6 +314,8 @@ boxed(Given, #{sandbox := Kind} = Pool) ->
         Boxed ->
             {ok, Boxed}
     end.
+
+only_boxed() -> maps:keys(sandbox_defaults()) -- [max_memory, callbacks].
 
 sandbox_defaults() ->
     #{

@@ -47,10 +47,16 @@
 new(#{sandbox := none}) -> undefined;
 new(#{callbacks := Callbacks}) -> #guard{callbacks = Callbacks}.
 
-%% @doc Whose atoms a pool's Python makes.
+%% @doc Whose atoms the Python of a worker of this pool makes. The workers of sessions, each of which is somebody else's, have
+%% one pool: what one of them spends must not be missing in the next.
 -spec budget(py_config:pool_name(), py_config:pool()) -> py_atoms:budget().
-budget(_Pool, #{sandbox := none}) -> node;
-budget(Pool, _Config) -> {sandbox, Pool}.
+budget(_Pool, #{sandbox := none}) ->
+    node;
+budget(Pool, _Config) ->
+    case py_config:session_pool() of
+        Pool -> py_atoms:session();
+        _ -> {sandbox, Pool}
+    end.
 
 %% @doc What is to become of a request at this time.
 -spec request(py_wire:request() | error, Worker :: pid(), NowMs :: integer(), guard()) -> verdict().
@@ -99,9 +105,9 @@ judge({call, Id, Module, Function, Args, _Context}, _Worker, #guard{open = Open}
             {do, Call, Guard#guard{open = Open + 1, refused = Guard#guard.refused + 1}};
         false -> doom
     end;
-judge({handler_error, {python, _, Text, _} = Error}, _Worker, Guard) ->
+judge({handler_error, {python, _, _, _} = Error}, _Worker, Guard) ->
     case failure(Error, node) of
-        Error -> spent({handler_error, Error}, length(list(Text)), Guard);
+        {python, _, Text, _} = Harmless -> spent({handler_error, Harmless}, length(Text), Guard);
         _ -> {drop, Guard}
     end;
 judge({handler_error, _}, _Worker, Guard) ->
@@ -237,6 +243,7 @@ value(Term, Worker) ->
 walk([], _Worker) -> ok;
 walk([Term | Rest], Worker) when is_number(Term); is_atom(Term); is_bitstring(Term); Term =:= [] ->
     walk(Rest, Worker);
+walk([[Head | Tail] | Rest], Worker) when is_number(Head); is_atom(Head); is_bitstring(Head) -> walk([Tail | Rest], Worker);
 walk([[Head | Tail] | Rest], Worker) -> walk([Head, Tail | Rest], Worker);
 walk([{'$py.ref', Of, Incarnation, Id} | Rest], Worker) ->
     case Of =:= Worker andalso is_integer(Incarnation) andalso is_integer(Id) of
@@ -252,12 +259,14 @@ walk([Term | _], _Worker) when is_port(Term) -> {found, "a port"};
 walk([Term | _], _Worker) when is_reference(Term) -> {found, "an Erlang reference"};
 walk([Term | _], _Worker) when is_function(Term) -> {found, "an Erlang function"}.
 
-%% @doc An exception, if that is what it is: of another shape it would be taken for an error of somebody else's.
+%% @doc An exception, if that is what it is: of another shape it would be taken for an error of somebody else's. The shell
+%% prints its texts, so what a terminal obeys is not in them.
 -spec failure(term(), py_atoms:budget()) -> py_error:python_error() | py_error:erlang_error() | {py, py_error:reason()}.
-failure({python, Class, Text, Trace} = Error, _Budget) when is_atom(Class) ->
-    case plain(Text) =/= error andalso is_trace(Trace) of
-        true -> Error;
-        false -> unreadable()
+failure({python, Class, Text, Trace}, _Budget) ->
+    try
+        {python, class(Class), text(Text), trace(Trace)}
+    catch
+        throw:no_exception -> unreadable()
     end;
 failure({erlang, {'$erlport.opaque', erlang, Bytes}}, Budget) when is_binary(Bytes) ->
     case py_atoms:decode(Bytes, Budget) of
@@ -271,13 +280,26 @@ failure(_, _Budget) ->
 
 unreadable() -> {py, {protocol, unreadable_answer}}.
 
-is_trace(Trace) -> is_proper(Trace) andalso lists:all(fun is_frame/1, Trace).
+class(Class) when is_atom(Class) ->
+    case visible(atom_to_binary(Class)) =:= atom_to_binary(Class) of
+        true -> Class;
+        false -> throw(no_exception)
+    end;
+class(_) ->
+    throw(no_exception).
 
-is_frame({File, Line, Function, Source}) when is_integer(Line) ->
-    lists:all(fun(Text) -> plain(Text) =/= error end, [File, Function, Source]);
-is_frame({cause, Class, Text, Trace}) ->
-    is_atom(Class) andalso plain(Text) =/= error andalso is_trace(Trace);
-is_frame({item, Index}) ->
-    is_integer(Index);
-is_frame(_) ->
-    false.
+text(Text) ->
+    case plain(Text) of
+        {ok, Plain} when is_list(Text) -> list(Plain);
+        {ok, Plain} -> Plain;
+        error -> throw(no_exception)
+    end.
+
+trace(Trace) ->
+    is_proper(Trace) orelse throw(no_exception),
+    [frame(Frame) || Frame <- Trace].
+
+frame({cause, Class, Text, Trace}) -> {cause, class(Class), text(Text), trace(Trace)};
+frame({File, Line, Function, Source}) when is_integer(Line) -> {text(File), Line, text(Function), text(Source)};
+frame({item, Index}) when is_integer(Index) -> {item, Index};
+frame(_) -> throw(no_exception).

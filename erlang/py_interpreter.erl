@@ -40,6 +40,8 @@
 -define(KEPT_LINES, 20).
 %% What a sandboxed Python may write to its standard error in a second.
 -define(MOST_WRITTEN_BYTES, 262_144).
+%% What a box may hold beside what max_memory lets one process allocate.
+-define(ASIDE_BYTES, 4_194_304).
 
 %% @doc Start an interpreter for this worker; the calling process owns it.
 -spec open(py_config:pool(), Name :: string()) -> {ok, interpreter()} | {error, py_launcher:reason()}.
@@ -141,11 +143,12 @@ memory_bytes(#interpreter{os_pid = OsPid}) ->
 own_bytes(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:own_bytes(OsPid);
 own_bytes(#interpreter{os_pid = OsPid}) -> py_sandbox:held_bytes(OsPid).
 
-%% @doc Whether a sandboxed one, with all that it has started, has more memory of its own than this.
+%% @doc Whether a sandboxed one, with all that it has started, has more memory of its own than this. A process that has as much
+%% as it can get is told so by its system; its stack, and the first process of the box, are no reason to end it.
 -spec exceeds(MostBytes :: pos_integer(), interpreter()) -> {true, Bytes :: pos_integer()} | false.
 exceeds(Most, #interpreter{box = Box, os_pid = OsPid}) when Box =/= undefined ->
-    case py_sandbox:held_bytes(OsPid) > Most andalso py_sandbox:exactly_held_bytes(OsPid) of
-        Bytes when is_integer(Bytes), Bytes > Most -> {true, Bytes};
+    case py_sandbox:held_bytes(OsPid) > Most + ?ASIDE_BYTES andalso py_sandbox:exactly_held_bytes(OsPid) of
+        Bytes when is_integer(Bytes), Bytes > Most + ?ASIDE_BYTES -> {true, Bytes};
         _ -> false
     end;
 exceeds(_, _) ->

@@ -189,10 +189,17 @@ loaded(Name) ->
     Args = ['erl.pushed', take, [directory(), Name], []],
     Calls = [
         {Args, #{worker => Worker, timeout => infinity}}
-     || Pool <- py_table:pools(), not is_sandboxed(Pool), {_Slot, Worker} <- py_table:workers(Pool)
+     || Pool <- py_table:pools(), {_Slot, Worker} <- py_table:workers(Pool), is_free(Worker)
     ],
     {ok, Results} = py_async:take(py_async:start(Calls, infinity), infinity, all),
     lists:foldl(fun first_error/2, ok, Results).
+
+%% Workers of sessions have options of their own.
+is_free(Worker) ->
+    case py_worker:info(Worker) of
+        {ok, #{sandbox := Kind}} -> Kind =:= none;
+        {error, _} -> false
+    end.
 
 %% A worker that is gone has a successor, which finds the files.
 first_error({error, {py, {worker_down, _}}}, Result) -> Result;

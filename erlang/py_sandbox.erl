@@ -25,7 +25,8 @@
     | {docker, {no_daemon, Said :: string()}}
     | {docker, {no_image, string()}}
     | {kind(), {no_directory, Io :: string()}}
-    | {kind(), {io_owner, Io :: string(), file:posix()}}.
+    | {kind(), {io_owner, Io :: string(), file:posix()}}
+    | {kind(), {io_link, Io :: string(), Link :: string()}}.
 
 -define(PROBE_MS, 10_000).
 %% `$@' is a command without this BEAM's own three descriptors: nothing in a box reads what is typed in the shell.
@@ -35,6 +36,8 @@
 -define(FIRST_USER, 16#70000000).
 -define(USERS, 16#0fffffff).
 -define(NOBODY, 65_534).
+%% As many links as Linux follows on a path (path_resolution(7)).
+-define(MOST_LINKS, 40).
 
 %%% Starting
 
@@ -164,13 +167,39 @@ other_user(#{io := undefined}) ->
 other_user(#{io := Io, sandbox := Kind}) ->
     case file:read_file_info(Io) of
         {ok, #file_info{uid = 0, mode = Mode} = Info} ->
+            check_links(Io, 0, Kind),
             User = mapped(?FIRST_USER + erlang:phash2({Info#file_info.major_device, Info#file_info.inode}, ?USERS)),
             Mode band 8#002 =/= 0 orelse give(Io, User, Kind),
             User;
         {ok, #file_info{uid = Owner}} ->
+            check_links(Io, Owner, Kind),
             Owner;
         {error, _} ->
             refuse({Kind, {no_directory, text_of(Io)}})
+    end.
+
+%% A link that is neither root's nor of whom it leads to was made by somebody who may not go there: in another box, perhaps,
+%% of whose `io' this one is a part.
+check_links(Io, Owner, Kind) ->
+    Absolute = filename:absname(text_of(Io)),
+    case [Link || {Link, User} <- links(filename:split(Absolute), "/", ?MOST_LINKS), User =/= 0, User =/= Owner] of
+        [] -> ok;
+        [Link | _] -> refuse({Kind, {io_link, text_of(Io), Link}})
+    end.
+
+%% The links on a path, each with its owner. `At' is where the path has led so far.
+links([], _At, _Left) -> [];
+links(["/" | Rest], _At, Left) -> links(Rest, "/", Left);
+links(["." | Rest], At, Left) -> links(Rest, At, Left);
+links([".." | Rest], At, Left) -> links(Rest, filename:dirname(At), Left);
+links([Name | Rest], At, Left) ->
+    Path = filename:join(At, Name),
+    case file:read_link_info(Path) of
+        {ok, #file_info{type = symlink, uid = User}} when Left > 0 ->
+            {ok, Target} = file:read_link_all(Path),
+            [{Path, User} | links(filename:split(text_of(Target)) ++ Rest, At, Left - 1)];
+        _ ->
+            links(Rest, Path, Left)
     end.
 
 %% What lies right below the root directory is the system's.
@@ -322,6 +351,10 @@ text({docker, {no_image, Image}}) ->
         "others", [Image]);
 text({_, {no_directory, Io}}) ->
     io_lib:format("the pool's io option names no directory: ~ts", [Io]);
+text({_, {io_link, Io, Link}}) ->
+    io_lib:format(
+        "the directory ~ts of the pool's io option is reached by the link ~ts, which is neither root's nor of the directory's "
+        "owner: whoever made it may not have the right to go there; name the directory itself", [Io, Link]);
 text({_, {io_owner, Io, Posix}}) ->
     io_lib:format(
         "the directory ~ts of the pool's io option is root's, and is not given to the sandbox's user (~tp); name one below it, "

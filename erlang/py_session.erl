@@ -26,6 +26,10 @@
 -define(OWN, '$py_session').
 %% How much longer than `kill_after' a session is asked what has become of it when a deadline has passed.
 -define(VERDICT_MS, 2_000).
+%% What is said of names that are not copied, at most.
+-define(MOST_LEFT, 1_000).
+-define(NAME_CHARACTERS, 200).
+-define(WHY_CHARACTERS, 1_000).
 
 %%% Opening and closing
 
@@ -42,7 +46,8 @@ open(Options) -> opened([Options], open).
 -spec own() -> session().
 own() -> own_of([]).
 
-%% @doc The same; the options are those of a session that is opened now.
+%% @doc The same; the options are those of a session that is opened now. A session that is there already must have what they
+%% say of its sandbox.
 -spec own(py_config:session_options()) -> session().
 own(Options) -> own_of([Options]).
 
@@ -50,11 +55,31 @@ own_of(Args) ->
     case get(?OWN) of
         {'$py.session', Pid} = Session ->
             case is_process_alive(Pid) of
-                true -> Session;
+                true -> as_boxed(Session, Args);
                 false -> own_opened(Args)
             end;
         undefined ->
             own_opened(Args)
+    end.
+
+%% Who asks for a box does not get a session that is in none, or in another.
+as_boxed(Session, []) ->
+    Session;
+as_boxed({'$py.session', Pid} = Session, [Options] = Args) ->
+    Api = {?MODULE, own, Args},
+    case py_config:session(Options) of
+        {ok, _, Wanted} ->
+            case ask(Pid, copy) of
+                #{config := Config} ->
+                    py_config:box(Options, Config) =:= py_config:box(Options, Wanted) orelse
+                        py_error:badarg(1, "the process has a session of its own already, with other options of a sandbox: "
+                            "close it first, or open another one", Api),
+                    Session;
+                {error, _} ->
+                    own_opened(Args)
+            end;
+        {error, Problem} ->
+            py_error:badarg(1, py_config:describe(Problem), Api)
     end.
 
 own_opened(Args) ->
@@ -148,10 +173,12 @@ eval(Session, Source) -> evaluated(Session, Source, #{}, {?MODULE, eval, [Sessio
 eval(Session, Source, Options) -> evaluated(Session, Source, Options, {?MODULE, eval, [Session, Source, Options]}).
 
 evaluated(Session, Source, Options, Api) ->
-    _ = process(Session, Api),
+    Pid = process(Session, Api),
     Block = {eval, source(Source, Api)},
     case py_config:session_call(Options) of
         {ok, Checked} ->
+            is_shared_in_a_box(Checked, Pid) andalso
+                py_error:badarg(3, "option arrays must be opaque or value in a sandbox, which has no part in shared memory", Api),
             turn(Session, Checked, Api, fun(Turn) ->
                 Result = run([Block], Checked, Turn),
                 IsLast = not (maps:get(persistent, Turn) orelse maps:get(nested, Turn)),
@@ -160,6 +187,14 @@ evaluated(Session, Source, Options, Api) ->
         {error, Problem} ->
             py_error:badarg(3, py_config:describe(Problem), Api)
     end.
+
+is_shared_in_a_box(#{arrays := shared}, Pid) ->
+    case ask(Pid, copy) of
+        #{config := #{sandbox := Kind}} -> Kind =/= none;
+        {error, _} -> false
+    end;
+is_shared_in_a_box(_, _Pid) ->
+    false.
 
 %% @doc Send what was defined and executed, and wait for its end.
 -spec sync(session()) -> session().
@@ -241,7 +276,12 @@ begun({'$py.session', Pid} = Session, Turn, Fun) ->
 start(#{start := ready}, _Pid) ->
     {ok, ready};
 start(#{start := Start, token := Token} = Turn, Pid) ->
-    {Function, Args} = if Start =:= empty -> {start, [Token]}; true -> {restore, [Token, {bytes, Start}]} end,
+    {Function, Args} =
+        case Turn of
+            #{start := empty} -> {start, [Token]};
+            %% No box has a key that others know: what comes from one is read in one, which is bound to the same.
+            #{boxed := IsBoxed} -> {restore, [Token, {bytes, Start}, IsBoxed]}
+        end,
     case call(Function, Args, #{}, Turn) of
         {ok, _} = Started ->
             gen_server:cast(Pid, {started, self(), Token}),
@@ -249,6 +289,9 @@ start(#{start := Start, token := Token} = Turn, Pid) ->
         %% Nothing has run that could have kept it from being in time.
         {error, {py, timeout}} ->
             {error, {not_begun, timeout}};
+        %% No namespace was there to be lost; the next start has to wait, where too many have ended too fast.
+        {error, {py, {worker_down, _} = Reason}} ->
+            {error, {not_begun, Reason}};
         Error ->
             Error
     end.
@@ -283,9 +326,20 @@ found(Error) -> Error.
 
 snapshot(#{token := Token} = Turn) ->
     case call(snapshot, [Token], #{strings => list, haystack => false}, Turn) of
-        {ok, {true, Bytes, Left}} -> {ok, {Bytes, Left}};
+        {ok, {true, Bytes, Left}} when is_binary(Bytes), length(Left) >= 0 -> {ok, {Bytes, left(Left)}};
         {ok, {false, _, _}} -> {error, {py, {session_restarted, replaced}}};
-        Error -> Error
+        {ok, _} -> {error, {py, {protocol, unreadable_answer}}};
+        {error, _} = Error -> Error
+    end.
+
+%% Everybody who lists the sessions gets it: it is neither long nor of another shape, whoever made it.
+left(Left) -> [{said(Name, ?NAME_CHARACTERS), said(Why, ?WHY_CHARACTERS)} || {Name, Why} <- lists:sublist(Left, ?MOST_LEFT)].
+
+said(Text, Most) ->
+    try
+        lists:flatten(string:slice(unicode:characters_to_list(Text), 0, Most))
+    catch
+        error:_ -> ""
     end.
 
 call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}) ->

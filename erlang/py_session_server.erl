@@ -39,6 +39,8 @@
     kill_after := non_neg_integer(),
     mapping := map(),
     persistent := boolean(),
+    %% Whether its Python is in a sandbox.
+    boxed := boolean(),
     %% One that `init' takes while it runs.
     nested := boolean()
 }.
@@ -226,6 +228,7 @@ turn(Worker, Timeout, #state{token = Token, init = Init, is_initialised = IsInit
         kill_after => KillAfter,
         mapping => (py_term:mapping(Config))#{binaries => Binaries},
         persistent => Persistent,
+        boxed => maps:get(sandbox, Config) =/= none,
         nested => false
     }.
 
@@ -285,6 +288,7 @@ status(#state{options = #{owner := Owner, persistent := Persistent, timeout := T
         os_pid => OsPid,
         persistent => Persistent,
         timeout => Timeout,
+        sandbox => maps:get(sandbox, State#state.config),
         pending => length(State#state.pending),
         waiting => queue:len(State#state.waiting),
         calls => State#state.turns,

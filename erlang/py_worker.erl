@@ -38,6 +38,7 @@
 -type info() :: #{
     worker := pid(),
     pool := py_config:pool_name(),
+    sandbox := none | py_sandbox:kind(),
     os_pid := non_neg_integer() | undefined,
     state := starting | serving | recycling | restarting | degraded | draining,
     codec := native | reference | undefined,
@@ -183,15 +184,16 @@ init({Pool, Slot, Ticket, Load, Config}) ->
     end.
 
 new_state(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
+    Atoms = py_guard:budget(Pool, Config),
     #state{
         pool = Pool,
         slot = Slot,
         ticket = Ticket,
         load = Load,
         config = Config,
-        calls = py_calls:new(Config, py_guard:budget(Pool, Config)),
+        calls = py_calls:new(Config, Atoms),
         guard = py_guard:new(Config),
-        atoms = py_guard:budget(Pool, Config),
+        atoms = Atoms,
         budget = py_restart:new(Restart)
     }.
 
@@ -551,7 +553,10 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
         false -> State
     end.
 
-%% One that holds three quarters of what it may have is replaced before it gets no more.
+%% One that holds three quarters of what it may have is replaced before it gets no more; not a session's, which would lose what
+%% it is there for.
+recycle_large(#state{config = #{scheduler := none}} = State) ->
+    State;
 recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
     case own_bytes(State) of
         Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State);
@@ -728,6 +733,7 @@ info_map(#state{calls = Calls, owners = Owners, incarnation = Incarnation} = Sta
     #{
         worker => self(),
         pool => State#state.pool,
+        sandbox => maps:get(sandbox, State#state.config),
         os_pid => OsPid,
         state => State#state.phase,
         codec => State#state.codec,

@@ -53,7 +53,7 @@ def dumps(value: object, protocol: int = _PROTOCOL) -> bytes:
     `NotPicklableError` for what can't be pickled, and `EncodeError` where a `__reduce__` of its own failed.
     """
     pickled = callout.run(errors.EncodeError, f"pickling a {type(value).__name__}", _pickled, value, protocol)
-    return pickled if _key is None else pickled + _signature(_key, pickled)
+    return signed(pickled)
 
 
 def loads(data: bytes, *, unsigned: bool = False) -> object:
@@ -61,11 +61,22 @@ def loads(data: bytes, *, unsigned: bool = False) -> object:
 
     Raises `DecodeError` for a missing or wrong signature and for a pickle that can't be read.
     """
-    if not unsigned and _policy != "any":
-        _verify(data)
+    if not unsigned:
+        verify(data)
     import pickle
 
     return callout.run(errors.DecodeError, "reading an opaque Python object", pickle.loads, data)
+
+
+def signed(pickled: bytes) -> bytes:
+    """The pickle with its signature behind it, where there is a key."""
+    return pickled if _key is None else pickled + _signature(_key, pickled)
+
+
+def verify(data: bytes) -> None:
+    """Raises `DecodeError` for a missing or wrong signature, unless the policy is "any"."""
+    if _policy != "any":
+        _verify(data)
 
 
 def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:

@@ -1,7 +1,7 @@
 """A namespace that lives from call to call: what `py_session` asks of the interpreter that a session has to itself.
 
     > start(Token)                        a new namespace, the module `__main__` from now on
-    > restore(Token, Bytes)               the same, filled with a snapshot
+    > restore(Token, Bytes, Unsigned)     the same, filled with a snapshot
     > run(Token, Blocks, AsReference)     (Found, Value): the blocks in order, the value of the last one
     > snapshot(Token)                     (Found, Bytes, Left): what pickles, and [(Name, Why)] for what does not
 
@@ -24,18 +24,20 @@ from keyword import iskeyword
 from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from erl import callout, errors, objects, references
+from erl import callout, errors, objects, opaque, references
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sized
 
 Code = tuple["CodeType | None", "CodeType | None"]
 """The statements of a block, and the expression at its end."""
 
 _CO_COROUTINE = 0x80
 _MOST_SOURCES = 1000
-"""So many blocks are kept compiled, and shown in tracebacks; a task that evaluates one line for years has one."""
+_MOST_CHARACTERS = 16_000_000
+"""So many blocks, of so many characters, are kept compiled, and shown in tracebacks, and the newest in any
+case; a task that evaluates one line for years has one."""
 
 
 class Session:
@@ -47,13 +49,20 @@ class Session:
         self.namespace: dict[str, Any] = self.module.__dict__
         self.namespace["__builtins__"] = builtins
         self._codes: OrderedDict[tuple[str, bool], Code] = OrderedDict()
+        self._code_characters = 0
         self._sources: OrderedDict[str, str] = OrderedDict()
+        self._source_characters = 0
         self._count = 0
         self._loop: AbstractEventLoop | None = None
 
     def define(self, name: object, value: object) -> None:
         """Bind a name. Raises `ValueError` for what is no name."""
         identifier = objects.name_of(name)
+        if not identifier.isascii():
+            from unicodedata import normalize
+
+            # As Python reads names: https://docs.python.org/3/reference/lexical_analysis.html#identifiers
+            identifier = normalize("NFKC", identifier)
         if not identifier.isidentifier() or iskeyword(identifier):
             raise ValueError(f"{identifier!r} is no name for a variable")
         self.namespace[identifier] = value
@@ -77,16 +86,20 @@ class Session:
         code = _compile(text, name, is_value_wanted)
         self.show(name, text)
         self._codes[key] = code
-        if len(self._codes) > _MOST_SOURCES:
-            self._codes.popitem(last=False)
+        self._code_characters += len(source)
+        while _is_too_much(self._codes, self._code_characters):
+            (oldest, _), _ = self._codes.popitem(last=False)
+            self._code_characters -= len(oldest)
         return code
 
     def show(self, name: str, source: str) -> None:
         """Let tracebacks find the lines of a block that was compiled under this name."""
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        self._source_characters += len(source) - len(self._sources.pop(name, ""))
         self._sources[name] = source
-        if len(self._sources) > _MOST_SOURCES:
-            oldest, _ = self._sources.popitem(last=False)
+        while _is_too_much(self._sources, self._source_characters):
+            oldest, text = self._sources.popitem(last=False)
+            self._source_characters -= len(text)
             linecache.cache.pop(oldest, None)
 
     def sources(self) -> dict[str, str]:
@@ -109,7 +122,7 @@ class Session:
     def _await(self, coroutine: Coroutine[Any, Any, object]) -> object:
         import asyncio
 
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
         task = self._loop.create_task(coroutine)
         try:
@@ -172,14 +185,21 @@ def snapshot(token: int) -> tuple[bool, object, list[tuple[str, str]]]:
     session = _found(token)
     if session is None:
         return False, None, []
-    return True, *_pickled(session.namespace, session.sources())
+    data, left = _pickled(session.namespace, session.sources())
+    return True, opaque.signed(data), left
 
 
-def restore(token: int, data: bytes) -> None:
-    """Begin a namespace with what `snapshot` of another interpreter gave."""
+def restore(token: int, data: bytes, unsigned: bool = False) -> None:
+    """Begin a namespace with what `snapshot` of another interpreter gave.
+
+    `unsigned` is for an interpreter in a sandbox, which can't know the key of the one that was copied. Raises
+    `errors.DecodeError` for what bears no signature elsewhere.
+    """
     import io
     import pickle
 
+    if not unsigned:
+        opaque.verify(data)
     start(token)
     assert _session is not None
     namespace = _session.namespace
@@ -198,8 +218,14 @@ def _found(token: int) -> Session | None:
 # Source
 
 
+def _is_too_much(blocks: Sized, characters: int) -> bool:
+    return len(blocks) > _MOST_SOURCES or (characters > _MOST_CHARACTERS and len(blocks) > 1)
+
+
 def _text(source: object) -> str:
-    return source.decode() if isinstance(source, bytes) else str(source)
+    """The text, without the mark that some editors put before it."""
+    text = source.decode() if isinstance(source, bytes) else str(source)
+    return text.removeprefix("\ufeff")
 
 
 def _dedented(source: str) -> str:
@@ -281,7 +307,10 @@ def _dumper(namespace: dict[str, Any]) -> Any:
         def reducer_override(self, value: Any) -> Any:
             if type(value) is FunctionType and value.__globals__ is namespace:
                 return _reduced(value)
-            return super().reducer_override(value)
+            reduced = super().reducer_override(value)
+            if reduced is NotImplemented and type(value) not in self.dispatch_table and _is_named(value):
+                return _unnamed(value)
+            return reduced
 
     def dump(value: object) -> bytes:
         stream = io.BytesIO()
@@ -289,6 +318,38 @@ def _dumper(namespace: dict[str, Any]) -> Any:
         return stream.getvalue()
 
     return dump
+
+
+def _is_named(value: Any) -> bool:
+    """Whether it is of a library's making and says that it is a name of the session's, as which it pickles."""
+    of = type(value)
+    return (
+        not issubclass(of, type)
+        and of.__module__ != "__main__"
+        and getattr(value, "__module__", None) == "__main__"
+    )
+
+
+def _unnamed(value: Any) -> tuple[Any, ...]:
+    """How to make it anew: where the snapshot is read nothing has a name yet."""
+    import functools
+    import pickle
+    import typing
+
+    if isinstance(value, functools._lru_cache_wrapper):
+        return _cached, (value.__wrapped__, value.cache_parameters())
+    if isinstance(value, typing.NewType):
+        return typing.NewType, (value.__name__, value.__supertype__)
+    reduced = value.__reduce_ex__(5)
+    if isinstance(reduced, str):
+        raise pickle.PicklingError(f"a {type(value).__name__} is known by its name only")
+    return reduced  # type: ignore[no-any-return]
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    import functools
+
+    return functools.lru_cache(**parameters)(function)
 
 
 _Empty = type("_Empty", (), {"__reduce__": lambda self: "_EMPTY", "__module__": __name__})

@@ -217,12 +217,12 @@ def short_failure(id_: int | None, error: BaseException, options: Options) -> by
 
 
 def text_of(error: BaseException) -> str:
-    """An exception's text, also when its `__str__` raises."""
+    """An exception's text, also when its `__str__` raises, or would end the interpreter."""
     try:
         text = str(error)
         notes = getattr(error, "__notes__", ())
         return "\n".join([text, *map(str, notes)]) if notes else text
-    except Exception as second:
+    except BaseException as second:  # user code, as behind the server's door
         return f"<exception str() failed with {type(second).__name__}>"
 
 

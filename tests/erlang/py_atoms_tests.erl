@@ -69,6 +69,30 @@ random_bytes_are_a_term_or_an_error_test() ->
         lists:seq(1, 2_000)
     ).
 
+atoms(Prefix, Count) ->
+    Names = <<<<119, 14, "pys", Prefix, (integer_to_binary(1_000_000_000 + N))/binary>> || N <- lists:seq(1, Count)>>,
+    <<131, 108, Count:32, Names/binary, 106>>.
+
+what_one_session_spends_is_not_missing_in_the_next_test() ->
+    #{session := Most, sessions := MostOfSessions} = py_config:max_sandbox_atoms(),
+    ?assert(MostOfSessions >= 8 * Most),
+    One = py_atoms:session(),
+    ?assertMatch({refused, _}, py_atoms:decode(atoms($a, Most + 1), One)),
+    ?assertMatch({ok, _}, py_atoms:decode(atoms($b, Most), One)),
+    ?assertMatch({refused, _}, py_atoms:decode(atoms($c, 1), One)),
+    ?assertMatch({ok, _}, py_atoms:decode(atoms($b, Most), One)),
+    ?assertMatch({ok, _}, py_atoms:decode(atoms($c, 2), py_atoms:session())),
+    ?assertEqual(error, py_atoms:decode(term_to_binary(lists:duplicate(100, a), [compressed]), One)).
+
+%% All of them together have a limit, which leaves the pools theirs.
+sessions_do_not_spend_what_is_the_pools_test() ->
+    #{session := Most, sessions := MostOfSessions} = py_config:max_sandbox_atoms(),
+    Answers = [py_atoms:decode(atoms($d + N, Most), py_atoms:session()) || N <- lists:seq(0, MostOfSessions div Most)],
+    ?assertMatch([{refused, _} | _], lists:reverse(Answers)),
+    ?assertMatch({ok, _}, py_atoms:decode(atoms(1, 10), {sandbox, a_pool_of_this_test})),
+    %% What was refused has been given back.
+    persistent_term:erase({py_atoms, sessions}).
+
 %% In a frame of its own, more than there may ever be; none of them is made.
 too_many_are_refused_and_none_is_made_test_() -> {timeout, 60, fun too_many_are_refused_and_none_is_made/0}.
 

@@ -106,6 +106,8 @@ a_sandbox_is_bound_where_nothing_is_said_test() ->
 
 what_a_sandbox_has_not_is_refused_test() ->
     ?assertMatch({error, {bad_option, callbacks, all, _}}, py_config:pool(#{sandbox => bwrap, callbacks => all})),
+    ?assertMatch({error, {bad_option, arrays, shared, _}}, py_config:pool(#{sandbox => bwrap, arrays => shared})),
+    ?assertMatch({ok, #{arrays := value}}, py_config:pool(#{sandbox => bwrap, arrays => value})),
     ?assertMatch({error, {bad_option, network, "tea", _}}, py_config:pool(#{sandbox => bwrap, network => "tea"})).
 
 a_good_option_of_a_call_is_taken_as_it_is_test_() ->

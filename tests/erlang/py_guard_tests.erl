@@ -23,6 +23,10 @@ a_trusted_python_has_no_guard_test() ->
     ?assertEqual(node, py_guard:budget(tea, #{sandbox => none})),
     ?assertEqual({sandbox, tea}, py_guard:budget(tea, #{sandbox => bwrap})).
 
+each_session_has_a_budget_of_its_own_test() ->
+    Budget = fun() -> py_guard:budget(py_config:session_pool(), #{sandbox => bwrap}) end,
+    ?assertNotEqual(Budget(), Budget()).
+
 requests_test_() ->
     Other = spawn(fun() -> ok end),
     [
@@ -142,11 +146,21 @@ failures_test_() ->
     Bad = [
         {py, not_started}, badarg, {python, "class", "text", []}, {python, Class, text, []}, {python, Class, "text", [a]},
         {python, Class, "text", [{"file", "1", "f", "s"}]}, {python, Class, "text", [{cause, Class, "text", [a]}]},
+        {python, 'red\e[31m', "text", []}, {python, Class, "text", [{cause, 'red\e[31m', "text", []}]},
         {python, Class, "text", [{"file", 1, "f", "s"} | a]}, {erlang, {'$erlport.opaque', erlang, <<1>>}},
         {erlang, {'$erlport.opaque', erlang, term_to_binary({a, b, []})}}
     ],
     [?_assertEqual(Error, py_guard:failure(Error, node)) || Error <- Good] ++
         [?_assertEqual({py, {protocol, unreadable_answer}}, py_guard:failure(Error, node)) || Error <- Bad] ++
+        %% What the shell shows does not reach a terminal as it came.
+        [
+            ?_assertEqual(
+                {python, Class, "a\\x1bé\n", [{"\\x9b", 1, "\\x07", <<"\\x0d">>}, {cause, Class, "\\x1b", []}]},
+                py_guard:failure(
+                    {python, Class, "a\eé\n", [{[16#9b], 1, [7], <<"\r">>}, {cause, Class, "\e", []}]}, node
+                )
+            )
+        ] ++
         [
             ?_assertEqual(
                 {erlang, throw, tea, [{m, f, 1, []}]},

@@ -46,6 +46,7 @@
     without_bwrap_the_start_says_what_to_do/1,
     a_wrong_io_is_told/1,
     what_is_the_systems_is_not_given_away/1,
+    a_link_that_another_user_made_is_not_followed/1,
     its_modules_go_to_no_other_node/1,
     docker_says_what_is_missing/1,
     docker_runs_the_same/1, docker_binds_the_same/1, docker_leaves_nothing/1
@@ -98,6 +99,7 @@ groups() ->
         ]},
         {told, [
             without_bwrap_the_start_says_what_to_do, a_wrong_io_is_told, what_is_the_systems_is_not_given_away,
+            a_link_that_another_user_made_is_not_followed,
             docker_says_what_is_missing
         ]},
         {docker, [docker_runs_the_same, docker_binds_the_same, docker_leaves_nothing]}
@@ -558,7 +560,7 @@ next_id() ->
 
 its_atoms_have_a_budget_of_their_own(Config) ->
     start(Config),
-    {Most, _} = py_config:max_sandbox_atoms(),
+    #{pool := Most} = py_config:max_sandbox_atoms(),
     Prefix = <<"py_sandbox_atom_", (integer_to_binary(erlang:unique_integer([positive])))/binary>>,
     Before = erlang:system_info(atom_count),
     ?assertError({py, {encode, _}}, call(atoms, [Prefix, Most + 1])),
@@ -693,6 +695,50 @@ what_is_the_systems_is_not_given_away(Config) ->
             ?assertMatch({ok, #file_info{uid = 0}}, file:read_file_info("/"));
         _ ->
             {skip, "only root gives directories away"}
+    end.
+
+a_link_that_another_user_made_is_not_followed(Config) ->
+    {ok, #file_info{uid = User}} = file:read_file_info("/proc/self"),
+    case {User, os:find_executable("bwrap")} of
+        {0, [_ | _]} ->
+            [Box, Roots, Victims] = [directory(Config) || _ <- [box, roots, victims]],
+            ok = filelib:ensure_path(filename:join(Roots, "deep")),
+            ok = file:change_owner(Box, 12_345, 12_345),
+            ok = file:change_owner(Victims, 12_346, 12_346),
+            Link = fun(Name, Target, Owner) ->
+                Path = filename:join(Box, Name),
+                ok = file:make_symlink(Target, Path),
+                {0, _} = py_program:run(os:find_executable("chown"), [{args, ["-h", integer_to_list(Owner), Path]}], 5_000),
+                Path
+            end,
+            ToRoots = Link("roots", Roots, 12_345),
+            Bad = [
+                ToRoots,
+                Link("victims", Victims, 12_345),
+                Link("over", ToRoots, 0),
+                filename:join(ToRoots, "deep"),
+                Link("relative", filename:join("..", filename:basename(Roots)), 12_345)
+            ],
+            [
+                ?assertMatch(
+                    {error, {py, {start, boxed, {start, {sandbox, {bwrap, {io_link, Io, _}}}}}}},
+                    py:start_pool(boxed, #{size => 1, sandbox => bwrap, io => Io})
+                )
+             || Io <- Bad
+            ],
+            {error, Error} = py:start_pool(boxed, #{size => 1, sandbox => bwrap, io => list_to_binary(ToRoots)}),
+            ?assertNotEqual(nomatch, string:find(py_error:text(Error), "is reached by the link")),
+            %% What root, or the owner, leads to is meant.
+            [
+                begin
+                    {ok, _} = py:start_pool(boxed, #{size => 1, sandbox => bwrap, io => Io}),
+                    ok = py:stop_pool(boxed)
+                end
+             || Io <- [Link("by-root", Victims, 0), Link("by-owner", Victims, 12_346)]
+            ],
+            ?assertMatch({ok, #file_info{uid = 0}}, file:read_file_info(Roots));
+        _ ->
+            {skip, "only root's boxes run as other users"}
     end.
 
 its_modules_go_to_no_other_node(_Config) ->

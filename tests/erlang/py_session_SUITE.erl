@@ -28,6 +28,8 @@
     a_killed_worker_process_is_replaced/1,
     a_worker_that_is_taken_away_is_replaced/1,
     a_pool_that_is_stopped_comes_back/1,
+    a_large_namespace_stays/1,
+    one_that_dies_again_and_again_says_that_it_is_down/1,
     init_runs_once_and_before_the_rest/1,
     init_may_evaluate/1,
     an_init_that_fails_runs_again/1,
@@ -79,6 +81,8 @@ all() ->
         a_killed_worker_process_is_replaced,
         a_worker_that_is_taken_away_is_replaced,
         a_pool_that_is_stopped_comes_back,
+        a_large_namespace_stays,
+        one_that_dies_again_and_again_says_that_it_is_down,
         init_runs_once_and_before_the_rest,
         init_may_evaluate,
         an_init_that_fails_runs_again,
@@ -444,6 +448,28 @@ a_pool_that_is_stopped_comes_back(_Config) ->
     ?assertEqual(3, py_session:eval(Session, "1 + 2")).
 
 %%% Init
+
+one_that_dies_again_and_again_says_that_it_is_down(_Config) ->
+    Restart = #{max => 2, within => 60_000, delay => 1_000, max_delay => 1_000},
+    Session = py_session:open(#{persistent => true, restart => Restart}),
+    Die = fun() -> failure(fun() -> py_session:eval(Session, "import os\nos._exit(3)") end) end,
+    [?assertMatch({py, {session_restarted, {exit_status, 3, _}}}, Die()) || _ <- [1, 2, 3]],
+    py_eventually:holds(fun() -> [State || #{state := State} <- py:workers(py_sessions)] -- [serving] =:= [degraded] end),
+    %% Nothing has run, and nothing is lost by that.
+    ?assertMatch({py, {worker_down, {exit_status, 3, _}}}, Die()),
+    ?assertMatch(#{restarts := 3, state := idle}, py_session:status(Session)),
+    py_eventually:equals({no_failure, 1}, fun() -> failure(fun() -> py_session:eval(Session, "1") end) end).
+
+%% A worker of a pool would be replaced: it holds more than three quarters of what it may.
+a_large_namespace_stays(_Config) ->
+    Session = py_session:open(#{persistent => true, max_memory => 200_000_000}),
+    #{os_pid := OsPid} = py_session:status(Session),
+    ?assertEqual(170_000_000, py_session:eval(Session, "data = b'x' * 170_000_000\nlen(data)")),
+    [?assertEqual(170_000_000, py_session:eval(Session, "len(data)")) || _ <- lists:seq(1, 20)],
+    %% More it does not get, and keeps what it has.
+    ?assertMatch({python, 'builtins.MemoryError', _, _}, failure(fun() -> py_session:eval(Session, "more = data * 2") end)),
+    ?assertEqual(170_000_000, py_session:eval(Session, "len(data)")),
+    ?assertMatch(#{os_pid := OsPid, restarts := 0}, py_session:status(Session)).
 
 init_runs_once_and_before_the_rest(_Config) ->
     Test = self(),

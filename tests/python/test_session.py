@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from erl import errors, objects, session
+from erl import errors, objects, opaque, session
 
 PACKAGE = Path(__file__).parents[2] / "python"
 
@@ -53,6 +53,7 @@ def value_of(token: int, source: str) -> Any:
         ("[y for y in range(2)]", [0, 1]),
         ("__name__", "__main__"),
         ("def f(x: int): pass\nf.__annotations__", {"x": int}),
+        ("\ufeffx = 5\nx", 5),
     ],
 )
 def test_a_block_has_the_value_of_its_last_expression(token: int, source: str, value: object) -> None:
@@ -141,7 +142,7 @@ def test_what_is_defined_can_be_found_by_its_module(token: int) -> None:
 
 MADE = """
 import math, threading
-from dataclasses import dataclass
+from dataclasses import dataclass; from functools import lru_cache; from typing import NewType
 k = 3
 names = same = [1]
 lock = threading.Lock()
@@ -162,6 +163,9 @@ def later():
 empty = later()
 def with_defaults(a, b=2, *, c: int = 3): "doc"; return a + b + c
 with_defaults.mark = 1
+@lru_cache(maxsize=7, typed=True)
+def cached(x): return x * k
+Size = NewType("Size", int)
 class Cup:
     def __init__(self, size): self.size = size
     def twice(self): return times(self.size)
@@ -172,7 +176,31 @@ cup, pot = Cup(4), Pot(2)
 """
 
 
-def test_a_snapshot_is_read_by_another_interpreter(token: int, tmp_path: Path) -> None:
+@pytest.fixture
+def key() -> Iterator[bytes]:
+    opaque.set_key(b"tea")
+    yield b"tea"
+    opaque.set_key(None)
+
+
+def test_a_snapshot_that_nobody_signed_is_not_read(token: int, key: bytes) -> None:
+    pytest.importorskip("cloudpickle")
+    session.run(token, [("exec", "x = 1")])
+    _, data, _ = session.snapshot(token)
+    assert isinstance(data, bytes)
+    for wrong in (data[:-32], data[:-1] + bytes([data[-1] ^ 1]), b""):
+        with pytest.raises(errors.DecodeError, match="no worker of this application signed it"):
+            session.restore(next(_tokens), wrong)
+    opaque.set_key(b"of another box")
+    with pytest.raises(errors.DecodeError, match="no worker of this application signed it"):
+        session.restore(next(_tokens), data)
+    # What came from a box is read in one.
+    copy = next(_tokens)
+    session.restore(copy, data, True)
+    assert value_of(copy, "x") == 1
+
+
+def test_a_snapshot_is_read_by_another_interpreter(token: int, key: bytes, tmp_path: Path) -> None:
     pytest.importorskip("cloudpickle")
     session.run(token, [("exec", MADE)])
     found, data, left = session.snapshot(token)
@@ -183,13 +211,16 @@ def test_a_snapshot_is_read_by_another_interpreter(token: int, tmp_path: Path) -
     (tmp_path / "snapshot").write_bytes(data)
     program = """
 import sys
-from erl import objects, session
+from erl import objects, opaque, session
+opaque.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
 run = lambda source: session.run(7, [("eval", source)])[1]
 run("k = 10; same.append(2)")
 assert run("(times(2), cup.twice(), fact(5), inner(4), math.pi > 3, names)") == (20, 40, 120, 4, True, [1, 2])
 assert run("(with_defaults(1), with_defaults.__doc__, with_defaults.mark)") == (6, "doc", 1)
 assert run("with_defaults.__annotations__") == {"c": int}
+assert run("(cached(2), cached.cache_parameters())") == (20, {"maxsize": 7, "typed": True})
+assert run("(Size(3), Size.__supertype__)") == (3, int)
 assert run("(isinstance(cup, Cup), pot == Pot(2), times.__globals__ is globals())") == (True, True, True)
 try:
     run("locked()")
@@ -221,3 +252,50 @@ def test_a_copy_needs_cloudpickle(token: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(errors.NotPicklableError, match="cloudpickle, which is not installed"):
         session.snapshot(token)
+
+
+def test_what_is_known_by_its_name_only_is_left_out(token: int) -> None:
+    pytest.importorskip("cloudpickle")
+
+    class ByName:
+        __module__ = "tea"
+
+        def __reduce__(self) -> str:
+            return "by_name"
+
+    by_name: Any = ByName()
+    by_name.__dict__["__module__"] = "__main__"
+    session.run(token, [("define", "by_name", by_name)])
+    found, _, left = session.snapshot(token)
+    assert found
+    assert [name for name, _ in left] == ["by_name"]
+
+
+def test_a_name_is_the_one_that_python_reads(token: int) -> None:
+    session.run(token, [("define", "\ufb01g", 3)])
+    assert value_of(token, "fig") == 3
+    assert value_of(token, "\ufb01g") == 3
+
+
+def test_a_loop_that_was_closed_is_made_anew(token: int) -> None:
+    value_of(token, "import asyncio\nasync def get(): return asyncio.get_running_loop()\nloop = await get()")
+    value_of(token, "loop.close()")
+    assert value_of(token, "await asyncio.sleep(0, 4)") == 4
+    assert value_of(token, "await asyncio.sleep(0, 5)") == 5
+
+
+def test_long_blocks_are_not_kept_for_ever(token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_MOST_CHARACTERS", 1000)
+    blocks = [f"def f{number}():\n    1 / 0  # {'x' * 300}\n" for number in range(10)]
+    for block in blocks:
+        session.run(token, [("exec", block)])
+    current = session._session
+    assert current is not None
+    assert sum(map(len, current.sources().values())) <= 1000
+    assert len(current._codes) == len(current.sources()) == 3
+    assert len([name for name in linecache.cache if name.startswith("<session ")]) >= 3
+    # The newest is there, however long it is.
+    session.run(token, [("exec", "def g():\n    1 / 0\n" + "#" * 5000)])
+    with pytest.raises(ZeroDivisionError) as failure:
+        session.run(token, [("eval", "g()")])
+    assert failure.value.__traceback__ is not None

@@ -204,10 +204,11 @@ def test_random_bytes_are_a_message_or_an_error(data: bytes) -> None:
             continue
 
 
-def test_an_exception_whose_text_raises_is_still_reported() -> None:
+@pytest.mark.parametrize("raised", [RuntimeError("no"), SystemExit(3), KeyboardInterrupt()])
+def test_an_exception_whose_text_raises_is_still_reported(raised: BaseException) -> None:
     class Mute(Exception):
         def __str__(self) -> str:
-            raise RuntimeError("no")
+            raise raised
 
     frame = wire.failure(3, Mute(), [], OPTIONS)
     kind, id_, error = codec.decode(frame, OPTIONS)  # type: ignore[misc]
