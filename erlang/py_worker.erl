@@ -91,7 +91,7 @@
 
 %% @doc One call, from an encoded body to the answer's frame. `Timeout' covers waiting, sending and running; what the call
 %% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and another worker may have it.
--spec call(pid(), py_wire:body(), timeout(), Owner :: pid()) ->
+-spec call(pid(), py_wire:body(), timeout(), py_owners:owner()) ->
     {ok, binary()} | {ok, binary(), py_atoms:budget()} | {error, moved | timeout | overload | {worker_down, term()}}.
 call(Worker, Body, Timeout, Owner) ->
     Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
@@ -252,6 +252,8 @@ handle_info({py_call, Alias, Caller, Owner, Leader, Body}, State) ->
 handle_info(timeout, State) ->
     {noreply, flush(State)};
 handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
+    %% Also where the answer has been sent: it has not arrived.
+    py_shared_owner:lost(Alias),
     noreply(report(State#state{calls = py_calls:cancel(Alias, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
 handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls, guard = Guard} = State) ->
@@ -545,7 +547,7 @@ asked(Request, Frame, #state{calls = Calls, config = #{callbacks := Callbacks}} 
         {message, Self, {'$py.own', Id, Made}} when Self =:= self(), is_integer(Id), length(Made) >= 0 ->
             {Ids, Names} = lists:partition(fun is_integer/1, Made),
             Owner = py_calls:owner(Id, Calls),
-            Names =:= [] orelse py_shared_owner:own(Owner, Names),
+            Names =:= [] orelse py_shared_owner:own(Owner, py_calls:from(Id, Calls), Names),
             own(Owner, Ids, State);
         {message, Self, {'$py.later', Id}} when Self =:= self(), is_integer(Id) ->
             State#state{calls = py_calls:later(Id, Calls)};

@@ -20,6 +20,10 @@
     a_file_goes_with_its_last_owner/1,
     what_was_freed_is_stale_for_everybody/1,
     a_result_that_nobody_waits_for_leaves_nothing/1,
+    results_that_nobody_takes_leave_nothing/1,
+    what_was_told_of_a_call_that_is_too_late_goes/1,
+    what_a_stream_has_read_ahead_goes_with_it/1,
+    a_reduction_shares_what_comes_out_of_it/1,
     a_call_that_fails_leaves_what_it_has_sent/1,
     a_killed_worker_leaves_nothing_that_nobody_owns/1,
     a_killed_worker_process_leaves_nothing_that_nobody_owns/1,
@@ -56,6 +60,10 @@ all() ->
         a_file_goes_with_its_last_owner,
         what_was_freed_is_stale_for_everybody,
         a_result_that_nobody_waits_for_leaves_nothing,
+        results_that_nobody_takes_leave_nothing,
+        what_was_told_of_a_call_that_is_too_late_goes,
+        what_a_stream_has_read_ahead_goes_with_it,
+        a_reduction_shares_what_comes_out_of_it,
         a_call_that_fails_leaves_what_it_has_sent,
         a_killed_worker_leaves_nothing_that_nobody_owns,
         a_killed_worker_process_leaves_nothing_that_nobody_owns,
@@ -333,6 +341,69 @@ a_result_that_nobody_waits_for_leaves_nothing(Config) ->
      || Ms <- [0, 0, 1, 1, 2, 3]
     ],
     py_eventually:equals(0, fun files/0).
+
+%% The calls were over before anybody asked. What has been taken stays.
+results_that_nobody_takes_leave_nothing(_Config) ->
+    Options = #{arrays => shared},
+    Sizes = [?LARGE, ?LARGE, -1, ?LARGE],
+    Scatter = fun() -> py:scatter(py_sharing, bytes_or_failure, [[Size] || Size <- Sizes], Options) end,
+    AllMade = fun() -> py_eventually:equals(3, fun files/0) end,
+    Failed = Scatter(),
+    AllMade(),
+    ?assertError({python, 'builtins.ValueError', _, _}, py:gather(Failed)),
+    py_eventually:equals(0, fun files/0),
+    Cancelled = Scatter(),
+    AllMade(),
+    lists:foreach(fun py:cancel/1, Cancelled),
+    py_eventually:equals(0, fun files/0),
+    ?assertError({python, _, _, _}, py:pmap(py_sharing, bytes_or_failure, Sizes, Options#{chunk => 1})),
+    py_eventually:equals(0, fun files/0),
+    [First, Second, _, _] = Handles = Scatter(),
+    AllMade(),
+    Shm = py:await(First),
+    ok = py:cancel(Second),
+    %% To nobody's loss: it was taken.
+    ok = py:cancel(First),
+    py_eventually:equals(2, fun files/0),
+    ?assertEqual(content(?LARGE), py:value(Shm)),
+    [{ok, Last}] = py:gather_all([lists:last(Handles)]),
+    ok = py:cancel(lists:nth(3, Handles)),
+    Mapped = py:pmap(py_sharing, bytes_or_failure, [?LARGE, ?LARGE], Options),
+    ?assertEqual([content(?LARGE) || _ <- [1, 2, 3, 4]], [py:value(Kept) || Kept <- [Shm, Last | Mapped]]),
+    ok = py:release([Shm, Last | Mapped]),
+    ?assertEqual(0, files()).
+
+%% Python has said whose the file is, and the answer never comes.
+what_was_told_of_a_call_that_is_too_late_goes(_Config) ->
+    ?assertError({py, timeout}, py:func(py_sharing, share_and_wait, [?LARGE, self()], #{timeout => 300})),
+    Shm = receive {shared, Sent} -> Sent after 5_000 -> ct:fail(not_shared) end,
+    py_eventually:holds(fun() -> is_stale(Shm) end),
+    %% What its caller owns by another call stays.
+    On = #{worker => hd([Worker || #{worker := Worker} <- py:workers()])},
+    Ours = py:func(py_sharing, keep_and_give, [?LARGE], On),
+    ?assertError({py, timeout}, py:func(py_sharing, send_kept_and_wait, [self()], On#{timeout => 300})),
+    receive {shared, Ours} -> ok after 5_000 -> ct:fail(not_shared) end,
+    ?assertEqual(3, py:func(operator, add, [1, 2], On)),
+    ?assertEqual(content(?LARGE), py:value(Ours)),
+    ok = py:release(Ours).
+
+what_a_stream_has_read_ahead_goes_with_it(_Config) ->
+    Stream = py:stream(py_sharing, several, [100, ?LARGE], #{arrays => shared}),
+    {ok, First} = py:stream_next(Stream),
+    py_eventually:holds(fun() -> files() > 2 end),
+    ok = py:stream_close(Stream),
+    py_eventually:holds(fun() -> files() =< 2 end),
+    ?assertEqual(content(?LARGE), py:value(First)),
+    All = py:stream_fold(fun(Item, Acc) -> [Item | Acc] end, [], py:stream(py_sharing, several, [20, ?LARGE], #{arrays => shared})),
+    ?assertEqual([content(?LARGE)], lists:usort([py:value(Shm) || Shm <- All])),
+    ?assertEqual(20, length(lists:usort(All))).
+
+a_reduction_shares_what_comes_out_of_it(_Config) ->
+    Items = [{bytes, content(?LARGE)} || _ <- lists:seq(1, 8)],
+    Whole = py:preduce(py_sharing, joined, Items, #{arrays => shared, chunk => 2}),
+    ?assertEqual(binary:copy(content(?LARGE), 8), py:value(Whole)),
+    ?assertEqual(1, files()),
+    ok = py:release(Whole).
 
 a_call_that_fails_leaves_what_it_has_sent(_Config) ->
     ?assertError({python, 'builtins.ValueError', "after the cast", _}, func(share_and_say, [?LARGE, self()])),
