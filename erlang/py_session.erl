@@ -282,7 +282,7 @@ found({ok, {false, _}}) -> {error, {py, {session_restarted, replaced}}};
 found(Error) -> Error.
 
 snapshot(#{token := Token} = Turn) ->
-    case call(snapshot, [Token], #{strings => list, haystack => false}, Turn) of
+    case call(snapshot, [Token], #{strings => list, haystack => false, arrays => opaque}, Turn) of
         {ok, {true, Bytes, Left}} -> {ok, {Bytes, Left}};
         {ok, {false, _, _}} -> {error, {py, {session_restarted, replaced}}};
         Error -> Error

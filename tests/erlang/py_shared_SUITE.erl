@@ -24,6 +24,7 @@
     what_was_told_of_a_call_that_is_too_late_goes/1,
     what_a_stream_has_read_ahead_goes_with_it/1,
     a_reduction_shares_what_comes_out_of_it/1,
+    what_py_asks_python_for_itself_is_not_shared/1,
     a_call_that_fails_leaves_what_it_has_sent/1,
     a_killed_worker_leaves_nothing_that_nobody_owns/1,
     a_killed_worker_process_leaves_nothing_that_nobody_owns/1,
@@ -64,6 +65,7 @@ all() ->
         what_was_told_of_a_call_that_is_too_late_goes,
         what_a_stream_has_read_ahead_goes_with_it,
         a_reduction_shares_what_comes_out_of_it,
+        what_py_asks_python_for_itself_is_not_shared,
         a_call_that_fails_leaves_what_it_has_sent,
         a_killed_worker_leaves_nothing_that_nobody_owns,
         a_killed_worker_process_leaves_nothing_that_nobody_owns,
@@ -404,6 +406,23 @@ a_reduction_shares_what_comes_out_of_it(_Config) ->
     ?assertEqual(binary:copy(content(?LARGE), 8), py:value(Whole)),
     ?assertEqual(1, files()),
     ok = py:release(Whole).
+
+%% The namespace of a session, the source of a module that is pushed: also where the pool shares what is large.
+what_py_asks_python_for_itself_is_not_shared(Config) ->
+    Directory = ?config(priv_dir, Config),
+    Source = ["def tea():\n    return 42\n#", binary:copy(<<"x">>, ?LARGE), "\n"],
+    ok = file:write_file(filename:join(Directory, "py_large_module.py"), Source),
+    application:set_env(py, pools, [{default, #{size => 1, arrays => shared, python_path => [Directory]}}]),
+    {ok, restarted} = py:restart(),
+    Session = py_session:open(#{arrays => shared, persistent => true}),
+    _ = py_session:exec(Session, <<"x = bytes(200000)">>),
+    Copy = py_session:fork(Session),
+    ?assertEqual(200_000, py_session:eval(Copy, <<"len(x)">>)),
+    ?assertEqual(0, files()),
+    ?assertMatch({'$py.shm', _}, py_session:eval(Copy, <<"x">>)),
+    ?assertEqual([], py_cluster:push(py_large_module)),
+    ?assertEqual(1, files()),
+    lists:foreach(fun py_session:close/1, [Session, Copy]).
 
 a_call_that_fails_leaves_what_it_has_sent(_Config) ->
     ?assertError({python, 'builtins.ValueError', "after the cast", _}, func(share_and_say, [?LARGE, self()])),
