@@ -109,7 +109,7 @@ init([]) ->
 
 new_maker() -> string:lowercase(binary:encode_hex(crypto:strong_rand_bytes(?MAKER_BYTES))).
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(place, {Worker, _}, #state{makers = Makers, max_bytes = MaxBytes} = State) ->
     Maker = new_maker(),
     Monitor =
@@ -121,7 +121,21 @@ handle_call(place, {Worker, _}, #state{makers = Makers, max_bytes = MaxBytes} = 
         directory => unicode:characters_to_binary(directory()), maker => Maker, max_bytes => MaxBytes, node => node()
     },
     {reply, Place, State#state{makers = Makers#{Worker => {Monitor, Maker}}}};
-handle_call({new, Bytes, Owner}, _From, #state{maker = Maker, next = Next, max_bytes = MaxBytes} = State) ->
+handle_call({new, Bytes, Owner}, _From, State) ->
+    %% Whoever has died while it waited needs none.
+    case is_process_alive(Owner) of
+        true -> made(Bytes, Owner, State);
+        false -> {noreply, State}
+    end;
+handle_call({free, Name}, _From, State) ->
+    {reply, ok, freed(Name, State)};
+handle_call(info, _From, #state{max_bytes = MaxBytes} = State) ->
+    Sizes = [size_of(Name) || Name <- names()],
+    {reply, #{files => length(Sizes), bytes => lists:sum(Sizes), max_bytes => MaxBytes}, State};
+handle_call(_Request, _From, State) ->
+    {reply, {error, unknown_request}, State}.
+
+made(Bytes, Owner, #state{maker = Maker, next = Next, max_bytes = MaxBytes} = State) ->
     Name = iolist_to_binary(io_lib:format("~ts-~w-~w", [Maker, Next, Bytes])),
     {ok, Path} = path(Name),
     %% First made, then counted, as Python does it: no two see room for themselves that is there for one.
@@ -137,14 +151,7 @@ handle_call({new, Bytes, Owner}, _From, #state{maker = Maker, next = Next, max_b
             end;
         {error, Reason} ->
             {reply, {error, {shared_memory, file:format_error(Reason)}}, State}
-    end;
-handle_call({free, Name}, _From, State) ->
-    {reply, ok, freed(Name, State)};
-handle_call(info, _From, #state{max_bytes = MaxBytes} = State) ->
-    Sizes = [size_of(Name) || Name <- names()],
-    {reply, #{files => length(Sizes), bytes => lists:sum(Sizes), max_bytes => MaxBytes}, State};
-handle_call(_Request, _From, State) ->
-    {reply, {error, unknown_request}, State}.
+    end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast({own, Worker, _, _, _}, #state{makers = Makers} = State) when not is_map_key(Worker, Makers) ->
@@ -180,6 +187,9 @@ handle_info({'DOWN', _, process, Pid, Reason}, #state{makers = Makers} = State) 
         error ->
             {noreply, ended(Pid, Reason, State)}
     end;
+handle_info({delete, Name}, State) ->
+    delete(Name),
+    {noreply, State};
 handle_info({sweep, Maker}, State) ->
     sweep(Maker, State),
     {noreply, State};
@@ -215,10 +225,14 @@ disowned(Owner, #state{files = Files, owners = Owners} = State) ->
     case maps:take(Owner, Owners) of
         {{_, Claims}, Left} ->
             Kept = lists:foldl(fun(Name, Acc) -> left(Owner, Name, Acc) end, Files, maps:keys(Claims)),
+            %% One that was killed in the middle of opening its file may make it anew.
+            [again(Name) || Name <- maps:keys(Claims), not is_map_key(Name, Kept), is_made_by(State#state.maker, Name)],
             State#state{owners = Left, files = Kept};
         error ->
             State
     end.
+
+again(Name) -> erlang:send_after(?LAST_FILE_MS, self(), {delete, Name}).
 
 handed_on(Keeper, #state{owners = Owners} = State) ->
     {_, Claims} = maps:get(Keeper, Owners, {none, #{}}),
@@ -262,22 +276,29 @@ without(Owner, Name, Owners) ->
 sweep(Maker, #state{files = Files}) ->
     lists:foreach(fun delete/1, [
         Name
-     || Name <- names(), binary:longest_common_prefix([Name, Maker]) =:= byte_size(Maker), not is_map_key(Name, Files)
+     || Name <- names(), is_made_by(Maker, Name), not is_map_key(Name, Files)
     ]).
+
+is_made_by(Maker, Name) -> binary:longest_common_prefix([Name, Maker]) =:= byte_size(Maker).
 
 %%% The files
 
 names() ->
     case file:list_dir(directory()) of
-        {ok, Names} -> [list_to_binary(Name) || Name <- Names, path(list_to_binary(Name)) =/= error];
+        {ok, Names} -> [list_to_binary(Name) || Name <- Names];
         {error, _} -> []
     end.
 
 used_bytes() -> lists:sum([size_of(Name) || Name <- names()]).
 
+%% For each file of the directory whenever one is made: no more is looked at than what is needed.
 size_of(Name) ->
-    [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
-    binary_to_integer(Bytes).
+    try
+        [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
+        binary_to_integer(Bytes)
+    catch
+        error:_ -> 0
+    end.
 
 %% @doc Whether there is a file of that name.
 -spec is_there(term()) -> boolean().

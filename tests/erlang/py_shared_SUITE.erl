@@ -29,6 +29,7 @@
     a_killed_worker_leaves_nothing_that_nobody_owns/1,
     a_killed_worker_process_leaves_nothing_that_nobody_owns/1,
     a_sharer_killed_while_it_writes_leaves_nothing/1,
+    a_sharer_killed_while_it_waits_gets_no_file/1,
     a_killed_owner_of_the_books_takes_the_files_along/1,
     the_limit_is_an_error_and_the_worker_lives/1,
     what_is_mapped_does_not_count_as_the_worker_s_own/1,
@@ -70,6 +71,7 @@ all() ->
         a_killed_worker_leaves_nothing_that_nobody_owns,
         a_killed_worker_process_leaves_nothing_that_nobody_owns,
         a_sharer_killed_while_it_writes_leaves_nothing,
+        a_sharer_killed_while_it_waits_gets_no_file,
         a_killed_owner_of_the_books_takes_the_files_along,
         the_limit_is_an_error_and_the_worker_lives,
         what_is_mapped_does_not_count_as_the_worker_s_own,
@@ -471,6 +473,18 @@ a_sharer_killed_while_it_writes_leaves_nothing(_Config) ->
      || Ms <- [0, 1, 5, 20, 200]
     ],
     py_eventually:equals(0, fun files/0).
+
+a_sharer_killed_while_it_waits_gets_no_file(_Config) ->
+    Number = fun({'$py.shm', {_, Name, _, _}}) -> binary_to_integer(lists:nth(2, binary:split(Name, <<"-">>, [global]))) end,
+    Before = Number(py:share(<<1>>)),
+    ok = sys:suspend(py_shared_owner),
+    Sharers = [py_caller:start(fun() -> py:share(content(?LARGE)) end) || _ <- lists:seq(1, 5)],
+    Waiting = fun() -> element(2, process_info(whereis(py_shared_owner), message_queue_len)) end,
+    py_eventually:equals(5, Waiting),
+    lists:foreach(fun py_caller:kill/1, Sharers),
+    ok = sys:resume(py_shared_owner),
+    ?assertEqual(Before + 1, Number(py:share(<<2>>))),
+    ?assertEqual(2, files()).
 
 a_killed_owner_of_the_books_takes_the_files_along(_Config) ->
     Shm = py:share(content(?LARGE)),
