@@ -284,8 +284,8 @@ release(References) -> py_call:release(release, [References]).
 
 %%% Shared memory
 
-%% @doc Copy a binary or an array, `{"ndarray", {Dtype, Shape, Binary}}', into shared memory. What comes back is small; the workers
-%% of this node that get it as an argument map it. It belongs to the calling process. Errors: `{py, {shared_memory, Text}}'
+%% @doc Copy a binary or an array, `{"ndarray", {Dtype, Shape, Binary}}', into shared memory. What comes back is small; the
+%% workers of this node that get it as an argument map it. It belongs to the calling process. Errors: `{py, {shared_memory, Text}}'
 %% where there is no room within `max_shared_bytes'.
 -spec share(py_shared:value()) -> py_term:shm().
 share(Value) -> py_shared:share([Value]).

@@ -83,7 +83,8 @@ take_all(Numbered, Timeout, Mode) ->
     Groups = lists:usort([Group || {_, {_, _, Group, _, _}} <- Numbered]),
     Monitors = maps:from_list([{monitor(process, Group), Group} || Group <- Groups]),
     Empty = #{
-        alias => Alias, monitors => Monitors, mode => Mode, deadline => py_deadline:after_ms(Timeout), waiting => #{}, results => []
+        alias => Alias, monitors => Monitors, mode => Mode, deadline => py_deadline:after_ms(Timeout), waiting => #{},
+        results => []
     },
     try
         keep_or_drop(collect(lists:foldl(fun ask/2, Empty, Numbered)), Numbered)

@@ -33,7 +33,9 @@ new(Given, _PerWorker) -> {given, Given}.
 
 %% @doc The size after a chunk of `Count' items, whose function ran for so many microseconds, which was back after so many,
 %% and whose items and results have so many bytes.
--spec measured(Count :: pos_integer(), RanUs :: non_neg_integer(), BackUs :: non_neg_integer(), Bytes :: non_neg_integer(), size()) ->
+-spec measured(
+    Count :: pos_integer(), RanUs :: non_neg_integer(), BackUs :: non_neg_integer(), Bytes :: non_neg_integer(), size()
+) ->
     size().
 measured(Count, RanUs, BackUs, Bytes, {chosen, Before, Target, PerWorker}) ->
     Longer = target(RanUs, BackUs, Target, PerWorker),
@@ -89,7 +91,9 @@ home(Item) ->
 
 %% @doc Whether a call that may be repeated is made again after this error, and after how many milliseconds. `Retries' were
 %% made before.
--spec again(py_error:python_error() | {py, py_error:reason()} | term(), Retries :: non_neg_integer(), Most :: non_neg_integer()) ->
+-spec again(
+    py_error:python_error() | {py, py_error:reason()} | term(), Retries :: non_neg_integer(), Most :: non_neg_integer()
+) ->
     {again, Milliseconds :: pos_integer()} | give_up.
 again(Error, Retries, Most) when Retries < Most ->
     case is_passing(Error) of

@@ -124,7 +124,8 @@ result(Chunk, #{args := Args, options := Options} = Job, Owner) ->
     Start = erlang:monotonic_time(microsecond),
     case attempt(Args(Chunk), Options, Job, Owner) of
         {ok, {RanUs, Value}} ->
-            {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, erlang:external_size(Chunk) + erlang:external_size(Value)};
+            Bytes = erlang:external_size(Chunk) + erlang:external_size(Value),
+            {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, Bytes};
         {error, Error} ->
             {error, Error}
     end.

@@ -127,7 +127,8 @@ cancel(Name, [Handle] = All) ->
 -spec pmap(pmap, args()) -> [term()].
 pmap(Name, [Module, Function, List | Rest] = All) ->
     Api = {Name, All},
-    {Total, Options, #{chunk := Chunk, ordered := Ordered, window := PerWorker} = Parallel} = list_call(Module, Function, List, Rest, Api),
+    {Total, Options, Parallel} = list_call(Module, Function, List, Rest, Api),
+    #{chunk := Chunk, ordered := Ordered, window := PerWorker} = Parallel,
     Held = maps:get(return, Options, value) =:= ref,
     Args = fun(Items) -> ['erl.parallel', map, [Module, Function, Items, Held], []] end,
     Size = py_chunk_size:new(Chunk, PerWorker),

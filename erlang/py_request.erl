@@ -4,7 +4,7 @@
 %%% reads, calls run in a process of their own, which hands its answer to the worker.
 -module(py_request).
 
--export([print/2, deliver/2, log/2, call/3]).
+-export([run/3, print/2, deliver/2, log/2, call/3]).
 
 -type context() :: #{
     group_leader := pid(),
@@ -14,6 +14,35 @@
 }.
 %% `callbacks' is what Python may call, `all' where nothing is said; `wire' is the module that spells the answers,
 %% {@link py_wire} where none is named.
+
+%% @doc Do what one request asks. What it says of the worker's own calls is the worker's to do: that objects which a call made
+%% are its caller's (`own'); that a call answers later (`later'), has been told of its end (`told'), or waits for an answer
+%% (`asked').
+-spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
+    ok | {own, Id :: integer(), [term()]} | {later | told | asked, Id :: term()} | error.
+run({print, Text}, _, Context) ->
+    print(Text, Context);
+run({message, Worker, {'$py.own', Id, Made}}, {Worker, _}, _) when is_integer(Id), length(Made) >= 0 ->
+    {own, Id, Made};
+run({message, Worker, {'$py.later', Id}}, {Worker, _}, _) ->
+    {later, Id};
+run({message, Worker, {'$py.told', Id}}, {Worker, _}, _) ->
+    {told, Id};
+run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, Context) when is_atom(Level) ->
+    log(Record, Context);
+run({message, To, Message}, _, _) ->
+    deliver(To, Message);
+run({call, Id, _, _, _, _} = Call, To, Context) ->
+    call(Call, To, Context),
+    %% With a negative id it is not the call that runs which waits, but another thread.
+    case is_integer(Id) andalso Id < 0 of
+        true -> ok;
+        false -> {asked, Id}
+    end;
+run({handler_error, Error}, _, #{metadata := Metadata}) ->
+    logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], Metadata);
+run(error, _, _) ->
+    error.
 
 %% @doc Print a text where the caller prints.
 -spec print(unicode:chardata(), context()) -> ok.
@@ -56,7 +85,7 @@ call({call, Id, erlang, Function, Args, 'L'}, {Worker, Incarnation}, Context) wh
 call({call, Id, Module, Function, Args, _} = Call, {Worker, Incarnation} = To, Context) ->
     case is_allowed({Module, Function}, maps:get(callbacks, Context, all)) of
         true ->
-            run(Call, To, Context);
+            spawned(Call, To, Context);
         false ->
             Refused = {erlang, error, {callback_not_allowed, {Module, Function, length(Args)}}, []},
             Worker ! {py_answer, Incarnation, Id, (wire(Context)):failure(Id, Refused)},
@@ -67,7 +96,7 @@ is_allowed(_, all) -> true;
 is_allowed(_, none) -> false;
 is_allowed(Function, Functions) -> lists:member(Function, Functions).
 
-run({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader} = Context) ->
+spawned({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader} = Context) ->
     Wire = wire(Context),
     _ = spawn(fun() ->
         {_, Monitor} = spawn_monitor(fun() ->

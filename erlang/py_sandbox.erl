@@ -284,12 +284,13 @@ close({docker, Program, Name}) ->
 
 %% Containers of BEAMs that were killed.
 sweep(Program) ->
-    List = ["ps", "--filter", "label=erl-py", "--format", "{{.Names}} {{.Label \"erl-py\"}}"],
-    {_, Said} = py_program:run(Program, [{args, List}], ?PROBE_MS),
+    {_, Ids} = py_program:run(Program, [{args, ["ps", "--quiet", "--filter", "label=erl-py"]}], ?PROBE_MS),
+    Look = ["inspect", "--format", "{{.Name}} {{index .Config.Labels \"erl-py\"}}"],
+    {_, Said} = py_program:run(Program, [{args, Look ++ words(Ids)}], ?PROBE_MS),
     _ = [
-        py_program:run(Program, [{args, py_docker:kill(binary_to_list(Name))}], ?PROBE_MS)
+        py_program:run(Program, [{args, py_docker:kill(string:trim(binary_to_list(Name), leading, "/"))}], ?PROBE_MS)
      || Line <- binary:split(Said, <<"\n">>, [global]), [Name, Owner] <- [words(Line)],
-        not filelib:is_dir("/proc/" ++ binary_to_list(Owner))
+        re:run(Owner, "^[0-9]+$", [{capture, none}]) =:= match, not filelib:is_dir("/proc/" ++ binary_to_list(Owner))
     ],
     ok.
 

@@ -13,8 +13,8 @@
 %%% '''
 %%%
 %%% Messages, all from this application: `{py_call, Alias, Caller, Owner, GroupLeader, Body}', answered with
-%%% `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}'
-%%% from a process that ran a call of Python's.
+%%% `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}';
+%%% `{py_answer, Incarnation, Id, Frame}' from a process that ran a call of Python's.
 %%%
 %%% What becomes of single calls is `py_calls''; this process decides over interpreters.
 -module(py_worker).
@@ -90,7 +90,8 @@
 %%% For callers
 
 %% @doc One call, from an encoded body to the answer's frame. `Timeout' covers waiting, sending and running; what the call
-%% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and another worker may have it.
+%% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and
+%% another worker may have it.
 -spec call(pid(), py_wire:body(), timeout(), py_owners:owner()) ->
     {ok, binary()} | {ok, binary(), py_atoms:budget()} | {error, moved | timeout | overload | {worker_down, term()}}.
 call(Worker, Body, Timeout, Owner) ->
@@ -394,36 +395,11 @@ launch(#state{config = Config, incarnation = Before, calls = Calls, ticket = Tic
             died({start, Reason}, State#state{phase = starting})
     end.
 
-configure(#state{config = Config, incarnation = Incarnation, calls = Calls} = State) ->
-    #{start_timeout := Timeout, pickle := Pickle, log_level := Level, encoders := Encoders, decoders := Decoders} =
-        Config,
-    Settings = (py_interpreter:settings(py_calls:interpreter(Calls)))#{
-        wire => py_wire:version(),
-        worker => self(),
-        incarnation => Incarnation,
-        key => py_key:get(Config),
-        pickle => Pickle,
-        flags => py_term:flags(py_term:mapping(Config)) bor 4,
-        log_level => Level,
-        encoders => Encoders,
-        decoders => Decoders,
-        shared => py_shared_owner:place(Config),
-        max_memory => maps:get(max_memory, Config),
-        event_loop => maps:get(event_loop, Config),
-        modules => modules(Config)
-    },
-    Body = py_wire:body('erl.worker', configure, [Settings]),
+configure(#state{config = #{start_timeout := Timeout} = Config, incarnation = Incarnation, calls = Calls} = State) ->
+    Own = #{wire => py_wire:version(), worker => self(), incarnation => Incarnation},
+    Interpreters = py_interpreter:settings(py_calls:interpreter(Calls)),
+    Body = py_wire:body('erl.worker', configure, [maps:merge(maps:merge(py_settings:new(Config), Interpreters), Own)]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
-
-%% Where other nodes have sent any; a sandbox does not see them.
-modules(#{sandbox := Kind}) when Kind =/= none ->
-    undefined;
-modules(_Config) ->
-    Path = py_directory:path(py_directory:modules()),
-    case filelib:is_dir(Path) of
-        true -> unicode:characters_to_binary(Path);
-        false -> undefined
-    end.
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
 started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when length(Report) >= 0 ->
@@ -538,37 +514,22 @@ is_flooded(#state{calls = Calls, owners = Owners}) ->
     py_interpreter:unread_bytes(py_calls:interpreter(Calls)) > ?MOST_UNREAD_BYTES orelse
         py_calls:open_calls(Calls) > ?MOST_OPEN_CALLS orelse py_owners:count(Owners) > ?MOST_REFERENCES.
 
-asked(Request, Frame, #state{calls = Calls, config = #{callbacks := Callbacks}} = State) ->
+asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = #{callbacks := Callbacks}} = State) ->
     Context = #{group_leader => py_calls:leader(Calls), metadata => metadata(State), callbacks => Callbacks},
-    case Request of
-        {print, Text} ->
-            py_request:print(Text, Context),
+    case py_request:run(Request, {self(), Incarnation}, Context) of
+        ok ->
             State;
-        {message, Self, {'$py.own', Id, Made}} when Self =:= self(), is_integer(Id), length(Made) >= 0 ->
+        {own, Id, Made} ->
             {Ids, Names} = lists:partition(fun is_integer/1, Made),
             Owner = py_calls:owner(Id, Calls),
             Names =:= [] orelse py_shared_owner:own(Owner, py_calls:from(Id, Calls), Names),
             own(Owner, Ids, State);
-        {message, Self, {'$py.later', Id}} when Self =:= self(), is_integer(Id) ->
+        {later, Id} ->
             State#state{calls = py_calls:later(Id, Calls)};
-        {message, Self, {'$py.told', Id}} when Self =:= self(), is_integer(Id) ->
+        {told, Id} ->
             State#state{calls = py_calls:told(Id, Calls)};
-        {message, Self, {'$py.log', {Level, _, _, _, _} = Record}} when Self =:= self(), is_atom(Level) ->
-            py_request:log(Record, Context),
-            State;
-        {message, To, Message} ->
-            py_request:deliver(To, Message),
-            State;
-        {call, Id, _, _, _, _} = Call ->
-            py_request:call(Call, {self(), State#state.incarnation}, Context),
-            %% With a negative id it is not the call that runs which waits, but another thread.
-            case is_integer(Id) andalso Id < 0 of
-                true -> State;
-                false -> State#state{calls = py_calls:asked(Id, Calls)}
-            end;
-        {handler_error, Error} ->
-            logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], metadata(State)),
-            State;
+        {asked, Id} ->
+            State#state{calls = py_calls:asked(Id, Calls)};
         error ->
             doom({protocol, head(Frame)}, State)
     end.

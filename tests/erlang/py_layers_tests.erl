@@ -29,7 +29,7 @@ layers() ->
         [py_nodes],
         [py_exchange],
         [py_worker, py_erlport],
-        [py_calls, py_request],
+        [py_calls, py_request, py_settings],
         [py_interpreter],
         [py_watchdog],
         [py_launcher, py_channel],

@@ -48,7 +48,7 @@
     what_is_the_systems_is_not_given_away/1,
     its_modules_go_to_no_other_node/1,
     docker_says_what_is_missing/1,
-    docker_runs_the_same/1
+    docker_runs_the_same/1, docker_binds_the_same/1, docker_leaves_nothing/1
 ]).
 %% Called from Python.
 -export([twice/1]).
@@ -100,7 +100,7 @@ groups() ->
             without_bwrap_the_start_says_what_to_do, a_wrong_io_is_told, what_is_the_systems_is_not_given_away,
             docker_says_what_is_missing
         ]},
-        {docker, [docker_runs_the_same]}
+        {docker, [docker_runs_the_same, docker_binds_the_same, docker_leaves_nothing]}
     ].
 
 %% Also where bwrap is installed a system may forbid it to ordinary users.
@@ -729,3 +729,34 @@ docker_runs_the_same(Config) ->
     ?assertEqual(["lo"], call(interfaces)),
     ?assertError({py, timeout}, call(sleep, [60], #{timeout => 200})),
     ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => boxed})).
+
+docker_binds_the_same(Config) ->
+    start(Config, #{sandbox => docker, max_memory => 200_000_000, max_processes => 20, start_timeout => 60_000}),
+    ?assert(call(user) > 0),
+    ?assertEqual("PermissionError", call(try_become, [0])),
+    ?assertMatch("OSError" ++ _, call(try_write, [<<"/etc/py">>])),
+    ?assert(call(fork_bomb, [60], #{timeout => 20_000}) =< 22),
+    %% An exception, or killed by the kernel.
+    ?assertError(_, call(memory_bomb, [], #{timeout => 20_000})),
+    serves(),
+    ?assertError({py, timeout}, call(spin_on, [], #{timeout => 200})),
+    serves().
+
+serves() ->
+    py_eventually:holds(fun() -> [serving] =:= [State || #{state := State} <- py:workers(boxed)] end, 60_000),
+    ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => boxed})).
+
+docker_leaves_nothing(Config) ->
+    start(Config, #{sandbox => docker, start_timeout => 60_000}),
+    ?assertMatch([_], containers()),
+    py:stop_pool(boxed),
+    py_eventually:equals([], fun containers/0, 20_000),
+    start(Config, #{sandbox => docker, start_timeout => 60_000}),
+    [Before] = containers(),
+    exit(worker(), kill),
+    py_eventually:holds(fun() -> length(containers()) =:= 1 andalso containers() =/= [Before] end, 60_000).
+
+containers() ->
+    Filter = ["ps", "--quiet", "--filter", "label=erl-py=" ++ os:getpid()],
+    {0, Said} = py_program:run(os:find_executable("docker"), [{args, Filter}], 10_000),
+    string:lexemes(Said, "\n").

@@ -4,7 +4,9 @@ is what the other writes, or the same term for Erlang."""
 from __future__ import annotations
 
 import collections
+import datetime
 import struct
+import zoneinfo
 from typing import Any
 
 import pytest
@@ -791,10 +793,35 @@ def test_datetime_is_too_deep_at_the_same_level(inmost: bytes) -> None:
             )
 
 
+class Own(datetime.tzinfo):
+    """A zone that has no form."""
+
+    def utcoffset(self, moment: object) -> datetime.timedelta:
+        return datetime.timedelta(0)
+
+
+def test_datetimes_of_one_zone_and_of_several_are_the_same() -> None:
+    paris, fine = zoneinfo.ZoneInfo("Europe/Paris"), datetime.timezone(datetime.timedelta(microseconds=1))
+    zones = [datetime.timezone.utc, None, paris, datetime.timezone(datetime.timedelta(hours=1)), fine, Own()]
+    moments = [datetime.datetime(2024, 7, 1, 12, 0, second, tzinfo=zone) for second, zone in enumerate(zones)]
+    folded = moments[2].replace(fold=1)
+    for first in moments:
+        for second in [*moments, folded]:
+            value = [first, first, second, folded, second, first]
+            assert native.encode(value, DEFAULT) == reference.encode(value, DEFAULT)
+
+
+@pytest.mark.parametrize("zone", [datetime.timezone.utc, zoneinfo.ZoneInfo("Europe/Paris"), None])
+def test_datetime_of_a_known_zone_is_too_deep_at_the_same_level(zone: datetime.tzinfo | None) -> None:
+    value: object = datetime.datetime(2024, 7, 1, tzinfo=zone)
+    native.encode([value, value], DEFAULT)
+    for _ in range(520):
+        assert verdict(native.encode, value, DEFAULT) == verdict(reference.encode, value, DEFAULT)
+        value = [value]
+
+
 @pytest.mark.usefixtures("registered")
 def test_datetime_is_the_same_where_its_parts_have_an_encoder() -> None:
-    import datetime
-
     value = [datetime.datetime(2024, 7, 1), datetime.datetime(2024, 7, 1, fold=1)]
     for kind, function in ((int, str), (tuple, list), (type(None), lambda none: 0), (datetime.datetime, str)):
         encoders.register(kind, function)

@@ -157,19 +157,26 @@ cdef int write_other(Out* o, value, int depth) except 0:
     return write_pickle(o, value, depth)
 
 
+# The zone that was written last, and its bytes: those of a column's values are one object.
+cdef tuple _last_zone = (None, None)
+
+
 cdef int write_datetime(Out* o, value, int depth) except 0:
     """`{"datetime", {Y, Mo, D, H, Mi, S, Us, Tz}}`: what `erl.codec.simplify` says, without the tuples."""
     cdef unsigned char* p
+    cdef tuple known = _last_zone
     zone = <object>PyDateTime_DATE_GET_TZINFO(value)
-    if zone is not None:
+    simple = None
+    if zone is not None and zone is not known[0]:
         from erl.codec import simplify
 
-        zone = simplify.zone(zone)
-        if zone is simplify.NO_FORM:
+        simple = simplify.zone(zone)
+        if simple is simplify.NO_FORM:
             return write_pickle(o, value, depth)
     if PyDateTime_DATE_GET_FOLD(value):
         return write_pickle(o, value, depth)
-    wrote(deeper(depth, 2) and fits(o, DATETIME_BYTES))
+    # A zone is one tuple more.
+    wrote(deeper(depth, 3 if zone is not None else 2) and fits(o, DATETIME_BYTES))
     p = o.p + o.n
     memcpy(p, b"h\x02k\x00\x08datetimeh\x08", 15)
     p += 15
@@ -181,7 +188,20 @@ cdef int write_datetime(Out* o, value, int depth) except 0:
     p += spell_int(p, PyDateTime_DATE_GET_SECOND(value))
     p += spell_int(p, PyDateTime_DATE_GET_MICROSECOND(value))
     o.n = p - o.p
-    return wrote(write_value(o, <PyObject*>zone, depth + 2))
+    if zone is None:
+        return wrote(write_value(o, <PyObject*>zone, depth + 2))
+    if simple is None:
+        return write_raw(o, known[1])
+    return write_zone(o, zone, simple, depth)
+
+
+cdef int write_zone(Out* o, zone, simple, int depth) except 0:
+    """The zone of a datetime in its form, the next time at once: what has a form is of the standard library and stays what it is."""
+    global _last_zone
+    cdef Py_ssize_t start = o.n
+    wrote(write_value(o, <PyObject*>simple, depth + 2))
+    _last_zone = (zone, (<char*>o.p)[start : o.n])
+    return 1
 
 
 cdef inline int wrote(bint done) except 0:

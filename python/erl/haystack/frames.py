@@ -173,8 +173,10 @@ def _times(array: Any, zone: Any) -> list[Any]:
     inexact = scale % 1000 != 0 and (real * scale % 1000).any()
     if inexact or (array.dtype.kind == "M" and not _FIRST_DAY <= bounds[0] <= bounds[1] <= _LAST_DAY):
         return _nanoseconds(counts.tolist(), scale, array.dtype.kind, zone)
+    if zone is not None:
+        return _in_zone(array, zone)
     values: list[Any] = array.astype(f"{array.dtype.kind}8[us]").tolist()
-    return values if zone is None else _in_zone(values, zone)
+    return values
 
 
 def _nanoseconds(counts: list[int], scale: int, kind: str, zone: Any) -> list[Any]:
@@ -186,21 +188,19 @@ def _nanoseconds(counts: list[int], scale: int, kind: str, zone: Any) -> list[An
     return [None if count == _NOT_A_TIME else make(count) for count in counts]
 
 
-def _in_zone(values: list[Any], zone: Any) -> list[Any]:
-    """Moments of UTC as the clocks of a zone have them."""
-    from datetime import timezone
+def _in_zone(array: Any, zone: Any) -> list[Any]:
+    """Moments of UTC, as the clocks of a zone have them."""
+    from datetime import datetime, timezone
 
-    utc = timezone.utc
-    if zone is utc:
-        return [value and value.replace(tzinfo=utc) for value in values]
-    found: list[Any] = []
-    for value in values:
-        if value is not None:
-            value = value.replace(tzinfo=utc).astimezone(zone)
-            if value.fold:
-                value = _of_fold(value)
-        found.append(value)
-    return found
+    # Adding to a moment in UTC takes a seventh of the time of `replace`.
+    after = datetime(1970, 1, 1, tzinfo=timezone.utc).__add__
+    values = [
+        None if since is None else after(since) for since in array.astype("M8[us]").view("m8[us]").tolist()
+    ]
+    if zone is timezone.utc:
+        return values
+    local = [value and value.astimezone(zone) for value in values]
+    return [_of_fold(value) if value and value.fold else value for value in local]
 
 
 def _of_fold(value: Any) -> Timestamp:

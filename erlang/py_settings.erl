@@ -1,0 +1,25 @@
+%%% @doc What an interpreter is told in its first call (`erl.worker.configure'), of what is the same for all of a pool.
+-module(py_settings).
+
+-export([new/1]).
+
+%% @doc The key is in it: not for logs.
+-spec new(py_config:pool()) -> #{atom() => term()}.
+new(Config) ->
+    Same = maps:with([pickle, log_level, encoders, decoders, max_memory, event_loop], Config),
+    Same#{
+        key => py_key:get(Config),
+        flags => py_term:flags(py_term:mapping(Config)) bor 4,
+        shared => py_shared_owner:place(Config),
+        modules => modules(Config)
+    }.
+
+%% Where other nodes have sent any; a sandbox does not see them.
+modules(#{sandbox := Kind}) when Kind =/= none ->
+    undefined;
+modules(_Config) ->
+    Path = py_directory:path(py_directory:modules()),
+    case filelib:is_dir(Path) of
+        true -> unicode:characters_to_binary(Path);
+        false -> undefined
+    end.
