@@ -98,7 +98,7 @@ take_all(Numbered, Timeout, Mode) ->
 %% With the first error the results that have come are dropped, too.
 keep_or_drop({Outcome, _} = Taken, Numbered) ->
     Word = case Outcome of ok -> kept; failed -> cancel end,
-    [Group ! {Word, Index} || {_, {_, _, Group, Index, _}} <- Numbered],
+    lists:foreach(fun({_, {_, _, Group, Index, _}}) -> Group ! {Word, Index} end, Numbered),
     Taken.
 
 ask({Position, {_, _, Group, Index, States}}, #{alias := Alias, waiting := Waiting} = Taking) ->

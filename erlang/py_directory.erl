@@ -4,8 +4,8 @@
 %%% application. What a killed node has left is taken away when the next one starts.
 %%%
 %%% Its name says whose it is: the process, when that began, and in which namespace its number means something (proc(5),
-%%% pid_namespaces(7)). So another process that has got the number keeps nothing, and a container that sees the directory of another
-%%% one leaves it alone.
+%%% pid_namespaces(7)). So another process that has got the number keeps nothing, and a container that sees the directory of
+%%% another one leaves it alone.
 -module(py_directory).
 
 -export([new/0, delete/0, path/1, modules/0]).
@@ -72,7 +72,8 @@ sweep(Root) ->
         true ->
             Names = [filename:basename(Path) || Path <- filelib:wildcard(filename:join(Root, ?PREFIX ++ "*"))],
             Here = namespace(),
-            lists:foreach(fun(Name) -> file:del_dir_r(filename:join(Root, Name)) end, [Name || Name <- Names, is_left(Name, Here)]);
+            Left = [Name || Name <- Names, is_left(Name, Here)],
+            lists:foreach(fun(Name) -> file:del_dir_r(filename:join(Root, Name)) end, Left);
         false ->
             ok
     end.

@@ -226,7 +226,7 @@ disowned(Owner, #state{files = Files, owners = Owners} = State) ->
         {{_, Claims}, Left} ->
             Kept = lists:foldl(fun(Name, Acc) -> left(Owner, Name, Acc) end, Files, maps:keys(Claims)),
             %% One that was killed in the middle of opening its file may make it anew.
-            [again(Name) || Name <- maps:keys(Claims), not is_map_key(Name, Kept), is_made_by(State#state.maker, Name)],
+            _ = [again(Name) || Name <- maps:keys(Claims), not is_map_key(Name, Kept), is_made_by(State#state.maker, Name)],
             State#state{owners = Left, files = Kept};
         error ->
             State

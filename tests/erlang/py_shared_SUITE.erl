@@ -398,7 +398,8 @@ what_a_stream_has_read_ahead_goes_with_it(_Config) ->
     ok = py:stream_close(Stream),
     py_eventually:holds(fun() -> files() =< 2 end),
     ?assertEqual(content(?LARGE), py:value(First)),
-    All = py:stream_fold(fun(Item, Acc) -> [Item | Acc] end, [], py:stream(py_sharing, several, [20, ?LARGE], #{arrays => shared})),
+    Whole = py:stream(py_sharing, several, [20, ?LARGE], #{arrays => shared}),
+    All = py:stream_fold(fun(Item, Acc) -> [Item | Acc] end, [], Whole),
     ?assertEqual([content(?LARGE)], lists:usort([py:value(Shm) || Shm <- All])),
     ?assertEqual(20, length(lists:usort(All))).
 
