@@ -151,8 +151,8 @@ class Shared:
 def share(value: Any) -> Shared:
     """Copy an array or a bytes-like object into shared memory. Nobody can write it there.
 
-    Raises `TypeError` for another value and for an array of objects or with a mask, `errors.SharedMemoryError` where there
-    is no room.
+    Raises `TypeError` for another value and for an array of objects or with a mask, `errors.SharedMemoryError`
+    where there is no room.
     """
     if type(value) is Shared:
         return value

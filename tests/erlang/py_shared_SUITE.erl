@@ -734,7 +734,19 @@ on_another_node(Node, Config) ->
     py_eventually:holds(fun() -> is_stale(Owned) end),
     ok = py:release([Ours, Theirs]),
     py_eventually:equals(0, fun files/0),
-    py_eventually:holds(fun() -> maps:get(files, erpc:call(Node, py, shared_memory, [])) =:= 0 end),
+    %% Kept here for its owner, and taken or not.
+    There = #{node => Node, arrays => shared},
+    FilesThere = fun() -> maps:get(files, erpc:call(Node, py, shared_memory, [])) end,
+    py_eventually:equals(0, FilesThere),
+    Cancelled = py:async(py_sharing, made, [<<"bytes">>, ?LARGE], There),
+    py_eventually:equals(1, FilesThere),
+    Mapped = [_, _] = py:pmap(py_sharing, bytes_or_failure, [?LARGE, ?LARGE], There),
+    Awaited = py:await(py:async(py_sharing, made, [<<"bytes">>, ?LARGE], There)),
+    ok = py:cancel(Cancelled),
+    py_eventually:equals(3, FilesThere),
+    ?assertEqual([Content], lists:usort([py:value(Shm) || Shm <- [Awaited | Mapped]])),
+    ok = py:release([Awaited | Mapped]),
+    py_eventually:equals(0, FilesThere),
     ?assertError({py, {stale_reference, _}}, py:func(builtins, len, [Ours], #{node => Node})),
     py:func(py_sharing, made, [<<"bytes">>, ?LARGE], #{node => Node, arrays => shared}).
 
