@@ -8,10 +8,12 @@
 %%%   owner --spawns--> group --spawn_link--> runner (one for each call) --call--> worker
 %%%   owner --{await, Index, Alias}--> group --{give, Alias}--> runner
 %%%   owner <------------------{Alias, {Group, Index}, Result}--- runner
+%%%   owner --{kept, Index}--> group --kept--> runner             which ends
 %%%   anyone --{cancel, Index}--> group --kill--> runner
 %%% '''
 %%%
-%%% The group ends when each of its calls has been taken or cancelled, and when its owner does.
+%%% The group ends when each of its calls has been taken or cancelled, and when its owner does. A runner is the keeper
+%%% (see {@link py_owners}) of what its result has in shared memory: it hands that on when the owner has the result and keeps it.
 -module(py_async).
 
 -export([start/2, take/3, cancel/1, is_handle/1]).
@@ -85,13 +87,19 @@ take_all(Numbered, Timeout, Mode) ->
         results => []
     },
     try
-        collect(lists:foldl(fun ask/2, Empty, Numbered))
+        keep_or_drop(collect(lists:foldl(fun ask/2, Empty, Numbered)), Numbered)
     after
         %% From here on nothing can arrive.
         unalias(Alias),
         [demonitor(Monitor, [flush]) || Monitor <- maps:keys(Monitors)],
         flush(Alias)
     end.
+
+%% With the first error the results that have come are dropped, too.
+keep_or_drop({Outcome, _} = Taken, Numbered) ->
+    Word = case Outcome of ok -> kept; failed -> cancel end,
+    lists:foreach(fun({_, {_, _, Group, Index, _}}) -> Group ! {Word, Index} end, Numbered),
+    Taken.
 
 ask({Position, {_, _, Group, Index, States}}, #{alias := Alias, waiting := Waiting} = Taking) ->
     case atomics:compare_exchange(States, Index, ?OPEN, ?TAKEN) of
@@ -102,8 +110,7 @@ ask({Position, {_, _, Group, Index, States}}, #{alias := Alias, waiting := Waiti
             result(Position, {error, {py, cancelled}}, Taking)
     end.
 
-collect(#{waiting := Waiting, failed := Error, mode := first_error}) ->
-    give_up(Waiting),
+collect(#{failed := Error, mode := first_error}) ->
     {failed, Error};
 collect(#{waiting := Waiting, results := Results}) when map_size(Waiting) =:= 0 ->
     {ok, [Result || {_Position, Result} <- lists:sort(Results)]};
@@ -185,6 +192,8 @@ serve(#{monitor := Monitor, asked := Asked, runners := Runners} = Group) ->
             serve(asked(Index, Alias, Group#{asked := Asked#{Index => Alias}}));
         {cancel, Index} ->
             serve(cancelled(Index, Group));
+        {kept, Index} ->
+            serve(kept(Index, Group));
         {done, Index, Runner} when is_map_key(Runner, Runners) ->
             serve(done(Index, Runner, Group));
         {'EXIT', Runner, Reason} when is_map_key(Runner, Runners) ->
@@ -222,6 +231,11 @@ asked(Index, Alias, #{slots := Slots} = Group) ->
         #{} ->
             gone(Index, Group)
     end.
+
+%% Whatever comes for it now is too late.
+kept(Index, #{slots := Slots, asked := Asked} = Group) ->
+    [Runner ! kept || #{Index := {_, Runner}} <- [Slots], is_pid(Runner)],
+    gone(Index, Group#{asked := maps:remove(Index, Asked)}).
 
 done(Index, Runner, #{slots := Slots, running := Running} = Group) ->
     Group#{slots := Slots#{Index := {done, Runner}}, running := Running - 1}.
@@ -268,8 +282,9 @@ run(Group, Index, {Args, Options, Deadline}, Owner) ->
             infinity -> Options;
             _ -> Options#{timeout => py_deadline:left_ms(Deadline)}
         end,
-    Result = py_route:perform({wrapper, call}, Args, Timed, Owner),
+    Result = py_route:perform({wrapper, call}, Args, Timed, {Owner, self()}),
     Group ! {done, Index, self()},
     receive
         {give, Alias} -> Alias ! {Alias, {Group, Index}, Result}
-    end.
+    end,
+    receive kept -> py_shared_owner:kept() end.

@@ -13,7 +13,7 @@
 
 -export([new/2, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
--export([cancel/2, timeout/2, asked/2, told/2, later/2, owner/2, leader/1]).
+-export([cancel/2, timeout/2, asked/2, told/2, later/2, owner/2, from/2, leader/1]).
 -export([open/1, hold/1, load/1, open_calls/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
 -export_type([calls/0, step/0]).
@@ -173,12 +173,20 @@ later(Id, #calls{sent = Sent} = Calls) ->
     end.
 
 %% @doc Whose the references are that the call with this id has made; `nobody' where its result is not wanted.
--spec owner(py_wire:id(), calls()) -> pid() | nobody.
+-spec owner(py_wire:id(), calls()) -> py_owners:owner() | nobody.
 owner(Id, #calls{sent = Sent}) ->
     case py_inflight:find(Id, Sent) of
         {ok, #{cancelled := true}} -> nobody;
         {ok, #{owner := Owner}} -> Owner;
         error -> self()
+    end.
+
+%% @doc What a call with this id is cancelled by.
+-spec from(py_wire:id(), calls()) -> reference() | none.
+from(Id, #calls{sent = Sent}) ->
+    case py_inflight:find(Id, Sent) of
+        {ok, #{from := From}} when is_reference(From) -> From;
+        _ -> none
     end.
 
 %% @doc The group leader of the call that runs.

@@ -10,7 +10,8 @@
 %%%      `--monitored by-- guard
 %%% '''
 %%%
-%%% The guard ends all runners at once: when the caller has ended, and when the caller ends it.
+%%% The guard ends all runners at once: when the caller has ended, and when the caller ends it. It is the keeper (see
+%%% {@link py_owners}) of what the results have in shared memory: it hands that on when the caller has them all.
 -module(py_chunks).
 
 -export([run/3, attempt/4]).
@@ -38,13 +39,21 @@ run(Items, Total, #{size := Size, progress := Progress} = Job) ->
     State = #{
         items => Items, left => Total, total => Total, done => 0, in_hand => 0, size => Size, results => [], progress => Progress
     },
-    try
-        loop(State, Job, {Alias, Guard, Monitor})
+    try loop(State, Job, {Alias, Guard, Monitor}) of
+        {ok, _} = Results ->
+            Guard ! kept,
+            Results;
+        {error, _} = Error ->
+            exit(Guard, kill),
+            Error
+    catch
+        Class:Reason:Stack ->
+            exit(Guard, kill),
+            erlang:raise(Class, Reason, Stack)
     after
         %% From here on nothing can arrive.
         unalias(Alias),
         demonitor(Monitor, [flush]),
-        exit(Guard, kill),
         flush(Alias)
     end.
 
@@ -52,7 +61,8 @@ guard(Caller) ->
     Monitor = monitor(process, Caller),
     receive
         %% The runners are linked.
-        {'DOWN', Monitor, process, Caller, _} -> exit(self(), shutdown)
+        {'DOWN', Monitor, process, Caller, _} -> exit(self(), shutdown);
+        kept -> py_shared_owner:kept()
     end.
 
 flush(Alias) ->
@@ -86,7 +96,7 @@ started(State, #{window := Window} = Job, {Alias, Guard, _}) ->
     #{items := Items, left := Left, size := Size, in_hand := InHand, total := Total} = State,
     {Count, Chunk, Rest} = py_chunk_size:cut(Size, py_chunk_size:next(Size, Left, Window), Items),
     Start = Total - Left + 1,
-    Owner = self(),
+    Owner = {self(), Guard},
     _ = spawn(fun() ->
         linked(Guard) andalso (Alias ! {Alias, Start, Count, result(Chunk, Job, Owner)})
     end),
@@ -122,7 +132,7 @@ result(Chunk, #{args := Args, options := Options} = Job, Owner) ->
     end.
 
 %% @doc One call, within the job's deadline and with its retries. What it leaves in Python belongs to `Owner'.
--spec attempt([term()], py_config:call_options(), job(), Owner :: pid()) -> {ok, term()} | {error, term()}.
+-spec attempt([term()], py_config:call_options(), job(), py_owners:owner()) -> {ok, term()} | {error, term()}.
 attempt(Args, Options, #{retry := Most, deadline := Deadline}, Owner) -> attempt(Args, Options, Deadline, Owner, 0, Most).
 
 attempt(Args, Options, Deadline, Owner, Retries, Most) ->

@@ -200,7 +200,7 @@ push(Module) ->
     py_term:is_name(Module) orelse
         py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, push, [Module]}),
     py_pushed:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
-    Options = #{strings => binary, binaries => bytes},
+    Options = #{strings => binary, binaries => bytes, arrays => opaque},
     {Name, Files} =
         case py_route:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
             {ok, Source} -> Source;

@@ -2,21 +2,30 @@
 %%%
 %%% It lies in memory where the system has a place for that, can be entered by this user only, and goes with the
 %%% application. What a killed node has left is taken away when the next one starts.
+%%%
+%%% Its name says whose it is: the process, when that began, and in which namespace its number means something (proc(5),
+%%% pid_namespaces(7)). So another process that has got the number keeps nothing, and a container that sees the directory of
+%%% another one leaves it alone.
 -module(py_directory).
 
 -export([new/0, delete/0, path/1, modules/0]).
 
 -define(PREFIX, "erl-py-").
+-define(RANDOM_BYTES, 4).
+%% Numbers are short: the name of a Unix socket, of which this is the first part, has some hundred bytes.
+-define(BASE, 36).
+-define(MOST_BYTES, 76).
 
 %% @doc Make the directory, and delete those of nodes that are gone. `{error, _}' where nothing can be written.
 -spec new() -> ok | {error, {no_directory, string()}}.
 new() ->
     %% Of a start that failed half way.
     ok = delete(),
-    Root = root(),
+    Random = binary:encode_hex(crypto:strong_rand_bytes(?RANDOM_BYTES)),
+    Name = lists:flatten(io_lib:format("~ts~ts-~ts-~ts-~ts", [?PREFIX, os:getpid(), began(os:getpid()), namespace(), Random])),
+    Root = root(?MOST_BYTES - length(Name)),
     sweep(Root),
-    Name = io_lib:format("~ts~ts-~ts", [?PREFIX, os:getpid(), binary:encode_hex(crypto:strong_rand_bytes(6))]),
-    Path = lists:flatten(filename:join(Root, Name)),
+    Path = filename:join(Root, Name),
     case file:make_dir(Path) of
         ok ->
             ok = file:change_mode(Path, 8#700),
@@ -44,26 +53,50 @@ path(Name) -> filename:join(persistent_term:get(?MODULE), Name).
 -spec modules() -> string().
 modules() -> "modules".
 
-root() ->
+root(MostBytes) ->
     Candidates = ["/dev/shm" | [Value || Name <- ["TMPDIR"], Value <- [os:getenv(Name)], is_list(Value)]],
-    case lists:filter(fun is_usable/1, Candidates) of
+    case [Path || Path <- Candidates, length(Path) =< MostBytes, is_usable(Path)] of
         [Root | _] -> Root;
         [] -> "/tmp"
     end.
 
 is_usable(Path) ->
     case file:read_file_info(Path) of
-        %% The name of a Unix socket has some hundred bytes.
-        {ok, Info} -> element(3, Info) =:= directory andalso element(4, Info) =:= read_write andalso length(Path) < 50;
+        {ok, Info} -> element(3, Info) =:= directory andalso element(4, Info) =:= read_write;
         {error, _} -> false
     end.
 
-%% A directory is its node's, which its name tells by the process; another one's with that number it may become later.
+%% Of this process, too, where there was one before.
 sweep(Root) ->
-    Old = [Path || Path <- filelib:wildcard(filename:join(Root, ?PREFIX ++ "*")), is_left(filename:basename(Path))],
-    lists:foreach(fun file:del_dir_r/1, Old).
+    case filelib:is_dir("/proc/self") of
+        true ->
+            Names = [filename:basename(Path) || Path <- filelib:wildcard(filename:join(Root, ?PREFIX ++ "*"))],
+            Here = namespace(),
+            Left = [Name || Name <- Names, is_left(Name, Here)],
+            lists:foreach(fun(Name) -> file:del_dir_r(filename:join(Root, Name)) end, Left);
+        false ->
+            ok
+    end.
 
-is_left(?PREFIX ++ Rest) ->
-    [OsPid | _] = string:split(Rest, "-"),
-    OsPid =/= os:getpid() andalso lists:all(fun(C) -> C >= $0 andalso C =< $9 end, OsPid) andalso
-        filelib:is_dir("/proc/self") andalso not filelib:is_dir("/proc/" ++ OsPid).
+is_left(?PREFIX ++ Rest, Here) ->
+    case string:split(Rest, "-", all) of
+        [OsPid, Began, Here, _Random] -> began(OsPid) =/= Began;
+        _ -> false
+    end.
+
+%% When a process began, in ticks since the machine did: field 22 of its `stat', the 20th behind its name.
+began(OsPid) ->
+    case file:read_file(["/proc/", OsPid, "/stat"]) of
+        {ok, Stat} ->
+            [_, Fields] = string:split(Stat, ") ", trailing),
+            integer_to_list(binary_to_integer(lists:nth(20, string:split(Fields, " ", all))), ?BASE);
+        {error, _} ->
+            "0"
+    end.
+
+%% The number in a text like "pid:[4026531836]".
+namespace() ->
+    case file:read_link("/proc/self/ns/pid") of
+        {ok, Text} -> integer_to_list(list_to_integer([C || C <- Text, C >= $0, C =< $9]), ?BASE);
+        {error, _} -> "0"
+    end.

@@ -19,7 +19,7 @@ body({wrapper, Entry}, Args, Mapping, Options) ->
 mentions_references(Body) -> py_wire:mentions(Body, py_term:reference_shape()).
 
 %% @doc Have a worker run it. `moved': Python has not begun it, and this worker will not have it run.
--spec run(pid(), py_wire:body(), py_deadline:deadline(), Owner :: pid()) -> {ok, term()} | {error, term()} | moved.
+-spec run(pid(), py_wire:body(), py_deadline:deadline(), py_owners:owner()) -> {ok, term()} | {error, term()} | moved.
 run(Worker, Body, Deadline, Owner) ->
     case py_worker:call(Worker, Body, py_deadline:left_ms(Deadline), Owner) of
         {ok, Frame, Budget} ->

@@ -4,15 +4,20 @@
 -module(py_owners).
 
 -export([new/0, own/3, down/2, release/2, clear/1, count/1]).
--export_type([owners/0]).
+-export_type([owners/0, owner/0]).
 
+-type owner() :: pid() | {pid(), Keeper :: pid()}.
+%% With a keeper: it has the result for the owner, and hands it on before it ends. What is in shared memory is the keeper's until
+%% then; a reference is the owner's from the start.
 -opaque owners() :: #{pid() => {reference(), [pos_integer()]}}.
 
 -spec new() -> owners().
 new() -> #{}.
 
 %% @doc These references are `Pid''s.
--spec own(pid(), [pos_integer()], owners()) -> owners().
+-spec own(owner(), [pos_integer()], owners()) -> owners().
+own({Pid, _Keeper}, Ids, Owners) ->
+    own(Pid, Ids, Owners);
 own(Pid, Ids, Owners) ->
     case Owners of
         #{Pid := {Monitor, Held}} -> Owners#{Pid := {Monitor, Ids ++ Held}};

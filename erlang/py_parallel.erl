@@ -149,7 +149,8 @@ preduce(Name, [Module, Function, List | Rest] = All) ->
             undefined -> fun(Window) -> py_chunk_size:for_reduce(Total, Window) end;
             _ -> fun(_) -> py_chunk_size:new(Chunk, PerWorker) end
         end,
-    Job = job(Args, Total, Size, Options, Parallel, Api),
+    %% The parts come as pickles, which no mapping may take a part in.
+    Job = job(Args, Total, Size, Options#{arrays => opaque}, Parallel, Api),
     Parts = [Part || {_, Part} <- lists:sort(chunks(List, Total, Job, Api))],
     Initial = maps:values(maps:with([initial], Parallel)),
     Last = ['erl.parallel', combine, [Module, Function, Initial ++ Parts], []],

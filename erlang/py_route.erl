@@ -11,7 +11,7 @@
 -define(PINNED, '$py_worker').
 
 %% @doc A checked call, here or on the node that its options name. Other nodes call this, too.
--spec perform(py_exchange:entry(), [term()], py_config:call_options(), Owner :: pid()) ->
+-spec perform(py_exchange:entry(), [term()], py_config:call_options(), py_owners:owner()) ->
     {ok, term()} | {error, term()}.
 perform(Entry, Args, Options, Owner) ->
     case py_events:is_on() of

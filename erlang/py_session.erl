@@ -325,7 +325,7 @@ found({ok, {false, _}}) -> {error, {py, {session_restarted, replaced}}};
 found(Error) -> Error.
 
 snapshot(#{token := Token} = Turn) ->
-    case call(snapshot, [Token], #{strings => list, haystack => false}, Turn) of
+    case call(snapshot, [Token], #{strings => list, haystack => false, arrays => opaque}, Turn) of
         {ok, {true, Bytes, Left}} when is_binary(Bytes), length(Left) >= 0 -> {ok, {Bytes, left(Left)}};
         {ok, {false, _, _}} -> {error, {py, {session_restarted, replaced}}};
         {ok, _} -> {error, {py, {protocol, unreadable_answer}}};

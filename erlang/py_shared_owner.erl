@@ -1,7 +1,9 @@
 %%% @doc Whose the files of shared memory are: the process that keeps the books and deletes what nobody owns.
 %%%
-%%% A file belongs to the processes that were given its term by a call, and goes with the last of them, or when it is freed. Who
-%%% has made it stands in its name (`py_shared' and Python's `erl.shared' say how): so what an interpreter has made, and
+%%% A file belongs to the processes that were given its term by a call, and goes with the last of them, or when it is freed. Where
+%%% a result is kept for its owner by another process, that keeper owns it, and hands it on before it ends: so what is in a result
+%%% that nobody takes goes with the keeper. What was in an answer that did not arrive is given back by the call's number. Who
+%%% has made a file stands in its name (`py_shared' and Python's `erl.shared' say how): so what an interpreter has made, and
 %%% nobody was told of, goes with the interpreter. What a name says of the size is counted, no more.
 %%%
 %%% The files are in the application's directory, so that all of them go with the application, and those of a BEAM that was
@@ -9,7 +11,7 @@
 -module(py_shared_owner).
 -behaviour(gen_server).
 
--export([start_link/0, place/1, own/2, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
+-export([start_link/0, place/1, own/3, lost/1, kept/0, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([name/0, info/0]).
 
@@ -23,10 +25,13 @@
     next = 1 :: pos_integer(),
     %% Who owns each file, and what each owner has.
     files = #{} :: #{name() => #{pid() => true}},
-    owners = #{} :: #{pid() => {reference(), #{name() => true}}},
+    owners = #{} :: #{pid() => {reference(), #{name() => claim()}}},
     %% What the present interpreter of each worker process is called.
     makers = #{} :: #{pid() => {reference(), binary()}}
 }).
+
+-type claim() :: {Call :: reference() | none, Heir :: pid() | none}.
+%% The call that gave it first, and who has it after this owner.
 
 -define(DIRECTORY, "shm").
 -define(MAKER_BYTES, 8).
@@ -43,10 +48,18 @@ start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 place(#{sandbox := Sandbox}) when Sandbox =/= none -> undefined;
 place(_Config) -> gen_server:call(?MODULE, place, infinity).
 
-%% @doc These files are `Owner''s, too; `nobody': they go unless somebody else owns them. For worker processes, of which one that
-%% has no {@link place/1} has no say.
--spec own(pid() | nobody, [name()]) -> ok.
-own(Owner, Names) -> gen_server:cast(?MODULE, {own, self(), Owner, Names}).
+%% @doc These files are `Owner''s, too, by the answer to this call; `nobody': they go unless somebody else owns them. For worker
+%% processes, of which one that has no {@link place/1} has no say.
+-spec own(py_owners:owner() | nobody, Call :: reference() | none, [name()]) -> ok.
+own(Owner, Call, Names) -> gen_server:cast(?MODULE, {own, self(), Owner, Call, Names}).
+
+%% @doc The answer to this call will not arrive, or has not: nobody owns anything by it.
+-spec lost(Call :: reference()) -> ok.
+lost(Call) -> gen_server:cast(?MODULE, {lost, Call}).
+
+%% @doc The calling process is a keeper, and about to end: its owner has the results.
+-spec kept() -> ok.
+kept() -> gen_server:cast(?MODULE, {kept, self()}).
 
 %% @doc The interpreter of the calling worker process has ended: what it has made and nobody owns is to go.
 -spec ended() -> ok.
@@ -96,7 +109,7 @@ init([]) ->
 
 new_maker() -> string:lowercase(binary:encode_hex(crypto:strong_rand_bytes(?MAKER_BYTES))).
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(place, {Worker, _}, #state{makers = Makers, max_bytes = MaxBytes} = State) ->
     Maker = new_maker(),
     Monitor =
@@ -108,22 +121,11 @@ handle_call(place, {Worker, _}, #state{makers = Makers, max_bytes = MaxBytes} = 
         directory => unicode:characters_to_binary(directory()), maker => Maker, max_bytes => MaxBytes, node => node()
     },
     {reply, Place, State#state{makers = Makers#{Worker => {Monitor, Maker}}}};
-handle_call({new, Bytes, Owner}, _From, #state{maker = Maker, next = Next, max_bytes = MaxBytes} = State) ->
-    Name = iolist_to_binary(io_lib:format("~ts-~w-~w", [Maker, Next, Bytes])),
-    {ok, Path} = path(Name),
-    %% First made, then counted, as Python does it: no two see room for themselves that is there for one.
-    case file:write_file(Path, <<>>, [raw, exclusive]) of
-        ok ->
-            _ = file:change_mode(Path, 8#600),
-            case used_bytes() of
-                Used when Used =< MaxBytes ->
-                    {reply, {ok, Name}, owned(Owner, Name, State#state{next = Next + 1})};
-                Used ->
-                    delete(Name),
-                    {reply, {error, {shared_memory, no_room(Bytes, Used - Bytes, MaxBytes)}}, State}
-            end;
-        {error, Reason} ->
-            {reply, {error, {shared_memory, file:format_error(Reason)}}, State}
+handle_call({new, Bytes, Owner}, _From, State) ->
+    %% Whoever has died while it waited needs none.
+    case is_process_alive(Owner) of
+        true -> made(Bytes, Owner, State);
+        false -> {noreply, State}
     end;
 handle_call({free, Name}, _From, State) ->
     {reply, ok, freed(Name, State)};
@@ -133,14 +135,39 @@ handle_call(info, _From, #state{max_bytes = MaxBytes} = State) ->
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
 
+made(Bytes, Owner, #state{maker = Maker, next = Next, max_bytes = MaxBytes} = State) ->
+    Name = iolist_to_binary(io_lib:format("~ts-~w-~w", [Maker, Next, Bytes])),
+    {ok, Path} = path(Name),
+    %% First made, then counted, as Python does it: no two see room for themselves that is there for one.
+    case file:write_file(Path, <<>>, [raw, exclusive]) of
+        ok ->
+            _ = file:change_mode(Path, 8#600),
+            case used_bytes() of
+                Used when Used =< MaxBytes ->
+                    {reply, {ok, Name}, owned(Owner, Name, {none, none}, State#state{next = Next + 1})};
+                Used ->
+                    delete(Name),
+                    {reply, {error, {shared_memory, no_room(Bytes, Used - Bytes, MaxBytes)}}, State}
+            end;
+        {error, Reason} ->
+            {reply, {error, {shared_memory, file:format_error(Reason)}}, State}
+    end.
+
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast({own, Worker, _, _}, #state{makers = Makers} = State) when not is_map_key(Worker, Makers) ->
+handle_cast({own, Worker, _, _, _}, #state{makers = Makers} = State) when not is_map_key(Worker, Makers) ->
     {noreply, State};
-handle_cast({own, _, nobody, Names}, #state{files = Files} = State) ->
+handle_cast({own, _, nobody, _, Names}, #state{files = Files} = State) ->
     _ = [delete(Name) || Name <- Names, not is_map_key(Name, Files)],
     {noreply, State};
-handle_cast({own, _, Owner, Names}, State) ->
-    {noreply, lists:foldl(fun(Name, Acc) -> own_if_there(Owner, Name, Acc) end, State, Names)};
+handle_cast({own, _, {Heir, Keeper}, Call, Names}, State) ->
+    {noreply, own_those_there(Keeper, Names, {Call, Heir}, State)};
+handle_cast({own, _, Owner, Call, Names}, State) ->
+    {noreply, own_those_there(Owner, Names, {Call, none}, State)};
+handle_cast({lost, Call}, #state{owners = Owners} = State) ->
+    Given = [{Owner, Name} || {Owner, {_, Claims}} <- maps:to_list(Owners), {Name, {By, _}} <- maps:to_list(Claims), By =:= Call],
+    {noreply, lists:foldl(fun({Owner, Name}, Acc) -> given_back(Owner, Name, Acc) end, State, Given)};
+handle_cast({kept, Keeper}, State) ->
+    {noreply, handed_on(Keeper, State)};
 handle_cast({ended, Worker}, #state{makers = Makers} = State) ->
     case Makers of
         #{Worker := {_, Maker}} -> sweep(Maker, State);
@@ -151,15 +178,18 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({'DOWN', _, process, Pid, _}, #state{makers = Makers} = State) ->
+handle_info({'DOWN', _, process, Pid, Reason}, #state{makers = Makers} = State) ->
     case maps:take(Pid, Makers) of
         {{_, Maker}, Left} ->
             sweep(Maker, State),
             _ = erlang:send_after(?LAST_FILE_MS, self(), {sweep, Maker}),
-            {noreply, disowned(Pid, State#state{makers = Left})};
+            {noreply, ended(Pid, Reason, State#state{makers = Left})};
         error ->
-            {noreply, disowned(Pid, State)}
+            {noreply, ended(Pid, Reason, State)}
     end;
+handle_info({delete, Name}, State) ->
+    delete(Name),
+    {noreply, State};
 handle_info({sweep, Maker}, State) ->
     sweep(Maker, State),
     {noreply, State};
@@ -169,31 +199,51 @@ handle_info(_Message, State) ->
 %%% The books
 
 %% What was freed meanwhile is not there, and neither is what a worker made up.
-own_if_there(Owner, Name, #state{files = Files} = State) ->
-    case is_map_key(Name, Files) orelse is_there(Name) of
-        true -> owned(Owner, Name, State);
-        false -> State
-    end.
+own_those_there(Owner, Names, Claim, #state{files = Files} = State) ->
+    There = [Name || Name <- Names, is_map_key(Name, Files) orelse is_there(Name)],
+    lists:foldl(fun(Name, Acc) -> owned(Owner, Name, Claim, Acc) end, State, There).
 
-owned(Owner, Name, #state{files = Files, owners = Owners} = State) ->
-    {Monitor, Names} =
+%% Who owns it already, owns it whatever becomes of this call.
+owned(Owner, Name, Claim, #state{files = Files, owners = Owners} = State) ->
+    {Monitor, Claims} =
         case Owners of
             #{Owner := Known} -> Known;
             #{} -> {monitor(process, Owner), #{}}
         end,
     State#state{
         files = Files#{Name => (maps:get(Name, Files, #{}))#{Owner => true}},
-        owners = Owners#{Owner => {Monitor, Names#{Name => true}}}
+        owners = Owners#{Owner => {Monitor, maps:merge(#{Name => Claim}, Claims)}}
     }.
 
-%% A process has ended: what it alone owned goes.
+%% A process has ended: what it alone owned goes. A keeper of another node can't say in time that its owner has the results.
+ended(Pid, Reason, State) when node(Pid) =/= node(), Reason =:= normal orelse Reason =:= noproc ->
+    disowned(Pid, handed_on(Pid, State));
+ended(Pid, _Reason, State) ->
+    disowned(Pid, State).
+
 disowned(Owner, #state{files = Files, owners = Owners} = State) ->
     case maps:take(Owner, Owners) of
-        {{_, Names}, Left} ->
-            State#state{owners = Left, files = maps:fold(fun(Name, true, Acc) -> left(Owner, Name, Acc) end, Files, Names)};
+        {{_, Claims}, Left} ->
+            Kept = lists:foldl(fun(Name, Acc) -> left(Owner, Name, Acc) end, Files, maps:keys(Claims)),
+            %% One that was killed in the middle of opening its file may make it anew.
+            _ = [again(Name) || Name <- maps:keys(Claims), not is_map_key(Name, Kept), is_made_by(State#state.maker, Name)],
+            State#state{owners = Left, files = Kept};
         error ->
             State
     end.
+
+again(Name) -> erlang:send_after(?LAST_FILE_MS, self(), {delete, Name}).
+
+handed_on(Keeper, #state{owners = Owners} = State) ->
+    {_, Claims} = maps:get(Keeper, Owners, {none, #{}}),
+    Give = fun
+        (Name, {_, Heir}, Acc) when is_pid(Heir) -> owned(Heir, Name, {none, none}, Acc);
+        (_Name, _Claim, Acc) -> Acc
+    end,
+    maps:fold(Give, State, Claims).
+
+given_back(Owner, Name, #state{files = Files, owners = Owners} = State) ->
+    State#state{files = left(Owner, Name, Files), owners = without(Owner, Name, Owners)}.
 
 left(Owner, Name, Files) ->
     case maps:remove(Owner, maps:get(Name, Files)) of
@@ -213,8 +263,8 @@ freed(Name, #state{files = Files, owners = Owners} = State) ->
     }.
 
 without(Owner, Name, Owners) ->
-    #{Owner := {Monitor, Names}} = Owners,
-    case maps:remove(Name, Names) of
+    #{Owner := {Monitor, Claims}} = Owners,
+    case maps:remove(Name, Claims) of
         Left when map_size(Left) =:= 0 ->
             demonitor(Monitor, [flush]),
             maps:remove(Owner, Owners);
@@ -226,22 +276,29 @@ without(Owner, Name, Owners) ->
 sweep(Maker, #state{files = Files}) ->
     lists:foreach(fun delete/1, [
         Name
-     || Name <- names(), binary:longest_common_prefix([Name, Maker]) =:= byte_size(Maker), not is_map_key(Name, Files)
+     || Name <- names(), is_made_by(Maker, Name), not is_map_key(Name, Files)
     ]).
+
+is_made_by(Maker, Name) -> binary:longest_common_prefix([Name, Maker]) =:= byte_size(Maker).
 
 %%% The files
 
 names() ->
     case file:list_dir(directory()) of
-        {ok, Names} -> [list_to_binary(Name) || Name <- Names, path(list_to_binary(Name)) =/= error];
+        {ok, Names} -> [list_to_binary(Name) || Name <- Names];
         {error, _} -> []
     end.
 
 used_bytes() -> lists:sum([size_of(Name) || Name <- names()]).
 
+%% For each file of the directory whenever one is made: no more is looked at than what is needed.
 size_of(Name) ->
-    [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
-    binary_to_integer(Bytes).
+    try
+        [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
+        binary_to_integer(Bytes)
+    catch
+        error:_ -> 0
+    end.
 
 %% @doc Whether there is a file of that name.
 -spec is_there(term()) -> boolean().

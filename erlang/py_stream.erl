@@ -13,8 +13,9 @@
 %%% A reader asks the process for `next' or, in a fold, for `batch'; each ask has a tag of its own, by which a reader whose
 %%% time is over takes it back: so no item is lost. The items of a batch count as unread until the next one is asked for.
 %%%
-%%% The calls run in a process of their own, so that this one always answers. It ends when the last has been read, when
-%%% the stream is closed, or with its owner. Then its reference is released, and Python closes the generator.
+%%% Each call runs in a process of its own, so that this one always answers. That process is the keeper (see {@link py_owners})
+%%% of what the items have in shared memory until the first of them is given. The stream ends when the last has been read, when
+%%% it is closed, or with its owner. Then its reference is released, and Python closes the generator.
 -module(py_stream).
 -behaviour(gen_server).
 
@@ -34,7 +35,7 @@
     iterator = undefined :: undefined | py_term:ref(),
     %% Items that nobody has read: those at hand, the batches behind them, and how many there are in all.
     items = [] :: [term()],
-    batches = queue:new() :: queue:queue([term()]),
+    batches = queue:new() :: queue:queue({Keeper :: pid(), [term()]}),
     count = 0 :: non_neg_integer(),
     lent = 0 :: non_neg_integer(),
     readers = queue:new() :: queue:queue(reader()),
@@ -163,7 +164,7 @@ handle_call(close, From, #state{phase = {closing, _}} = State) ->
     {noreply, State};
 handle_call(close, From, #state{phase = Phase} = State) when Phase =:= idle; Phase =:= open ->
     dismiss(done, State),
-    end_call(State),
+    end_calls(State),
     serve(start_call(close, [], State#state{
         phase = {closing, From}, items = [], batches = queue:new(), count = 0, readers = queue:new()
     }));
@@ -191,10 +192,11 @@ handle_cast(abandon, State) ->
 
 -spec handle_info(term(), #state{}) -> result().
 handle_info({Call, Result}, #state{call = Call, phase = {closing, From}} = State) ->
+    Call ! kept,
     gen_server:reply(From, closed(Result)),
     stop(done, State#state{call = undefined});
 handle_info({Call, Result}, #state{call = Call} = State) ->
-    serve(taken(Result, State#state{call = undefined}));
+    serve(taken(Result, Call, State#state{call = undefined}));
 handle_info({'EXIT', Call, Reason}, #state{call = Call} = State) ->
     handle_info({Call, {error, {py, {worker_down, Reason}}}}, State);
 handle_info({'DOWN', _, process, Owner, _}, #state{owner = Owner} = State) ->
@@ -204,14 +206,19 @@ handle_info(_Message, State) ->
 
 %%% Items in and out
 
-taken({ok, {[], Ended}}, State) -> ended(Ended, State);
-taken({ok, {Items, Ended}}, #state{batches = Batches, count = Count} = State) ->
-    ended(Ended, State#state{batches = queue:in(Items, Batches), count = Count + length(Items)});
-taken({error, {py, {encode, _}}}, #state{again = false} = State) ->
+taken({ok, {[_ | _] = Items, Ended}}, Call, #state{batches = Batches, count = Count} = State) ->
+    ended(Ended, State#state{batches = queue:in({Call, Items}, Batches), count = Count + length(Items)});
+taken(Result, Call, State) ->
+    Call ! kept,
+    without_items(Result, State).
+
+without_items({ok, {[], Ended}}, State) ->
+    ended(Ended, State);
+without_items({error, {py, {encode, _}}}, #state{again = false} = State) ->
     start_call(take, [1, as_references(State), true], State#state{again = true});
 %% The iterator was in a Python that is no more.
-taken({error, {py, {stale_reference, _}}}, State) -> State#state{phase = {failed, {py, {worker_down, replaced}}}};
-taken({error, Error}, State) -> State#state{phase = {failed, Error}}.
+without_items({error, {py, {stale_reference, _}}}, State) -> State#state{phase = {failed, {py, {worker_down, replaced}}}};
+without_items({error, Error}, State) -> State#state{phase = {failed, Error}}.
 
 ended(true, State) -> State#state{phase = ended};
 ended(false, State) -> State.
@@ -236,7 +243,8 @@ stop_or_close(#state{phase = {closing, _}} = State) -> serve(State);
 stop_or_close(State) -> stop(done, State).
 
 give(What, #state{items = [], batches = Batches} = State) ->
-    {{value, Items}, Left} = queue:out(Batches),
+    {{value, {Keeper, Items}}, Left} = queue:out(Batches),
+    Keeper ! kept,
     give(What, State#state{items = Items, batches = Left});
 give(next, #state{items = [Item | Items], count = Count} = State) ->
     {Item, State#state{items = Items, count = Count - 1}};
@@ -266,18 +274,21 @@ as_references(#state{options = Options}) -> maps:get(return, Options, value) =:=
 
 %%% Calls
 
-%% What the items hold in Python belongs to the owner of the stream.
+%% What the items hold in Python belongs to the owner of the stream, what they have in shared memory once they are given.
 start_call(Function, Args, #state{iterator = Iterator, options = Options, owner = Owner} = State) ->
     Stream = self(),
     Call = spawn_link(fun() ->
         Target = ['erl.streams', Function, [Iterator | Args], []],
-        Stream ! {self(), py_route:perform({wrapper, call}, Target, maps:remove(return, Options), Owner)}
+        Stream ! {self(), py_route:perform({wrapper, call}, Target, maps:remove(return, Options), {Owner, self()})},
+        receive kept -> py_shared_owner:kept() end
     end),
     State#state{call = Call}.
 
-%% Its worker finds that nobody waits any more, and interrupts the generator.
-end_call(#state{call = undefined}) -> true;
-end_call(#state{call = Call}) -> unlink(Call), exit(Call, kill).
+%% The worker finds that nobody waits any more, and interrupts the generator.
+end_calls(#state{call = Call, batches = Batches}) ->
+    Keepers = [Keeper || {Keeper, _} <- queue:to_list(Batches)],
+    [begin unlink(Pid), exit(Pid, kill) end || Pid <- [Call | Keepers], is_pid(Pid)],
+    ok.
 
 %% What died with its Python needs no closing.
 closed({ok, _}) -> ok;
@@ -286,7 +297,7 @@ closed({error, _} = Error) -> Error.
 
 stop(Answer, #state{} = State) ->
     dismiss(Answer, State),
-    end_call(State),
+    end_calls(State),
     {stop, normal, State}.
 
 dismiss(Answer, #state{readers = Readers}) ->

@@ -93,7 +93,7 @@
 %% @doc One call, from an encoded body to the answer's frame. `Timeout' covers waiting, sending and running; what the call
 %% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and
 %% another worker may have it.
--spec call(pid(), py_wire:body(), timeout(), Owner :: pid()) ->
+-spec call(pid(), py_wire:body(), timeout(), py_owners:owner()) ->
     {ok, binary()} | {ok, binary(), py_atoms:budget()} | {error, moved | timeout | overload | {worker_down, term()}}.
 call(Worker, Body, Timeout, Owner) ->
     Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
@@ -255,6 +255,8 @@ handle_info({py_call, Alias, Caller, Owner, Leader, Body}, State) ->
 handle_info(timeout, State) ->
     {noreply, flush(State)};
 handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
+    %% Also where the answer has been sent: it has not arrived.
+    py_shared_owner:lost(Alias),
     noreply(report(State#state{calls = py_calls:cancel(Alias, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
 handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls, guard = Guard} = State) ->
@@ -522,7 +524,7 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
         {own, Id, Made} ->
             {Ids, Names} = lists:partition(fun is_integer/1, Made),
             Owner = py_calls:owner(Id, Calls),
-            Names =:= [] orelse py_shared_owner:own(Owner, Names),
+            Names =:= [] orelse py_shared_owner:own(Owner, py_calls:from(Id, Calls), Names),
             own(Owner, Ids, State);
         {later, Id} ->
             State#state{calls = py_calls:later(Id, Calls)};

@@ -35,6 +35,8 @@ _NAME: Final = r"[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}"
 _READ_ONLY: Final = 0o400
 _WRITABLE: Final = 0o600
 _MOST_AT_ONCE: Final = 1 << 30
+_OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""A link is not followed and a pipe not waited for: files of ours are neither."""
 _NO_FILE_KEPT: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 _place: tuple[str, str, int, object] | None = None
@@ -99,13 +101,13 @@ class Map(mmap):
 
 
 def _mapped(memory: Memory) -> Map:
-    fd = os.open(memory.path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(memory.path, os.O_RDONLY | _OPEN_FLAGS)
     try:
         status = os.fstat(fd)
         protection = PROT_READ
         if status.st_mode & 0o200:
             os.close(fd)
-            fd = os.open(memory.path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(memory.path, os.O_RDWR | _OPEN_FLAGS)
             protection |= PROT_WRITE
         made = Map(fd, status.st_size, MAP_SHARED, protection, **_NO_FILE_KEPT)
     finally:
@@ -149,13 +151,17 @@ class Shared:
 def share(value: Any) -> Shared:
     """Copy an array or a bytes-like object into shared memory. Nobody can write it there.
 
-    Raises `TypeError` for another value and for an array of objects, `errors.SharedMemoryError` where there is no room.
+    Raises `TypeError` for another value and for an array of objects or with a mask, `errors.SharedMemoryError`
+    where there is no room.
     """
     if type(value) is Shared:
         return value
     form, nbytes = _form_of(value), size_of(value)
     if form is None:
-        raise TypeError(f"only an array without objects or a bytes-like object can be shared: {type(value)}")
+        raise TypeError(
+            "only an array without objects and masks, or a bytes-like object in one piece, can be shared: "
+            f"{type(value)}"
+        )
     return Shared(_copied(value, nbytes), nbytes, form)
 
 
@@ -207,13 +213,19 @@ def _form_of(value: Any) -> object:
     if numpy is not None and isinstance(value, numpy.ndarray):
         from erl.codec import arrays
 
-        described = arrays.described(value.dtype)
+        described = None if _is_masked(value) else arrays.described(value.dtype)
         return None if described is None else (described, value.shape)
     try:
         with memoryview(value) as view:
             return Atom("bytes") if view.format != "O" and view.c_contiguous else None
     except TypeError:
         return None
+
+
+def _is_masked(array: Any) -> bool:
+    """Whether it has a mask, which would be lost."""
+    masked: Any = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(array, masked.MaskedArray)
 
 
 def size_of(value: Any) -> int:

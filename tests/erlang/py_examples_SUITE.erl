@@ -13,6 +13,8 @@
     the_word_count_counts_what_erlang_counts/1,
     the_word_count_counts_texts_of_a_reader/1,
     the_word_count_says_what_it_can_not_do/1,
+    a_chaos_kills_however_fast_the_count_is/1,
+    nobody_who_reads_is_the_end_of_the_word_count/1,
     the_word_count_shows_in_a_terminal_how_far_it_is/1,
     a_killed_program_leaves_no_python/1,
     the_grid_search_prints_what_its_page_shows/1,
@@ -21,6 +23,9 @@
     the_filter_prints_what_its_page_shows/1,
     the_filter_writes_an_image_by_any_number_of_workers/1,
     the_filter_says_what_it_can_not_do/1,
+    the_filter_has_more_workers_than_rows/1,
+    a_program_says_how_it_is_used/1,
+    a_program_that_is_not_built_says_so/1,
     a_difference_is_told/1
 ]).
 
@@ -36,6 +41,8 @@ all() ->
         {group, scikit_learn},
         the_grid_search_without_scikit_learn_says_so,
         {group, numpy},
+        a_program_says_how_it_is_used,
+        a_program_that_is_not_built_says_so,
         a_difference_is_told
     ].
 
@@ -47,6 +54,8 @@ groups() ->
             the_word_count_counts_what_erlang_counts,
             the_word_count_counts_texts_of_a_reader,
             the_word_count_says_what_it_can_not_do,
+            a_chaos_kills_however_fast_the_count_is,
+            nobody_who_reads_is_the_end_of_the_word_count,
             the_word_count_shows_in_a_terminal_how_far_it_is,
             a_killed_program_leaves_no_python
         ]},
@@ -57,6 +66,7 @@ groups() ->
         {numpy, [
             the_filter_prints_what_its_page_shows,
             the_filter_writes_an_image_by_any_number_of_workers,
+            the_filter_has_more_workers_than_rows,
             the_filter_says_what_it_can_not_do
         ]}
     ].
@@ -145,6 +155,19 @@ the_word_count_says_what_it_can_not_do(Config) ->
     ],
     {1, Said} = run([Program, Empty], [{"PY_PYTHON", "/no/python"}]),
     ?assertMatch([_ | _], [Line || Line <- Said, string:find(Line, "/no/python") =/= nomatch]).
+
+a_chaos_kills_however_fast_the_count_is(Config) ->
+    File = filename:join([?config(priv_dir, Config), "one word", "tea"]),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, "tea"),
+    Lines = succeeds([example("wordcount"), "--workers", "2", "--chaos", filename:dirname(File)]),
+    [Killed] = [list_to_integer(N) || "Pythons killed while they counted: " ++ N <- Lines],
+    ?assert(Killed >= 1),
+    ?assertEqual([["tea", "1"]], words(Lines)).
+
+nobody_who_reads_is_the_end_of_the_word_count(_Config) ->
+    {Status, Lines} = run(["sh", "-c", example("wordcount") ++ " --workers 1 | head -n 1"]),
+    ?assertMatch({0, ["500 files, " ++ _]}, {Status, Lines}).
 
 the_word_count_shows_in_a_terminal_how_far_it_is(_Config) ->
     InTerminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
@@ -245,12 +268,40 @@ the_filter_writes_an_image_by_any_number_of_workers(Config) ->
     ?assertMatch(<<137, "PNG", _:8/binary, "IHDR", 301:32, 301:32, _/binary>>, Image),
     ?assertEqual([Image, Image], Others).
 
+the_filter_has_more_workers_than_rows(Config) ->
+    Output = filename:join(?config(priv_dir, Config), "few rows.png"),
+    Lines = succeeds([example("filter"), "--size", "2", "--workers", "3", Output]),
+    ?assertMatch("Both ways have found the same edges." ++ _, lists:last(Lines)).
+
 the_filter_says_what_it_can_not_do(_Config) ->
     [
-        ?assertMatch({1, ["filter: usage: " ++ _]}, run([example("filter") | Args]))
+        ?assertMatch({1, ["filter: usage: examples/filter" ++ _]}, run([example("filter") | Args]))
      || Args <- [["--workers", "0"], ["--size", "x"], ["--size"], ["--none"], ["a", "b"]]
     ],
-    ?assertMatch({1, [_ | _]}, run([example("filter"), "--size", "9", "/proc/no/such.png"])).
+    [
+        ?assertEqual({1, ["filter: can't write " ++ Output]}, run([example("filter"), "--size", "9", Output]))
+     || Output <- ["/proc/no/such.png", "/proc/such.png", root()]
+    ],
+    {1, Said} = run([example("filter"), "--size", "9", "/dev/full"]),
+    ?assertMatch("filter: can't write /dev/full: " ++ _, lists:last(Said)).
+
+a_program_says_how_it_is_used(_Config) ->
+    [
+        ?assertMatch({_, {0, ["usage: examples/" ++ _, "", _ | _]}}, {Each, run([example(Name), Help])})
+     || Name <- ["wordcount", "gridsearch", "filter"], Help <- ["--help", "-h"], Each <- [{Name, Help}]
+    ].
+
+a_program_that_is_not_built_says_so(Config) ->
+    [
+        begin
+            Copy = filename:join([?config(priv_dir, Config), "not built", "examples", Name]),
+            ok = filelib:ensure_dir(Copy),
+            {ok, _} = file:copy(example(Name), Copy),
+            Said = Name ++ ": py is not built here; make build does that",
+            ?assertEqual({1, [Said]}, run([os:find_executable("escript"), Copy]))
+        end
+     || Name <- ["wordcount", "filter"]
+    ].
 
 prints_what_its_page_shows(Command) ->
     {ok, Page} = file:read_file(filename:join(root(), "docs/examples.md")),

@@ -20,10 +20,16 @@
     a_file_goes_with_its_last_owner/1,
     what_was_freed_is_stale_for_everybody/1,
     a_result_that_nobody_waits_for_leaves_nothing/1,
+    results_that_nobody_takes_leave_nothing/1,
+    what_was_told_of_a_call_that_is_too_late_goes/1,
+    what_a_stream_has_read_ahead_goes_with_it/1,
+    a_reduction_shares_what_comes_out_of_it/1,
+    what_py_asks_python_for_itself_is_not_shared/1,
     a_call_that_fails_leaves_what_it_has_sent/1,
     a_killed_worker_leaves_nothing_that_nobody_owns/1,
     a_killed_worker_process_leaves_nothing_that_nobody_owns/1,
     a_sharer_killed_while_it_writes_leaves_nothing/1,
+    a_sharer_killed_while_it_waits_gets_no_file/1,
     a_killed_owner_of_the_books_takes_the_files_along/1,
     the_limit_is_an_error_and_the_worker_lives/1,
     what_is_mapped_does_not_count_as_the_worker_s_own/1,
@@ -56,10 +62,16 @@ all() ->
         a_file_goes_with_its_last_owner,
         what_was_freed_is_stale_for_everybody,
         a_result_that_nobody_waits_for_leaves_nothing,
+        results_that_nobody_takes_leave_nothing,
+        what_was_told_of_a_call_that_is_too_late_goes,
+        what_a_stream_has_read_ahead_goes_with_it,
+        a_reduction_shares_what_comes_out_of_it,
+        what_py_asks_python_for_itself_is_not_shared,
         a_call_that_fails_leaves_what_it_has_sent,
         a_killed_worker_leaves_nothing_that_nobody_owns,
         a_killed_worker_process_leaves_nothing_that_nobody_owns,
         a_sharer_killed_while_it_writes_leaves_nothing,
+        a_sharer_killed_while_it_waits_gets_no_file,
         a_killed_owner_of_the_books_takes_the_files_along,
         the_limit_is_an_error_and_the_worker_lives,
         what_is_mapped_does_not_count_as_the_worker_s_own,
@@ -334,6 +346,87 @@ a_result_that_nobody_waits_for_leaves_nothing(Config) ->
     ],
     py_eventually:equals(0, fun files/0).
 
+%% The calls were over before anybody asked. What has been taken stays.
+results_that_nobody_takes_leave_nothing(_Config) ->
+    Options = #{arrays => shared},
+    Sizes = [?LARGE, ?LARGE, -1, ?LARGE],
+    Scatter = fun() -> py:scatter(py_sharing, bytes_or_failure, [[Size] || Size <- Sizes], Options) end,
+    AllMade = fun() -> py_eventually:equals(3, fun files/0) end,
+    Failed = Scatter(),
+    AllMade(),
+    ?assertError({python, 'builtins.ValueError', _, _}, py:gather(Failed)),
+    py_eventually:equals(0, fun files/0),
+    Cancelled = Scatter(),
+    AllMade(),
+    lists:foreach(fun py:cancel/1, Cancelled),
+    py_eventually:equals(0, fun files/0),
+    ?assertError({python, _, _, _}, py:pmap(py_sharing, bytes_or_failure, Sizes, Options#{chunk => 1})),
+    py_eventually:equals(0, fun files/0),
+    [First, Second, _, _] = Handles = Scatter(),
+    AllMade(),
+    Shm = py:await(First),
+    ok = py:cancel(Second),
+    %% To nobody's loss: it was taken.
+    ok = py:cancel(First),
+    py_eventually:equals(2, fun files/0),
+    ?assertEqual(content(?LARGE), py:value(Shm)),
+    [{ok, Last}] = py:gather_all([lists:last(Handles)]),
+    ok = py:cancel(lists:nth(3, Handles)),
+    Mapped = py:pmap(py_sharing, bytes_or_failure, [?LARGE, ?LARGE], Options),
+    ?assertEqual([content(?LARGE) || _ <- [1, 2, 3, 4]], [py:value(Kept) || Kept <- [Shm, Last | Mapped]]),
+    ok = py:release([Shm, Last | Mapped]),
+    ?assertEqual(0, files()).
+
+%% Python has said whose the file is, and the answer never comes.
+what_was_told_of_a_call_that_is_too_late_goes(_Config) ->
+    ?assertError({py, timeout}, py:func(py_sharing, share_and_wait, [?LARGE, self()], #{timeout => 300})),
+    Shm = receive {shared, Sent} -> Sent after 5_000 -> ct:fail(not_shared) end,
+    py_eventually:holds(fun() -> is_stale(Shm) end),
+    %% What its caller owns by another call stays.
+    On = #{worker => hd([Worker || #{worker := Worker} <- py:workers()])},
+    Ours = py:func(py_sharing, keep_and_give, [?LARGE], On),
+    ?assertError({py, timeout}, py:func(py_sharing, send_kept_and_wait, [self()], On#{timeout => 300})),
+    receive {shared, Ours} -> ok after 5_000 -> ct:fail(not_shared) end,
+    ?assertEqual(3, py:func(operator, add, [1, 2], On)),
+    ?assertEqual(content(?LARGE), py:value(Ours)),
+    ok = py:release(Ours).
+
+what_a_stream_has_read_ahead_goes_with_it(_Config) ->
+    Stream = py:stream(py_sharing, several, [100, ?LARGE], #{arrays => shared}),
+    {ok, First} = py:stream_next(Stream),
+    py_eventually:holds(fun() -> files() > 2 end),
+    ok = py:stream_close(Stream),
+    py_eventually:holds(fun() -> files() =< 2 end),
+    ?assertEqual(content(?LARGE), py:value(First)),
+    Whole = py:stream(py_sharing, several, [20, ?LARGE], #{arrays => shared}),
+    All = py:stream_fold(fun(Item, Acc) -> [Item | Acc] end, [], Whole),
+    ?assertEqual([content(?LARGE)], lists:usort([py:value(Shm) || Shm <- All])),
+    ?assertEqual(20, length(lists:usort(All))).
+
+a_reduction_shares_what_comes_out_of_it(_Config) ->
+    Items = [{bytes, content(?LARGE)} || _ <- lists:seq(1, 8)],
+    Whole = py:preduce(py_sharing, joined, Items, #{arrays => shared, chunk => 2}),
+    ?assertEqual(binary:copy(content(?LARGE), 8), py:value(Whole)),
+    ?assertEqual(1, files()),
+    ok = py:release(Whole).
+
+%% The namespace of a session, the source of a module that is pushed: also where the pool shares what is large.
+what_py_asks_python_for_itself_is_not_shared(Config) ->
+    Directory = ?config(priv_dir, Config),
+    Source = ["def tea():\n    return 42\n#", binary:copy(<<"x">>, ?LARGE), "\n"],
+    ok = file:write_file(filename:join(Directory, "py_large_module.py"), Source),
+    application:set_env(py, pools, [{default, #{size => 1, arrays => shared, python_path => [Directory]}}]),
+    {ok, restarted} = py:restart(),
+    Session = py_session:open(#{arrays => shared, persistent => true}),
+    _ = py_session:exec(Session, <<"x = bytes(200000)">>),
+    Copy = py_session:fork(Session),
+    ?assertEqual(200_000, py_session:eval(Copy, <<"len(x)">>)),
+    ?assertEqual(0, files()),
+    ?assertMatch({'$py.shm', _}, py_session:eval(Copy, <<"x">>)),
+    ?assertEqual([], py_cluster:push(py_large_module)),
+    ?assertEqual(1, files()),
+    lists:foreach(fun py_session:close/1, [Session, Copy]).
+
 a_call_that_fails_leaves_what_it_has_sent(_Config) ->
     ?assertError({python, 'builtins.ValueError', "after the cast", _}, func(share_and_say, [?LARGE, self()])),
     Shm = receive {shared, Sent} -> Sent after 5_000 -> ct:fail(nothing_sent) end,
@@ -381,6 +474,18 @@ a_sharer_killed_while_it_writes_leaves_nothing(_Config) ->
      || Ms <- [0, 1, 5, 20, 200]
     ],
     py_eventually:equals(0, fun files/0).
+
+a_sharer_killed_while_it_waits_gets_no_file(_Config) ->
+    Number = fun({'$py.shm', {_, Name, _, _}}) -> binary_to_integer(lists:nth(2, binary:split(Name, <<"-">>, [global]))) end,
+    Before = Number(py:share(<<1>>)),
+    ok = sys:suspend(py_shared_owner),
+    Sharers = [py_caller:start(fun() -> py:share(content(?LARGE)) end) || _ <- lists:seq(1, 5)],
+    Waiting = fun() -> element(2, process_info(whereis(py_shared_owner), message_queue_len)) end,
+    py_eventually:equals(5, Waiting),
+    lists:foreach(fun py_caller:kill/1, Sharers),
+    ok = sys:resume(py_shared_owner),
+    ?assertEqual(Before + 1, Number(py:share(<<2>>))),
+    ?assertEqual(2, files()).
 
 a_killed_owner_of_the_books_takes_the_files_along(_Config) ->
     Shm = py:share(content(?LARGE)),
@@ -629,7 +734,19 @@ on_another_node(Node, Config) ->
     py_eventually:holds(fun() -> is_stale(Owned) end),
     ok = py:release([Ours, Theirs]),
     py_eventually:equals(0, fun files/0),
-    py_eventually:holds(fun() -> maps:get(files, erpc:call(Node, py, shared_memory, [])) =:= 0 end),
+    %% Kept here for its owner, and taken or not.
+    There = #{node => Node, arrays => shared},
+    FilesThere = fun() -> maps:get(files, erpc:call(Node, py, shared_memory, [])) end,
+    py_eventually:equals(0, FilesThere),
+    Cancelled = py:async(py_sharing, made, [<<"bytes">>, ?LARGE], There),
+    py_eventually:equals(1, FilesThere),
+    Mapped = [_, _] = py:pmap(py_sharing, bytes_or_failure, [?LARGE, ?LARGE], There),
+    Awaited = py:await(py:async(py_sharing, made, [<<"bytes">>, ?LARGE], There)),
+    ok = py:cancel(Cancelled),
+    py_eventually:equals(3, FilesThere),
+    ?assertEqual([Content], lists:usort([py:value(Shm) || Shm <- [Awaited | Mapped]])),
+    ok = py:release([Awaited | Mapped]),
+    py_eventually:equals(0, FilesThere),
     ?assertError({py, {stale_reference, _}}, py:func(builtins, len, [Ours], #{node => Node})),
     py:func(py_sharing, made, [<<"bytes">>, ?LARGE], #{node => Node, arrays => shared}).
 

@@ -312,6 +312,27 @@ def test_a_shared_array_is_read_only_and_its_source_is_not(place: Path) -> None:
     assert isinstance(made.value.base, mmap.mmap | memoryview)
 
 
+def test_what_would_lose_its_mask_or_its_order_is_not_shared(place: Path) -> None:
+    np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
+    with pytest.raises(TypeError, match="masks"):
+        shared.share(np.ma.masked_array(np.arange(8, dtype="u1"), mask=True))
+    with pytest.raises(TypeError, match="in one piece"):
+        shared.share(memoryview(LARGE)[::2])
+    assert files(place) == []
+
+
+def test_a_link_or_a_pipe_in_the_directory_is_no_file_of_it(place: Path, tmp_path_factory: Any) -> None:
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret"
+    secret.write_bytes(LARGE)
+    name = "0123456789abcdef-77-65536"
+    path = place / name
+    for make in (path.symlink_to, lambda _: os.mkfifo(path)):
+        make(secret)
+        with pytest.raises(errors.DecodeError, match="can't be mapped"):
+            shared.decode((NODE, name.encode(), (0, 1), Atom("bytes")))
+        path.unlink()
+
+
 @each_codec
 def test_what_can_not_be_shared_goes_as_it_always_does(place: Path, codec: Any) -> None:
     np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")

@@ -30,6 +30,7 @@ run(Seconds, Seed, Python, Directory, Out, IsTerminal) ->
     ok = logger:add_handler(soak, py_soak_book, #{}),
     ok = application:load(py),
     ok = application:set_env(py, pools, py_soak_load:pools(Python, Directory)),
+    ok = application:set_env(py, sessions, #{python => Python, log_level => warning}),
     {ok, started} = py:start(),
     Sink = py_soak_load:sink(),
     Keeper = py_soak_load:start(?CALLERS, Seed, Sink),
@@ -44,8 +45,12 @@ run(Seconds, Seed, Python, Directory, Out, IsTerminal) ->
     stopped(),
     [last_call(Pool) || Pool <- [default, small, calm]],
     [let_go(Pool, erlang:monotonic_time(millisecond) + ?LAST_CALL_MS) || Pool <- [default, small, calm]],
+    nothing_shared(erlang:monotonic_time(millisecond) + ?LAST_CALL_MS),
+    no_session(erlang:monotonic_time(millisecond) + ?LAST_CALL_MS),
+    FilesOf = filename:dirname(py_directory:path("shm")),
     {ok, stopped} = py:stop(),
     [py_soak_book:violation({process_left, Left}) || Left <- left(20)],
+    filelib:is_dir(FilesOf) andalso py_soak_book:violation({files_left, FilesOf, file:list_dir(FilesOf)}),
     report(Samples).
 
 %%% The run
@@ -127,6 +132,22 @@ let_go(Pool, Deadline) ->
             end
     end.
 
+%% Files of shared memory are gone when those are that they were made for; so are sessions.
+nothing_shared(Deadline) -> gone(shared_memory, fun() -> maps:get(files, py:shared_memory()) end, 0, Deadline).
+
+no_session(Deadline) -> gone(sessions, fun py_session:list/0, [], Deadline).
+
+gone(What, Look, None, Deadline) ->
+    case Look() of
+        None ->
+            ok;
+        Left ->
+            case erlang:monotonic_time(millisecond) > Deadline of
+                true -> py_soak_book:violation({still_there, What, Left});
+                false -> receive after 100 -> gone(What, Look, None, Deadline) end
+            end
+    end.
+
 left(0) ->
     py_os_process:descendants();
 left(Looks) ->
@@ -140,14 +161,14 @@ left(Looks) ->
 report(Samples) ->
     Traces = py_soak_book:check_traces(),
     Counts = py_soak_book:counts(),
-    io:format("~n~-12ts ~-36ts ~10ts~n", ["work", "answer", "count"]),
+    io:format("~n~-18ts ~-36ts ~10ts~n", ["work", "answer", "count"]),
     [
-        io:format("~-12tw ~-36ts ~10w~n", [Work, io_lib:format("~tw", [Answer]), Count])
+        io:format("~-18tw ~-36ts ~10w~n", [Work, io_lib:format("~tw", [Answer]), Count])
      || {Work, Answer, Count} <- lists:sort(Counts), is_work(Work)
     ],
-    io:format("~n~-49ts ~10ts~n", ["fault or operation", "count"]),
+    io:format("~n~-55ts ~10ts~n", ["fault or operation", "count"]),
     [
-        io:format("~-49ts ~10w~n", [io_lib:format("~tw ~tw", [Work, Answer]), Count])
+        io:format("~-55ts ~10w~n", [io_lib:format("~tw ~tw", [Work, Answer]), Count])
      || {Work, Answer, Count} <- lists:sort(Counts), not is_work(Work)
     ],
     Verdict = py_soak_gauges:verdict(Samples),

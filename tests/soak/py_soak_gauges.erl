@@ -15,7 +15,9 @@
     {descriptors, 0.25, 24},
     {atoms, 0.0, 64},
     {pythons, 0.5, 4},
-    {files, 0.25, 12}
+    {files, 0.25, 12},
+    {shared_files, 0.5, 200},
+    {sessions, 0.5, 10}
 ]).
 
 start(EveryMs) -> spawn_link(fun() -> gauge(EveryMs, []) end).
@@ -46,7 +48,9 @@ sample() ->
         descriptors => length(list("/proc/self/fd")),
         atoms => erlang:system_info(atom_count),
         pythons => length(py_os_process:pythons()),
-        files => length(list(filename:dirname(py_directory:path("x"))))
+        files => length(list(filename:dirname(py_directory:path("x")))),
+        shared_files => length(list(py_directory:path("shm"))),
+        sessions => length(py_session:list())
     }.
 
 workers() -> lists:append([py_table:workers(Pool) || Pool <- py_table:pools()]).

@@ -10,6 +10,8 @@
 
 -define(MOST_CALLS, 300).
 -define(TIMEOUT_MS, 5_000).
+%% Above what goes by value.
+-define(SHARED_BYTES, 70_000).
 
 %% `calm' is spared by the chaos: what happens to the others must not be felt there.
 pools(Python, Directory) ->
@@ -83,7 +85,8 @@ calls(Left) ->
 kinds() ->
     [
         {tiny, 30}, {once, 12}, {medium, 10}, {large, 3}, {sleep, 8}, {hopeless, 2}, {exception, 8}, {callback, 8},
-        {nested, 3}, {reference, 8}, {print, 6}, {log, 4}, {named, 5}, {pinned, 3}, {abandoned, 3}
+        {nested, 3}, {reference, 8}, {print, 6}, {log, 4}, {named, 5}, {pinned, 3}, {abandoned, 3},
+        {share, 6}, {shared, 6}, {parts, 3}, {unread, 3}, {dropped, 3}, {abandoned_share, 3}, {session, 1}, {abandoned_session, 1}
     ].
 
 chosen(Weighted) -> chosen(rand:uniform(lists:sum([Weight || {_, Weight} <- Weighted])), Weighted).
@@ -179,14 +182,93 @@ work(pinned) ->
     end);
 work(abandoned) ->
     %% Its caller dies while it runs.
-    {Pid, Monitor} = spawn_monitor(fun() -> catch py:func(time, sleep, [2], options()) end),
+    Options = options(),
+    died(abandoned, rand:uniform(100), fun() -> py:func(time, sleep, [2], Options) end);
+
+%% Shared here, mapped there, and released or left to the end of the caller.
+work(share) ->
+    Bytes = large(),
+    expect(share, erlang:crc32(Bytes), options(), fun(Options) ->
+        Shm = py:share(Bytes),
+        Sum = py:func(zlib, crc32, [Shm], Options),
+        maybe_released(Shm),
+        Sum
+    end);
+work(shared) ->
+    Number = rand:uniform(255),
+    expect(shared, binary:copy(<<Number>>, ?SHARED_BYTES), options(), fun(Options) ->
+        Shm = py:func(soak_work, shared, [Number, ?SHARED_BYTES], Options#{arrays => shared}),
+        Bytes = py:value(Shm),
+        maybe_released(Shm),
+        Bytes
+    end);
+work(parts) ->
+    Bytes = large(),
+    expect(parts, Bytes, options(), fun(Options) ->
+        Shm = py:share(Bytes),
+        Parts = py:pmap(builtins, bytes, py:split(Shm, 4), Options#{chunk => 1}),
+        ok = py:release(Shm),
+        iolist_to_binary(Parts)
+    end);
+work(unread) ->
+    %% A stream that is closed before its end.
+    Number = rand:uniform(255),
+    expect(unread, {ok, binary:copy(<<Number>>, ?SHARED_BYTES)}, options(), fun(Options) ->
+        Stream = py:stream(soak_work, several, [Number, ?SHARED_BYTES], Options#{arrays => shared}),
+        First =
+            case py:stream_next(Stream) of
+                {ok, Shm} -> {ok, py:value(Shm)};
+                done -> done
+            end,
+        py:stream_close(Stream),
+        First
+    end);
+work(dropped) ->
+    %% Results that nobody takes.
+    Handles = py:scatter(soak_work, shared, [[7, ?SHARED_BYTES] || _ <- [1, 2, 3]], (options())#{arrays => shared}),
+    receive after rand:uniform(50) -> ok end,
+    lists:foreach(fun py:cancel/1, Handles),
+    py_soak_book:count(dropped, done);
+work(abandoned_share) ->
+    %% Its caller dies while it shares, in Erlang or in Python.
+    Options = (options())#{arrays => shared},
+    Bytes = large(),
+    died(abandoned_share, rand:uniform(30), fun() ->
+        _ = catch py:func(soak_work, shared, [7, ?SHARED_BYTES], Options),
+        [py:share(Bytes) || _ <- lists:seq(1, 20)]
+    end);
+work(session) ->
+    Number = rand:uniform(1_000_000),
+    expect(session, Number + 1, calm, #{timeout => 4 * ?TIMEOUT_MS}, fun(_) ->
+        Session = py_session:timeout(py_session:open(), 4 * ?TIMEOUT_MS),
+        try
+            py_session:eval(py_session:define(Session, x, Number), <<"x + 1">>)
+        after
+            py_session:close(Session)
+        end
+    end);
+work(abandoned_session) ->
+    %% Its owner dies, whatever it is doing then.
+    died(abandoned_session, rand:uniform(300), fun() ->
+        Session = py_session:open(#{persistent => true}),
+        _ = catch py_session:eval(Session, <<"import time\nx = 1\ntime.sleep(0.1)">>),
+        _ = catch py_session:eval(py_session:fork(Session), <<"x">>)
+    end).
+
+died(Work, Ms, Fun) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> _ = catch Fun() end),
     receive
         {'DOWN', Monitor, process, Pid, _} -> ok
-    after rand:uniform(100) ->
+    after Ms ->
         exit(Pid, kill),
         receive {'DOWN', Monitor, process, Pid, _} -> ok end
     end,
-    py_soak_book:count(abandoned, died).
+    py_soak_book:count(Work, died).
+
+large() -> binary:copy(rand:bytes(1_000), ?SHARED_BYTES div 1_000).
+
+%% What is not released goes with its caller.
+maybe_released(Shm) -> rand:uniform(10) > 1 andalso py:release(Shm).
 
 options() -> #{pool => pool(), timeout => ?TIMEOUT_MS}.
 
@@ -260,7 +342,7 @@ is_known(_, {worker_down, {signal, 9, _}}) -> true;
 is_known(_, {worker_down, {deadline, killed}}) -> true;
 is_known(_, {worker_down, {protocol, _}}) -> true;
 is_known(_, {worker_down, {start, _}}) -> true;
-is_known(_, {worker_down, Why}) -> lists:member(Why, [closed, recycled, stopped, restarting, killed]);
+is_known(_, {worker_down, Why}) -> lists:member(Why, [closed, recycled, stopped, restarting, replaced, killed]);
 is_known(_, _) -> false.
 
 %%% Where the callers print

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import erl
@@ -66,6 +67,17 @@ def write_junk(data: bytes) -> int:
     """Bytes that are none of the server's, between its frames."""
     server: Any = api._bound()
     return os.write(server._port._out, data)
+
+
+def shared(number: int, size: int) -> bytes:
+    """As many bytes of that value; large ones are shared by the options of the call."""
+    return bytes([number]) * size
+
+
+def several(number: int, size: int) -> Iterator[bytes]:
+    """The same without an end."""
+    while True:
+        yield shared(number, size)
 
 
 def held() -> int:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import erl
@@ -81,6 +81,12 @@ def keep(size: int) -> None:
     kept.append(erl.share(content(size)))
 
 
+def keep_and_give(size: int) -> Any:
+    """Share bytes, and keep them."""
+    keep(size)
+    return kept[-1]
+
+
 def forget() -> None:
     """What `keep` kept goes."""
     kept.clear()
@@ -90,6 +96,37 @@ def share_and_say(size: int, to: Any) -> None:
     """Share bytes, send them to a process, and fail."""
     erl.cast(to, (erl.Atom("shared"), erl.share(content(size))))
     raise ValueError("after the cast")
+
+
+def bytes_or_failure(size: int) -> bytes:
+    """Bytes; `ValueError` where the size is none, after what others make is there."""
+    if size < 0:
+        time.sleep(0.3)
+        raise ValueError("no size")
+    return content(size)
+
+
+def share_and_wait(size: int, to: Any) -> Any:
+    """Share bytes, send them to a process, and go on as a coroutine."""
+    erl.cast(to, (erl.Atom("shared"), erl.share(content(size))))
+    return asyncio.sleep(60)
+
+
+def send_kept_and_wait(to: Any) -> Any:
+    """Send what is kept to a process, and go on as a coroutine."""
+    erl.cast(to, (erl.Atom("shared"), kept[-1]))
+    return asyncio.sleep(60)
+
+
+def several(count: int, size: int) -> Iterator[bytes]:
+    """The same bytes again and again."""
+    for _ in range(count):
+        yield content(size)
+
+
+def joined(first: Any, second: Any) -> bytes:
+    """Both, one after the other."""
+    return bytes(first) + bytes(second)
 
 
 class Unpicklable:
