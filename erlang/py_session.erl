@@ -259,6 +259,8 @@ turn({'$py.session', Pid} = Session, Options, Api, Fun) ->
     end.
 
 over(_How, #{nested := true}, _Pid) -> ok;
+%% Who opens the next session finds the room that this one had.
+over(closed, _Turn, Pid) -> ask(Pid, {over, closed});
 over(How, _Turn, Pid) -> gen_server:cast(Pid, {over, self(), How}).
 
 %% The namespace, `init', then what was asked for.

@@ -16,7 +16,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([argument/0, block/0, turn/0, status/0, init_fun/0]).
 
 -type argument() :: #{
@@ -119,6 +119,8 @@ handle_call(init_blocks, {Caller, _}, #state{turn = #turn{caller = Caller}, of_i
     {reply, lists:reverse(Blocks), State#state{of_init = []}};
 handle_call(initialised, {Caller, _}, #state{turn = #turn{caller = Caller} = Turn, pending = Blocks} = State) ->
     {reply, lists:reverse(Blocks), State#state{turn = Turn#turn{phase = run}, is_initialised = true, pending = []}};
+handle_call({over, closed}, {Caller, _}, #state{turn = #turn{caller = Caller}} = State) ->
+    {stop, normal, ok, State};
 handle_call({over, How}, {Caller, _}, #state{turn = #turn{caller = Caller}} = State) ->
     {reply, ok, over(How, State)};
 handle_call(copy, _From, #state{options = Options, config = Config, init = Init} = State) ->
@@ -130,11 +132,9 @@ handle_call(close, _From, State) ->
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast({started, Caller, Token}, #state{turn = #turn{caller = Caller}} = State) ->
     {noreply, State#state{token = Token, snapshot = undefined}};
-handle_cast({over, Caller, closed}, #state{turn = #turn{caller = Caller}} = State) ->
-    {stop, normal, State};
 handle_cast({over, Caller, How}, #state{turn = #turn{caller = Caller}} = State) ->
     {noreply, over(How, State)};
 handle_cast(_Message, State) ->
@@ -159,6 +159,9 @@ handle_info({timeout, Timer, turn}, #state{waiting = Waiting} = State) ->
     {noreply, State#state{waiting = Left}};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, _State) -> py_sessions:leave().
 
 %%% Turns
 

@@ -9,7 +9,7 @@
 -module(py_sessions).
 -behaviour(gen_server).
 
--export([start_link/0, lease/1]).
+-export([start_link/0, lease/1, leave/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -type waiter() :: {Session :: pid(), reference(), gen_server:from()}.
@@ -39,6 +39,15 @@ lease(Config) ->
         exit:_ -> {error, not_started}
     end.
 
+%% @doc The calling process is about to end: its worker is taken away, and another session may be opened.
+-spec leave() -> ok.
+leave() ->
+    try
+        gen_server:call(?MODULE, leave, infinity)
+    catch
+        exit:_ -> ok
+    end.
+
 -spec init([]) -> {ok, #state{}} | ignore.
 init([]) ->
     %% The workers of a predecessor that was killed.
@@ -53,7 +62,7 @@ init([]) ->
     end.
 
 -spec handle_call({lease, py_config:pool()}, gen_server:from(), #state{}) ->
-    {noreply, #state{}} | {reply, {error, term()}, #state{}}.
+    {noreply, #state{}} | {reply, ok | {error, term()}, #state{}}.
 handle_call({lease, Config}, {Session, _} = From, State) ->
     Left = leave(Session, State),
     case has_room(Left) andalso pool(Left) of
@@ -65,6 +74,8 @@ handle_call({lease, Config}, {Session, _} = From, State) ->
             Waiter = {Session, monitor(process, Session), From},
             {noreply, wait(Waiter, Config, Next)}
     end;
+handle_call(leave, {Session, _}, State) ->
+    {reply, ok, leave(Session, State)};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
 

@@ -665,7 +665,8 @@ as_many_sessions_as_the_application_allows(_Config) ->
     ?assertError({py, {too_many_sessions, 2}}, py_session:open()),
     ?assertError({py, {too_many_sessions, 2}}, py_session:open(#{env => [{"A", "b"}]})),
     py_session:close(A),
-    ?assertEqual(1, py_session:eval(py_session:open(), "1")).
+    %% Whoever has closed one, or has the value that closed it, has room for the next.
+    [?assertEqual(N, py_session:eval(py_session:open(), integer_to_list(N))) || N <- lists:seq(1, 30)].
 
 a_session_starts_from_a_warm_worker(_Config) ->
     First = py_session:eval(py_session:open(), "import os\nos.getpid()"),
