@@ -39,7 +39,7 @@ whole(_, _) -> error.
 decode_new(Frame, Budget) ->
     case walk(Frame) of
         {ok, Names} ->
-            New = length([Name || Name <- lists:usort(Names), is_new(Name)]),
+            New = length(lists:filter(fun is_new/1, Names)),
             case spend(New, Budget) of
                 true -> decode_any(Frame);
                 {false, Most} ->
@@ -120,31 +120,47 @@ spent(Budget) ->
             Spent
     end.
 
-%% @doc The names of all atoms in a term's bytes, with their encodings; `error' where the bytes are no term. A compressed
-%% term is not looked into.
+%% @doc The names of all atoms in a term's bytes, once each, with their encodings; `error' where the bytes are no term. A
+%% compressed term is not looked into.
 -spec walk(binary()) -> {ok, [{binary(), latin1 | utf8}]} | error.
 walk(<<?VERSION, Bytes/binary>>) ->
     try
-        {ok, walk(Bytes, 1, [])}
+        {ok, [name(Key, Encoding) || {Key, Encoding} <- maps:to_list(walk(Bytes, 1, #{}))]}
     catch
         error:function_clause -> error
     end;
 walk(_) ->
     error.
 
+%% The same bytes can be two names.
+name({Name, Encoding}, Encoding) -> {Name, Encoding};
+name(Name, Encoding) -> {Name, Encoding}.
+
+noted(Name, Encoding, Names) ->
+    case Names of
+        #{Name := Encoding} -> Names;
+        #{Name := _} -> Names#{{Name, Encoding} => Encoding};
+        #{} -> Names#{Name => Encoding}
+    end.
+
 %% `Missing' is the number of terms still to come: a term is followed by its parts.
-walk(_, 0, Names) -> Names;
+%% (All clauses match on bytes: so the compiler keeps its place in them from one to the next.)
+walk(<<_/binary>>, 0, Names) -> Names;
 %% SMALL_INTEGER, INTEGER, NEW_FLOAT, FLOAT, NIL
 walk(<<97, _, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
 walk(<<98, _:32, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
 walk(<<70, _:64, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
 walk(<<99, _:31/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
 walk(<<106, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+%% A column of a table has one of these in each row.
+walk(<<115, 4, "true", Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<115, 5, "false", Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
+walk(<<115, 9, "undefined", Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
 %% ATOM, SMALL_ATOM, ATOM_UTF8, SMALL_ATOM_UTF8
-walk(<<100, Size:16, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, latin1} | Names]);
-walk(<<115, Size, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, latin1} | Names]);
-walk(<<118, Size:16, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, utf8} | Names]);
-walk(<<119, Size, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, [{Name, utf8} | Names]);
+walk(<<100, Size:16, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, noted(Name, latin1, Names));
+walk(<<115, Size, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, noted(Name, latin1, Names));
+walk(<<118, Size:16, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, noted(Name, utf8, Names));
+walk(<<119, Size, Name:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, noted(Name, utf8, Names));
 %% STRING, BINARY, BIT_BINARY, SMALL_BIG, LARGE_BIG
 walk(<<107, Size:16, _:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
 walk(<<109, Size:32, _:Size/binary, Rest/binary>>, Missing, Names) -> walk(Rest, Missing - 1, Names);
@@ -172,14 +188,16 @@ walk(<<112, _Size:32, _Arity, _Uniq:16/binary, _Index:32, Free:32, Rest/binary>>
 walk(<<117, Free:32, Rest/binary>>, Missing, Names) -> walk(Rest, Missing + 3 + Free, Names).
 
 after_node(<<100, Size:16, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
-    skip(Rest, Bytes, Missing, [{Name, latin1} | Names]);
+    skip(Rest, Bytes, Missing, noted(Name, latin1, Names));
 after_node(<<115, Size, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
-    skip(Rest, Bytes, Missing, [{Name, latin1} | Names]);
+    skip(Rest, Bytes, Missing, noted(Name, latin1, Names));
 after_node(<<118, Size:16, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
-    skip(Rest, Bytes, Missing, [{Name, utf8} | Names]);
+    skip(Rest, Bytes, Missing, noted(Name, utf8, Names));
 after_node(<<119, Size, Name:Size/binary, Rest/binary>>, Bytes, Missing, Names) ->
-    skip(Rest, Bytes, Missing, [{Name, utf8} | Names]).
+    skip(Rest, Bytes, Missing, noted(Name, utf8, Names)).
 
-skip(Data, Bytes, Missing, Names) when byte_size(Data) >= Bytes ->
-    <<_:Bytes/binary, Rest/binary>> = Data,
-    walk(Rest, Missing - 1, Names).
+skip(Data, Bytes, Missing, Names) ->
+    case Data of
+        <<_:Bytes/binary, Rest/binary>> -> walk(Rest, Missing - 1, Names);
+        _ -> error(function_clause)
+    end.
