@@ -26,11 +26,13 @@ pick(Name, #{load := Load, size := Size, scheduler := {Module, Function}} = Pool
         Candidates -> user_choice(Module, Function, Name, Candidates, Pool)
     end;
 pick(Name, #{load := Load, size := Size, scheduler := least_busy, max_queue := Most} = Pool) ->
-    Slot = least_busy(Load, Size),
-    case take(Name, Load, Slot, Most) of
+    {Slot, InHand} = least_busy(Load, Size),
+    case take(Name, Load, Slot, InHand, Most) of
+        taken ->
+            pick(Name, Pool);
         {error, {worker_down, _}} = Error ->
             %% It may have been taken away since; the choice of an empty slot means that all are.
-            case py_table:is_absent(Load, Slot) andalso not py_table:is_absent(Load, least_busy(Load, Size)) of
+            case py_table:is_absent(Load, Slot) andalso not py_table:is_absent(Load, element(1, least_busy(Load, Size))) of
                 true -> pick(Name, Pool);
                 false -> Error
             end;
@@ -43,6 +45,20 @@ pick(Name, #{load := Load, size := Size, scheduler := Scheduler, max_queue := Mo
         %% Another one may have room.
         {error, _} -> pick(Name, Pool#{scheduler := least_busy})
     end.
+
+%% Of callers that see the same worker idle at the same time one gets it: for the others it is `taken', and they look again.
+take(Name, Load, Slot, 0, _Most) ->
+    case py_table:worker(Name, Slot) of
+        {ok, Worker} ->
+            case py_table:take_idle(Load, Slot) of
+                true -> {ok, Worker};
+                false -> taken
+            end;
+        error ->
+            {error, {worker_down, restarting}}
+    end;
+take(Name, Load, Slot, _InHand, Most) ->
+    take(Name, Load, Slot, Most).
 
 take(Name, Load, Slot, Most) ->
     case py_table:worker(Name, Slot) of
@@ -62,14 +78,14 @@ take(Name, Load, Slot, Most) ->
 least_busy(Load, Size) -> least_busy(Load, Size, 1, 1, atomics:get(Load, 1)).
 
 least_busy(_Load, _Size, _Slot, Best, 0) ->
-    Best;
+    {Best, 0};
 least_busy(Load, Size, Slot, Best, Least) when Slot < Size ->
     case atomics:get(Load, Slot + 1) of
         Less when Less < Least -> least_busy(Load, Size, Slot + 1, Slot + 1, Less);
         _ -> least_busy(Load, Size, Slot + 1, Best, Least)
     end;
-least_busy(_Load, _Size, _Slot, Best, _Least) ->
-    Best.
+least_busy(_Load, _Size, _Slot, Best, Least) ->
+    {Best, Least}.
 
 choose(random, Load, Size) -> first_serving(Load, Size, rand:uniform(Size), Size);
 choose(round_robin, Load, Size) -> first_serving(Load, Size, 1 + py_table:turn(Load) rem Size, Size);

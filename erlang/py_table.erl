@@ -13,7 +13,7 @@
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([new_load/0, report_load/4, report_start/3, delete_slot/2]).
--export([take/2, give_back/2, in_hand/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
+-export([take/2, take_idle/2, give_back/2, in_hand/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
 -export_type([pool/0, slot/0, ticket/0, load/0]).
 
 -type slot() :: pos_integer().
@@ -235,6 +235,10 @@ delete_slot(Load, Slot) -> atomics:put(Load, Slot, ?ABSENT).
 %% @doc For a caller: one call more; how many that makes.
 -spec take(load(), slot()) -> pos_integer().
 take(Load, Slot) -> atomics:add_get(Load, Slot, 1) band (?NOT_SERVING - 1).
+
+%% @doc For a caller: the first call of a worker that serves and has none. `false': it has one, or does not serve.
+-spec take_idle(load(), slot()) -> boolean().
+take_idle(Load, Slot) -> atomics:compare_exchange(Load, Slot, 0, 1) =:= ok.
 
 -spec give_back(load(), slot()) -> ok.
 give_back(Load, Slot) -> atomics:sub(Load, Slot, 1).

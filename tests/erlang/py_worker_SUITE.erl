@@ -13,6 +13,7 @@
     workers_and_status_tell_what_each_is_doing/1,
     least_busy_passes_by_the_busy_workers/1,
     parallel_calls_spread_over_all_workers/1,
+    callers_of_the_same_moment_get_an_idle_worker_each/1,
     round_robin_takes_turns/1,
     random_takes_any_worker/1,
     no_scheduler_chooses_a_worker_without_python/1,
@@ -84,6 +85,7 @@ groups() ->
             workers_and_status_tell_what_each_is_doing,
             least_busy_passes_by_the_busy_workers,
             parallel_calls_spread_over_all_workers,
+            callers_of_the_same_moment_get_an_idle_worker_each,
             round_robin_takes_turns,
             random_takes_any_worker,
             no_scheduler_chooses_a_worker_without_python,
@@ -221,6 +223,31 @@ parallel_calls_spread_over_all_workers(Config) ->
     Callers = [busy(Config, #{pool => three}) || _ <- lists:seq(1, 3)],
     ?assertEqual([1, 1, 1], [InFlight || #{in_flight := InFlight} <- py:workers(three)]),
     [stop_caller(Caller) || Caller <- Callers].
+
+%% A third of the times two that look at the same time find the same worker idle.
+callers_of_the_same_moment_get_an_idle_worker_each(Config) ->
+    {ok, _} = py:start_pool(pair, pool(Config, #{size => 2})),
+    InFlight = fun() -> [Calls || #{in_flight := Calls} <- py:workers(pair)] end,
+    [
+        begin
+            Gate = atomics:new(2, []),
+            Callers = [call(fun() -> at(Gate), py:func(time, sleep, [60], #{pool => pair}) end) || _ <- [1, 2]],
+            py_eventually:equals(2, fun() -> atomics:get(Gate, 1) end),
+            ok = atomics:put(Gate, 2, 1),
+            py_eventually:equals(2, fun() -> lists:sum(InFlight()) end),
+            ?assertEqual([1, 1], InFlight()),
+            [stop_caller(Caller) || Caller <- Callers],
+            py_eventually:equals([0, 0], InFlight)
+        end
+     || _ <- lists:seq(1, 40)
+    ].
+
+%% Both run when it opens.
+at(Gate) ->
+    atomics:add(Gate, 1, 1),
+    through(Gate).
+
+through(Gate) -> atomics:get(Gate, 2) =:= 1 orelse through(Gate).
 
 round_robin_takes_turns(Config) ->
     {ok, _} = py:start_pool(turns, pool(Config, #{size => 3, scheduler => round_robin})),
