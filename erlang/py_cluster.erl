@@ -17,6 +17,9 @@
 %% How long the groups of a node that was just connected may take to arrive.
 -define(JOINED_MS, 5_000).
 -define(PAUSE_MS, 10).
+%% How often a connection is tried, and the pause between two attempts.
+-define(ATTEMPTS, 3).
+-define(ATTEMPT_MS, 100).
 -define(PUSH_MS, 30_000).
 %% A node that has stopped answering must not keep those that do.
 -define(ANSWER_MS, 5_000).
@@ -40,9 +43,13 @@ connect([Node | Rest]) when is_atom(Node) ->
 connect([]) -> ok;
 connect(Other) -> py_error:badarg(1, "must be a node or a list of nodes", {?MODULE, connect, [Other]}).
 
-connected(Node) ->
+connected(Node) -> connected(Node, ?ATTEMPTS).
+
+connected(Node, Attempts) ->
     case net_kernel:connect_node(Node) of
         true -> ok;
+        %% One whose connection was lost just now refuses another until it has noticed.
+        false when Attempts > 1 -> receive after ?ATTEMPT_MS -> connected(Node, Attempts - 1) end;
         false -> {error, {py, {node_down, Node}}};
         ignored -> {error, {py, {not_distributed, Node}}}
     end.

@@ -645,7 +645,7 @@ deaths_and_lost_connections_change_no_result_and_leave_nothing(Config) ->
         ?assertEqual({ok, ok}, py_caller:result(Trouble)),
         [?assertMatch({ok, {_Jobs, []}}, Result) || Result <- Results],
         ct:comment("~w jobs", [lists:sum([Jobs || {ok, {Jobs, []}} <- Results])]),
-        ok = py_cluster:connect(Nodes),
+        py_eventually:equals(ok, fun() -> py_cluster:connect(Nodes) end),
         [
             py_eventually:equals([[], []], fun() ->
                 [[N || N <- in_flight(Node), N > 0], erpc:call(Node, ?MODULE, runners, [])]
