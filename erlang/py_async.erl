@@ -277,11 +277,7 @@ alias_of(Index, Asked) -> maps:values(maps:with([Index], Asked)).
 %%% A runner
 
 run(Group, Index, {Args, Options, Deadline}, Owner) ->
-    Timed =
-        case Deadline of
-            infinity -> Options;
-            _ -> Options#{timeout => py_deadline:left_ms(Deadline)}
-        end,
+    Timed = py_deadline:timed(Options, Deadline),
     Result = py_route:perform({wrapper, call}, Args, Timed, {Owner, self()}),
     Group ! {done, Index, self()},
     receive

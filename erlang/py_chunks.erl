@@ -136,7 +136,7 @@ result(Chunk, #{args := Args, options := Options} = Job, Owner) ->
 attempt(Args, Options, #{retry := Most, deadline := Deadline}, Owner) -> attempt(Args, Options, Deadline, Owner, 0, Most).
 
 attempt(Args, Options, Deadline, Owner, Retries, Most) ->
-    case py_route:perform({wrapper, call}, Args, timed(Options, Deadline), Owner) of
+    case py_route:perform({wrapper, call}, Args, py_deadline:timed(Options, Deadline), Owner) of
         {ok, Value} ->
             {ok, Value};
         {error, Error} ->
@@ -148,9 +148,6 @@ attempt(Args, Options, Deadline, Owner, Retries, Most) ->
                     {error, Error}
             end
     end.
-
-timed(Options, infinity) -> Options;
-timed(Options, Deadline) -> Options#{timeout => py_deadline:left_ms(Deadline)}.
 
 %%% Errors
 

@@ -1,7 +1,7 @@
 %%% @doc A timeout of several steps: when it is over, and how much of it each step still has.
 -module(py_deadline).
 
--export([after_ms/1, left_ms/1, is_over/1]).
+-export([after_ms/1, left_ms/1, is_over/1, timed/2]).
 -export_type([deadline/0]).
 
 -type deadline() :: integer() | infinity.
@@ -17,5 +17,11 @@ after_ms(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 left_ms(infinity) -> infinity;
 left_ms(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
+%% @doc Whether nothing of it is left.
 -spec is_over(deadline()) -> boolean().
 is_over(Deadline) -> left_ms(Deadline) =:= 0.
+
+%% @doc The options of a call that has what is left; as they are where there is no deadline.
+-spec timed(Options, deadline()) -> Options when Options :: map().
+timed(Options, infinity) -> Options;
+timed(Options, Deadline) -> Options#{timeout => left_ms(Deadline)}.

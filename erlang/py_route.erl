@@ -109,7 +109,7 @@ remote(Node, Entry, Args, Options, Owner) ->
 anywhere(Entry, Args, Options, Owner, Deadline, Without, Before) ->
     case py_nodes:pick(pool_name(Options), Without) of
         {ok, Node} ->
-            Timed = timed(Options, Deadline),
+            Timed = py_deadline:timed(Options, Deadline),
             case attempt(Entry, Args, Timed#{node => Node}, Owner) of
                 {error, {py, Reason}} = Error ->
                     case is_refusal(Reason) of
@@ -121,13 +121,10 @@ anywhere(Entry, Args, Options, Owner, Deadline, Without, Before) ->
             end;
         %% Known nowhere: what is wrong here says why.
         none when Without =:= [] ->
-            attempt(Entry, Args, timed(Options, Deadline), Owner);
+            attempt(Entry, Args, py_deadline:timed(Options, Deadline), Owner);
         none ->
             {error, {py, Before}}
     end.
-
-timed(Options, infinity) -> Options;
-timed(Options, Deadline) -> Options#{timeout => py_deadline:left_ms(Deadline)}.
 
 %% Nothing was begun.
 is_refusal(not_started) -> true;

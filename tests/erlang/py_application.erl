@@ -1,7 +1,7 @@
 %%% The application under test: started for one case, stopped after it, and nothing may be left.
 -module(py_application).
 
--export([start/0, start/1, stop/0, messages/0, with_environment/2]).
+-export([start/0, start/1, stop/0, stop_sessions/0, messages/0, with_environment/2]).
 
 %% @doc Start with one pool `default' of two workers.
 -spec start() -> ok.
@@ -27,6 +27,15 @@ stop() ->
     catch
         error:{never, #{last := Left}} -> {fail, {processes_left, Left}}
     end.
+
+%% @doc The same after tests of sessions: none is left, and neither is their configuration.
+-spec stop_sessions() -> ok | {fail, term()}.
+stop_sessions() ->
+    erase('$py_session'),
+    [py_session:close(Session) || #{session := Session} <- py_session:list()],
+    Stopped = stop(),
+    application:unset_env(py, sessions),
+    Stopped.
 
 %% @doc The messages that nobody has read.
 -spec messages() -> [term()].

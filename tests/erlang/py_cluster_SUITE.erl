@@ -771,7 +771,7 @@ a_node_that_comes_later_has_the_pushed_modules(Config) ->
         %% One that runs already, and that another has to give it: the one that pushed it has stopped.
         {ok, stopped} = py:stop(),
         with_nodes(1, #{args => py_distribution:with_code() ++ ["-connect_all", "false"]}, Config, fun([Two]) ->
-            {ok, started} = peer_started(Two, [{default, pool(Config)}]),
+            {ok, started} = py_distribution:start_py(Two, [{default, pool(Config)}]),
             ?assertEqual([], erpc:call(Two, py_pushed, latest, [])),
             true = erpc:call(Two, net_kernel, connect_node, [One]),
             py_eventually:equals([{ok, 22}, {ok, 22}], fun() ->
@@ -782,12 +782,6 @@ a_node_that_comes_later_has_the_pushed_modules(Config) ->
         {ok, started} = py:start(),
         ?assertEqual(erpc:call(One, py_pushed, latest, []), py_pushed:latest())
     end).
-
-%% Without a connection to any other node.
-peer_started(Node, Pools) ->
-    ok = erpc:call(Node, application, load, [py]),
-    ok = erpc:call(Node, application, set_env, [py, pools, Pools]),
-    erpc:call(Node, py, start, []).
 
 nodes_that_were_apart_take_the_last_version(Config) ->
     Write = module_here(Config, "py_apart"),

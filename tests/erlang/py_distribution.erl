@@ -1,7 +1,7 @@
 %%% This node as one of several, and others beside it.
 -module(py_distribution).
 
--export([start/0, stop/1, start_peer/0, start_peer/1, with_code/0, kill/1, while_frozen/2]).
+-export([start/0, stop/1, start_peer/0, start_peer/1, start_py/2, with_code/0, kill/1, while_frozen/2]).
 
 -type peer() :: {pid(), node()}.
 
@@ -30,6 +30,13 @@ start_peer() -> start_peer(#{args => with_code()}).
 start_peer(Options) ->
     {ok, Peer, Node} = peer:start_link(Options#{name => peer:random_name(), connection => standard_io}),
     {Peer, Node}.
+
+%% @doc Start the application there, with these pools. It makes no connection to other nodes.
+-spec start_py(node(), [{atom(), map()}]) -> {ok, started} | {error, term()}.
+start_py(Node, Pools) ->
+    ok = erpc:call(Node, application, load, [py]),
+    ok = erpc:call(Node, application, set_env, [py, pools, Pools]),
+    erpc:call(Node, py, start, []).
 
 -spec with_code() -> [string()].
 with_code() ->

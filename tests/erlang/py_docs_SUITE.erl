@@ -40,7 +40,7 @@ init_per_testcase(Case, Config) ->
         true ->
             Modules = filename:join(?config(priv_dir, Config), "modules"),
             [write_module(Modules, Block) || Page <- pages(), {"python", Block} <- blocks(Page)],
-            Paths = [Modules, filename:join(root(), "examples")],
+            Paths = [Modules, filename:join(py_checkout:root(), "examples")],
             ok = py_application:start([{default, #{size => 2, python_path => Paths}}]);
         false ->
             ok
@@ -249,7 +249,7 @@ member({type, _, tuple, [{atom, _, Tag} | _]}) -> ["{" ++ atom_to_list(Tag) ++ "
 member(_) -> [].
 
 every_make_target_that_is_named_exists(_Config) ->
-    {ok, Makefile} = file:read_file(filename:join(root(), "Makefile")),
+    {ok, Makefile} = file:read_file(filename:join(py_checkout:root(), "Makefile")),
     {match, Rules} = re:run(Makefile, "^([a-z][a-z -]*):", [global, multiline, {capture, all_but_first, list}]),
     Targets = lists:append([string:lexemes(Names, " ") || [Names] <- Rules]),
     {match, Named} = re:run(docs(), "(?:`|^\\$ )make ([a-z-]+)", [global, multiline, {capture, all_but_first, list}]),
@@ -258,9 +258,10 @@ every_make_target_that_is_named_exists(_Config) ->
 %%% Pages
 
 pages() ->
-    [filename:join(root(), "README.md") | lists:sort(filelib:wildcard(filename:join([root(), "docs", "*.md"])))].
+    Root = py_checkout:root(),
+    [filename:join(Root, "README.md") | lists:sort(filelib:wildcard(filename:join([Root, "docs", "*.md"])))].
 
-page(Name) -> text(filename:join([root(), "docs", Name])).
+page(Name) -> text(filename:join([py_checkout:root(), "docs", Name])).
 
 docs() -> lists:append([text(Page) || Page <- pages()]).
 
@@ -278,17 +279,3 @@ blocks([_ | Rest], Acc) ->
     blocks(Rest, Acc);
 blocks([], Acc) ->
     lists:reverse(Acc).
-
-%% The checkout: the directory above this module that holds the pages.
-root() -> root(filename:dirname(filename:absname(code:which(?MODULE)))).
-
-root(Directory) ->
-    case filelib:is_regular(filename:join([Directory, "erlang", "py.app.src"])) andalso
-        filelib:is_regular(filename:join(Directory, "README.md"))
-    of
-        true ->
-            Directory;
-        false ->
-            Directory =/= filename:dirname(Directory) orelse error(no_checkout),
-            root(filename:dirname(Directory))
-    end.

@@ -81,8 +81,8 @@ init_per_group(scikit_learn, Config) ->
             {skip, Reason}
     end;
 init_per_group(numpy, Config) ->
-    Env = [{"PYTHONPATH", filename:join(root(), "python")}],
-    case run([filename:join(root(), "python/.venv/bin/python"), "-c", "import numpy"], Env) of
+    Env = [{"PYTHONPATH", filename:join(py_checkout:root(), "python")}],
+    case run([filename:join(py_checkout:root(), "python/.venv/bin/python"), "-c", "import numpy"], Env) of
         {0, _} -> Config;
         _ -> {skip, "numpy is not installed here"}
     end;
@@ -91,7 +91,7 @@ init_per_group(wordcount, Config) ->
 
 end_per_group(_, _Config) -> ok.
 
-scikit_learn(Name) -> filename:join([root(), "python/.venv-examples", Name]).
+scikit_learn(Name) -> filename:join([py_checkout:root(), "python/.venv-examples", Name]).
 
 %%% The tour
 
@@ -119,7 +119,7 @@ the_word_count_in_a_chaos_prints_what_its_page_shows(_Config) ->
 
 the_word_count_counts_what_erlang_counts(_Config) ->
     Lines = succeeds([example("wordcount"), "--workers", "2"]),
-    Counts = counts_below(filename:join(root(), "_build/examples/numbers")),
+    Counts = counts_below(filename:join(py_checkout:root(), "_build/examples/numbers")),
     ?assertEqual(top(20, Counts), words(Lines)),
     %% Each number from a thousand on has it once.
     ?assertEqual(499_000, maps:get(<<"thousand">>, Counts)),
@@ -280,7 +280,7 @@ the_filter_says_what_it_can_not_do(_Config) ->
     ],
     [
         ?assertEqual({1, ["filter: can't write " ++ Output]}, run([example("filter"), "--size", "9", Output]))
-     || Output <- ["/proc/no/such.png", "/proc/such.png", root()]
+     || Output <- ["/proc/no/such.png", "/proc/such.png", py_checkout:root()]
     ],
     {1, Said} = run([example("filter"), "--size", "9", "/dev/full"]),
     ?assertMatch("filter: can't write /dev/full: " ++ _, lists:last(Said)).
@@ -304,7 +304,7 @@ a_program_that_is_not_built_says_so(Config) ->
     ].
 
 prints_what_its_page_shows(Command) ->
-    {ok, Page} = file:read_file(filename:join(root(), "docs/examples.md")),
+    {ok, Page} = file:read_file(filename:join(py_checkout:root(), "docs/examples.md")),
     [_, FromThere] = string:split(unicode:characters_to_list(Page), "```console\n$ " ++ Command ++ "\n"),
     [Shown, _] = string:split(FromThere, "\n```"),
     "make " ++ Target = Command,
@@ -358,7 +358,7 @@ rows(Head, Lines) ->
 
 %%% Programs
 
-example(Name) -> filename:join([root(), "examples", Name]).
+example(Name) -> filename:join([py_checkout:root(), "examples", Name]).
 
 succeeds(Command) ->
     {Status, Lines} = run(Command),
@@ -375,7 +375,7 @@ start(Command, Env) ->
     Ebin = filename:dirname(filename:absname(code:which(py))),
     open_port({spawn_executable, os:find_executable("timeout")}, [
         {args, ["-k", "5", ?LONGEST_RUN | Command]},
-        {cd, root()},
+        {cd, py_checkout:root()},
         {env, [{"ERL_FLAGS", "-pa " ++ Ebin}, {"MAKEFLAGS", false}, {"MFLAGS", false}, {"MAKELEVEL", false} | Env]},
         exit_status,
         stderr_to_stdout,
@@ -402,16 +402,4 @@ read_until(Port, Word, Acc) ->
             end;
         _ ->
             Acc
-    end.
-
-%% The checkout: the directory above this module that holds the programs.
-root() -> root(filename:dirname(filename:absname(code:which(?MODULE)))).
-
-root(Directory) ->
-    case filelib:is_regular(filename:join([Directory, "examples", "tour"])) of
-        true ->
-            Directory;
-        false ->
-            Directory =/= filename:dirname(Directory) orelse error(no_checkout),
-            root(filename:dirname(Directory))
     end.

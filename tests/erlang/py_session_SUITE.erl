@@ -117,12 +117,7 @@ init_per_testcase(_, Config) ->
     ok = py_application:start([{default, #{size => 1}}]),
     Config.
 
-end_per_testcase(_, _Config) ->
-    erase('$py_session'),
-    [py_session:close(Session) || #{session := Session} <- py_session:list()],
-    Stopped = py_application:stop(),
-    application:unset_env(py, sessions),
-    Stopped.
+end_per_testcase(_, _Config) -> py_application:stop_sessions().
 
 configured(Sessions) ->
     _ = application:load(py),

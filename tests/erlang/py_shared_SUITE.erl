@@ -714,9 +714,7 @@ another_node_gets_the_bytes(Config) ->
     {ok, restarted} = py:restart().
 
 on_another_node(Node, Config) ->
-    ok = erpc:call(Node, application, load, [py]),
-    ok = erpc:call(Node, application, set_env, [py, pools, [{default, pool(Config)}]]),
-    {ok, started} = erpc:call(Node, py, start, []),
+    {ok, started} = py_distribution:start_py(Node, [{default, pool(Config)}]),
     Content = content(?LARGE),
     Ours = py:share(Content),
     ?assertEqual(Content, py:func(builtins, bytes, [Ours], #{node => Node})),

@@ -740,10 +740,7 @@ streams_and_sources_reach_other_nodes(Config) ->
     {ok, restarted} = py:restart().
 
 on_another_node(Node, Config) ->
-    ok = erpc:call(Node, application, load, [py]),
-    Pools = [{default, #{size => 1, python_path => [?config(data_dir, Config)]}}],
-    ok = erpc:call(Node, application, set_env, [py, pools, Pools]),
-    {ok, started} = erpc:call(Node, py, start, []),
+    {ok, started} = py_distribution:start_py(Node, [{default, #{size => 1, python_path => [?config(data_dir, Config)]}}]),
     There = #{node => Node},
     Counted = lists:seq(0, 999),
     %% An iterator of that node's, made for the stream or before; items of this node's, read there.

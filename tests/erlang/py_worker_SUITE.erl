@@ -846,9 +846,7 @@ the_node_option_calls_on_another_node(Config) ->
 
 on_another_node(Node, Config) ->
     ?assertError({py, not_started}, py:func(os, getpid, #{node => Node})),
-    ok = rpc:call(Node, application, load, [py]),
-    ok = rpc:call(Node, application, set_env, [py, pools, [{default, pool(Config, #{})}]]),
-    {ok, started} = rpc:call(Node, py, start, []),
+    {ok, started} = py_distribution:start_py(Node, [{default, pool(Config, #{})}]),
     [#{os_pid := OsPid, worker := Worker}] = rpc:call(Node, py, workers, []),
     On = #{node => Node},
     ?assertEqual(OsPid, py:func(os, getpid, On)),
