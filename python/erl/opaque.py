@@ -7,7 +7,7 @@ readers that know nothing of the signature still work. This module does not know
 
 from __future__ import annotations
 
-from erl import callout, errors
+from erl import by_value, callout, errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,17 +116,19 @@ def _pickled(value: object, protocol: int) -> bytes:
 
 
 def _pickled_by_value(value: object, protocol: int, unnamed: Exception) -> bytes:
+    import io
     import pickle
 
     try:
-        import cloudpickle  # type: ignore[import-untyped]
+        pickler = by_value.pickler()
     except ImportError:
         raise _not_picklable(value, unnamed) from unnamed
+    stream = io.BytesIO()
     try:
-        pickled: bytes = cloudpickle.dumps(value, protocol)
+        pickler(stream, protocol).dump(value)
     except (pickle.PicklingError, TypeError, AttributeError) as cause:
         raise _not_picklable(value, cause) from cause
-    return pickled
+    return stream.getvalue()
 
 
 def _not_picklable(value: object, cause: Exception) -> errors.NotPicklableError:

@@ -24,7 +24,7 @@ from keyword import iskeyword
 from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from erl import callout, errors, objects, opaque, references
+from erl import by_value, callout, errors, objects, opaque, references
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -292,13 +292,13 @@ def _dumper(namespace: dict[str, Any]) -> Any:
     import io
 
     try:
-        import cloudpickle  # type: ignore[import-untyped]
+        base = by_value.pickler()
     except ImportError:
         raise errors.NotPicklableError(
             "a session is copied with cloudpickle, which is not installed"
         ) from None
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class Pickler(base):  # type: ignore[misc, valid-type]
         """Functions of the namespace, by value, are functions of the one that the snapshot is read into."""
 
         def persistent_id(self, value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from erl import errors, opaque
+from erl import errors, objects, opaque
 from erl.codec import Options, decode, encode
 
 DEFAULT = Options.from_flags(0)
@@ -144,6 +144,25 @@ def test_function_without_a_name_travels_by_value() -> None:
     for function in (lambda number: number + 10, local):
         assert decode(encode([function], DEFAULT), DEFAULT)[0](5) == 15
     assert opaque.loads(opaque.dumps(Local())).field == 7  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("key")
+def test_function_that_travels_by_value_keeps_the_file_of_its_lines() -> None:
+    pytest.importorskip("cloudpickle")
+
+    class Local:
+        def method(self, number: int) -> float:
+            return (lambda: 1 / number)()
+
+    for value in (lambda number: 1 / number, Local().method):
+        copy = opaque.loads(opaque.dumps(value))
+        with pytest.raises(ZeroDivisionError) as failure:
+            copy(0)  # type: ignore[operator]
+        trace: Any = objects.trace_of(failure.value)
+        assert (trace[0][0], trace[0][3]) in [
+            (__file__, "for value in (lambda number: 1 / number, Local().method):"),
+            (__file__, "return (lambda: 1 / number)()"),
+        ]
 
 
 @pytest.mark.usefixtures("key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import linecache
 import subprocess
 import sys
@@ -238,6 +239,107 @@ assert session.run(8, [("eval", "times(2)")]) == (True, 20)
         timeout=60,
         env={"PYTHONPATH": str(PACKAGE)},
     )
+
+
+FAILING = """
+import functools
+div = lambda x: 1 / x
+class Cup:
+    def plain(self, x): return 1 / x
+    @staticmethod
+    def static(x): return 1 / x
+    @classmethod
+    def of(cls, x): return 1 / x
+    @property
+    def size(self): return 1 / 0
+    class Inner:
+        def deep(self, x): return 1 / x
+def outer(y):
+    def inner(x):
+        return y / x
+    return inner
+closure = outer(1)
+def in_comprehension(x): return [1 / y for y in [x]]
+def in_generator(x): return sum(1 / y for y in [x])
+def in_nested(x): return (lambda: (lambda: 1 / x)())()
+def generates(x):
+    yield 1 / x
+def wrap(f):
+    @functools.wraps(f)
+    def wrapped(*args):
+        return f(*args)  # wrapped
+    return wrapped
+@wrap
+def decorated(x): return 1 / x
+@functools.lru_cache
+def cached(x): return 1 / x
+part = functools.partial(div, 0)
+async def later(x): return 1 / x
+def with_default(f=lambda x: 1 / x): return f(0)
+def with_class(x):
+    class Local:
+        def method(self): return 1 / x
+    return Local().method()
+held = {"key": [lambda x: 1 / x]}
+def chained(x):
+    try: return 1 / x
+    except ZeroDivisionError as error: raise ValueError from error
+"""
+
+
+@pytest.mark.usefixtures("key")
+def test_what_was_defined_in_a_session_shows_its_lines_after_a_copy(token: int, tmp_path: Path) -> None:
+    pytest.importorskip("cloudpickle")
+    calls = {
+        "div(0)": ["div = lambda x: 1 / x"],
+        "Cup().plain(0)": ["def plain(self, x): return 1 / x"],
+        "Cup.static(0)": ["def static(x): return 1 / x"],
+        "Cup.of(0)": ["def of(cls, x): return 1 / x"],
+        "Cup().size": ["def size(self): return 1 / 0"],
+        "Cup.Inner().deep(0)": ["def deep(self, x): return 1 / x"],
+        "closure(0)": ["return y / x"],
+        "outer(2)(0)": ["return y / x"],
+        "in_comprehension(0)": ["def in_comprehension(x): return [1 / y for y in [x]]"],
+        "in_generator(0)": ["def in_generator(x): return sum(1 / y for y in [x])"],
+        "in_nested(0)": ["def in_nested(x): return (lambda: (lambda: 1 / x)())()"],
+        "next(generates(0))": ["yield 1 / x"],
+        "decorated(0)": ["def decorated(x): return 1 / x", "return f(*args)  # wrapped"],
+        "cached(0)": ["def cached(x): return 1 / x"],
+        "part()": ["div = lambda x: 1 / x"],
+        "await later(0)": ["async def later(x): return 1 / x"],
+        "with_default()": ["def with_default(f=lambda x: 1 / x): return f(0)"],
+        "with_class(0)": ["def method(self): return 1 / x", "return Local().method()"],
+        "held['key'][0](0)": ['held = {"key": [lambda x: 1 / x]}'],
+        "chained(0)": ["except ZeroDivisionError as error: raise ValueError from error"],
+    }
+    session.run(token, [("exec", FAILING)])
+    found, data, left = session.snapshot(token)
+    assert (found, left) == (True, [])
+    assert isinstance(data, bytes)
+    (tmp_path / "snapshot").write_bytes(data)
+    program = """
+import json, sys
+from erl import objects, opaque, session
+opaque.set_key(b"tea")
+session.restore(7, open(sys.argv[1], 'rb').read())
+lines = {}
+for call in json.loads(sys.argv[2]):
+    try:
+        session.run(7, [("eval", call)])
+    except Exception as error:
+        lines[call] = [frame[3] for frame in objects.trace_of(error) if frame[0] == "<session>"][:-1]
+print(json.dumps(lines))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "snapshot"), json.dumps(list(calls))],
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env={"PYTHONPATH": str(PACKAGE)},
+    )
+    # A comprehension has a frame of its own before Python 3.12: one line more, and the same.
+    lines = {call: list(dict.fromkeys(found)) for call, found in json.loads(done.stdout).items()}
+    assert lines == calls
 
 
 def test_a_reduce_that_raises_is_left_out(token: int) -> None:
