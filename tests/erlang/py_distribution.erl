@@ -5,21 +5,59 @@
 
 -type peer() :: {pid(), node()}.
 
-%% @doc Give this node a name; returns what `stop/1' wants.
--spec start() -> {epmd_was_running, boolean()}.
-start() ->
-    Epmd = is_epmd_running(),
-    Epmd orelse os:cmd("epmd -daemon"),
-    {ok, _} = net_kernel:start([list_to_atom("py_test_" ++ os:getpid()), shortnames]),
-    {epmd_was_running, Epmd}.
+-type epmd() :: somebody_elses | {ours, pos_integer()}.
 
--spec stop({epmd_was_running, boolean()}) -> ok.
-stop({epmd_was_running, Epmd}) ->
+-define(NAMED_WITHIN_MS, 10_000).
+-define(NAMES_ARE_GONE_WITHIN_MS, 2_000).
+
+%% @doc Give this node a name; returns what `stop/1' wants. The port mapper is the one of `ERL_EPMD_PORT', which `make test'
+%% sets to a port of its own; it is started here where there is none.
+-spec start() -> epmd().
+start() -> start(erlang:monotonic_time(millisecond) + ?NAMED_WITHIN_MS).
+
+%% Whoever has started the one that is there may end it before this node is in its list.
+start(Deadline) ->
+    Epmd = epmd(),
+    case net_kernel:start([list_to_atom("py_test_" ++ os:getpid()), shortnames]) of
+        {ok, _} ->
+            Epmd;
+        {error, Reason} ->
+            end_epmd(Epmd),
+            erlang:monotonic_time(millisecond) < Deadline orelse error(Reason),
+            start(Deadline)
+    end.
+
+-spec stop(epmd()) -> ok.
+stop(Epmd) ->
     ok = net_kernel:stop(),
-    Epmd orelse os:cmd("epmd -kill"),
-    ok.
+    end_epmd(Epmd).
 
-is_epmd_running() -> string:find(os:cmd("epmd -names 2>&1"), "up and running") =/= nomatch.
+epmd() ->
+    case is_epmd_there() of
+        true ->
+            somebody_elses;
+        false ->
+            %% In the foreground of a shell that ends: so its process is known, which nobody else can have started.
+            OsPid = list_to_integer(string:trim(os:cmd("epmd </dev/null >/dev/null 2>&1 & echo $!"))),
+            py_eventually:holds(fun is_epmd_there/0),
+            %% Two that start one at the same time have one.
+            case py_os_process:alive(OsPid) of
+                true -> {ours, OsPid};
+                false -> somebody_elses
+            end
+    end.
+
+%% One that others have found is left to them.
+end_epmd(somebody_elses) ->
+    ok;
+end_epmd({ours, OsPid}) ->
+    try py_eventually:equals({ok, []}, fun erl_epmd:names/0, ?NAMES_ARE_GONE_WITHIN_MS) of
+        ok -> py_os_process:kill(OsPid)
+    catch
+        error:{never, _} -> ok
+    end.
+
+is_epmd_there() -> element(1, erl_epmd:names()) =:= ok.
 
 %% @doc Another node, which has the application's code and the tests'; it is not connected yet. It ends with the calling
 %% process.
