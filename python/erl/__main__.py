@@ -103,7 +103,7 @@ def main() -> None:
             print("erl-bridge, not installed: run from a source tree")
         return
     _need_erlang_py()
-    from erl import codec, port, server
+    from erl import bytecode, codec, port, server
 
     if "--check" in arguments:
         print(f"{sys.executable}: Python {sys.version.split()[0]}, codec {codec.implementation}")
@@ -123,6 +123,7 @@ def main() -> None:
         # Of the thread that did it: with those of the others the first line would not be among them.
         faulthandler.enable(all_threads=False)
     port.leave_when_closed(in_fd, grace_seconds=0.5)
+    bytecode.guard()
     sys.meta_path.append(_ErlPortFinder)
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
     server.Server(

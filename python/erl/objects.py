@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from erl import bytecode
 from erl.terms import Atom, Tag
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -186,13 +187,11 @@ def vars(obj: object) -> dict[str, object]:  # noqa: A001 (the API's name)
 
 
 def reload(name: object) -> bool:
-    """Load a module again after its source has changed; False where it is not loaded."""
+    """Load a module again, from its source as that is now; False where it is not loaded."""
     module = sys.modules.get(name_of(name))
     if module is None:
         return False
-    import importlib
-
-    importlib.reload(module)
+    bytecode.reload(module)
     return True
 
 

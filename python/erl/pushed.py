@@ -60,10 +60,12 @@ def take(directory: str, name: str) -> bool:
     """Files of the module `name` have come to `directory`: load it again where it is loaded. Whether it was."""
     import importlib
 
+    from erl import bytecode
+
     use(directory)
     importlib.invalidate_caches()
     loaded = sorted(module for module in sys.modules if module == name or module.startswith(name + "."))
     # A package before what it imports of its own modules would have their old ones.
     for module in reversed(loaded):
-        importlib.reload(sys.modules[module])
+        bytecode.reload(sys.modules[module])
     return bool(loaded)

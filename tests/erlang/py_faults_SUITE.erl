@@ -86,7 +86,8 @@
     restarting_every_worker_under_load_loses_no_call/1,
     a_stopped_pool_lets_calls_end_when_there_is_time/1,
     a_stopped_application_lets_calls_end_when_there_is_time/1,
-    a_module_whose_source_has_changed_is_loaded_again/1
+    a_module_whose_source_has_changed_is_loaded_again/1,
+    an_edit_within_the_second_is_seen_by_the_next_interpreter/1
 ]).
 %% Processes and threads of user code.
 -export([
@@ -186,8 +187,8 @@ groups() ->
             resizing_down_and_up_loses_no_call,
             restarting_every_worker_under_load_loses_no_call,
             a_stopped_pool_lets_calls_end_when_there_is_time,
-            a_stopped_application_lets_calls_end_when_there_is_time,
-            a_module_whose_source_has_changed_is_loaded_again
+            a_module_whose_source_has_changed_is_loaded_again,
+            an_edit_within_the_second_is_seen_by_the_next_interpreter
         ]},
         {processes, [], [
             processes_and_threads_do_their_work,
@@ -1105,35 +1106,80 @@ kind({error, {py, {worker_down, stopped}}}) -> stopped;
 kind(Other) -> Other.
 
 a_module_whose_source_has_changed_is_loaded_again(Config) ->
-    Directory = filename:absname(filename:join(?config(priv_dir, Config), "changing")),
-    Source = filename:join(Directory, "py_changing.py"),
-    ok = filelib:ensure_dir(Source),
-    Write = fun(Value) -> ok = file:write_file(Source, io_lib:format("def value():\n    return ~w\n", [Value])) end,
+    [source_has_changed(Config, Name, Env) || {Name, Env} <- [{"kept", ""}, {"unkept", "1"}]].
+
+%% Python keeps bytecode beside the source, or is told not to.
+source_has_changed(Config, Name, DontWriteBytecode) ->
+    Directory = filename:absname(filename:join(?config(priv_dir, Config), "changing_" ++ Name)),
+    Package = filename:join(Directory, "py_changing"),
+    ok = filelib:ensure_dir(filename:join(Package, "x")),
+    Sources = [{'py_changing', "__init__.py"}, {'py_changing.part', "part.py"}],
+    %% Of the same length and within the same second, as far as the file's time and size tell.
+    Write = fun(Value) ->
+        [
+            begin
+                File = filename:join(Package, Base),
+                ok = file:write_file(File, io_lib:format("def value():\n    return ~w\n", [Value])),
+                ok = file:change_time(File, {{2024, 1, 1}, {0, 0, 0}})
+            end
+         || {_, Base} <- Sources
+        ]
+    end,
     Write(10),
-    {ok, _} = py:start_pool(changing, #{size => 2, python_path => [Directory]}),
+    %% What an earlier run has left.
+    true = py:func(compileall, compile_dir, [unicode:characters_to_binary(Package)], [{quiet, 1}]),
+    {ok, _} = py:start_pool(changing, #{
+        size => 2, python_path => [Directory], env => [{"PYTHONDONTWRITEBYTECODE", DontWriteBytecode}]
+    }),
     Before = os_pids(changing),
-    Values = fun() -> [py:func(py_changing, value, [], #{worker => W}) || #{worker := W} <- py:workers(changing)] end,
+    Values = fun() ->
+        [py:func(Module, value, [], #{worker => W}) || #{worker := W} <- py:workers(changing), {Module, _} <- Sources]
+    end,
     %% Where it is not loaded, there is nothing to be loaded again.
     ?assertMatch([{_, not_loaded}, {_, not_loaded}], py:reload(changing, py_changing)),
-    ?assertEqual([10, 10], Values()),
-    %% Of the same length and within the same second, as far as the file's time and size tell.
+    ?assertEqual([10, 10, 10, 10], Values()),
+    Reload = fun(Module) ->
+        Others = [{W, not_loaded} || #{worker := W} <- py:workers(default)],
+        ?assertEqual(
+            lists:sort(Others ++ [{W, ok} || #{worker := W} <- py:workers(changing)]),
+            lists:sort(py:reload(Module))
+        )
+    end,
     [
         begin
             Write(New),
-            Others = [{W, not_loaded} || #{worker := W} <- py:workers(default)],
-            ?assertEqual(
-                lists:sort(Others ++ [{W, ok} || #{worker := W} <- py:workers(changing)]),
-                lists:sort(py:reload(py_changing))
-            ),
-            ?assertEqual([New, New], Values())
+            [Reload(Module) || {Module, _} <- Sources],
+            ?assertEqual([New, New, New, New], Values())
         end
      || New <- lists:seq(11, 20)
     ],
-    ok = file:write_file(Source, "def value(:\n"),
+    ok = file:write_file(filename:join(Package, "__init__.py"), "def value(:\n"),
     ?assertMatch([{_, {error, {python, 'builtins.SyntaxError', _, _}}} | _], py:reload(changing, py_changing)),
-    ?assertEqual([20, 20], Values()),
+    ?assertEqual([20, 20, 20, 20], Values()),
     ?assertEqual(Before, os_pids(changing)),
+    Write(21),
+    [Reload(Module) || {Module, _} <- Sources],
+    %% An interpreter that starts now reads what the last one has left.
+    [py:restart_worker(W) || #{worker := W} <- py:workers(changing)],
+    ?assertEqual([21, 21, 21, 21], Values()),
+    [?assertNotEqual(OsPid, New) || {OsPid, New} <- lists:zip(Before, os_pids(changing))],
     ok = py:stop_pool(changing).
+
+an_edit_within_the_second_is_seen_by_the_next_interpreter(Config) ->
+    Directory = filename:absname(filename:join(?config(priv_dir, Config), "edited")),
+    File = filename:join(Directory, "py_edited_again.py"),
+    ok = filelib:ensure_dir(File),
+    Write = fun(Value) -> ok = file:write_file(File, io_lib:format("def value():\n    return ~w\n", [Value])) end,
+    {ok, _} = py:start_pool(edited, #{size => 1, python_path => [Directory], env => [{"PYTHONDONTWRITEBYTECODE", ""}]}),
+    [
+        begin
+            Write(New),
+            [ok = py:restart_worker(W) || #{worker := W} <- py:workers(edited)],
+            ?assertEqual(New, py:func(py_edited_again, value, [], #{pool => edited}))
+        end
+     || New <- lists:seq(10, 14)
+    ],
+    ok = py:stop_pool(edited).
 
 %%% Processes and threads of user code
 
