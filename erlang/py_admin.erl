@@ -64,10 +64,10 @@ start_pool(Name, Options) when is_atom(Name) ->
                 _ -> py_pools_sup:start_pool(Name, Config)
             end;
         {error, Problem} ->
-            py_error:badarg(2, py_config:describe(Problem), {start_pool, [Name, Options]})
+            py_error:badarg(2, py_config:describe(Problem), {start_pool, [Name, py_config:without_secrets(Options)]})
     end;
 start_pool(Name, Options) ->
-    py_error:badarg(1, "must be the name of a pool, an atom", {start_pool, [Name, Options]}).
+    py_error:badarg(1, "must be the name of a pool, an atom", {start_pool, [Name, py_config:without_secrets(Options)]}).
 
 %% @doc Stop a pool when its open calls have ended or after this time.
 -spec stop_pool(py_config:pool_name(), Drain :: timeout() | default) ->

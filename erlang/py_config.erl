@@ -10,11 +10,11 @@
 -module(py_config).
 
 -export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0]).
--export([max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0, describe/1]).
+-export([show_arguments/0, without_secrets/1, max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0, describe/1]).
 -export([sessions/0, session/1, session_call/1, session_pool/0, box/2]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
--export_type([session_options/0, session_call_options/0, session/0]).
+-export_type([show_arguments/0, session_options/0, session_call_options/0, session/0]).
 
 -type pool_name() :: atom().
 -type scheduler() :: least_busy | round_robin | random | first | youngest | oldest | {module(), Function :: atom()}.
@@ -54,17 +54,21 @@
     max_cpu_seconds => pos_integer() | infinity,
     max_processes => pos_integer() | infinity,
     image => string(),
+    show_arguments => undefined | show_arguments(),
     log_level => debug | info | warning | error | critical
 }.
 %% What a pool may be given. Times are milliseconds.
 -type pool() :: #{atom() => term()}.
 %% Checked and complete: every key of {@link pool_options()}.
+-type show_arguments() :: cut | none | all.
+%% What the stack of a call that fails shows of its arguments: what is small, nothing, or all of them whatever their size.
 -type call_options() :: #{
     pool => pool_name(),
     worker => pid(),
     node => node(),
     scope => local | cluster,
     timeout => timeout(),
+    show_arguments => show_arguments(),
     strings => list | binary,
     dicts => tagged | map,
     binaries => str | bytes,
@@ -111,6 +115,7 @@
 %% Checked and complete.
 -type session_call_options() :: #{
     timeout => timeout(),
+    show_arguments => show_arguments(),
     strings => list | binary,
     dicts => tagged | map,
     binaries => str | bytes,
@@ -173,6 +178,15 @@ memory_bytes() ->
             end;
         {error, _} ->
             2 * ?SHARED_BYTES
+    end.
+
+%% @doc What a stack shows of the arguments of a call where neither the call nor its pool says it: `show_arguments' of the
+%% application environment.
+-spec show_arguments() -> show_arguments().
+show_arguments() ->
+    case application:get_env(py, show_arguments, cut) of
+        Given when Given =:= none; Given =:= all -> Given;
+        _ -> cut
     end.
 
 %% @doc The checked pools of the application environment, and `default'.
@@ -273,7 +287,7 @@ box(Given, Config) -> maps:with([Key || Key <- [sandbox | maps:keys(sandbox_defa
 
 %% @doc The options of one `eval', checked.
 -spec session_call(term()) -> {ok, session_call_options()} | {error, problem()}.
-session_call(Options) -> check(Options, maps:without(places() -- [timeout], call_table())).
+session_call(Options) -> check(Options, maps:without(places() -- [timeout, show_arguments], call_table())).
 
 from_list(Options) when is_list(Options) ->
     case lists:all(fun(Option) -> is_tuple(Option) andalso tuple_size(Option) =:= 2 end, Options) of
@@ -289,10 +303,34 @@ pool(Options) ->
     case check(from_list(Options), pool_table()) of
         {ok, Checked} ->
             Defaults = maps:map(fun(_, {Default, _, _}) -> Default end, pool_table()),
-            boxed(Checked, with_restart(maps:merge(Defaults, Checked), Defaults));
+            case boxed(Checked, with_restart(maps:merge(Defaults, Checked), Defaults)) of
+                {ok, Pool} -> {ok, hidden(Pool)};
+                Error -> Error
+            end;
         Error ->
             Error
     end.
+
+%% What nobody is to read in a report, see `py_secret'.
+hidden(#{env := Env, on_start := OnStart} = Pool) ->
+    Pool#{
+        env := if Env =:= [] -> []; true -> py_secret:hide(Env) end,
+        on_start :=
+            case OnStart of
+                {Module, Function, [_ | _] = Args} -> {Module, Function, py_secret:hide(Args)};
+                _ -> OnStart
+            end
+    }.
+
+%% @doc Options of a pool or a session as a stack may show them.
+-spec without_secrets(term()) -> term().
+without_secrets(Options) when is_map(Options) ->
+    maps:map(fun(Key, Value) -> shown(Key, Value) end, Options);
+without_secrets([{Key, Value} | Rest]) -> [{Key, shown(Key, Value)} | without_secrets(Rest)];
+without_secrets(Other) -> Other.
+
+shown(Key, _Value) when Key =:= env; Key =:= on_start -> '...';
+shown(_Key, Value) -> Value.
 
 with_restart(#{restart := Restart} = Pool, #{restart := Default}) ->
     Pool#{restart := maps:merge(Default, Restart)}.
@@ -330,7 +368,7 @@ sandbox_defaults() ->
 
 %% @doc The options of a call that say where and for how long, and nothing about its values.
 -spec places() -> [atom()].
-places() -> [pool, worker, node, scope, timeout].
+places() -> [pool, worker, node, scope, timeout, show_arguments].
 
 %% @doc The options of one call, checked.
 -spec call(term()) -> {ok, call_options()} | {error, problem()}.
@@ -378,10 +416,12 @@ source(Options) -> check(Options, maps:with([binaries], call_table())).
 -spec describe(problem()) -> unicode:chardata().
 describe({unknown_option, Key, Known}) ->
     io_lib:format("unknown option ~tp; there are ~ts", [Key, lists:join(", ", [atom_to_list(K) || K <- Known])]);
+describe({bad_option, Key, '...', Expected}) ->
+    io_lib:format("option ~tp must be ~ts", [Key, Expected]);
 describe({bad_option, Key, Value, Expected}) ->
-    io_lib:format("option ~tp must be ~ts, not ~tP", [Key, Expected, Value, 12]);
+    io_lib:format("option ~tp must be ~ts, not ~tP", [Key, Expected, py_excerpt:term(Value), 12]);
 describe({no_map, Term}) ->
-    io_lib:format("options must be a map, not ~tP", [Term, 12]).
+    io_lib:format("options must be a map, not ~tP", [py_excerpt:term(Term), 12]).
 
 check(Options, Table) when is_map(Options) -> check_each(maps:to_list(Options), Options, Table);
 check(Options, _Table) -> {error, {no_map, Options}}.
@@ -391,7 +431,7 @@ check_each([{Key, Value} | Rest], Options, Table) ->
         #{Key := {_Default, Check, Expected}} ->
             case passes(Value, Check) of
                 true -> check_each(Rest, Options, Table);
-                false -> {error, {bad_option, Key, Value, expected(Expected)}}
+                false -> {error, {bad_option, Key, shown(Key, Value), expected(Expected)}}
             end;
         #{} ->
             {error, {unknown_option, Key, lists:sort(maps:keys(Table))}}
@@ -414,6 +454,7 @@ call_table() ->
         node => {undefined, fun is_atom/1, "a node"},
         scope => one_of(local, [local, cluster]),
         timeout => {infinity, fun is_timeout/1, timeout_text()},
+        show_arguments => one_of(cut, [cut, none, all]),
         strings => one_of(list, [list, binary]),
         dicts => one_of(tagged, [tagged, map]),
         binaries => one_of(str, [str, bytes]),
@@ -471,6 +512,7 @@ pool_table() ->
         max_cpu_seconds => {infinity, fun is_limit/1, "seconds, a positive integer, or infinity"},
         max_processes => {infinity, fun is_processes/1, "processes and threads, at least 8, or infinity"},
         image => {"", fun is_word/1, "the name of an image, a string"},
+        show_arguments => one_of(undefined, [undefined, cut, none, all]),
         log_level => one_of(warning, [debug, info, warning, error, critical])
     }.
 

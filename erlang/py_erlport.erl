@@ -21,7 +21,7 @@
 
 -export([start/0, start/1, start/2, start_link/0, start_link/1, start_link/2, stop/1]).
 -export([call/4, call/5, cast/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([instance/0, name/0, start_error/0]).
 
 -type instance() :: pid() | atom() | {atom(), node()} | {global, term()} | {via, module(), term()}.
@@ -93,7 +93,9 @@ interpreter(Start, Name, #{python := Python} = Options) ->
 
 interpreter(Start, Name, Asked, Options) ->
     case py_launcher:find(#{python => Asked}) of
-        {ok, _Source, Python} -> apply(gen_server, Start, Name ++ [?MODULE, {Python, Options}, []]);
+        {ok, _Source, Python} ->
+            #{env := Env} = Options,
+            apply(gen_server, Start, Name ++ [?MODULE, {Python, Options#{env := py_secret:hide(Env)}}, []]);
         {error, _} when Asked =/= undefined -> {error, {invalid_option, {python, Asked}, not_found}};
         {error, _} = Error -> Error
     end.
@@ -188,7 +190,9 @@ open(Python, #{packet := Packet, use_stdio := UseStdio, program := Program} = Op
             py -> py_launcher:arguments(Flags);
             _ -> Program ++ Flags
         end,
-    py_launcher:open_program(Python, Arguments, [{packet, Packet}, Stdio], maps:with([env, cd, python_path], Options)).
+    py_launcher:open_program(Python, Arguments, [{packet, Packet}, Stdio], #{
+        env => py_secret:reveal(maps:get(env, Options)), cd => maps:get(cd, Options), python_path => maps:get(python_path, Options)
+    }).
 
 await_first(Python, Deadline, #state{port = Port} = State) ->
     receive
@@ -268,6 +272,9 @@ handle_info({io_reply, Reference, _}, State) when is_reference(Reference) ->
 handle_info(Message, State) ->
     send_message(py_erlport_wire:message(Message), State),
     {noreply, State}.
+
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) -> py_excerpt:status(Status).
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{calls = Calls} = State) ->

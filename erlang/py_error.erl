@@ -13,6 +13,9 @@
 -export([from_python/1, raise/2, badarg/3, format_error/2, text/1, start_text/1]).
 -export_type([python_error/0, erlang_error/0, reason/0, frame/0, api/0]).
 
+%% What is shown of a text, at most.
+-define(MOST_SHOWN_BYTES, 65_536).
+
 -type frame() ::
     {File :: string(), Line :: non_neg_integer(), Function :: string(), Source :: string()}
     | {cause, Class :: atom(), Text :: string(), [frame()]}
@@ -71,7 +74,7 @@ from_python(Error) -> Error.
 %% @doc Fail as the API function that was called, which the tail calls below it have taken off the stack.
 -spec raise(term(), api()) -> no_return().
 raise({erlang, Class, Reason, Stack} = Error, Api) ->
-    Frames = [Frame || {M, F, _, Info} = Frame <- proper(Stack), is_atom(M), is_atom(F), is_list(Info)],
+    Frames = as_shown([Frame || {M, F, _, Info} = Frame <- proper(Stack), is_atom(M), is_atom(F), is_list(Info)], Api),
     %% As it was raised there. A class or a frame that is none, from Python code that made one up, is a value.
     _ = erlang:raise(Class, Reason, Frames ++ [called(Api, []) | callers()]),
     raise(Error, Api, #{});
@@ -87,28 +90,129 @@ raise(Reason, Api, Cause) ->
     Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
     erlang:raise(error, Reason, [called(Api, Info) | callers()]).
 
-called({Function, Args}, Info) -> {py, Function, Args, Info};
-called({Module, Function, Args}, Info) -> {Module, Function, Args, Info}.
+called({Function, Args}, Info) -> called({py, Function, Args}, Info);
+called({Module, Function, Args}, Info) ->
+    case showing(Args) of
+        cut -> {Module, Function, py_excerpt:arguments(Args), Info};
+        none -> {Module, Function, length(Args), Info};
+        all -> {Module, Function, Args, Info}
+    end.
+
+%% Those of an Erlang function that Python called had their arguments from Python, which had its own from the call.
+as_shown(Frames, Api) ->
+    case showing(element(tuple_size(Api), Api)) of
+        cut -> py_excerpt:stack(Frames);
+        none -> [{M, F, if length(Args) >= 0 -> length(Args); true -> Args end, Info} || {M, F, Args, Info} <- Frames];
+        all -> Frames
+    end.
+
+%% What the call's own options say, those of its pool, or the application.
+showing(Args) ->
+    Options =
+        case Args of
+            [_ | _] -> lists:last(Args);
+            [] -> none
+        end,
+    case Options of
+        #{show_arguments := Given} when Given =:= cut; Given =:= none; Given =:= all -> Given;
+        #{pool := Pool} -> of_pool(Pool);
+        _ -> of_pool(default)
+    end.
+
+of_pool(Pool) ->
+    case py_table:pool(Pool) of
+        {ok, #{show_arguments := Given}} when Given =/= undefined -> Given;
+        _ -> py_config:show_arguments()
+    end.
 
 proper(Stack) when length(Stack) >= 0 -> Stack;
 proper(_) -> [].
 
+%% The caller and its callers: none of the functions that the API is made of, wherever they stand.
 callers() ->
     {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
-    lists:dropwhile(fun({Module, _, _, _}) -> is_ours(Module) end, Stack).
+    Ours = ours(),
+    [
+        Frame
+     || {Module, _, _, _} = Frame <- lists:dropwhile(fun({Module, _, _, _}) -> lists:member(Module, Ours) end, Stack),
+        lists:member(Module, api()) orelse not lists:member(Module, Ours)
+    ].
 
-is_ours(Module) ->
-    lists:member(Module, [py_error, py_call, py_parallel, py_stream, py_source, py_shared, py_cluster, py_session, py]).
-
-%% @doc What the shell prints under an error of ours (EEP 54).
--spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:chardata()}.
-format_error(Reason, [{_Module, _Function, _Args, Info} | _]) ->
-    #{cause := Cause} = proplists:get_value(error_info, Info, #{cause => #{}}),
-    case text(Reason) of
-        "" -> Cause;
-        %% The shell indents the first line only.
-        Text -> Cause#{general => string:replace(Text, "\n", "\n     ", all)}
+ours() ->
+    case application:get_key(py, modules) of
+        {ok, Modules} ->
+            Modules;
+        undefined ->
+            %% Nobody has started it yet.
+            case application:load(py) of
+                ok -> ours();
+                {error, _} -> [?MODULE | api()]
+            end
     end.
+
+api() -> [py, 'py-util', py_session, py_cluster, py_erlport].
+
+%% @doc What the shell prints under an error of ours (EEP 54). Each text is a binary: Elixir puts them behind others of its own,
+%% and takes nothing else.
+-spec format_error(term(), [tuple()]) -> #{general | pos_integer() => unicode:unicode_binary()}.
+format_error(Reason, [{_Module, _Function, _Args, Info} | _]) ->
+    Cause = maps:map(fun(_, Text) -> binary(Text) end, cause(Info)),
+    case explanation(Reason) of
+        <<>> -> Cause;
+        %% The shell indents the first line only.
+        Text -> Cause#{general => binary:replace(shortened(Text), <<"\n">>, <<"\n     ">>, [global])}
+    end.
+
+cause(Info) ->
+    case is_list(Info) andalso lists:keyfind(error_info, 1, Info) of
+        {error_info, #{cause := #{} = Cause}} -> Cause;
+        _ -> #{}
+    end.
+
+%% Whoever prints an error must not get another one, whatever made the first.
+explanation(Reason) ->
+    try
+        binary(text(Reason))
+    catch
+        error:_ -> binary(io_lib:format("~tP", [Reason, 20]))
+    end.
+
+%% The beginning of a long text, and its end, where Python says what it was.
+shortened(Text) when byte_size(Text) =< ?MOST_SHOWN_BYTES -> Text;
+shortened(Text) ->
+    Half = ?MOST_SHOWN_BYTES div 2,
+    Left = integer_to_binary(byte_size(Text) - 2 * Half),
+    Last = binary:part(Text, byte_size(Text) - Half, Half),
+    iolist_to_binary([whole(binary:part(Text, 0, Half)), "\n... ", Left, " bytes ...\n", from_character(Last)]).
+
+whole(Text) ->
+    case unicode:characters_to_binary(Text) of
+        {incomplete, Whole, _} -> Whole;
+        Whole -> Whole
+    end.
+
+%% UTF-8 goes on with bytes of the form 10xxxxxx.
+from_character(<<2#10:2, _:6, Rest/binary>>) -> from_character(Rest);
+from_character(Text) -> Text.
+
+binary(Text) ->
+    try unicode:characters_to_binary(Text) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> unicode:characters_to_binary(characters(Text))
+    catch
+        error:badarg -> unicode:characters_to_binary(characters(Text))
+    end.
+
+%% What a text has that is no character is shown as one that says so. (A `str' of Python's can have half of a surrogate pair.)
+characters([First | Rest]) -> [characters(First) | characters(Rest)];
+characters([]) -> [];
+characters(C) when is_integer(C), C >= 0, C < 16#d800; is_integer(C), C > 16#dfff, C =< 16#10ffff -> C;
+characters(Bytes) when is_binary(Bytes) ->
+    case unicode:characters_to_list(Bytes) of
+        List when is_list(List) -> List;
+        _ -> binary_to_list(Bytes)
+    end;
+characters(_) -> 16#fffd.
 
 %% @doc A failure for people: Python's traceback, or what was wrong and what to do.
 -spec text(term()) -> unicode:chardata().
@@ -129,13 +233,13 @@ traceback(Class, Text, Trace) ->
         ["Traceback (most recent call last):\n" || Frames =/= []],
         [frame(Frame) || Frame <- lists:reverse(Frames)],
         atom_to_list(Class),
-        [[": ", Text] || Text =/= ""]
+        [[": ", characters(Text)] || Text =/= ""]
     ].
 
 frame({File, Line, Function, Source}) ->
     [
-        io_lib:format("  File \"~ts\", line ~w, in ~ts~n", [File, Line, Function]),
-        ["    " ++ Source ++ "\n" || Source =/= ""]
+        io_lib:format("  File \"~ts\", line ~w, in ~ts~n", [characters(File), Line, characters(Function)]),
+        ["    " ++ characters(Source) ++ "\n" || Source =/= ""]
     ].
 
 reason(timeout) -> "the call did not end within its timeout";
@@ -144,7 +248,7 @@ reason(overload) -> "all workers of the pool have as many calls waiting as its m
 reason({scheduler, Term}) -> io_lib:format("the pool's scheduler chose no worker of it: ~tP", [Term, 20]);
 reason({last_worker, Pool}) -> io_lib:format("it is the last worker of pool ~tp; py:stop_pool/1 stops the pool", [Pool]);
 reason({too_many_workers, Most}) -> io_lib:format("a pool has ~w workers at most", [Most]);
-reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; there are ~tp", [Name, py_table:pools()]);
+reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; py:status() shows those that there are", [Name]);
 reason({unknown_worker, Worker}) -> io_lib:format("~tp is no worker; py:workers() lists them", [Worker]);
 reason({worker_down, {start, Reason}}) -> start_text(Reason);
 reason({worker_down, Reason}) -> ["the worker's Python ended: ", down(Reason)];

@@ -109,12 +109,14 @@ priv_dir() ->
 %% `Stderr' is the socket that a sandboxed one is to have for its standard error; `Box' what is kept of its sandbox.
 -spec open(py_config:pool(), file:filename_all(), Stderr :: file:filename_all() | undefined) ->
     {ok, port(), OsPid :: non_neg_integer(), Box :: undefined | py_sandbox:box()} | {error, reason()}.
-open(#{sandbox := none, cd := Cd} = Config, Python, _Stderr) ->
+open(#{env := Env} = Config, Python, Stderr) -> open_in(Config#{env := py_secret:reveal(Env)}, Python, Stderr).
+
+open_in(#{sandbox := none, cd := Cd} = Config, Python, _Stderr) ->
     case Cd =:= undefined orelse filelib:is_dir(Cd) of
         true -> opened(open_interpreter(Config, Python), undefined);
         false -> {error, {no_directory, to_string(Cd)}}
     end;
-open(Config, Python, Stderr) ->
+open_in(Config, Python, Stderr) ->
     case py_sandbox:command(Config, Python, Stderr, own(flags(Config))) of
         {ok, #{program := Program, args := Args, env := Env, stdio := Stdio}, Box} ->
             Outside = #{env => Env, cd => undefined, python_path => []},
@@ -257,14 +259,16 @@ page_bytes() ->
 
 %% @doc What an interpreter that failed to start says for itself: run once more, without a protocol, for the text.
 -spec diagnose(py_config:pool(), file:filename_all()) -> string().
-diagnose(#{sandbox := Kind} = Config, Python) when Kind =/= none ->
+diagnose(#{env := Env} = Config, Python) -> diagnosis(Config#{env := py_secret:reveal(Env)}, Python).
+
+diagnosis(#{sandbox := Kind} = Config, Python) when Kind =/= none ->
     case py_sandbox:diagnosis(Config, Python, own(["--check"])) of
         {ok, #{program := Program, args := Args, env := Env}} ->
             said(Program, [{args, Args}, {env, [native(Variable) || Variable <- Env]}]);
         {error, {sandbox, Reason}} ->
             lists:flatten(unicode:characters_to_list(py_sandbox:text(Reason)))
     end;
-diagnose(Config, Python) ->
+diagnosis(Config, Python) ->
     said(Python, [{args, arguments(["--check"])} | common_options(Config)]).
 
 said(Program, Options) ->

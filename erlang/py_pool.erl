@@ -82,13 +82,14 @@ init({Name, #{size := Size} = Config}) ->
     end.
 
 published(#state{name = Name, config = Config, load = Load, slots = Slots, leaving = Leaving} = State) ->
-    #{scheduler := Scheduler, call_timeout := Timeout, max_queue := MaxQueue} = Config,
+    #{scheduler := Scheduler, call_timeout := Timeout, max_queue := MaxQueue, show_arguments := Shown} = Config,
     py_table:put_pool(Name, #{
         load => Load,
         size => lists:max([1 | Slots ++ Leaving]),
         scheduler => Scheduler,
         timeout => Timeout,
         max_queue => MaxQueue,
+        show_arguments => Shown,
         mapping => py_term:mapping(Config)
     }),
     %% What starts this pool again starts it in its present size; one whose workers are others' to want, with none.

@@ -66,7 +66,7 @@ own_of(Args) ->
 as_boxed(Session, []) ->
     Session;
 as_boxed({'$py.session', Pid} = Session, [Options] = Args) ->
-    Api = {?MODULE, own, Args},
+    Api = {?MODULE, own, lists:map(fun py_config:without_secrets/1, Args)},
     case py_config:session(Options) of
         {ok, _, Wanted} ->
             case ask(Pid, copy) of
@@ -88,7 +88,7 @@ own_opened(Args) ->
     Session.
 
 opened(Args, Function) ->
-    Api = {?MODULE, Function, Args},
+    Api = {?MODULE, Function, lists:map(fun py_config:without_secrets/1, Args)},
     Options =
         case Args of
             [] -> #{};
@@ -221,7 +221,7 @@ fork(Session) ->
     end),
     case ask(Pid, copy) of
         #{options := Options} = Copied ->
-            Argument = Copied#{options := Options#{owner := self()}, snapshot => Snapshot, not_copied => Left},
+            Argument = Copied#{options := Options#{owner := self()}, snapshot => py_secret:hide(Snapshot), not_copied => Left},
             filled(started(Argument, Api), Api);
         {error, Reason} ->
             py_error:raise({py, Reason}, Api)

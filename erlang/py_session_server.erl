@@ -16,14 +16,14 @@
 -behaviour(gen_server).
 
 -export([start_link/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([argument/0, block/0, turn/0, status/0, init_fun/0]).
 
 -type argument() :: #{
     options := py_config:session(),
     config := py_config:pool(),
     init => undefined | init_fun(),
-    snapshot => binary(),
+    snapshot => py_secret:secret(),
     not_copied => [{string(), string()}]
 }.
 -type init_fun() :: fun((py_session:session()) -> term()).
@@ -79,7 +79,7 @@ start_link(Argument) -> gen_server:start_link(?MODULE, Argument, []).
 -spec init(argument()) -> {ok, #state{}, {continue, lease}}.
 init(#{options := #{owner := Owner} = Options, config := Config} = Argument) ->
     _ = monitor(process, Owner),
-    Snapshot = maps:get(snapshot, Argument, undefined),
+    Snapshot = py_secret:reveal(maps:get(snapshot, Argument, undefined)),
     State = #state{
         options = Options,
         config = Config,
@@ -159,6 +159,10 @@ handle_info({timeout, Timer, turn}, #state{waiting = Waiting} = State) ->
     {noreply, State#state{waiting = Left}};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% What was defined and not sent yet is in it.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) -> py_excerpt:status(Status).
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, _State) -> py_sessions:leave().

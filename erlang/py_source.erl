@@ -17,7 +17,7 @@
 -behaviour(gen_server).
 
 -export([new/1, take/2, close/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 -export_type([source/0, producer/0]).
 
 -type source() :: {'$py.source', {pid(), Flags :: 0..15}}.
@@ -85,6 +85,9 @@ handle_info({'DOWN', _, process, _, _}, Runner) -> stop(Runner);
 handle_info({'EXIT', Runner, _}, Runner) -> stop(Runner);
 handle_info(close, Runner) -> stop(Runner);
 handle_info(_Message, Runner) -> {noreply, Runner}.
+
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) -> py_excerpt:status(Status).
 
 stop(Runner) ->
     exit(Runner, kill),

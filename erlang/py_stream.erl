@@ -20,7 +20,7 @@
 -behaviour(gen_server).
 
 -export([open/1, next/1, fold/1, close/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 -export_type([stream/0]).
 
 -opaque stream() :: {'$py.stream', pid()}.
@@ -151,6 +151,9 @@ init({Owner, Window, Options}) ->
     process_flag(trap_exit, true),
     _ = monitor(process, Owner),
     {ok, #state{owner = Owner, window = Window, options = Options}}.
+
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) -> py_excerpt:status(Status).
 
 -type result() :: {noreply, #state{}} | {stop, normal, #state{}}.
 

@@ -28,6 +28,7 @@
     scheduler := py_config:scheduler(),
     timeout := timeout(),
     max_queue := non_neg_integer() | infinity,
+    show_arguments := undefined | py_config:show_arguments(),
     mapping := py_term:mapping()
 }.
 

@@ -22,7 +22,7 @@
 
 -export([call/4, cast/2, release/3, await_start/1, info/1, distrust/2, recycle/1, drain/2]).
 -export([start_link/5]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([down_reason/0, info/0]).
 
 -type down_reason() ::
@@ -319,6 +319,10 @@ noreply(#state{calls = Calls} = State) ->
 %% A large binary that only passed through must not wait for this process's next collection of garbage.
 noreply_large(State) -> {noreply, flush(State), hibernate}.
 
+%% Calls that wait have their arguments in it.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) -> py_excerpt:status(Status).
+
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
     py_table:delete_worker(self()),
@@ -411,7 +415,7 @@ started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls =
         undefined ->
             serve(Configured);
         {Module, Function, Args} ->
-            internal(on_start, py_wire:body('erl.objects', call, [0, Module, Function, Args, []]), Configured)
+            internal(on_start, py_wire:body('erl.objects', call, [0, Module, Function, py_secret:reveal(Args), []]), Configured)
     end;
 started(on_start, {ok, _Value}, State) ->
     serve(State);

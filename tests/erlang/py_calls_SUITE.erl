@@ -370,7 +370,7 @@ the_shell_prints_the_python_traceback(Config) ->
     Chained = shown(fun() -> py:func(py_shapes, chained_fault) end),
     {match, _} = re:run(Chained, "builtins.ValueError: it is faulty.*builtins.KeyError: 'chained'", [dotall]),
     ?assertNotEqual(nomatch, string:find(shown(fun() -> py:func(py_shapes, two_lines) end), "second ключ")),
-    ?assertNotEqual(nomatch, string:find(shown(fun() -> py:func(os, getpid, #{pool => none}) end), "default")).
+    ?assertNotEqual(nomatch, string:find(shown(fun() -> py:func(os, getpid, #{pool => none}) end), "py:status()")).
 
 an_unknown_pool_or_worker_is_named(_Config) ->
     Self = self(),

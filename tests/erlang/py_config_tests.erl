@@ -21,6 +21,7 @@ call_options() ->
         {matrices, [true, false], [numpy]},
         {arrays, [opaque, value, shared], [true, numpy]},
         {binaries, [str, bytes], [binary]},
+        {show_arguments, [cut, none, all], [undefined, some, 400]},
         {return, [value, ref], [reference]}
     ].
 
@@ -57,6 +58,7 @@ pool_options() ->
         {matrices, [true, false], [numpy]},
         {arrays, [opaque, value, shared], [true, numpy]},
         {pickle, [signed, any], [none]},
+        {show_arguments, [undefined, cut, none, all], [some, true]},
         {log_level, [debug, info, warning, error, critical], [notice, 3]}
     ].
 
@@ -128,7 +130,10 @@ a_good_option_of_a_pool_is_taken_test_() ->
             {ok, Pool} = py_config:pool(#{Key => Value}),
             case Key of
                 restart -> ?assertEqual(Value, maps:with(maps:keys(Value), map_get(restart, Pool)));
-                _ -> ?assertEqual(Value, map_get(Key, Pool))
+                on_start when Value =/= undefined ->
+                    {Module, Function, Args} = map_get(on_start, Pool),
+                    ?assertEqual(Value, {Module, Function, py_secret:reveal(Args)});
+                _ -> ?assertEqual(Value, py_secret:reveal(map_get(Key, Pool)))
             end
         end}
      || {Key, Good, _} <- pool_options(), Value <- Good
@@ -136,9 +141,21 @@ a_good_option_of_a_pool_is_taken_test_() ->
 
 a_bad_option_of_a_pool_is_named_with_what_it_must_be_test_() ->
     [
-        {name(Key, Value), ?_assertMatch({error, {bad_option, Key, Value, _}}, py_config:pool(#{Key => Value}))}
-     || {Key, _, Bad} <- pool_options(), Value <- Bad
+        {name(Key, Value), ?_assertMatch({error, {bad_option, Key, Shown, _}}, py_config:pool(#{Key => Value}))}
+     || {Key, _, Bad} <- pool_options(), Value <- Bad, Shown <- [if Key =:= env; Key =:= on_start -> '...'; true -> Value end]
     ].
+
+what_may_be_secret_is_shown_by_nothing_that_prints_a_pool_test() ->
+    {ok, Pool} = py_config:pool(#{env => [{"TOKEN", "s3cr3t"}], on_start => {m, f, [<<"s3cr3t">>]}}),
+    ?assertEqual(nomatch, string:find(io_lib:format("~p", [Pool]), "s3cr3t")),
+    ?assertEqual([{"TOKEN", "s3cr3t"}], py_secret:reveal(map_get(env, Pool))),
+    {error, Problem} = py_config:pool(#{env => [{"TOKEN", <<"s3cr3t">>}]}),
+    ?assertEqual(nomatch, string:find(io_lib:format("~p ~ts", [Problem, py_config:describe(Problem)]), "s3cr3t")).
+
+%% Warm workers are given to sessions that have the same options.
+pools_with_the_same_secrets_are_equal_test() ->
+    ?assertEqual(py_config:pool(#{env => [{"A", "1"}]}), py_config:pool(#{env => [{"A", "1"}]})),
+    ?assertNotEqual(py_config:pool(#{env => [{"A", "1"}]}), py_config:pool(#{env => [{"A", "2"}]})).
 
 name(Key, Value) -> lists:flatten(io_lib:format("~tw => ~tw", [Key, Value])).
 

@@ -121,7 +121,111 @@ an_exception_is_explained_under_the_error_test() ->
     Error = {python, 'builtins.ValueError', "text", []},
     Stack = [{py, func, [a], [{error_info, #{module => py_error, cause => #{}}}]}],
     #{general := Text} = py_error:format_error(Error, Stack),
-    ?assertEqual("builtins.ValueError: text", lists:flatten(unicode:characters_to_list(Text))).
+    ?assertEqual(<<"builtins.ValueError: text">>, Text).
+
+%% Elixir puts the explanation behind a binary of its own, and takes nothing but a binary.
+explained() ->
+    Deep = lists:foldl(fun(N, Trace) -> [{cause, 'a.B', "cause " ++ integer_to_list(N), Trace}] end, [], lists:seq(1, 50)),
+    [
+        {{python, 'builtins.ZeroDivisionError', "division by zero", []}, <<"builtins.ZeroDivisionError: division by zero">>},
+        {{python, 'a.B', "Ünïcode ключ 🐍", []}, <<"a.B: Ünïcode ключ 🐍"/utf8>>},
+        {{python, 'a.B', [$a, 16#d800, 16#dfff, 16#110000, -1, x, 1.5], []}, <<"a.B: a", (binary:copy(<<16#fffd/utf8>>, 6))/binary>>},
+        {{python, 'a.Bü', <<"latin1 ", 233>>, []}, <<"a.Bü: latin1 é"/utf8>>},
+        {{python, 'a.B', <<"utf8 é"/utf8>>, []}, <<"a.B: utf8 é"/utf8>>},
+        {{python, 'a.B', "two\nlines", [{"/b.py", 7, "f", "1 / 0"}]},
+            <<"Traceback (most recent call last):\n       File \"/b.py\", line 7, in f\n         1 / 0\n     a.B: two\n     lines">>},
+        {{python, 'a.B', "x", [{item, 3}]}, <<"In item 3 of the list:\n     a.B: x">>},
+        {{python, 'a.B', "x", [{"/ключ.py", 7, "ф", [16#dcff]}]}, any},
+        {{python, 'a.B', "x", [{"/b", a, b, c}]}, any},
+        {{python, 'a.B', "x", [a, {}, "b"]}, any},
+        {{python, 'a.B', "x", [a | b]}, any},
+        {{python, 'a.B', x, Deep}, any},
+        {{python, 'a.B', "top", Deep}, any},
+        {{python, 'a.B', lists:duplicate(1_000_000, $ж), []}, any},
+        {{py, timeout}, <<"the call did not end within its timeout">>},
+        {{py, {decode, "text ключ"}}, <<"text ключ"/utf8>>},
+        {{py, {encode, [16#d800]}}, <<16#fffd/utf8>>},
+        {{py, {worker_down, {exit_status, 3, "last\nwords"}}}, any},
+        {{py, {start, ml, {failed, "/bin/python", [255, 16#d801]}}}, any},
+        {{py, {stale_reference, {'$py.ref', self(), 1, 2}}}, any},
+        {{py, {never_heard_of, <<255>>}}, any},
+        {{erlang, error, {badmatch, "ключ"}, []}, any},
+        {{erlang, error, badarg, not_a_stack}, none},
+        {badarg, none},
+        {{badmatch, 1}, none}
+    ].
+
+each_explanation_is_a_binary_of_characters_test_() ->
+    [
+        {lists:flatten(io_lib:format("~tP", [Error, 12])), fun() ->
+            Explained = py_error:format_error(Error, [{py, func, [a], [{error_info, #{module => py_error, cause => #{}}}]}]),
+            case Expected of
+                none -> ?assertEqual(#{}, Explained);
+                any -> ?assert(is_list(unicode:characters_to_list(map_get(general, Explained))));
+                _ -> ?assertEqual(#{general => Expected}, Explained)
+            end,
+            [?assert(byte_size(Text) < 100_000) || Text <- maps:values(Explained)]
+        end}
+     || {Error, Expected} <- explained()
+    ].
+
+what_is_wrong_with_an_argument_is_a_binary_test() ->
+    Info = [{error_info, #{module => py_error, cause => #{2 => ["must be ", [$a, <<"ü"/utf8>>]], 3 => <<255>>}}}],
+    ?assertEqual(
+        #{2 => <<"must be aü"/utf8>>, 3 => <<"ÿ"/utf8>>}, py_error:format_error(badarg, [{py, func, [a, b, c], Info}])
+    ),
+    [
+        ?assertEqual(#{}, py_error:format_error(badarg, [{py, func, [a, b, c], Odd}]))
+     || Odd <- [[], none, [{error_info, none}], [{error_info, #{}}], [{error_info, #{cause => none}}]]
+    ].
+
+%%% What a stack shows of the arguments
+
+shown(Args) -> shown({python, 'a.B', "x", []}, Args).
+
+shown(Error, Args) ->
+    try
+        py_error:raise(Error, {func, Args})
+    catch
+        _:_:Stack ->
+            [Shown] = [A || {py, func, A, _} <- Stack],
+            Shown
+    end.
+
+a_large_argument_is_cut_in_the_stack_test() ->
+    Large = binary:copy(<<0>>, 2_097_152),
+    ?assertEqual([math, sqrt, [{bytes, <<"... (2097152 bytes)">>}]], shown([math, sqrt, [{bytes, Large}]])),
+    ?assertEqual([math, sqrt, [2]], shown([math, sqrt, [2]])),
+    Whole = [math, sqrt, [{bytes, Large}], #{show_arguments => all}],
+    ?assert(Whole =:= shown(Whole)).
+
+the_application_may_show_none_or_all_test() ->
+    Large = binary:copy(<<0>>, 10_000),
+    try
+        application:set_env(py, show_arguments, none),
+        ?assertEqual(3, shown([math, sqrt, [2]])),
+        ?assertEqual([math, sqrt, [2], #{show_arguments => cut}], shown([math, sqrt, [2], #{show_arguments => cut}])),
+        application:set_env(py, show_arguments, all),
+        ?assertEqual([math, sqrt, [Large]], shown([math, sqrt, [Large]])),
+        ?assertEqual(4, shown([math, sqrt, [2], #{show_arguments => none}]))
+    after
+        application:unset_env(py, show_arguments)
+    end.
+
+the_stack_of_an_erlang_function_is_cut_too_test() ->
+    Large = binary:copy(<<0>>, 10_000),
+    Error = {erlang, error, badarg, [{lists, sum, [Large], []}, {m, f, 1, []}]},
+    try
+        py_error:raise(Error, {func, [a, b]})
+    catch
+        error:badarg:Cut ->
+            ?assertMatch([{lists, sum, [<<"... (10000 bytes)">>], []}, {m, f, 1, []}, {py, func, [a, b], []} | _], Cut)
+    end,
+    try
+        py_error:raise(Error, {func, [a, b, #{show_arguments => none}]})
+    catch
+        error:badarg:Without -> ?assertMatch([{lists, sum, 1, []}, {m, f, 1, []}, {py, func, 3, []} | _], Without)
+    end.
 
 a_stack_without_our_information_is_no_crash_test() ->
     ?assertEqual(#{}, py_error:format_error(badarg, [{py, func, [a], []}])).
