@@ -61,9 +61,9 @@ setup: ## install what is missing: Erlang, rebar3, python/.venv
 	@scripts/setup erlang python
 
 # Only the tests ask for it; py runs without, and so do they where it can't be had.
-.PHONY: sandbox
-sandbox:
-	@scripts/setup sandbox
+.PHONY: sandbox elixir
+sandbox elixir:
+	@scripts/setup $@
 
 .PHONY: build
 build: setup ## compile the application
@@ -71,11 +71,11 @@ build: setup ## compile the application
 	@rebar3 compile </dev/null
 
 .PHONY: test
-test: build sandbox ## all tests: pytest, EUnit, Common Test
+test: build sandbox elixir ## all tests: pytest, EUnit, Common Test
 	@scripts/test
 
 .PHONY: test-python test-eunit test-ct
-test-python test-eunit test-ct: test-%: build sandbox ## one part of the tests
+test-python test-eunit test-ct: test-%: build sandbox elixir ## one part of the tests
 	@scripts/test $*
 
 .PHONY: test-packaging

@@ -1,0 +1,2 @@
+{:ok, :started} = :py.start()
+:py.func(:json, :loads, ["{"])
