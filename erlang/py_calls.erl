@@ -287,8 +287,12 @@ watch_callers(Before, #calls{sent = Sent, waiting = Waiting} = Calls) ->
     },
     case load(Calls) of
         0 -> Watched;
-        _ -> watched(Watched)
+        _ -> watched(looked(Watched))
     end.
+
+%% Whoever waits is told at once when its Python has ended without a word.
+looked(#calls{interpreter = undefined} = Calls) -> Calls;
+looked(#calls{interpreter = Interpreter} = Calls) -> py_interpreter:look(Interpreter), Calls.
 
 watch_waiting({#{monitor := _}, _}) -> true;
 watch_waiting({#{caller := Caller} = Call, Body}) -> {true, {Call#{monitor => watch(Caller)}, Body}}.

@@ -291,6 +291,8 @@ down({memory, Bytes}) ->
     io_lib:format("the processes of its sandbox had ~w bytes together, more than max_memory, and were killed", [Bytes]);
 down({deadline, killed}) -> "it was killed after a call outlived its deadline";
 down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
+down({flooded, Bytes}) ->
+    io_lib:format("it sent faster than what it sends can be dealt with (~w bytes waited) and was killed", [Bytes]);
 down(recycled) -> "it was replaced, and this call had not ended within the pool's drain_timeout";
 down(stopped) -> "it was stopped";
 down(replaced) -> "another has taken its place, which does not have what the first one had begun";

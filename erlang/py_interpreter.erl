@@ -1,4 +1,4 @@
-%%% @doc One interpreter, from its start to its end: the port, the process, its standard error, the calls it has begun.
+%%% @doc One interpreter, from its start to its end: the port, its reader, the process, its standard error, the calls it has begun.
 %%%
 %%% Belongs to the worker process and is changed by nothing but the messages that the worker hands to {@link message/2}.
 %%% Knows no call.
@@ -10,11 +10,13 @@
 
 -export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, flush/1, is_pending/1, message/2]).
--export([kill/2, interrupt/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
+-export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0, ending/0]).
 
 -record(interpreter, {
     port :: port(),
+    reader :: py_reader:reader(),
+    taken :: py_reader:taken(),
     channel :: py_channel:channel(),
     os_pid :: non_neg_integer(),
     %% Of a sandboxed one: its box, and its own number in place of that of the program that made the box.
@@ -50,30 +52,36 @@ open(Config, Name) ->
         {ok, _Source, Python} ->
             Page = py_directory:path(Name ++ ".calls"),
             Listener = listen(Page),
-            case py_launcher:open(Config, Python, stderr(Listener, Page)) of
-                {ok, Port, OsPid, Box} -> {ok, opened(Port, OsPid, Box, Python, Page, Listener, Config)};
-                {error, _} = Error -> unlisten(Listener, Page), Error
+            case py_reader:open(Config, Python, stderr(Listener, Page), kind(Config)) of
+                {ok, Reader, Port, OsPid, Box, Taken} ->
+                    Interpreter = #interpreter{
+                        port = Port,
+                        reader = Reader,
+                        taken = Taken,
+                        channel = py_channel:new(Port),
+                        os_pid = OsPid,
+                        box = Box,
+                        python = Python,
+                        page = Page,
+                        listener = Listener
+                    },
+                    {ok, opened(Interpreter)};
+                {error, _} = Error ->
+                    unlisten(Listener, Page),
+                    Error
             end;
         {error, _} = Error ->
             Error
     end.
 
-opened(Port, OsPid, Box, Python, Page, Listener, Config) ->
+opened(#interpreter{box = Box, os_pid = OsPid, page = Page} = Interpreter) ->
     py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
     Box =:= undefined andalso file:write_file(Page, <<0:64>>),
-    #interpreter{
-        port = Port,
-        channel = py_channel:new(Port, most_bytes(Config)),
-        os_pid = OsPid,
-        box = Box,
-        python = Python,
-        page = Page,
-        listener = Listener
-    }.
+    Interpreter.
 
 %% A sandboxed Python has nothing honest to say that is larger than its memory.
-most_bytes(#{sandbox := Kind, max_memory := Most}) when Kind =/= none -> Most;
-most_bytes(_) -> infinity.
+kind(#{sandbox := none}) -> {trusted, infinity};
+kind(#{max_memory := Most}) -> {boxed, Most}.
 
 listen(Page) ->
     case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of
@@ -177,25 +185,18 @@ flush(#interpreter{channel = Channel} = Interpreter) -> Interpreter#interpreter{
 -spec is_pending(interpreter()) -> boolean().
 is_pending(#interpreter{channel = Channel}) -> py_channel:is_pending(Channel).
 
-%% @doc What a message of the worker process means for its interpreter: frames that came; bytes that are none;
-%% that it may have ended (its pipes, its status and its standard error end in any order; all of them: `ended'); nothing
-%% that the worker must know; or that it was not meant for the interpreter.
+%% @doc What a message of the worker process means for its interpreter: frames that came; bytes that are none; that its reader
+%% has killed it; that it may have ended (its pipes, its status and its standard error end in any order; all of them, or nothing
+%% that could still be waited for: `ended'); nothing that the worker must know; or that it was not meant for the interpreter.
 -spec message(term(), interpreter()) ->
-    {frames, [binary()], interpreter()}
+    {frames, [py_reader:routed()], interpreter()}
     | {bad, binary(), interpreter()}
-    | {ending | ended | none, interpreter()}
+    | {killed | ending | ended | none, interpreter()}
     | unknown.
-message({Port, {data, Data}}, #interpreter{port = Port, channel = Channel} = Interpreter) ->
-    case py_channel:data(Data, Channel) of
-        {ok, Frames, Next} -> {frames, Frames, Interpreter#interpreter{channel = Next}};
-        {error, Head} -> {bad, Head, Interpreter}
-    end;
-message({Port, {exit_status, Status}}, #interpreter{port = Port} = Interpreter) ->
-    ending(Interpreter#interpreter{status = Status});
-message({Port, eof}, #interpreter{port = Port} = Interpreter) ->
-    ending(Interpreter#interpreter{eof = true});
-message({'EXIT', Port, _}, #interpreter{port = Port, os_pid = OsPid} = Interpreter) ->
-    %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
+message({Reader, Event}, #interpreter{reader = Reader} = Interpreter) ->
+    read(Event, Interpreter);
+message({'EXIT', Reader, _}, #interpreter{reader = Reader, os_pid = OsPid} = Interpreter) ->
+    %% The port has gone with it.
     py_launcher:kill(OsPid),
     {ended, Interpreter};
 message({tcp, Socket, Bytes}, #interpreter{errors = Socket, said = Said, box = Box} = Interpreter) when Box =/= undefined ->
@@ -215,6 +216,24 @@ message({tcp_error, Socket, _}, #interpreter{errors = Socket} = Interpreter) ->
     {none, Interpreter};
 message(_Message, _Interpreter) ->
     unknown.
+
+read({frames, Routed, Bytes, Count}, #interpreter{taken = Taken} = Interpreter) ->
+    py_reader:taken(Bytes, Count, Taken),
+    {frames, Routed, Interpreter};
+read({bad, Head}, Interpreter) ->
+    {bad, Head, Interpreter};
+read({flooded, _} = Flooded, #interpreter{doom = Doom} = Interpreter) ->
+    {killed, Interpreter#interpreter{doom = if Doom =:= undefined -> Flooded; true -> Doom end}};
+read({exit_status, Status}, Interpreter) ->
+    ending(Interpreter#interpreter{status = Status});
+read(eof, Interpreter) ->
+    ending(Interpreter#interpreter{eof = true});
+read(closed, #interpreter{os_pid = OsPid} = Interpreter) ->
+    %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
+    py_launcher:kill(OsPid),
+    {ended, Interpreter};
+read(lost, Interpreter) ->
+    {ended, Interpreter}.
 
 ending(#interpreter{status = Status, eof = true, errors = undefined} = Interpreter) when Status =/= undefined ->
     {ended, Interpreter};
@@ -272,6 +291,10 @@ interrupt(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:interrup
 interrupt(#interpreter{inner = undefined}) -> ok;
 interrupt(#interpreter{inner = Inner}) -> py_launcher:interrupt(Inner).
 
+%% @doc See soon whether its process has ended without a word.
+-spec look(interpreter()) -> ok.
+look(#interpreter{reader = Reader}) -> py_reader:look(Reader).
+
 -spec is_doomed(interpreter()) -> boolean().
 is_doomed(#interpreter{doom = Doom}) -> Doom =/= undefined.
 
@@ -306,8 +329,9 @@ last_lines(Said) ->
 
 %% @doc Let go of everything that it was held by; what it has forked and left goes, too.
 -spec close(interpreter()) -> ok.
-close(#interpreter{port = Port, box = Box, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
+close(#interpreter{reader = Reader, port = Port, box = Box, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
     catch port_close(Port),
+    py_reader:stop(Reader),
     _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
     _ = file:delete(Page),
     _ = file:delete(Page ++ ".err"),

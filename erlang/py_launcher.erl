@@ -15,7 +15,7 @@
 -module(py_launcher).
 
 -export([find/1, priv_dir/0, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
--export([resident_bytes/1, own_bytes/1, diagnose/2]).
+-export([identity/1, resident_bytes/1, own_bytes/1, diagnose/2]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
@@ -217,6 +217,26 @@ signal(_Script, 0) ->
 signal(Script, OsPid) ->
     _ = py_program:run("/bin/sh", [{args, ["-c", Script, "kill", integer_to_list(OsPid)]}], 5_000),
     ok.
+
+%% @doc What tells a process from a later one that has its number; `gone' where there is none, `unknown' where the system does not
+%% say.
+-spec identity(OsPid :: non_neg_integer()) -> binary() | gone | unknown.
+identity(0) ->
+    unknown;
+identity(OsPid) ->
+    case file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]) of
+        {ok, Text} -> started(Text);
+        {error, Reason} when Reason =:= enoent; Reason =:= esrch -> gone;
+        {error, _} -> unknown
+    end.
+
+%% proc(5): the name in parentheses may be anything; 3 is the state, 22 when it was started.
+started(Text) ->
+    case string:split(string:trim(Text), ") ", trailing) of
+        [_, <<State, _/binary>>] when State =:= $Z; State =:= $X -> gone;
+        [_, Rest] -> lists:nth(20, binary:split(Rest, <<" ">>, [global]));
+        _ -> unknown
+    end.
 
 %% @doc How much memory a process has in use, in bytes, that of libraries and of mapped files among it; `undefined' where the
 %% system does not tell.

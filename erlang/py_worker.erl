@@ -30,6 +30,7 @@
     | {deadline, killed}
     | {memory, Bytes :: pos_integer()}
     | {protocol, binary()}
+    | {flooded, Bytes :: pos_integer()}
     | {start, term()}
     | recycled
     | stopped
@@ -197,7 +198,7 @@ new_state(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
         budget = py_restart:new(Restart)
     }.
 
--spec handle_continue(first_launch | unwanted | {large, [binary()]}, #state{}) ->
+-spec handle_continue(first_launch | unwanted, #state{}) ->
     noreply() | {stop, {shutdown, unwanted}, #state{}}.
 handle_continue(first_launch, State) ->
     close_left(State),
@@ -205,12 +206,7 @@ handle_continue(first_launch, State) ->
 handle_continue(unwanted, State) ->
     close_left(State),
     %% The worker died while it was being taken away, and its supervisor knows nothing of that.
-    {stop, {shutdown, unwanted}, State};
-handle_continue({large, Frames}, State) ->
-    %% The parts that a large frame was put together from are garbage only now, when no caller up the stack holds the
-    %% state that had them; the frame's receiver is about to need the room.
-    garbage_collect(),
-    noreply_large(frames(Frames, State)).
+    {stop, {shutdown, unwanted}, State}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> noreply().
 handle_call(await_start, From, #state{phase = starting, starters = Starters} = State) ->
@@ -233,7 +229,7 @@ told(Request, #state{last_down = Reason}) when Request =:= await_start; Request 
 told(info, State) -> info_map(State);
 told(_Request, _State) -> {error, unknown_request}.
 
--type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate | {continue, {large, [binary()]}}}.
+-type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate}.
 
 -spec handle_cast(term(), #state{}) -> noreply().
 handle_cast({message, Frame}, #state{phase = serving, calls = Calls} = State) ->
@@ -287,12 +283,14 @@ handle_info(Message, #state{calls = Calls} = State) ->
         Interpreter -> interpreter(py_interpreter:message(Message, Interpreter), State)
     end.
 
-interpreter({frames, [Frame | _] = Frames, Interpreter}, State) when byte_size(Frame) > ?LARGE_BYTES ->
-    {noreply, updated(Interpreter, State), {continue, {large, Frames}}};
+interpreter({frames, [[_ | Frame] | _] = Frames, Interpreter}, State) when byte_size(Frame) > ?LARGE_BYTES ->
+    noreply_large(frames(Frames, updated(Interpreter, State)));
 interpreter({frames, Frames, Interpreter}, State) ->
     noreply(frames(Frames, updated(Interpreter, State)));
 interpreter({bad, Head, Interpreter}, State) ->
     noreply(doom({protocol, Head}, updated(Interpreter, State)));
+interpreter({killed, Interpreter}, State) ->
+    noreply(set_timer(gone, ?GONE_MS, updated(Interpreter, State)));
 %% A process that keeps a copy of a pipe may keep it open, and an interpreter that closed its own may live on: neither is
 %% waited for long.
 interpreter({ending, Interpreter}, State) ->
@@ -360,7 +358,7 @@ await_exit(Grace, #state{calls = Calls} = State) ->
                 %% Its exit handlers may print and log.
                 {frames, Frames, Next} -> await_exit(Grace, last_words(Frames, updated(Next, State)));
                 {ended, Next} -> updated(Next, State);
-                {Event, Next} when Event =:= ending; Event =:= none -> await_exit(Grace, updated(Next, State));
+                {Event, Next} when Event =:= ending; Event =:= none; Event =:= killed -> await_exit(Grace, updated(Next, State));
                 _ -> await_exit(Grace, State)
             end
     after Grace ->
@@ -372,18 +370,13 @@ await_exit(Grace, #state{calls = Calls} = State) ->
 
 last_words(Frames, State) -> lists:foldl(fun last_word/2, State, Frames).
 
-last_word(Frame, #state{calls = Calls} = State) ->
-    case route(Frame, State) of
-        request ->
-            request(Frame, State);
-        {answer, Id} ->
-            case py_calls:answer(Id, Frame, Calls) of
-                {_, Left} -> State#state{calls = Left};
-                error -> State
-            end;
-        bad ->
-            State
-    end.
+last_word([Id | Frame], #state{calls = Calls} = State) ->
+    case py_calls:answer(Id, Frame, Calls) of
+        {_, Left} -> State#state{calls = Left};
+        error -> State
+    end;
+last_word(Frame, State) ->
+    request(Frame, State).
 
 %%% Starting an interpreter
 
@@ -472,22 +465,15 @@ internal(Step, Body, #state{calls = Calls} = State) -> State#state{calls = py_ca
 
 frames(Frames, State) -> report(lists:foldl(fun frame/2, State, Frames)).
 
-frame(Frame, #state{calls = Calls} = State) ->
+frame(Routed, #state{calls = Calls} = State) ->
     %% Not the last frames of one that was killed.
-    case py_interpreter:is_doomed(py_calls:interpreter(Calls)) orelse route(Frame, State) of
-        {answer, Id} -> answer(Id, Frame, State);
-        request -> request(Frame, State);
-        bad -> doom({protocol, head(Frame)}, State);
-        true -> State
+    case py_interpreter:is_doomed(py_calls:interpreter(Calls)) of
+        true -> State;
+        false -> routed(Routed, State)
     end.
 
-%% To route a compressed frame is to inflate it.
-route(Frame, #state{guard = undefined}) -> py_wire:route(Frame);
-route(Frame, _State) ->
-    case py_wire:is_compressed(Frame) of
-        true -> bad;
-        false -> py_wire:route(Frame)
-    end.
+routed([Id | Frame], State) -> answer(Id, Frame, State);
+routed(Frame, State) -> request(Frame, State).
 
 answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
     case py_calls:answer(Id, Frame, Calls) of

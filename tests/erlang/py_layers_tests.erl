@@ -31,7 +31,7 @@ layers() ->
         [py_worker, py_erlport],
         [py_calls, py_request, py_settings],
         [py_interpreter],
-        [py_watchdog],
+        [py_watchdog, py_reader],
         [py_launcher, py_channel],
         [py_erlport_wire],
         [py_wire],
@@ -52,7 +52,7 @@ layers() ->
     ].
 
 %% The modules that may read or write frames.
-knows_bytes() -> [py_exchange, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_channel].
+knows_bytes() -> [py_exchange, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_reader, py_channel].
 
 every_module_has_a_layer_test() ->
     ?assertEqual([], modules() -- lists:append(layers())),

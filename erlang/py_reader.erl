@@ -1,0 +1,230 @@
+%%% @doc The process that reads what one interpreter writes. It owns the port, so what Python sends fills its mailbox and not
+%%% the worker's; it cuts the bytes into frames, looks where each goes, and hands them on in order. Knows no call.
+%%%
+%%% It counts what it has handed on and the worker has not taken. At the bound Python is killed here, at once, and what it
+%%% still sends is dropped: so the worker never has more in front of a deadline, a cancellation or its own end than that.
+%%%
+%%% Linked to the worker: it ends with it, and the port with it. What the worker gets, each as `{Reader, Event}':
+%%%
+%%% ```
+%%% {frames, [Routed], Bytes, Count}   in the order in which they came; Bytes and Count are to be given to taken/3
+%%% {bad, Head}                        these bytes are no frame; nothing is read any more
+%%% {flooded, Bytes}                   so much was not taken: it was killed; nothing is read any more
+%%% {exit_status, Status} | eof        behind all that it had said
+%%% closed                             the port has gone, and will say nothing more
+%%% lost                               the process has ended, and others keep its pipes open
+%%% '''
+-module(py_reader).
+
+-export([open/4, look/1, taken/3, stop/1]).
+-export_type([reader/0, taken/0, routed/0, kind/0]).
+
+-type reader() :: pid().
+-opaque taken() :: atomics:atomics_ref().
+-type routed() :: binary() | nonempty_improper_list(py_wire:id(), binary()).
+%% What is asked of Erlang, or the number of a call and its answer.
+-type kind() :: {trusted | boxed, MostBytes :: pos_integer() | infinity}.
+%% Whether answers count towards the bound, too, and how long a frame may be. The answers of a Python that is trusted are
+%% bounded by its calls.
+
+-record(state, {
+    worker :: pid(),
+    port :: port(),
+    os_pid :: non_neg_integer(),
+    %% What tells the process from a later one of its number; undefined where the system does not say, or it has been missed.
+    identity :: undefined | binary(),
+    kind :: trusted | boxed,
+    most_bytes :: pos_integer() | infinity,
+    input = py_wire:input() :: py_wire:input(),
+    taken :: taken(),
+    bytes = 0 :: non_neg_integer(),
+    count = 0 :: non_neg_integer(),
+    %% It is to be killed, or was: what it says is of no interest.
+    is_deaf = false :: boolean(),
+    %% Data has come since the last collection of garbage.
+    is_dirty = false :: boolean()
+}).
+
+%% The bounds. What an honest Python prints, logs and casts is a thousandth of them ahead at the most.
+-define(BOXED, {64 bsl 20, 200_000}).
+-define(TRUSTED, {512 bsl 20, 2_000_000}).
+-define(LARGE_BYTES, 1 bsl 20).
+%% The pause between two looks whether a silent process lives.
+-define(LOOK_MS, 1_000).
+%% How long the pipes of a process that has ended may take to say so once nothing of its group is left.
+-define(DRAIN_MS, 200).
+
+%% @doc Start an interpreter and a reader of its port, linked to the calling process.
+-spec open(py_config:pool(), file:filename_all(), Stderr :: file:filename_all() | undefined, kind()) ->
+    {ok, reader(), port(), OsPid :: non_neg_integer(), Box :: undefined | py_sandbox:box(), taken()}
+    | {error, py_launcher:reason()}.
+open(Config, Python, Stderr, Kind) ->
+    Worker = self(),
+    Taken = atomics:new(2, []),
+    Tag = make_ref(),
+    Reader = proc_lib:spawn_opt(
+        fun() -> init(Worker, Tag, Config, Python, Stderr, Kind, Taken) end,
+        [link, {message_queue_data, off_heap}]
+    ),
+    receive
+        {Tag, {ok, Port, OsPid, Box}} ->
+            {ok, Reader, Port, OsPid, Box, Taken};
+        {Tag, {error, _} = Error} ->
+            stop(Reader),
+            Error;
+        {'EXIT', Reader, Reason} ->
+            {error, {open_port, Python, Reason}}
+    end.
+
+%% @doc Have it look whether its process lives. One whose child keeps the pipes open ends without a word.
+-spec look(reader()) -> ok.
+look(Reader) ->
+    Reader ! look,
+    ok.
+
+%% @doc So much of what it handed on has been taken.
+-spec taken(Bytes :: non_neg_integer(), Count :: non_neg_integer(), taken()) -> ok.
+taken(_Bytes, 0, _Taken) ->
+    ok;
+taken(Bytes, Count, Taken) ->
+    atomics:add(Taken, 1, Bytes),
+    atomics:add(Taken, 2, Count).
+
+%% @doc End it, and close the port; what it has sent before is still in the mailbox.
+-spec stop(reader()) -> ok.
+stop(Reader) ->
+    unlink(Reader),
+    exit(Reader, kill),
+    ok.
+
+init(Worker, Tag, Config, Python, Stderr, {Kind, MostBytes}, Taken) ->
+    process_flag(trap_exit, true),
+    case py_launcher:open(Config, Python, Stderr) of
+        {ok, Port, OsPid, Box} ->
+            Worker ! {Tag, {ok, Port, OsPid, Box}},
+            Identity = py_launcher:identity(OsPid),
+            loop(#state{
+                worker = Worker,
+                port = Port,
+                os_pid = OsPid,
+                identity = if is_binary(Identity) -> Identity; true -> undefined end,
+                kind = Kind,
+                most_bytes = MostBytes,
+                taken = Taken
+            });
+        {error, _} = Error ->
+            Worker ! {Tag, Error}
+    end.
+
+loop(#state{port = Port, worker = Worker} = State) ->
+    receive
+        {Port, {data, Data}} ->
+            loop(data(Data, State));
+        {Port, {exit_status, _} = Status} ->
+            tell(Status, State),
+            loop(State);
+        {Port, eof} ->
+            tell(eof, State),
+            loop(State);
+        {'EXIT', Port, _} ->
+            tell(closed, State),
+            loop(State);
+        {'EXIT', Worker, _} ->
+            exit(shutdown);
+        look ->
+            loop(looked(State));
+        lost ->
+            tell(lost, State),
+            loop(State);
+        _ ->
+            loop(State)
+    after ?LOOK_MS ->
+        loop(looked(collected(State)))
+    end.
+
+tell(Event, #state{worker = Worker}) -> Worker ! {self(), Event}.
+
+data(_Data, #state{is_deaf = true} = State) ->
+    State;
+data(Data, #state{input = Input, most_bytes = Most} = State) ->
+    case py_wire:split(Data, Input, Most) of
+        {ok, [], Next} -> State#state{input = Next, is_dirty = true};
+        {ok, Frames, Next} -> handed(Frames, State#state{input = Next, is_dirty = true});
+        {error, Head} -> bad(Head, State)
+    end.
+
+bad(Head, State) ->
+    tell({bad, Head}, State),
+    State#state{is_deaf = true, input = py_wire:input()}.
+
+%% The parts that a large frame was put together from are garbage only now, when no caller up the stack holds the state that
+%% had them; the frame's receiver is about to need the room. Then the frame is garbage here.
+handed([Frame | _] = Frames, State) when byte_size(Frame) > ?LARGE_BYTES ->
+    garbage_collect(),
+    collected(hand(Frames, State));
+handed(Frames, State) ->
+    hand(Frames, State).
+
+hand(Frames, #state{kind = Kind, bytes = HandedBytes, count = HandedCount} = State) ->
+    {Routed, Bytes, Count, Bad} = route(Frames, Kind, [], 0, 0),
+    case Count > 0 andalso untaken(State) of
+        {flooded, Untaken} ->
+            flooded(Untaken, State);
+        _ ->
+            Routed =:= [] orelse tell({frames, Routed, Bytes, Count}, State),
+            Next = State#state{bytes = HandedBytes + Bytes, count = HandedCount + Count},
+            case Bad of
+                none -> Next;
+                Head -> bad(Head, Next)
+            end
+    end.
+
+%% To look where a compressed frame goes is to inflate it: a box may send none.
+route([Frame | Rest], Kind, Routed, Bytes, Count) ->
+    case Kind =:= boxed andalso py_wire:is_compressed(Frame) orelse py_wire:route(Frame) of
+        {answer, Id} when Kind =:= trusted -> route(Rest, Kind, [[Id | Frame] | Routed], Bytes, Count);
+        {answer, Id} -> route(Rest, Kind, [[Id | Frame] | Routed], Bytes + byte_size(Frame), Count + 1);
+        request -> route(Rest, Kind, [Frame | Routed], Bytes + byte_size(Frame), Count + 1);
+        true -> {lists:reverse(Routed), Bytes, Count, binary:part(Frame, 0, min(64, byte_size(Frame)))}
+    end;
+route([], _Kind, Routed, Bytes, Count) ->
+    {lists:reverse(Routed), Bytes, Count, none}.
+
+%% What comes now is not counted: whatever its size, one frame passes where nothing waits.
+untaken(#state{kind = Kind, taken = Taken, bytes = Bytes, count = Count}) ->
+    {MostBytes, MostCount} =
+        case Kind of
+            boxed -> ?BOXED;
+            trusted -> ?TRUSTED
+        end,
+    Untaken = Bytes - atomics:get(Taken, 1),
+    case Untaken > MostBytes orelse Count - atomics:get(Taken, 2) > MostCount of
+        true -> {flooded, Untaken};
+        false -> ok
+    end.
+
+flooded(Untaken, #state{os_pid = OsPid} = State) ->
+    _ = spawn(fun() -> py_launcher:kill(OsPid) end),
+    tell({flooded, Untaken}, State),
+    State#state{is_deaf = true, input = py_wire:input()}.
+
+collected(#state{is_dirty = true} = State) ->
+    garbage_collect(),
+    State#state{is_dirty = false};
+collected(State) ->
+    State.
+
+%% Its number is free, or another's: what it has left of its group is in the way of its last words, and ends.
+looked(#state{identity = undefined} = State) ->
+    State;
+looked(#state{identity = Identity, os_pid = OsPid} = State) ->
+    case py_launcher:identity(OsPid) of
+        Identity ->
+            State;
+        unknown ->
+            State;
+        _ ->
+            _ = spawn(fun() -> py_launcher:kill_group(OsPid) end),
+            _ = erlang:send_after(?DRAIN_MS, self(), lost),
+            State#state{identity = undefined}
+    end.
