@@ -134,6 +134,7 @@ reload_in(Worker, Module) ->
     case py_route:perform({wrapper, call}, ['erl.objects', reload, [Module], []], #{worker => Worker}, self()) of
         {ok, true} -> ok;
         {ok, false} -> not_loaded;
+        {ok, _} -> {error, {py, {protocol, unreadable_answer}}};
         {error, _} = Error -> Error
     end.
 

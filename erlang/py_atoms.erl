@@ -30,36 +30,50 @@ decode(Frame, Budget) ->
     try binary_to_term(Frame, [safe, used]) of
         Decoded -> whole(Decoded, Frame)
     catch
-        error:badarg -> decode_new(Frame, Budget)
+        error:_ -> decode_new(Frame, Budget)
     end.
 
 whole({Term, Used}, Frame) when Used =:= byte_size(Frame) -> {ok, Term};
 whole(_, _) -> error.
 
 decode_new(Frame, Budget) ->
-    case walk(Frame) of
+    Most = lists:min([Most || {_, Most} <- limits(Budget)]),
+    %% With more names than that there are too many new ones among them.
+    case walk(Frame, erlang:system_info(atom_count) + Most) of
         {ok, Names} ->
-            New = length(lists:filter(fun is_new/1, Names)),
-            case spend(New, Budget) of
-                true -> decode_any(Frame);
-                {false, Most} ->
-                    {refused,
-                        lists:flatten(
-                            io_lib:format(
-                                "~w atoms that this node does not have: Python may make ~w while it lives",
-                                [New, Most]
-                            )
-                        )}
+            New = lists:filter(fun is_new/1, Names),
+            case spend(length(New), Budget) of
+                true -> decode_spent(Frame, New, Budget);
+                {false, Bound} -> refused(integer_to_list(length(New)), Bound)
             end;
+        too_many ->
+            refused("more than " ++ integer_to_list(Most), Most);
         error ->
             error
     end.
 
-decode_any(Frame) ->
-    try binary_to_term(Frame, [used]) of
+refused(Count, Most) ->
+    {refused,
+        lists:flatten(
+            io_lib:format("~ts atoms that this node does not have: Python may make ~w while it lives", [Count, Most])
+        )}.
+
+decode_spent(Frame, _New, node) ->
+    decoded(Frame, [used]);
+%% Who is not trusted gets the atoms, and nothing else that would stay: a function of a module that is not there is one.
+decode_spent(Frame, New, _Budget) ->
+    try
+        lists:foreach(fun({Name, Encoding}) -> binary_to_atom(Name, Encoding) end, New),
+        decoded(Frame, [safe, used])
+    catch
+        error:_ -> error
+    end.
+
+decoded(Frame, Options) ->
+    try binary_to_term(Frame, Options) of
         Decoded -> whole(Decoded, Frame)
     catch
-        error:badarg -> error
+        error:_ -> error
     end.
 
 is_new({Name, Encoding}) ->
@@ -123,24 +137,34 @@ spent(Budget) ->
 %% @doc The names of all atoms in a term's bytes, once each, with their encodings; `error' where the bytes are no term. A
 %% compressed term is not looked into.
 -spec walk(binary()) -> {ok, [{binary(), latin1 | utf8}]} | error.
-walk(<<?VERSION, Bytes/binary>>) ->
+walk(Frame) ->
+    case walk(Frame, infinity) of
+        too_many -> error;
+        Walked -> Walked
+    end.
+
+%% The same up to so many names.
+walk(<<?VERSION, Bytes/binary>>, Most) ->
     try
-        {ok, [name(Key, Encoding) || {Key, Encoding} <- maps:to_list(walk(Bytes, 1, #{}))]}
+        {_, Names} = walk(Bytes, 1, {Most, #{}}),
+        {ok, [name(Key, Encoding) || {Key, Encoding} <- maps:to_list(Names)]}
     catch
-        error:function_clause -> error
+        error:function_clause -> error;
+        throw:too_many -> too_many
     end;
-walk(_) ->
+walk(_, _) ->
     error.
 
 %% The same bytes can be two names.
 name({Name, Encoding}, Encoding) -> {Name, Encoding};
 name(Name, Encoding) -> {Name, Encoding}.
 
-noted(Name, Encoding, Names) ->
+noted(Name, Encoding, {Most, Names} = Noted) ->
     case Names of
-        #{Name := Encoding} -> Names;
-        #{Name := _} -> Names#{{Name, Encoding} => Encoding};
-        #{} -> Names#{Name => Encoding}
+        #{Name := Encoding} -> Noted;
+        #{Name := _} -> {Most, Names#{{Name, Encoding} => Encoding}};
+        #{} when map_size(Names) >= Most -> throw(too_many);
+        #{} -> {Most, Names#{Name => Encoding}}
     end.
 
 %% `Missing' is the number of terms still to come: a term is followed by its parts.

@@ -19,6 +19,7 @@
 
 -type job() :: #{
     args := fun(([term()]) -> [term()]),
+    each := boolean(),
     size := py_chunk_size:size(),
     window := pos_integer(),
     options := py_config:call_options(),
@@ -26,8 +27,11 @@
     deadline := py_deadline:deadline(),
     progress := py_progress:progress()
 }.
-%% `args' makes the arguments of a chunk's call of the wrapper `call'; `deadline' is in milliseconds of the monotonic
+%% `args' makes the arguments of a chunk's call of the wrapper `call'; `each': its result has one for each item; `deadline' is in milliseconds of the monotonic
 %% clock.
+
+%% A chunk that has run longer has not.
+-define(MOST_RAN_US, (1 bsl 50)).
 
 %% @doc The chunks' results with the position of each chunk's first item, in the order in which they came; or the first
 %% error, which says which item or items it is of.
@@ -121,12 +125,17 @@ finished(Start, Count, Value, {RanUs, BackUs}, Bytes, State) ->
 
 %%% A runner
 
-result(Chunk, #{args := Args, options := Options} = Job, Owner) ->
+result(Chunk, #{args := Args, options := Options, each := Each} = Job, Owner) ->
     Start = erlang:monotonic_time(microsecond),
     case attempt(Args(Chunk), Options, Job, Owner) of
-        {ok, {RanUs, Value}} ->
+        {ok, {RanUs, Value}} when
+            is_integer(RanUs), RanUs >= 0, RanUs < ?MOST_RAN_US, (not Each) orelse length(Value) =:= length(Chunk)
+        ->
             Bytes = erlang:external_size(Chunk) + erlang:external_size(Value),
             {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, Bytes};
+        %% A sandboxed Python answers with what it likes.
+        {ok, _} ->
+            {error, {py, {protocol, unreadable_answer}}};
         {error, Error} ->
             {error, Error}
     end.
@@ -152,14 +161,14 @@ attempt(Args, Options, Deadline, Owner, Retries, Most) ->
 %%% Errors
 
 %% Python counts the items of a chunk from 0.
-located({python, Class, Text, Trace}, Start, _Count) ->
+located({python, Class, Text, Trace}, Start, _Count) when length(Trace) >= 0 ->
     {python, Class, Text, [located_frame(Frame, Start) || Frame <- Trace]};
-located({py, {Kind, Text}}, Start, Count) when is_list(Text), Kind =:= encode orelse Kind =:= decode ->
+located({py, {Kind, Text}}, Start, Count) when length(Text) >= 0, Kind =:= encode orelse Kind =:= decode ->
     {py, {Kind, Text ++ lists:flatten(items(Start, Count))}};
 located(Error, _Start, _Count) ->
     Error.
 
-located_frame({item, Index}, Start) -> {item, Start + Index};
+located_frame({item, Index}, Start) when is_integer(Index) -> {item, Start + Index};
 located_frame(Frame, _Start) -> Frame.
 
 items(Start, 1) -> io_lib:format(" (item ~w of the list)", [Start]);

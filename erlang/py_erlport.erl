@@ -150,6 +150,7 @@ request(Instance, Call, false) ->
 
 value({ok, Value}, _Frame) -> Value;
 value({error, Error}, _Frame) -> error(Error);
+value({refused, Text}, _Frame) -> error({py, {encode, Text}});
 value(error, Frame) -> error({py, {protocol, Frame}}).
 
 %% @doc Send a message to Python's message handler; `Instance ! Message' does the same. What the handler raises ends the
@@ -336,7 +337,7 @@ answered(async, Frame, State) ->
     case py_wire:answer(Frame) of
         {ok, _} -> {noreply, State};
         {error, Error} -> {stop, {async_call_error, Error}, State};
-        error -> {stop, {protocol, Frame}, State}
+        _ -> {stop, {protocol, Frame}, State}
     end;
 answered(From, Frame, State) ->
     gen_server:reply(From, {ok, Frame}),

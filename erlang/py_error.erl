@@ -214,15 +214,29 @@ characters(Bytes) when is_binary(Bytes) ->
     end;
 characters(_) -> 16#fffd.
 
-%% @doc A failure for people: Python's traceback, or what was wrong and what to do.
+%% @doc A failure for people: Python's traceback, or what was wrong and what to do. Whatever Python has sent as one is a text
+%% here, and nothing that fails: processes ask that have others to look after.
 -spec text(term()) -> unicode:chardata().
-text({python, Class, Text, Trace}) when is_atom(Class), is_list(Trace) ->
+text(Error) -> printable(fun told/1, Error).
+
+printable(Told, Error) ->
+    try
+        Text = Told(Error),
+        case unicode:characters_to_binary(Text) of
+            Binary when is_binary(Binary) -> Text;
+            _ -> characters(Text)
+        end
+    catch
+        error:_ -> io_lib:format("~tP", [Error, 20])
+    end.
+
+told({python, Class, Text, Trace}) when is_atom(Class), is_list(Trace) ->
     traceback(Class, Text, Trace);
-text({erlang, Class, Reason, Stack}) when is_atom(Class), is_list(Stack) ->
+told({erlang, Class, Reason, Stack}) when is_atom(Class), is_list(Stack) ->
     io_lib:format("an Erlang function that Python called raised ~tp: ~tP", [Class, Reason, 20]);
-text({py, Reason}) ->
+told({py, Reason}) ->
     reason(Reason);
-text(_) ->
+told(_) ->
     "".
 
 traceback(Class, Text, Trace) ->
@@ -233,13 +247,13 @@ traceback(Class, Text, Trace) ->
         ["Traceback (most recent call last):\n" || Frames =/= []],
         [frame(Frame) || Frame <- lists:reverse(Frames)],
         atom_to_list(Class),
-        [[": ", characters(Text)] || Text =/= ""]
+        [[": ", characters(Text)] || Text =/= "", Text =/= <<>>]
     ].
 
 frame({File, Line, Function, Source}) ->
     [
         io_lib:format("  File \"~ts\", line ~w, in ~ts~n", [characters(File), Line, characters(Function)]),
-        ["    " ++ characters(Source) ++ "\n" || Source =/= ""]
+        ["    " ++ characters(Source) ++ "\n" || Source =/= "", Source =/= <<>>]
     ].
 
 reason(timeout) -> "the call did not end within its timeout";
@@ -312,27 +326,29 @@ signal(_) -> "".
 
 %% @doc Why an interpreter did not start, and what to do about it.
 -spec start_text(term()) -> unicode:chardata().
-start_text({start, Reason}) ->
+start_text(Reason) -> printable(fun start_told/1, Reason).
+
+start_told({start, Reason}) ->
     start_text(Reason);
-start_text({no_python, Source, Path}) ->
+start_told({no_python, Source, Path}) ->
     io_lib:format("no executable ~ts (~ts)", [Path, source(Source)]);
-start_text({no_directory, Path}) ->
+start_told({no_directory, Path}) ->
     io_lib:format("the pool's cd option names no directory: ~ts", [Path]);
-start_text({sandbox, Reason}) ->
+start_told({sandbox, Reason}) ->
     py_sandbox:text(Reason);
-start_text({open_port, Path, Reason}) ->
+start_told({open_port, Path, Reason}) ->
     io_lib:format("can't start ~ts: ~tp", [Path, Reason]);
-start_text({failed, Python, ""}) ->
+start_told({failed, Python, ""}) ->
     io_lib:format("~ts ended before it answered, and said nothing", [Python]);
-start_text({failed, Python, Text}) ->
+start_told({failed, Python, Text}) ->
     io_lib:format("~ts did not start:~n~ts", [Python, Text]);
-start_text({no_answer, Python, Timeout}) ->
+start_told({no_answer, Python, Timeout}) ->
     io_lib:format("~ts did not answer within its start_timeout of ~w ms", [Python, Timeout]);
-start_text({configure, Error}) ->
+start_told({configure, Error}) ->
     ["its Python refused the configuration: ", text(from_python(Error))];
-start_text({on_start, Error}) ->
+start_told({on_start, Error}) ->
     ["on_start failed:\n", text(from_python(Error))];
-start_text(Reason) ->
+start_told(Reason) ->
     io_lib:format("~tP", [Reason, 20]).
 
 source(python_option) -> "from the pool's python option";

@@ -23,9 +23,10 @@ mentions_references(Body) -> py_wire:mentions(Body, py_term:reference_shape()).
 run(Worker, Body, Deadline, Owner) ->
     case py_worker:call(Worker, Body, py_deadline:left_ms(Deadline), Owner) of
         {ok, Frame, Budget} ->
-            case py_guard:is_bearable(Frame) of
-                true -> guarded(py_wire:answer(Frame, Budget), Worker, Frame, Budget);
-                false -> {error, {py, {encode, "the answer of a sandboxed Python has more terms than are let in"}}}
+            case py_guard:look(Frame) of
+                {refused, Text} -> {error, {py, {encode, Text}}};
+                error -> unreadable(Worker, Frame);
+                Looked -> guarded(py_wire:answer(Frame, Budget), Looked, Worker, Frame, Budget)
             end;
         {ok, Frame} ->
             case py_wire:answer(Frame) of
@@ -36,8 +37,7 @@ run(Worker, Body, Deadline, Owner) ->
                 {refused, Text} ->
                     {error, {py, {encode, Text}}};
                 error ->
-                    py_worker:distrust(Worker, Frame),
-                    {error, {py, {protocol, unreadable_answer}}}
+                    unreadable(Worker, Frame)
             end;
         {error, moved} ->
             moved;
@@ -46,18 +46,23 @@ run(Worker, Body, Deadline, Owner) ->
     end.
 
 %% What a sandboxed Python has answered.
-guarded({ok, Value}, Worker, _Frame, _Budget) ->
+guarded({ok, Value}, plain, _Worker, _Frame, _Budget) ->
+    {ok, Value};
+guarded({ok, Value}, ok, Worker, _Frame, _Budget) ->
     case py_guard:value(Value, Worker) of
         ok -> {ok, Value};
         {refused, Text} -> {error, {py, {encode, Text}}}
     end;
-guarded({error, Error}, _Worker, _Frame, Budget) ->
+guarded({error, Error}, _Looked, _Worker, _Frame, Budget) ->
     case py_guard:failure(Error, Budget) of
         {python, _, _, _} = Python -> {error, py_error:from_python(Python)};
         Other -> {error, Other}
     end;
-guarded({refused, Text}, _Worker, _Frame, _Budget) ->
+guarded({refused, Text}, _Looked, _Worker, _Frame, _Budget) ->
     {error, {py, {encode, Text}}};
-guarded(error, Worker, Frame, _Budget) ->
+guarded(error, _Looked, Worker, Frame, _Budget) ->
+    unreadable(Worker, Frame).
+
+unreadable(Worker, Frame) ->
     py_worker:distrust(Worker, Frame),
     {error, {py, {protocol, unreadable_answer}}}.

@@ -135,7 +135,8 @@ pmap(Name, [Module, Function, List | Rest] = All) ->
     Held = maps:get(return, Options, value) =:= ref,
     Args = fun(Items) -> ['erl.parallel', map, [Module, Function, Items, Held], []] end,
     Size = py_chunk_size:new(Chunk, PerWorker),
-    Results = chunks(List, Total, job(Args, Total, fun(_) -> Size end, Options, Parallel, Api), Api),
+    Job = (job(Args, Total, fun(_) -> Size end, Options, Parallel, Api))#{each := true},
+    Results = chunks(List, Total, Job, Api),
     lists:append([Values || {_, Values} <- if Ordered -> lists:sort(Results); true -> Results end]).
 
 %% @doc `[Module, Function, List]' or `[Module, Function, List, Options]': one value of all items.
@@ -171,6 +172,7 @@ job(Args, Total, Size, Options, #{retry := Retry, progress := Progress, window :
     Window = py_chunk_size:window(length(present_for(Total, Options, Api)), PerWorker),
     #{
         args => Args,
+        each => false,
         size => Size(Window),
         window => Window,
         options => maps:remove(return, Options),

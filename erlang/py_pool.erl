@@ -102,7 +102,9 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
 %% The slot is none for callers until its worker says so: the supervisor may be busy with one that leaves.
 start_worker(Slot, Config, #state{name = Name, load = Load}) ->
     Ticket = py_table:open_slot(Name, Slot),
-    {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Ticket, Load, Config]),
+    %% The supervisor starts the next process of this worker with the same arguments.
+    Own = Config#{atoms => py_guard:budget(Name, Config)},
+    {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Ticket, Load, Own]),
     {Slot, Ticket, Pid}.
 
 %% All of them start at the same time; each reports once, within its `start_timeout'.

@@ -30,6 +30,9 @@ run({message, Worker, {'$py.told', Id}}, {Worker, _}, _) ->
     {told, Id};
 run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, Context) when is_atom(Level) ->
     log(Record, Context);
+%% What a process of OTP's obeys would be obeyed. It has no message for Python's users.
+run({message, Worker, _}, {Worker, _}, _) ->
+    ok;
 run({message, To, Message}, _, _) ->
     deliver(To, Message);
 run({call, Id, _, _, _, _} = Call, To, Context) ->
@@ -68,9 +71,18 @@ deliver(To, Message) ->
     context()) -> ok.
 log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Leader}) ->
     Known = lists:member(Level, [debug, info, warning, error, critical]),
-    logger:log(if Known -> Level; true -> notice end, "~ts", [Text], Metadata#{
-        domain => [py, python], py_logger => Name, file => File, line => Line, gl => Leader
+    logger:log(if Known -> Level; true -> notice end, "~ts", [text(Text)], Metadata#{
+        domain => [py, python], py_logger => text(Name), file => text(File), line => Line, gl => Leader
     }).
+
+%% A handler that fails is removed by `logger': whatever a record holds, it is a text here.
+text(Text) ->
+    try unicode:characters_to_list(Text) of
+        List when is_list(List) -> List;
+        _ -> lists:flatten(io_lib:format("~tp", [Text]))
+    catch
+        error:badarg -> lists:flatten(io_lib:format("~tp", [Text]))
+    end.
 
 %% @doc Run a function that Python calls and send `{py_answer, Incarnation, Id, Frame}' to the worker, also when the process
 %% that runs it is killed. With the context `'L'' the port's owner itself runs what asks about a process (`erlang:self/0');

@@ -324,6 +324,8 @@ run(Last, Options, #{blocks := Before, token := Token} = Turn) ->
 
 found({ok, {true, Value}}) -> {ok, Value};
 found({ok, {false, _}}) -> {error, {py, {session_restarted, replaced}}};
+%% A sandboxed Python answers with what it likes.
+found({ok, _}) -> {error, {py, {protocol, unreadable_answer}}};
 found(Error) -> Error.
 
 snapshot(#{token := Token} = Turn) ->
@@ -339,7 +341,8 @@ left(Left) -> [{said(Name, ?NAME_CHARACTERS), said(Why, ?WHY_CHARACTERS)} || {Na
 
 said(Text, Most) ->
     try
-        lists:flatten(string:slice(unicode:characters_to_list(Text), 0, Most))
+        Visible = py_guard:visible(unicode:characters_to_binary(Text)),
+        lists:flatten(string:slice(unicode:characters_to_list(Visible), 0, Most))
     catch
         error:_ -> ""
     end.

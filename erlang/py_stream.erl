@@ -56,9 +56,13 @@ open(All) ->
             {ok, Pid} = gen_server:start(?MODULE, {self(), Window, Checked}, []),
             Start = ['erl.streams', start, [Target, Function, Args, Keywords], []],
             case py_route:perform({wrapper, call}, Start, Checked#{return => ref}, Pid) of
-                {ok, Iterator} ->
+                {ok, {'$py.ref', _, _, _} = Iterator} ->
                     gen_server:cast(Pid, {iterator, Iterator}),
                     {'$py.stream', Pid};
+                %% A sandboxed Python answers with what it likes.
+                {ok, _} ->
+                    gen_server:cast(Pid, abandon),
+                    py_error:raise({py, {protocol, unreadable_answer}}, Api);
                 {error, Error} ->
                     gen_server:cast(Pid, abandon),
                     py_error:raise(Error, Api)
@@ -209,14 +213,18 @@ handle_info(_Message, State) ->
 
 %%% Items in and out
 
-taken({ok, {[_ | _] = Items, Ended}}, Call, #state{batches = Batches, count = Count} = State) ->
+taken({ok, {[_ | _] = Items, Ended}}, Call, #state{batches = Batches, count = Count} = State) when
+    length(Items) > 0, is_boolean(Ended)
+->
     ended(Ended, State#state{batches = queue:in({Call, Items}, Batches), count = Count + length(Items)});
 taken(Result, Call, State) ->
     Call ! kept,
     without_items(Result, State).
 
-without_items({ok, {[], Ended}}, State) ->
+without_items({ok, {[], Ended}}, State) when is_boolean(Ended) ->
     ended(Ended, State);
+without_items({ok, _}, State) ->
+    State#state{phase = {failed, {py, {protocol, unreadable_answer}}}};
 without_items({error, {py, {encode, _}}}, #state{again = false} = State) ->
     start_call(take, [1, as_references(State), true], State#state{again = true});
 %% The iterator was in a Python that is no more.

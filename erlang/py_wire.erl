@@ -22,7 +22,7 @@
 -module(py_wire).
 
 -export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1]).
--export([answer/1, answer/2, request/1, request/2, is_compressed/1]).
+-export([answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1]).
 -export([frame/1, input/0, split/2, split/3]).
 -export_type([body/0, id/0, request/0, input/0]).
 
@@ -146,6 +146,13 @@ answer_of(_, _) -> request.
 is_compressed(<<?VERSION, $P, _/binary>>) -> true;
 is_compressed(_) -> false.
 
+%% @doc Whether an answer's frame is the result of a call, and no exception; of a compressed one that is not looked at.
+-spec is_result(binary()) -> boolean().
+is_result(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, _/binary>>) -> true;
+is_result(<<?VERSION, ?SMALL_TUPLE, 3, ?ATOM, 1:16, $r, _/binary>>) -> true;
+is_result(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM, 1, $r, _/binary>>) -> true;
+is_result(_) -> false.
+
 %% @doc The value or the error in an answer frame; `refused' when it would make too many atoms, `error' when it can't be
 %% read.
 -spec answer(binary()) -> {ok, term()} | {error, term()} | {refused, string()} | error.
@@ -208,7 +215,7 @@ split_all(Data, Frames, _Most) when byte_size(Data) < 5 ->
 split_all(Data, _Frames, _Most) ->
     {error, binary:part(Data, 0, min(64, byte_size(Data)))}.
 
-request_of({'C', Id, M, F, A, Context}) when is_atom(M), is_atom(F), is_list(A) -> {call, Id, M, F, A, Context};
+request_of({'C', Id, M, F, A, Context}) when is_atom(M), is_atom(F), length(A) >= 0 -> {call, Id, M, F, A, Context};
 request_of({'M', To, Message}) -> {message, To, Message};
 request_of({'P', Text}) -> {print, Text};
 request_of({e, Error}) -> {handler_error, Error};

@@ -479,8 +479,27 @@ answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
     case py_calls:answer(Id, Frame, Calls) of
         {answered, Left} -> emptied(State#state{calls = Left, served = Served + 1});
         {Step, Left} when Step =:= released; Step =:= leave -> emptied(State#state{calls = Left});
-        {Step, Left} -> started(Step, py_wire:answer(Frame, State#state.atoms), State#state{calls = Left});
+        {Step, Left} -> started(Step, own_answer(Step, Frame, State), State#state{calls = Left});
         error -> doom({protocol, head(Frame)}, State)
+    end.
+
+%% What `on_start' gave nobody reads: only what it raised.
+own_answer(on_start, Frame, #state{guard = Guard, atoms = Atoms}) ->
+    case py_wire:is_result(Frame) of
+        true -> {ok, undefined};
+        false when Guard =:= undefined -> py_wire:answer(Frame, Atoms);
+        false -> guarded_answer(Frame, Guard, Atoms)
+    end;
+own_answer(_Step, Frame, #state{guard = undefined}) ->
+    py_wire:answer(Frame);
+own_answer(_Step, Frame, #state{guard = Guard, atoms = Atoms}) ->
+    guarded_answer(Frame, Guard, Atoms).
+
+%% In this process as much is read as of a request.
+guarded_answer(Frame, Guard, Atoms) ->
+    case py_guard:admit(Frame, Guard) of
+        {ok, _} -> py_wire:answer(Frame, Atoms);
+        error -> error
     end.
 
 %%% What Python asks of Erlang
@@ -488,18 +507,23 @@ answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
 request(Frame, #state{guard = undefined} = State) ->
     asked(py_wire:request(Frame), Frame, State);
 request(Frame, #state{guard = Guard, atoms = Atoms} = State) ->
-    Judge = fun() -> py_guard:request(py_wire:request(Frame, Atoms), self(), erlang:monotonic_time(millisecond), Guard) end,
-    case py_guard:is_request(Frame) andalso not is_flooded(State) andalso Judge() of
-        {do, Harmless, Next} ->
-            asked(Harmless, Frame, State#state{guard = Next});
-        {drop, Next} ->
-            State#state{guard = Next};
-        {warn, Text, Next} ->
-            logger:warning("~ts", [Text], metadata(State)),
-            State#state{guard = Next};
+    case not is_flooded(State) andalso py_guard:admit(Frame, Guard) of
+        {ok, Next} ->
+            Now = erlang:monotonic_time(millisecond),
+            judged(py_guard:request(py_wire:request(Frame, Atoms), self(), Now, Next), Frame, State);
         _ ->
             doom({protocol, head(Frame)}, State)
     end.
+
+judged({do, Harmless, Guard}, Frame, State) ->
+    asked(Harmless, Frame, State#state{guard = Guard});
+judged({drop, Guard}, _Frame, State) ->
+    State#state{guard = Guard};
+judged({warn, Text, Guard}, _Frame, State) ->
+    logger:warning("~ts", [Text], metadata(State)),
+    State#state{guard = Guard};
+judged(doom, Frame, State) ->
+    doom({protocol, head(Frame)}, State).
 
 %% Of what it makes this process keep for it: answers that it does not read, calls that it does not answer, objects.
 is_flooded(#state{calls = Calls, owners = Owners}) ->

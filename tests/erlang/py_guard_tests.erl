@@ -45,7 +45,17 @@ requests_test_() ->
             {doom, {message, self(), {'$py.own', 1, lists:seq(1, 10_001)}}},
             {do, {message, self(), {'$py.later', 1}}},
             {do, {message, self(), {'$py.told', -1}}},
+            {do, {message, self(), {'$py.importing', 1}}},
+            {do, {message, self(), {'$py.dropped', -1}}},
             {warn, {message, self(), {'$py.told', a}}},
+            {warn, {message, self(), {'$py.importing', [1]}}},
+            {warn, {message, self(), {'$py.dropped', self()}}},
+            {warn, {message, self(), {'$py.told', 1 bsl 100}}},
+            {warn, {message, self(), {'$py.own', 1 bsl 100, [1]}}},
+            {doom, {message, self(), {'$py.own', 1, [1 bsl 100]}}},
+            {warn, {message, self(), {'$py.log', {error, "name", "text", "file", 1 bsl 100}}}},
+            {doom, {call, 1 bsl 100, lists, sum, [[1]], 'N'}},
+            {doom, {call, 1, lists, sum, [1 | 2], 'N'}},
             {do, {message, self(), {'$py.log', {error, "name", "text", "file", 3}}}},
             {doom, {message, self(), {'$py.log', {error, "name", {text}, "file", 3}}}},
             {warn, {message, self(), {'$py.log', {error, "name", "text", "file", line}}}},
@@ -120,21 +130,65 @@ a_deep_value_is_looked_through_test_() ->
     Deep = lists:foldl(fun(_, Acc) -> [Acc] end, self(), lists:seq(1, 1_000_000)),
     {timeout, 30, ?_assertMatch({refused, _}, py_guard:value(Deep, self()))}.
 
-%% Frames of more than 16 MiB: what is many terms is refused, what is many bytes is not.
+%% What is many terms is refused, what is many bytes is not.
 only_what_is_large_on_a_heap_is_unbearable_test_() ->
-    Count = 20_000_000,
+    Count = 40_000_000,
     Empty = binary:copy(<<106>>, 2 * Count),
     [
-        ?_assert(py_guard:is_bearable(term_to_binary(binary:copy(<<"x">>, Count)))),
-        ?_assert(py_guard:is_bearable(term_to_binary({r, 1, [binary:copy(<<"x">>, Count), 1.5, 1 bsl 70, #{a => "b"}]}))),
-        ?_assert(py_guard:is_bearable(term_to_binary(lists:duplicate(2_500_000, {1, a})))),
-        ?_assert(py_guard:is_bearable(term_to_binary([{'$py.ref', self(), 1, 2}, binary:copy(<<"x">>, Count)]))),
-        ?_assertNot(py_guard:is_bearable(<<131, 108, (2 * Count):32, Empty/binary, 106>>)),
-        %% Claims without the bytes.
-        ?_assertNot(py_guard:is_bearable(<<131, 108, 16#ffffffff:32, Empty/binary>>)),
-        ?_assertNot(py_guard:is_bearable(<<131, 116, 16#ffffffff:32, Empty/binary>>)),
-        ?_assertNot(py_guard:is_bearable(<<131, 0, Empty/binary>>)),
-        ?_assertNot(py_guard:is_bearable(<<0, Empty/binary>>))
+        ?_assertEqual(plain, py_guard:look(term_to_binary(Term)))
+     || Term <- [
+            {r, 1, a},
+            binary:copy(<<"x">>, Count),
+            {r, 1, [binary:copy(<<"x">>, Count), 1.5, 1 bsl 70, #{a => "b"}]},
+            lists:duplicate(2_500_000, {1, a})
+        ]
+    ] ++
+        [
+            ?_assertEqual(ok, py_guard:look(term_to_binary([{'$py.ref', self(), 1, 2}, binary:copy(<<"x">>, Count)]))),
+            ?_assertMatch({refused, _}, py_guard:look(<<131, 108, (2 * Count):32, Empty/binary, 106>>)),
+            %% Claims without the bytes.
+            ?_assertMatch({refused, _}, py_guard:look(<<131, 108, 16#ffffffff:32, Empty/binary>>)),
+            ?_assertMatch({refused, _}, py_guard:look(<<131, 116, 16#ffffffff:32, Empty/binary>>)),
+            ?_assertEqual(error, py_guard:look(<<131, 0, Empty/binary>>)),
+            ?_assertEqual(error, py_guard:look(<<0, Empty/binary>>)),
+            ?_assertEqual(error, py_guard:look(term_to_binary(lists:duplicate(1_000, a), [compressed])))
+        ].
+
+%% Each run of a node that a handle names is kept by the emulator for a minute.
+handles_of_other_nodes_are_refused_unread_test_() ->
+    Pid = fun(Creation) -> <<88, 119, 13, "nobody@nohost", 1:32, 0:32, Creation:32>> end,
+    Many = iolist_to_binary([Pid(Creation) || Creation <- lists:seq(1, 100)]),
+    Guard = guard([{lists, sum}]),
+    Request = fun(Creation) -> <<131, 104, 2, 119, 1, "P", (Pid(Creation))/binary>> end,
+    [
+        ?_assertEqual({refused, "a sandboxed Python may not answer with a pid"}, py_guard:look(<<131, (Pid(7))/binary>>)),
+        ?_assertMatch({refused, _}, py_guard:look(<<131, 104, 100, Many/binary>>)),
+        ?_assertMatch({refused, _}, py_guard:look(term_to_binary(fun erlang:halt/0))),
+        ?_assertEqual(ok, py_guard:look(term_to_binary([self(), make_ref(), hd(erlang:ports())]))),
+        ?_assertEqual({ok, Guard}, py_guard:admit(term_to_binary({'C', 1, lists, sum, [[self()]], 'N'}), Guard)),
+        ?_assertMatch({ok, _}, py_guard:admit(Request(1), Guard)),
+        ?_assertEqual(error, py_guard:admit(<<131, 104, 100, Many/binary>>, Guard)),
+        %% Nor one at a time.
+        ?_assertEqual(
+            error,
+            lists:foldl(
+                fun(Creation, {ok, Acc}) -> py_guard:admit(Request(Creation), Acc); (_, error) -> error end,
+                {ok, Guard},
+                lists:seq(1, 65)
+            )
+        )
+    ].
+
+a_request_is_small_test_() ->
+    [
+        ?_assertEqual(error, py_guard:admit(Frame, guard()))
+     || Frame <- [
+            term_to_binary({'P', binary:copy(<<"x">>, 5_000_000)}),
+            <<131, 104, 2, 119, 1, "P", 108, 4_190_000:32, (binary:copy(<<104, 0>>, 2_000_000))/binary, 106>>,
+            term_to_binary({'P', lists:duplicate(1_000, $x)}, [compressed]),
+            <<131, 104, 2, 119, 1, "P">>,
+            <<>>
+        ]
     ].
 
 failures_test_() ->
@@ -148,7 +202,28 @@ failures_test_() ->
         {python, Class, "text", [{"file", "1", "f", "s"}]}, {python, Class, "text", [{cause, Class, "text", [a]}]},
         {python, 'red\e[31m', "text", []}, {python, Class, "text", [{cause, 'red\e[31m', "text", []}]},
         {python, Class, "text", [{"file", 1, "f", "s"} | a]}, {erlang, {'$erlport.opaque', erlang, <<1>>}},
-        {erlang, {'$erlport.opaque', erlang, term_to_binary({a, b, []})}}
+        {python, Class, "text", [{"file", 1 bsl 100, "f", "s"}]}, {python, Class, "text", [{item, 1 bsl 100}]},
+        {python, Class, [$a | $b], []}, {python, Class, [16#d800], []}, {python, Class, <<255>>, []},
+        {erlang, a}, {erlang, {'$erlport.opaque', erlang, "bytes"}}
+    ] ++ [
+        {erlang, {'$erlport.opaque', erlang, term_to_binary(Inner, Options)}}
+     || {Inner, Options} <- [
+            {{a, b, []}, []},
+            {{error, lists:duplicate(1_000, a), []}, [compressed]},
+            {{error, {py, timeout}, []}, []},
+            {{exit, {py, {worker_down, stopped}}, []}, []},
+            {{error, {python, 'builtins.ValueError', "text", []}, []}, []},
+            {{error, self(), []}, []},
+            {{error, {tea, [#{a => make_ref()}]}, []}, []},
+            {{error, hd(erlang:ports()), []}, []},
+            {{error, fun erlang:halt/0, []}, []},
+            {{error, tea, [{m, f, [self()], []}]}, []},
+            {{error, {'$py.ref', self(), 1, 1}, []}, []},
+            {{error, {'$py.shm', {node(), <<"x">>, {0, 1}, bytes}}, []}, []},
+            {{error, 'red\e[31m', []}, []},
+            {{error, tea, [{m, 'red\e[31m', 1, []}]}, []},
+            {{error, 1 bsl 10_000, []}, []}
+        ]
     ],
     [?_assertEqual(Error, py_guard:failure(Error, node)) || Error <- Good] ++
         [?_assertEqual({py, {protocol, unreadable_answer}}, py_guard:failure(Error, node)) || Error <- Bad] ++
@@ -167,3 +242,51 @@ failures_test_() ->
                 py_guard:failure({erlang, {'$erlport.opaque', erlang, term_to_binary({throw, tea, [{m, f, 1, []}, a]})}}, node)
             )
         ].
+
+%% What an Erlang function raised arrives as it was, but for its texts, and without what the shell would run to print it.
+what_erlang_raised_is_values_with_harmless_texts_test_() ->
+    Raised = fun(Reason, Stack) ->
+        {erlang, error, Harmless, Frames} = py_guard:failure(
+            {erlang, {'$erlport.opaque', erlang, term_to_binary({error, Reason, Stack})}}, node
+        ),
+        {Harmless, Frames}
+    end,
+    Unchanged = {tea, [1, 2, 3], [5, 7, 13], #{a => {1.5, <<"tea, é"/utf8>>, "é\n"}}, <<1:3>>, [a | b], {}, -(1 bsl 1_000)},
+    [
+        ?_assertEqual({Unchanged, []}, Raised(Unchanged, [])),
+        ?_assertEqual(
+            {{"a\\x1b[2J", [{<<"\\x9b">>, "\\x07a"}], #{"\\x1b" => [x, "\\x0d" | <<"\\x1b">>]}}, []},
+            Raised({"a\e[2J", [{<<16#9b/utf8>>, [7, $a]}], #{"\e" => [x, "\r" | <<"\e">>]}}, [])
+        ),
+        %% Not hidden behind what no text has, nor in bytes that are none.
+        ?_assertEqual({"\\x01\\x1b[2J", []}, Raised([1, 27 | "[2J"], [])),
+        ?_assertEqual({<<"ÿ\\x1b[2J"/utf8>>, []}, Raised(<<255, "\e[2J">>, [])),
+        ?_assertEqual(
+            {tea, [{m, f, 2, [{file, "x\\x1b.erl"}, {line, 3}]}, {m, g, 1, []}]},
+            Raised(tea, [
+                {m, f, [1, 2], [{file, "x\e.erl"}, {line, 3}, {error_info, #{module => os, function => cmd}}]},
+                {m, g, 1, [{line, 1 bsl 100}, {error_info, #{}} | a]},
+                {m, g, 1, []}, {m, g, 300, []}, {fun_, 1}, a
+            ])
+        ),
+        ?_assertEqual({tea, []}, Raised(tea, [a | b])),
+        ?_assertEqual({tea, []}, Raised(tea, {m, f, 1, []}))
+    ].
+
+%% The bytes in an answer are measured with it: three of them as an empty list that takes sixteen.
+what_erlang_raised_is_measured_test_() ->
+    Bytes = <<131, 104, 3, 119, 5, "error", 108, 20_000_000:32, (binary:copy(<<106>>, 20_000_001))/binary, 106>>,
+    [
+        ?_assertMatch({py, {encode, _}}, py_guard:failure({erlang, {'$erlport.opaque', erlang, Bytes}}, node)),
+        ?_assertMatch({py, {encode, _}}, py_guard:failure({python, a, lists:duplicate(17_000_000 div 2, $x), []}, node))
+    ].
+
+long_texts_are_cut_test() ->
+    {python, a, Text, []} = py_guard:failure({python, a, binary:copy(<<"é"/utf8>>, 1_000_000), []}, node),
+    ?assert(byte_size(Text) < 1_100_000),
+    ?assertEqual(<<" ..">>, binary:part(Text, byte_size(Text), -3)).
+
+%% Each worker's own stays with the worker, whatever becomes of its process.
+a_budget_that_was_drawn_up_is_kept_test() ->
+    Config = #{sandbox => bwrap, atoms => py_guard:budget(py_config:session_pool(), #{sandbox => bwrap})},
+    ?assertEqual(py_guard:budget(py_config:session_pool(), Config), py_guard:budget(py_config:session_pool(), Config)).
