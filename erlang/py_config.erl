@@ -243,9 +243,10 @@ session_workers() ->
             Error
     end.
 
-%% The scheduler `none': no call that names only the pool gets one of its workers.
+%% The scheduler `none': no call that names only the pool gets one of its workers. What a session makes is to be a value, since no
+%% other Python may read its pickles and this one ends.
 of_session(Options) ->
-    case pool(Options) of
+    case pool(maps:merge(#{haystack => true}, Options)) of
         {ok, #{on_start := undefined} = Pool} -> {ok, Pool#{size := 0, scheduler := none, on_start := prepared()}};
         {ok, Pool} -> {ok, Pool#{size := 0, scheduler := none}};
         Error -> Error

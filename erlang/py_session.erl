@@ -181,12 +181,27 @@ evaluated(Session, Source, Options, Api) ->
                 py_error:badarg(3, "option arrays must be opaque or value in a sandbox, which has no part in shared memory", Api),
             turn(Session, Checked, Api, fun(Turn) ->
                 Result = run([Block], Checked, Turn),
-                IsLast = not (maps:get(persistent, Turn) orelse maps:get(nested, Turn)),
-                {Result, if IsLast -> closed; true -> done end}
+                case maps:get(persistent, Turn) orelse maps:get(nested, Turn) of
+                    true -> {Result, done};
+                    false -> {readable(Result, Turn), closed}
+                end
             end);
         {error, Problem} ->
             py_error:badarg(3, py_config:describe(Problem), Api)
     end.
+
+%% No other Python reads what one in a box has pickled, and this one is about to end.
+readable({ok, Value} = Result, #{boxed := true}) ->
+    case py_term:has_pickle(Value) of
+        false ->
+            Result;
+        true ->
+            {error, {py, {encode,
+                "the value has an object that is a pickle, which only the Python of this sandbox could read, and that ends with "
+                "the value: make a value of it (a list, a dict, its str), or open the session with persistent => true"}}}
+    end;
+readable(Result, _Turn) ->
+    Result.
 
 is_shared_in_a_box(#{arrays := shared}, Pid) ->
     case ask(Pid, copy) of

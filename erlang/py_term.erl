@@ -4,7 +4,7 @@
 %%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
 -module(py_term).
 
--export([keywords/1, is_keywords/1, is_name/1, flags/1, mapping/1, references/1, reference_shape/0, is_ref/1, is_shm/1]).
+-export([keywords/1, is_keywords/1, is_name/1, flags/1, mapping/1, references/1, has_pickle/1, reference_shape/0, is_ref/1, is_shm/1]).
 -export_type([name/0, keywords/0, ref/0, shm/0, opaque/0, mapping/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
@@ -112,6 +112,14 @@ is_form({_Dtype, Shape}) -> is_tuple(Shape) andalso lists:all(fun is_size/1, tup
 is_form(Form) -> Form =:= bytes.
 
 is_size(Size) -> is_integer(Size) andalso Size >= 0.
+
+%% @doc Whether an object of Python's that travels as a pickle is in a term, at any depth.
+-spec has_pickle(term()) -> boolean().
+has_pickle({'$erlport.opaque', python, Bytes}) when is_binary(Bytes) -> true;
+has_pickle([Head | Tail]) -> has_pickle(Head) orelse has_pickle(Tail);
+has_pickle(Tuple) when is_tuple(Tuple) -> has_pickle(tuple_to_list(Tuple));
+has_pickle(Map) when is_map(Map) -> has_pickle(maps:to_list(Map));
+has_pickle(_) -> false.
 
 %% @doc All references in a term, at any depth.
 -spec references(term()) -> [ref()].

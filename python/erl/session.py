@@ -147,7 +147,8 @@ _first_main = sys.modules.get("__main__")
 
 
 def prepare() -> None:
-    """What a worker that is kept for a session calls when it starts: this module is loaded then."""
+    """What a worker that is kept for a session calls when it starts: what its first value needs is loaded then."""
+    import erl.codec.haystack  # noqa: F401
 
 
 def start(token: int) -> None:

@@ -13,6 +13,7 @@
     a_block_has_the_value_of_its_last_line/1,
     a_top_level_await_works/1,
     values_are_mapped_as_in_calls/1,
+    what_has_a_form_is_a_value/1,
     a_value_can_stay_in_python/1,
     what_is_printed_appears_where_the_caller_prints/1,
     python_code_calls_erlang/1,
@@ -66,6 +67,7 @@ all() ->
         a_block_has_the_value_of_its_last_line,
         a_top_level_await_works,
         values_are_mapped_as_in_calls,
+        what_has_a_form_is_a_value,
         a_value_can_stay_in_python,
         what_is_printed_appears_where_the_caller_prints,
         python_code_calls_erlang,
@@ -239,6 +241,41 @@ values_are_mapped_as_in_calls(_Config) ->
     ?assertError({py, {decode, _}}, py_session:eval(py_session:define(Session, v, <<255>>), "v")),
     ?assertError({py, {encode, _}}, py_session:eval(Session, "l = []\nl.append(l)\nl")),
     ?assertEqual(3, py_session:eval(Session, "1 + 2")).
+
+%% No Python but the session's can read its pickles, and most sessions end with their first value.
+what_has_a_form_is_a_value(_Config) ->
+    Session = py_session:open(#{persistent => true, strings => binary, dicts => map}),
+    Same = fun(Value) -> ?assertEqual(Value, py_session:eval(py_session:define(Session, v, Value), "v")) end,
+    [Same(Value) || Value <- [{number, 21, <<"kW">>}, {py, marker}, {ref, <<"a">>, undefined}, {uri, <<"http://tea">>}]],
+    ?assertEqual(42, py_session:eval(py_session:define(Session, v, {number, 21, <<"kW">>}), "v * 2")),
+    ?assertEqual({number, 21, <<"kW">>}, py_session:eval(Session, "max(v, 3)")),
+    ?assertEqual(
+        {grid, #{meta => #{}, cols => [#{name => <<"a">>, meta => #{}}], rows => [[1]]}},
+        py_session:eval(Session, "from erl.haystack import Grid\nGrid(['a'], [[1]])")
+    ),
+    case py_session:eval(Session, "import importlib.util\nimportlib.util.find_spec('numpy') is not None") of
+        true ->
+            Ones = <<1.0:64/float-little, 0.0:64/float-little, 0.0:64/float-little, 1.0:64/float-little>>,
+            ?assertEqual(
+                {"ndarray", {"<f8", {2, 2}, Ones}},
+                py_session:eval(Session, "import numpy as np\nnp.eye(2)", #{strings => list})
+            ),
+            ?assertEqual(11.75, py_session:eval(Session, "float(np.mean([v, 2.5]))")),
+            ?assertEqual([<<"a">>, <<"b">>], py_session:eval(Session, "list(np.array(['a', 'b']))"));
+        false ->
+            ok
+    end,
+    case py_session:eval(Session, "importlib.util.find_spec('pandas') is not None") of
+        true ->
+            ?assertEqual([1, 2], py_session:eval(Session, "import pandas as pd\npd.Series([1, 2], name='n')")),
+            ?assertMatch({grid, #{rows := [[1], [2]]}}, py_session:eval(Session, "pd.DataFrame({'a': [1, 2]})"));
+        false ->
+            ok
+    end,
+    %% As it was, where that is asked for.
+    Plain = py_session:open(#{persistent => true, haystack => false}),
+    ?assertEqual({number, 21, 1}, py_session:eval(py_session:define(Plain, v, {number, 21, 1}), "v")),
+    ?assertEqual(false, py_session:eval(py_session:define(Plain, v, {number, 21, <<"kW">>}), "hasattr(v, 'unit')")).
 
 a_value_can_stay_in_python(_Config) ->
     Session = py_session:open(#{persistent => true}),

@@ -22,6 +22,7 @@
     a_copy_is_in_a_box_of_its_own/1,
     a_copy_that_is_made_up_is_told/1,
     pickles_are_read_in_their_own_session_only/1,
+    a_pickle_that_nobody_could_read_is_an_error/1,
     what_is_answered_is_only_a_value/1,
     one_that_was_taken_over_answers_its_own_caller_only/1,
     what_is_no_answer_ends_it/1,
@@ -50,6 +51,7 @@ all() ->
         a_copy_is_in_a_box_of_its_own,
         a_copy_that_is_made_up_is_told,
         pickles_are_read_in_their_own_session_only,
+        a_pickle_that_nobody_could_read_is_an_error,
         what_is_answered_is_only_a_value,
         one_that_was_taken_over_answers_its_own_caller_only,
         what_is_no_answer_ends_it,
@@ -442,6 +444,19 @@ pickles_are_read_in_their_own_session_only(_Config) ->
     [?assertError({py, {decode, _}}, py_session:eval(py_session:define(S, cup, Cup), "cup")) || S <- [B, Free]],
     Theirs = py_session:eval(Free, "class Cup:\n    size = 3\nCup()"),
     ?assertError({py, {decode, _}}, py_session:eval(py_session:define(A, cup, Theirs), "cup")).
+
+a_pickle_that_nobody_could_read_is_an_error(_Config) ->
+    Box = #{sandbox => bwrap},
+    Value = fun(Source) -> py_session:eval(py_session:open(Box), Source) end,
+    ?assertEqual([1, 2], Value("[1, 2]")),
+    [
+        ?assertMatch({py, {encode, "the value has an object that is a pickle" ++ _}}, failure(fun() -> Value(Source) end))
+     || Source <- ["class Cup: pass\nCup()", "class Cup: pass\n{'a': [(1, Cup())]}", "range(3)"]
+    ],
+    %% It has not ended then.
+    Session = py_session:open(Box),
+    {py, {encode, _}} = failure(fun() -> py_session:eval(Session, "r = range(3)\nr") end),
+    ?assertEqual([0, 1, 2], py_session:eval(Session, "list(r)")).
 
 what_is_answered_is_only_a_value(_Config) ->
     [A, B] = [open(), open()],

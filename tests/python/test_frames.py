@@ -186,6 +186,54 @@ def test_index_that_says_something_is_a_column() -> None:
 
 
 @needs_pandas
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("flags", [3 + 32, 3 + 64, 3 + 32 + 128])
+def test_series_is_the_list_of_its_values(codec: Any, flags: int) -> None:
+    options = Options.from_flags(flags)
+    frame = pd.DataFrame({"n": [1, 2], "f": [1.5, 2.5], "s": ["a", "b"], "t": [NOON, NOON]})
+    series = [
+        frame["n"],
+        frame["f"],
+        frame["s"],
+        frame["t"],
+        pd.Series([1, None], dtype="Int64"),
+        frame.columns,
+        frame.index,
+    ]
+    values = [[1, 2], [1.5, 2.5], ["a", "b"], [NOON, NOON], [1, None], ["n", "f", "s", "t"], [0, 1]]
+    series += [
+        pd.DatetimeIndex([NOON]),
+        pd.Categorical(["x"]).categories,
+        pd.Series([], dtype="float64"),
+        frame["f"].rename("x"),
+    ]
+    values += [[NOON], ["x"], [], [1.5, 2.5]]
+    assert exact(codec.decode(bytes(codec.encode(series, options)), options)) == exact(values)
+
+
+@needs_polars
+@pytest.mark.parametrize("codec", CODECS)
+def test_series_of_polars_is_the_list_of_its_values(codec: Any) -> None:
+    options = GRID
+    series = [pl.Series([1, None]), pl.Series("x", ["a"]), pl.Series([NOON])]
+    assert exact(codec.decode(bytes(codec.encode(series, options)), options)) == exact(
+        [[1, None], ["a"], [NOON]]
+    )
+
+
+@needs_pandas
+@pytest.mark.usefixtures("key")
+def test_series_of_another_class_and_without_the_option_is_a_pickle() -> None:
+    class Mine(pd.Series):  # type: ignore[misc]
+        pass
+
+    frame = pd.Series([1])
+    for series, flags in ((Mine([1]), 32), (frame, 0), (frame, 128), (frame, 256)):
+        term = CODECS[0].encode(series, Options.from_flags(flags))
+        assert b"$erlport.opaque" in bytes(term)
+
+
+@needs_pandas
 def test_index_of_places_is_no_column() -> None:
     frame = pd.DataFrame({"a": [1, 2, 3]})
     assert Grid.from_dataframe(frame[frame.a > 1]) == Grid(["a"], [[2], [3]])

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import fractions
+import json
+import math
+import operator
 import pickle
+import statistics
 import sys
 import zoneinfo
 from typing import Any
@@ -340,7 +345,6 @@ def test_value_says_how_to_make_it(value: Any) -> None:
 def test_values_of_different_kinds_are_different() -> None:
     assert len(set(EQUAL)) == len(EQUAL)
     assert Marker() != NA()
-    assert Number(1, "kW") != 1
     assert Number(1, "kW") != Number(1, "W")
     assert Number(1, "kW") == Number(1.0, "kW")
     assert Ref("a") != "a"
@@ -406,6 +410,117 @@ def test_number_has_the_value_that_it_was_given() -> None:
     assert type(Number(Whole(3), "m").value) is int
     assert float(Number(3, "m")) == 3.0
     assert int(Number(3.7, "m")) == 3
+
+
+COMPUTED: list[tuple[Any, Any]] = [
+    (lambda x: x * 2, 42),
+    (lambda x: 2 * x, 42),
+    (lambda x: x + x, 42),
+    (lambda x: x - 0.5, 20.5),
+    (lambda x: x / 2, 10.5),
+    (lambda x: x // 2, 10),
+    (lambda x: 43 % x, 1),
+    (lambda x: divmod(x, 4), (5, 1)),
+    (lambda x: x**2, 441),
+    (lambda x: -x, -21),
+    (lambda x: +x, 21),
+    (lambda x: abs(x), 21),
+    (lambda x: round(x), 21),
+    (lambda x: x & 16, 16),
+    (lambda x: int(x), 21),
+    (lambda x: float(x), 21.0),
+    (lambda x: sum([x, x]), 42),
+    (lambda x: math.sqrt(x - 5), 4.0),
+    (lambda x: "abcdefghijklmnopqrstuvwxyz"[x], "v"),
+    (lambda x: statistics.mean([x, x + 2]), 22),
+    (lambda x: statistics.mean([x, Number(2.5, "kW")]), 11.75),
+    (lambda x: statistics.fmean([x, x]), 21.0),
+    (lambda x: fractions.Fraction(x) / 2, fractions.Fraction(21, 2)),
+    (lambda x: json.dumps([x]), "[21]"),
+    (lambda x: f"{x} {x:>4} {x:.1f} {x!s}", "21   21 21.0 21"),
+]
+
+
+@pytest.mark.parametrize(("compute", "result"), COMPUTED)
+def test_number_computes_and_what_is_computed_is_plain(compute: Any, result: Any) -> None:
+    computed = compute(Number(21, "kW"))
+    assert computed == result
+    assert type(computed) is type(result)
+
+
+def test_number_of_either_type_is_one() -> None:
+    assert isinstance(Number(21, "kW"), int)
+    assert isinstance(Number(2.5, "kW"), float)
+    assert all(isinstance(number, Number) for number in (Number(21, "kW"), Number(2.5, "kW")))
+    assert type(Number(2.5, "kW") * 2) is float
+    assert [str(Number(2.5, "kW")), repr(Number(2.5, "kW"))] == ["2.5", "Number(2.5, 'kW')"]
+
+
+def test_number_that_nothing_is_computed_of_keeps_its_unit() -> None:
+    low, high = Number(2.5, "kW"), Number(21, "kW")
+    assert (max(low, high), min(high, low), sorted([high, low])[1]) == (high, low, high)
+    assert max(low, high) is high
+    assert [number.unit for number in sorted([high, low])] == ["kW", "kW"]
+
+
+KW21 = Number(21, "kW")
+COMPARED: list[tuple[Any, Any, Any, bool]] = [
+    (operator.eq, KW21, 21, True),
+    (operator.eq, 21, KW21, True),
+    (operator.eq, KW21, 21.0, True),
+    (operator.ne, KW21, 21, False),
+    (operator.ne, 21.0, KW21, False),
+    (operator.eq, KW21, Number(21.0, "kW"), True),
+    (operator.ne, KW21, Number(21.0, "kW"), False),
+    (operator.eq, KW21, Number(21, "W"), False),
+    (operator.ne, KW21, Number(21, "W"), True),
+    (operator.eq, KW21, "21", False),
+    (operator.ne, KW21, None, True),
+    (operator.eq, KW21, [21], False),
+    (operator.lt, KW21, 30, True),
+    (operator.le, 22, KW21, False),
+    (operator.gt, KW21, Number(2.5, "m"), True),
+    (operator.ge, Number(2.5, "m"), KW21, False),
+    (operator.eq, Number(float("nan"), "kW"), Number(float("nan"), "kW"), False),
+]
+
+
+@pytest.mark.parametrize(("compare", "left", "right", "result"), COMPARED)
+def test_number_is_compared_as_a_number_and_by_unit_where_both_have_one(
+    compare: Any, left: Any, right: Any, result: bool
+) -> None:
+    assert compare(left, right) is result
+
+
+def test_number_is_found_where_its_value_is() -> None:
+    assert {21: "here"}[KW21] == "here"
+    assert hash(KW21) == hash(21) == hash(Number(21.0, "kW"))
+    assert len({Number(1, "kW"), Number(1, "W"), Number(1.0, "kW")}) == 2
+
+
+def test_number_computes_in_numpy() -> None:
+    numpy = pytest.importorskip("numpy")
+    whole, real = Number(21, "kW"), Number(2.5, "kW")
+    assert numpy.mean([whole, real]) == 11.75
+    assert numpy.array([whole, whole]).dtype == numpy.dtype("int64")
+    assert numpy.array([whole, real]).dtype == numpy.dtype("float64")
+    assert (numpy.array([1.0, 2.0]) * whole).tolist() == [21.0, 42.0]
+    assert numpy.max([whole, real]) == 21
+    assert numpy.sqrt(Number(4, "m")) == 2.0
+    assert [Number(numpy.float64(2.5), "kW"), Number(numpy.int8(21), "kW")] == [real, whole]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(
+    "number", [KW21, Number(2.5, "kW"), Number(-(2**80), "m"), Number(-0.0, "m")], ids=repr
+)
+def test_number_goes_to_erlang_with_its_unit_and_what_is_computed_without(codec: Any, number: Number) -> None:
+    options = Options.from_flags(HAYSTACK)
+    back = codec.decode(bytes(codec.encode({"n": [number]}, options)), options)["n"][0]
+    assert (type(back), back.value, back.unit) == (type(number), number.value, number.unit)
+    plain = codec.decode(bytes(codec.encode([number * 1, number + 0], options)), options)
+    assert plain == [number.value, number.value]
+    assert {type(each) for each in plain} == {type(number.value)}
 
 
 def test_timestamp_has_a_datetime() -> None:

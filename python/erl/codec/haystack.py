@@ -154,6 +154,8 @@ def of_type(kind: type, flags: int) -> Callable[[Any], object] | None:
         if flags & FRAMES_ARROW:
             return _guarded("writing a DataFrame as Arrow", frames.arrow)
         return _guarded("making a grid of a DataFrame", _of_frame) if flags & HAYSTACK else None
+    if flags & (HAYSTACK | FRAMES_COLUMNS) and frames.is_series(kind):
+        return _guarded("taking the values of a Series", frames.series_values)
     if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
         return _guarded("writing an array", lambda array: _of_array(array, flags))
     pandas: Any = sys.modules.get("pandas") if flags & HAYSTACK else None
@@ -217,7 +219,7 @@ _SIMPLIFIERS: Final[dict[type, Callable[[Any], object]]] = {
     values.Marker: _of_singleton,
     values.NA: _of_singleton,
     values.Remove: _of_singleton,
-    values.Number: lambda value: (Atom("number"), value.value, value.unit),
+    **dict.fromkeys(values.NUMBERS, lambda value: (Atom("number"), value.value, value.unit)),
     values.Ref: lambda value: (Atom("ref"), value.id, value.dis),
     values.Uri: lambda value: (Atom("uri"), str(value)),
     values.Coord: lambda value: (Atom("coord"), value.lat, value.lng),

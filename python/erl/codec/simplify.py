@@ -134,7 +134,9 @@ def _numpy_scalar(value: Any) -> object:
     kind, size = value.dtype.kind, value.dtype.itemsize
     if (kind in "biuf" and size <= _MAX_NUMBER_BYTES) or (kind == "c" and size <= _MAX_COMPLEX_BYTES):
         return value.item()
-    return NO_FORM
+    if kind == "U":
+        return str(value)
+    return bytes(value) if kind == "S" else NO_FORM
 
 
 _SIMPLIFIERS: Final[dict[str, dict[str, Simplifier]]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from erl.haystack import grid as grids
-from erl.haystack.values import NA, Marker, Number, Timestamp
+from erl.haystack.values import NA, NUMBERS, Marker, Number, Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ _ATTRIBUTE: Final = "haystack"
 _INDEX: Final = "index"
 _LABEL: Final = "label"
 _NS: Final = "ns"
+
+_NUMBERS_AND_NULL: Final = NUMBERS | {type(None)}
 
 _NANOSECONDS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _NOT_A_TIME: Final = -(2**63)
@@ -37,6 +39,29 @@ def library_of(kind: type) -> str | None:
         if library is not None and getattr(library, "DataFrame", None) is kind:
             return name
     return None
+
+
+def is_series(kind: type) -> bool:
+    """Whether the type is a Series of pandas or polars, or one of pandas' indexes."""
+    pandas: Any = sys.modules.get("pandas")
+    if pandas is not None:
+        if kind is getattr(pandas, "Series", None):
+            return True
+        index = getattr(pandas, "Index", None)
+        # An index that the user has made of one is the user's.
+        if isinstance(index, type) and issubclass(kind, index):
+            return kind.__module__.partition(".")[0] == "pandas"
+    polars = sys.modules.get("polars")
+    return polars is not None and kind is getattr(polars, "Series", None)
+
+
+def series_values(series: Any) -> list[Any]:
+    """The values of a Series or an index, as those of a frame's column."""
+    if type(series).__module__.partition(".")[0] == "polars":
+        return _polars_values(series)
+    if hasattr(series, "to_series"):
+        series = series.to_series()
+    return _pandas_values(series)
 
 
 def taken_apart(frame: Any) -> Apart:
@@ -293,7 +318,7 @@ def _metas(grid: grids.Grid) -> dict[str, dict[Any, Any]]:
 
 
 def _common_unit(values: list[Any]) -> str | None:
-    if not {Number, type(None)}.issuperset(map(type, values)):
+    if not _NUMBERS_AND_NULL.issuperset(map(type, values)):
         return None
     units = {value.unit for value in values if value is not None}
     return units.pop() if len(units) == 1 else None

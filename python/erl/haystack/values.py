@@ -71,34 +71,91 @@ class Remove(_Singleton):
 
 
 class Number(_Value):
-    """A number with its unit. One without a unit is an `int` or a `float`.
+    """A number with its unit: an `int` or a `float` that has a `unit`. One without a unit is a plain `int` or `float`.
 
-    `value` is an `int`, a `float` or a scalar of numpy; `unit` is text that is not empty. Raises TypeError and
-    ValueError.
+    It computes as a number, and what is computed is a plain one: `Number(21, "kW") * 2` is 42. Untouched, as in a
+    list, in `max` or `sorted`, it keeps its unit. It is equal to a number of its value, and to another `Number` of its
+    value and unit.
+
+    `value`, the plain number, is made of an `int`, a `float` or a scalar of numpy; `unit` is text that is not empty.
+    Raises TypeError and ValueError.
     """
 
-    __slots__ = ("unit", "value")
-    value: int | float
+    __slots__ = ()
     unit: str
+    if TYPE_CHECKING:
 
-    def __init__(self, value: Any, unit: str) -> None:
+        @property
+        def value(self) -> int | float: ...
+        def __float__(self) -> float: ...
+        def __int__(self) -> int: ...
+        def __mul__(self, other: Any) -> Any: ...
+        def __add__(self, other: Any) -> Any: ...
+        def __lt__(self, other: Any) -> bool: ...
+
+    def __new__(cls, value: Any, unit: str) -> Number:
         if type(value) is not int and type(value) is not float:
             value = _plain_number(value)
         if not isinstance(unit, str):
             raise TypeError(f"a unit is a str, not {unit!r}: a number without one is an int or a float")
         if not unit:
             raise ValueError("a unit is not empty: a number without one is an int or a float")
-        object.__setattr__(self, "value", value)
-        object.__setattr__(self, "unit", unit)
+        made: Number = (
+            int.__new__(_WholeNumber, value) if type(value) is int else float.__new__(_RealNumber, value)
+        )
+        object.__setattr__(made, "unit", unit)
+        return made
 
     def _parts(self) -> tuple[Any, ...]:
         return self.value, self.unit
 
-    def __float__(self) -> float:
-        return float(self.value)
+    def __repr__(self) -> str:
+        return f"Number({self.value!r}, {self.unit!r})"
 
-    def __int__(self) -> int:
-        return int(self.value)
+    def __str__(self) -> str:
+        return repr(self.value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Number, self._parts()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Number) and other.unit != self.unit:
+            return False
+        return self.value.__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+class _WholeNumber(Number, int):
+    def __new__(cls, value: Any = 0, unit: None = None) -> Any:
+        """Where a library makes a number of the type that it was given, as `statistics.mean`: a plain one."""
+        return int(value)
+
+    @property
+    def value(self) -> int:
+        return int.__int__(self)
+
+
+class _RealNumber(Number, float):
+    def __new__(cls, value: Any = 0.0, unit: None = None) -> Any:
+        """As that of a whole one."""
+        return float(value)
+
+    @property
+    def value(self) -> float:
+        return float.__float__(self)
+
+
+for _kind in (_WholeNumber, _RealNumber):
+    _kind.__name__ = "Number"
+
+NUMBERS: Final[frozenset[type]] = frozenset((_WholeNumber, _RealNumber))
+"""The types that a `Number` has."""
 
 
 class Ref(_Value):
