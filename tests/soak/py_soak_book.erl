@@ -7,7 +7,7 @@
 
 -export([new/1, count/2, counts/0, violation/1, violations/0]).
 -export([opened/2, closed/0, check_open/0, is_open/0]).
--export([token/0, begun_path/0, ran/2, printed/1, print_answered/1, check_traces/0]).
+-export([token/0, begun_path/0, packages_path/0, ran/2, printed/1, print_answered/1, check_traces/0]).
 -export([log/2]).
 
 -define(TABLE, ?MODULE).
@@ -17,7 +17,7 @@
 
 new(Directory) ->
     ets:new(?TABLE, [named_table, public, set, {write_concurrency, true}]),
-    ets:insert(?TABLE, [{begun_path, filename:join(Directory, "begun")}, {last_token, 0}, {violations, 0}]),
+    ets:insert(?TABLE, [{begun_path, filename:join(Directory, "begun")}, {packages_path, filename:join(Directory, "packages")}, {last_token, 0}, {violations, 0}]),
     ok.
 
 count(Work, Answer) ->
@@ -70,6 +70,8 @@ is_open() ->
 token() -> ets:update_counter(?TABLE, last_token, 1).
 
 begun_path() -> list_to_binary(ets:lookup_element(?TABLE, begun_path, 2)).
+
+packages_path() -> list_to_binary(ets:lookup_element(?TABLE, packages_path, 2)).
 
 ran(Token, Outcome) -> ets:insert(?TABLE, {{token, Token}, Outcome}).
 

@@ -5,6 +5,8 @@
 -module(py_soak_load).
 
 -export([start/3, stop/1, callers/1, pools/2, sink/0, is_known/2]).
+%% For the other kinds of work.
+-export([expect/4, expect/5]).
 %% Called from Python.
 -export([twice/1, nested/1]).
 
@@ -24,6 +26,7 @@ pools(Python, Directory) ->
             scheduler => round_robin, restart => #{max => 3, within => 1_000, delay => 20, max_delay => 500}
         }},
         {calm, Pool#{size => 1}}
+        | py_soak_strain:pools(Python, Directory)
     ].
 
 %%% The callers
@@ -87,6 +90,7 @@ kinds() ->
         {tiny, 30}, {once, 12}, {medium, 10}, {large, 3}, {sleep, 8}, {hopeless, 2}, {exception, 8}, {callback, 8},
         {nested, 3}, {reference, 8}, {print, 6}, {log, 4}, {named, 5}, {pinned, 3}, {abandoned, 3},
         {share, 6}, {shared, 6}, {parts, 3}, {unread, 3}, {dropped, 3}, {abandoned_share, 3}, {session, 1}, {abandoned_session, 1}
+        | py_soak_strain:kinds()
     ].
 
 chosen(Weighted) -> chosen(rand:uniform(lists:sum([Weight || {_, Weight} <- Weighted])), Weighted).
@@ -253,7 +257,9 @@ work(abandoned_session) ->
         Session = py_session:open(#{persistent => true}),
         _ = catch py_session:eval(Session, <<"import time\nx = 1\ntime.sleep(0.1)">>),
         _ = catch py_session:eval(py_session:fork(Session), <<"x">>)
-    end).
+    end);
+work(Kind) ->
+    py_soak_strain:work(Kind, options()).
 
 died(Work, Ms, Fun) ->
     {Pid, Monitor} = spawn_monitor(fun() -> _ = catch Fun() end),
@@ -334,6 +340,7 @@ kind(Kind) -> Kind.
 %% The errors that fit what is done to a pool.
 is_known(_, timeout) -> true;
 is_known(calm, _) -> false;
+is_known(Pool, Reason) when Pool =:= bounded; Pool =:= boxed -> py_soak_strain:is_known(Pool, Reason);
 is_known(Pool, overload) -> Pool =:= small;
 is_known(_, {stale_reference, _}) -> true;
 is_known(_, {unknown_worker, _}) -> true;
