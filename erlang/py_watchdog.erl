@@ -26,8 +26,9 @@
 %% Python takes half a second to leave at the most, if it can.
 -define(GRACE_MS, 600).
 -define(LEAVE_MS, 1_000).
-%% `$1' is the BEAM: where it lives, its watchdog process was killed, which is no reason to end anything. As long as its
-%% parent has not taken note of its death it is a zombie.
+%% `$1' is the BEAM: where it lives, its watchdog process was killed, and the supervisor is ending the interpreters in good
+%% order; or it is halting, and waits for its ports: one whose Python reads nothing would keep it so for ever. Either way what is left
+%% after two more seconds goes. As long as its parent has not taken note of its death the BEAM is a zombie.
 -define(SCRIPT,
     "pids=\n"
     "while read -r what pid; do\n"
@@ -41,7 +42,7 @@
     "sleep 0.6\n"
     "if kill -0 $1; then\n"
     "    read -r stat < /proc/$1/stat\n"
-    "    case ${stat##*) } in [ZX]*) ;; *) exit ;; esac\n"
+    "    case ${stat##*) } in [ZX]*) ;; *) sleep 2 ;; esac\n"
     "fi\n"
     "for p in $pids; do kill -s KILL -- -$p; done\n"
 ).

@@ -106,7 +106,8 @@
 ]).
 %% A BEAM that is killed.
 -export([
-    no_python_outlives_a_killed_beam_whatever_it_does/1
+    no_python_outlives_a_killed_beam_whatever_it_does/1,
+    a_beam_halts_also_where_a_python_reads_nothing/1
 ]).
 %% Schedulers of a user's.
 -export([last/2, junk/2, crash/2]).
@@ -204,7 +205,8 @@ groups() ->
             with_worker_keeps_to_one_worker
         ]},
         {beam, [], [
-            no_python_outlives_a_killed_beam_whatever_it_does
+            no_python_outlives_a_killed_beam_whatever_it_does,
+            a_beam_halts_also_where_a_python_reads_nothing
         ]}
     ].
 
@@ -1342,6 +1344,27 @@ no_python_outlives_a_killed_beam_whatever_it_does(Config) ->
             {"leave_children", ", 60"}
         ]
     ].
+
+%% A halt waits until the ports have written what they were given.
+a_beam_halts_also_where_a_python_reads_nothing(Config) ->
+    Begun = path(Config),
+    {Port, Beam} = beam(Config, [
+        "[spawn(fun() -> py:func(py_faults, never_return, [<<\"", Begun, "\">>]) end) || _ <- [1, 2]], ",
+        "Wait = fun W() -> filelib:is_file(\"", Begun, "\") orelse (timer:sleep(20) =:= ok andalso W()) end, Wait(), ",
+        "Large = binary:copy(<<0>>, 8000000), ",
+        "[spawn(fun() -> py:func(operator, add, [{bytes, Large}, {bytes, <<>>}]) end) || _ <- [1, 2]], ",
+        %% Until the ports have got them.
+        "timer:sleep(200), halt()"
+    ]),
+    wait_for(Begun),
+    Family = [OsPid || {OsPid, _} <- py_os_process:descendants(Beam)],
+    receive
+        {Port, {exit_status, Status}} -> ?assertEqual(0, Status)
+    after 20_000 ->
+        lists:foreach(fun py_os_process:kill/1, [Beam | Family]),
+        ct:fail(beam_lives)
+    end,
+    ?assertEqual(ok, py_eventually:holds(fun() -> [] =:= alive(Family) end, 1_000)).
 
 alive(Family) -> [Member || Member <- Family, py_os_process:alive(Member)].
 
