@@ -82,6 +82,11 @@ test-python test-eunit test-ct: test-%: build sandbox elixir ## one part of the 
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run
 
+# ERLPORT is the directory of a clone of ErlPort, which is no part of this repository.
+.PHONY: test-erlport
+test-erlport: build ## ErlPort's own tests, from its clone in ERLPORT=directory, with its halves and ours
+	@$(OWN_PYTHON) PYTHON=$(VENV_BIN)/python tests/erlport/run "$(ERLPORT)"
+
 # bench-compare measures BASE in a clone of its own, in the same way, before this tree.
 ROUNDS ?= 5
 BASE ?= HEAD
