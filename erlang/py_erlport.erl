@@ -92,12 +92,32 @@ interpreter(Start, Name, #{python := Python} = Options) ->
     interpreter(Start, Name, Python, Options).
 
 interpreter(Start, Name, Asked, Options) ->
-    case py_launcher:find(#{python => Asked}) of
-        {ok, _Source, Python} ->
+    case found(Asked) of
+        {ok, Python, Arguments} ->
             #{env := Env} = Options,
-            apply(gen_server, Start, Name ++ [?MODULE, {Python, Options#{env := py_secret:hide(Env)}}, []]);
+            Given = Options#{env := py_secret:hide(Env), arguments => Arguments},
+            apply(gen_server, Start, Name ++ [?MODULE, {Python, Given}, []]);
         {error, _} when Asked =/= undefined -> {error, {invalid_option, {python, Asked}, not_found}};
         {error, _} = Error -> Error
+    end.
+
+%% The name, and the interpreter's arguments behind it, as in "python3 -X dev". A path may have spaces of its own.
+found(Asked) ->
+    case {py_launcher:find(#{python => Asked}), Asked} of
+        {{ok, _Source, Python}, _} ->
+            {ok, Python, []};
+        {Error, undefined} ->
+            Error;
+        {Error, _} ->
+            case string:lexemes(Asked, " ") of
+                [Name, _ | _] = [_ | Arguments] ->
+                    case py_launcher:find(#{python => Name}) of
+                        {ok, _Source, Python} -> {ok, Python, Arguments};
+                        {error, _} = Missing -> Missing
+                    end;
+                _ ->
+                    Error
+            end
     end.
 
 %% @doc Stop an instance; it need not be there. A call that runs ends with `error({port_closed, stopped})' for its caller.
@@ -173,7 +193,7 @@ init({Python, #{start_timeout := Timeout} = Options}) ->
             {stop, Reason}
     end.
 
-open(Python, #{packet := Packet, use_stdio := UseStdio, program := Program} = Options) ->
+open(Python, #{packet := Packet, use_stdio := UseStdio, program := Program, arguments := Given} = Options) ->
     Stdio =
         case UseStdio of
             true -> use_stdio;
@@ -187,11 +207,13 @@ open(Python, #{packet := Packet, use_stdio := UseStdio, program := Program} = Op
         lists:concat(["--buffer_size=", Bytes])
     ],
     Arguments =
-        case Program of
-            py -> py_launcher:arguments(Flags);
+        case {Program, lists:member("-m", Given) orelse lists:member("-c", Given)} of
+            %% Behind the interpreter's name stands what it is to run.
+            {py, true} -> Flags;
+            {py, false} -> py_launcher:arguments(Flags);
             _ -> Program ++ Flags
         end,
-    py_launcher:open_program(Python, Arguments, [{packet, Packet}, Stdio], #{
+    py_launcher:open_program(Python, Given ++ Arguments, [{packet, Packet}, Stdio], #{
         env => py_secret:reveal(maps:get(env, Options)), cd => maps:get(cd, Options), python_path => maps:get(python_path, Options)
     }).
 
@@ -348,11 +370,18 @@ answered(From, Frame, State) ->
 request(Frame, #state{port = Port}) ->
     Context = #{group_leader => group_leader(), metadata => #{}, wire => py_erlport_wire},
     case py_wire:request(Frame) of
-        {print, Text} -> py_request:print(Text, Context);
+        {print, Text} -> py_request:print(printed(Text), Context);
         {message, To, Message} -> py_request:deliver(To, Message);
         {call, _, _, _, _, _} = Call -> py_request:call(Call, {self(), Port}, Context);
         {handler_error, Error} -> {stop, {message_handler_error, Error}};
         error -> {stop, {protocol, Frame}}
+    end.
+
+%% As `io:put_chars/1' sends it.
+printed(Text) ->
+    case unicode:characters_to_binary(Text) of
+        Printed when is_binary(Printed) -> Printed;
+        _ -> Text
     end.
 
 stop_or_go(ok, State) -> {noreply, State};

@@ -29,12 +29,13 @@
 %% <dt>`packet'</dt><dd>bytes of a message's length (4)</dd>
 %% <dt>`program'</dt><dd>an option that ErlPort has not: what of Python is started, before the protocol's flags. For the
 %% Python half of ErlPort itself `["-u", "-m", "erlport.cli"]' (that of `py')</dd>
-%% <dt>`python'</dt><dd>the interpreter, a path or a name on `PATH' (the environment variable `ERLPORT_PYTHON', else as
-%% {@link py_launcher} has it)</dd>
+%% <dt>`python'</dt><dd>the interpreter, a path or a name on `PATH', and behind it, after a space, arguments of its own (the
+%% environment variable `ERLPORT_PYTHON', else as {@link py_launcher} has it)</dd>
 %% <dt>`python_path'</dt><dd>directories to import from, a list or separated by colons ([])</dd>
 %% <dt>`start_timeout'</dt><dd>for Python's first answer, in milliseconds (10000)</dd>
 %% </dl>
 -type options() :: #{
+    arguments => [string()],
     buffer_size := pos_integer(),
     call_timeout := timeout(),
     cd := undefined | string(),
@@ -47,7 +48,7 @@
     start_timeout := timeout(),
     use_stdio := boolean()
 }.
-%% Checked and complete.
+%% Checked and complete; `arguments' are those that stood behind the interpreter's name.
 -type call_option() :: async | {timeout, pos_integer() | infinity}.
 %% `async': do not wait, and have no result. `timeout' is in milliseconds.
 -type call_options() :: #{async := boolean(), timeout := default | timeout()}.

@@ -1,9 +1,9 @@
 %%% @doc Messages as ErlPort's Erlang side writes them. Pure.
 %%%
-%%% They are those of {@link py_wire}, spelled so that ErlPort's own Python reads them: atoms as ATOM_EXT where Latin-1 can
-%%% (ERTS external term format, tag 100), and what that Python has no type for wrapped:
-%%% `{'$erlport.opaque', erlang, Bytes}', the term's bytes without the version byte. Pids, references, ports, funs, maps
-%%% and bit strings are wrapped, at any depth. Python sends them back bare.
+%%% They are those of {@link py_wire}, spelled so that ErlPort's own Python (0.10.1 and later) reads them: atoms as ATOM_EXT
+%%% where Latin-1 can (ERTS external term format, tag 100), maps as maps, and what that Python has no type for wrapped:
+%%% `{'$erlport.opaque', erlang, Bytes}', the term's bytes without the version byte. Pids, references, ports, funs and bit
+%%% strings are wrapped, at any depth, also in a key. Python sends them back bare.
 -module(py_erlport_wire).
 
 -export([body/3, call/2, message/1, result/2, failure/2, compress/2]).
@@ -29,9 +29,13 @@ message(Message) -> encode({'M', wrap(Message)}).
 -spec result(Id :: term(), term()) -> iodata().
 result(Id, Value) -> encode({r, Id, wrap(Value)}).
 
-%% @doc The failure of Python's own call.
+%% @doc The failure of Python's own call: `{erlang, Class, Reason, Stack}', or the reason itself where that is such a term of
+%% another language, as of an exception of Python that passed through Erlang.
 -spec failure(Id :: term(), term()) -> iodata().
-failure(Id, Error) -> encode({e, Id, wrap(Error)}).
+failure(Id, {erlang, error, {Language, Class, _, Trace} = Error, _}) when is_atom(Language), is_atom(Class), is_list(Trace) ->
+    encode({e, Id, wrap(Error)});
+failure(Id, Error) ->
+    encode({e, Id, wrap(Error)}).
 
 %% @doc The same term as a compressed one (tag 80) where that is shorter; level 0 leaves it.
 -spec compress(iodata(), Level :: 0..9) -> iodata().
@@ -65,15 +69,21 @@ wrap(Term) ->
 
 is_bare([Head | Tail]) -> is_bare(Head) andalso is_bare(Tail);
 is_bare(Tuple) when is_tuple(Tuple) -> all_bare(Tuple, tuple_size(Tuple));
+is_bare(Map) when is_map(Map) -> are_bare(maps:next(maps:iterator(Map)));
 is_bare(Term) -> is_number(Term) orelse is_atom(Term) orelse is_binary(Term) orelse Term =:= [].
 
 all_bare(_Tuple, 0) -> true;
 all_bare(Tuple, N) -> is_bare(element(N, Tuple)) andalso all_bare(Tuple, N - 1).
 
+are_bare(none) -> true;
+are_bare({Key, Value, Next}) -> is_bare(Key) andalso is_bare(Value) andalso are_bare(maps:next(Next)).
+
 wrapped([Head | Tail]) ->
     [wrapped(Head) | wrapped(Tail)];
 wrapped(Tuple) when is_tuple(Tuple) ->
     list_to_tuple([wrapped(Element) || Element <- tuple_to_list(Tuple)]);
+wrapped(Map) when is_map(Map) ->
+    maps:from_list([{wrapped(Key), wrapped(Value)} || {Key, Value} <- maps:to_list(Map)]);
 wrapped(Term) ->
     case is_bare(Term) of
         true ->

@@ -7,6 +7,7 @@ import sys
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from typing import Any
 
 _USAGE = """\
 usage: python -m erl [--packet=1|2|4] [--use_stdio|--nouse_stdio] [--compressed=0..9] [--buffer_size=BYTES] [--py]
@@ -35,6 +36,11 @@ class _Flags:
 
 def _parse(arguments: list[str]) -> _Flags:
     flags = _Flags()
+    # ErlPort's Erlang side has them where the interpreter is named with our program: `{python, "python3 -m erl"}`.
+    if arguments[:1] == ["-u"]:
+        arguments = arguments[1:]
+    if arguments[:1] == ["-m"]:
+        arguments = arguments[2:]
     for argument in arguments:
         name, _, value = argument.partition("=")
         try:
@@ -69,23 +75,37 @@ def _need_erlang_py() -> None:
 
 
 class _ErlPortFinder:
-    """Finds the package `erlport`, which is `erl/erlport` here, where nobody else has one.
+    """Finds the package `erlport`, which is `erl/erlport` here, where nobody has one that works.
 
-    It stands last on `sys.meta_path`. So an ErlPort that is installed, or that user code puts on `sys.path` at any
-    time, comes first; and a start costs nothing of it.
+    It stands first on `sys.meta_path` and asks the others first. A module or package of the user's own is taken,
+    whenever it comes to `sys.path`; a bare directory is none, and neither is ErlPort's own package, which knows nothing
+    of the worker that it would be in. A start costs nothing of it.
     """
 
     @staticmethod
-    def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """What the import system asks."""
         if name != "erlport":
             return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if find is None or finder is _ErlPortFinder:
+                continue
+            spec: ModuleSpec | None = find(name, path, target)
+            if spec is not None and spec.origin is not None and not _is_erlports_own(spec):
+                return spec
         from importlib.util import spec_from_file_location
 
         directory = __file__.rpartition("/")[0] + "/erlport"
         return spec_from_file_location(
             name, directory + "/__init__.py", submodule_search_locations=[directory]
         )
+
+
+def _is_erlports_own(spec: ModuleSpec) -> bool:
+    from os.path import exists
+
+    return any(exists(f"{directory}/erlproto.py") for directory in spec.submodule_search_locations or ())
 
 
 def main() -> None:
@@ -124,7 +144,13 @@ def main() -> None:
         faulthandler.enable(all_threads=False)
     port.leave_when_closed(in_fd, grace_seconds=0.5)
     bytecode.guard()
-    sys.meta_path.append(_ErlPortFinder)
+    sys.meta_path.insert(0, _ErlPortFinder)
+    if flags.py:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
+    else:
+        from erl.redirected import RedirectedStdin
+
+        sys.stdin = RedirectedStdin()
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
     server.Server(
         port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes), options, flags.compressed

@@ -73,6 +73,8 @@ class ErlangError(BridgeError):
         self.reason = reason
         self.stacktrace = stacktrace
         self._itself = itself
+        self._term: object = (class_, reason, stacktrace)
+        """What Erlang has sent, where it was sent."""
 
     def __str__(self) -> str:
         return f"{self.class_}: {self.reason!r}"

@@ -298,5 +298,8 @@ def _erlang_error(term: object) -> errors.ErlangError:
     The fifth element, if there is one, is what goes back to Erlang for it.
     """
     if isinstance(term, tuple) and len(term) in (4, 5):
-        return errors.ErlangError(term[1], term[2], term[3], *term[4:])
-    return errors.ErlangError(Atom("error"), term)
+        error = errors.ErlangError(term[1], term[2], term[3], *term[4:])
+    else:
+        error = errors.ErlangError(Atom("error"), term)
+    error._term = term
+    return error

@@ -140,7 +140,6 @@ class Server:
         signal(SIGUSR1, self._interrupted)
         sys.stdout = self._stdout
         os.register_at_fork(after_in_child=self._forked)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
         try:
             self._serve(None)
         except PortClosedError:

@@ -49,51 +49,6 @@ class Atom(str):
         return f"Atom({str.__repr__(self)})"
 
 
-class _BytesAtomKind(type):
-    def __instancecheck__(cls, value: object) -> bool:
-        return super().__instancecheck__(value) or isinstance(value, Atom)
-
-
-class BytesAtom(bytes, metaclass=_BytesAtomKind):
-    """ErlPort's atom: `bytes` in Latin-1 that encode as an atom. Equal to them, and to an `Atom` of the same text.
-
-    Made from a `str`, too; where that is not Latin-1 an `Atom` is made. For `isinstance` an `Atom` is one of these.
-    Raises ValueError for more than 255 characters, TypeError for anything else.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, name: Any) -> Any:
-        if isinstance(name, str):
-            try:
-                name = name.encode("latin-1")
-            except UnicodeEncodeError:
-                return Atom(name)
-        if not isinstance(name, bytes):
-            raise TypeError(f"an atom is made of bytes or a str, not of a {type(name).__name__}")
-        if len(name) > MAX_ATOM_CHARACTERS:
-            raise ValueError(f"an atom of {len(name)} characters: {MAX_ATOM_CHARACTERS} is the most")
-        return super().__new__(cls, name)
-
-    def __eq__(self, other: object) -> bool:
-        return bytes.__eq__(self, _latin1(other))
-
-    def __ne__(self, other: object) -> bool:
-        return bytes.__ne__(self, _latin1(other))
-
-    # CPython hashes a text of Latin-1 as its bytes: an atom of either type is the same key of a dict.
-    __hash__ = bytes.__hash__
-
-    def __repr__(self) -> str:
-        return f"Atom({bytes.__repr__(self)})"
-
-
-def _latin1(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("latin-1", "ignore") if value.isascii() or max(value) <= "\xff" else None
-    return value
-
-
 class Tag(str):
     """Text that is a list of code points for Erlang whatever the options: the heads and payloads of tagged
     forms.
@@ -115,19 +70,6 @@ class Map:
 
     def __repr__(self) -> str:
         return f"Map({self.content!r})"
-
-
-class List(_List):
-    """A list that ErlPort's API knows as its own: it also reads as text. Equal to a list of the same elements."""
-
-    __slots__ = ()
-
-    def to_string(self) -> str:
-        """The text whose code points the elements are. Raises TypeError or ValueError where they are none."""
-        return "".join(map(chr, self))
-
-    def __repr__(self) -> str:
-        return f"List({list.__repr__(self)})"
 
 
 class ImproperList(_List):
@@ -212,9 +154,11 @@ class _Handle:
         return self.external
 
     @property
-    def language(self) -> BytesAtom:
-        """Who can look into it, as in ErlPort: `erlang`."""
-        return BytesAtom(b"erlang")  # type: ignore[no-any-return]
+    def language(self) -> bytes:
+        """Who can look into it, as in ErlPort: the atom `erlang` of `erl.plain`."""
+        from erl import plain
+
+        return plain.Atom(b"erlang")  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
         if type(other) is type(self):

@@ -24,6 +24,10 @@ from erl import codec, errors
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
 
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any
+
 VERSION = 1
 """The number of this wire, which both halves must agree on when a worker starts."""
 
@@ -35,6 +39,7 @@ _FIRST_BUFFER_BYTES = 65536
 _KEEP_BUFFER_BYTES = 1 << 20
 DROPPED_HEAD_BYTES = 4096
 """Enough for the id and the names of a call."""
+_OUTERMOST = "  called from Erlang\n"
 _SHORT_CHARACTERS = 150
 """With the class of a `BridgeError` they fit in 255 bytes, as long as they are Latin-1."""
 _SMALL_BYTES = 4096
@@ -205,9 +210,29 @@ def failure(id_: int | None, error: BaseException, trace: list[object], options:
             term = (Atom("erlang"), error.class_, error.reason, stack)
     else:
         kind = type(error)
-        name = Atom(f"{kind.__module__}.{kind.__qualname__}"[:255])
+        name = Atom(f"{kind.__module__}.{kind.__qualname__ if options.tagged else kind.__name__}"[:255])
+        trace = trace if options.tagged else lines_of(trace)
         term = (Atom("python"), name, Tag(text_of(error)), trace)
     return codec.encode((Atom("e"), term) if id_ is None else (Atom("e"), id_, term), options)
+
+
+def lines_of(trace: list[object]) -> list[object]:
+    """A traceback as ErlPort has it: texts as `traceback.format_list` makes them, the innermost frame first.
+
+    The last one stands for the call itself, so that there is always one.
+    """
+    lines: list[object] = []
+    entry: Any
+    for entry in trace:
+        what, *rest = entry
+        if type(what) is not Atom:
+            line, name, source = rest
+            text = f'  File "{what}", line {line}, in {name}\n'
+            lines.append(Tag(f"{text}    {source}\n" if source else text))
+        elif what == "cause":
+            class_, text, inner = rest
+            lines += [Tag(f"{class_}: {text}\n"), *lines_of(inner)[:-1]]
+    return [*lines, Tag(_OUTERMOST)]
 
 
 def short_failure(id_: int | None, error: BaseException, options: Options) -> bytes:

@@ -22,7 +22,7 @@ written({r, Id, Value}) -> py_erlport_wire:result(Id, Value);
 written({e, Id, Error}) -> py_erlport_wire:failure(Id, Error).
 
 what_python_has_no_type_for_is_wrapped_test_() ->
-    Terms = [self(), make_ref(), fun lists:sum/1, fun() -> ok end, hd(erlang:ports()), #{}, #{a => [1]}, <<1:3>>],
+    Terms = [self(), make_ref(), fun lists:sum/1, fun() -> ok end, hd(erlang:ports()), <<1:3>>],
     [?_assertEqual(Term, unwrapped(sent(Term))) || Term <- Terms] ++
         [?_assertMatch({'$erlport.opaque', erlang, <<Tag, _/binary>>} when Tag =/= 131, sent(Term)) || Term <- Terms].
 
@@ -31,12 +31,28 @@ unwrapped({'$erlport.opaque', erlang, Bytes}) -> binary_to_term(<<131, Bytes/bin
 it_is_wrapped_at_any_depth_test() ->
     Wrapped = sent(self()),
     ?assertEqual([{a, Wrapped}, [Wrapped | Wrapped], {}], sent([{a, self()}, [self() | self()], {}])),
-    ?assertEqual([Wrapped | x], sent([self() | x])).
+    ?assertEqual([Wrapped | x], sent([self() | x])),
+    ?assertEqual(#{Wrapped => [Wrapped], a => #{b => Wrapped}}, sent(#{self() => [self()], a => #{b => self()}})).
+
+%% An exception of Python that passed through Erlang is not Erlang's.
+a_failure_that_another_language_raised_is_sent_as_it_is_test_() ->
+    Error = {python, 'builtins.KeyError', "k", ["line"]},
+    [
+        ?_assertEqual({e, 1, Sent}, binary_to_term(iolist_to_binary(py_erlport_wire:failure(1, Failure))))
+     || {Sent, Failure} <- [
+            {Error, Error},
+            {Error, {erlang, error, Error, [{m, f, 1, []}]}},
+            {{ruby, 'E', "k", []}, {erlang, error, {ruby, 'E', "k", []}, []}},
+            {{erlang, exit, Error, []}, {erlang, exit, Error, []}},
+            {{erlang, error, {a, b, c}, []}, {erlang, error, {a, b, c}, []}},
+            {{erlang, error, {a, b, c, d}, []}, {erlang, error, {a, b, c, d}, []}}
+        ]
+    ].
 
 what_it_has_a_type_for_is_sent_as_it_is_test_() ->
     [
         ?_assertEqual(Term, sent(Term))
-     || Term <- [1, -1, 1 bsl 200, 1.5, a, '', 'caf\x{e9}', <<>>, <<1>>, "", "text", [300], [a | b], {}, {a, [b, {c}]}]
+     || Term <- [1, -1, 1 bsl 200, 1.5, a, '', 'caf\x{e9}', <<>>, <<1>>, "", "text", [300], [a | b], {}, {a, [b, {c}]}, #{}, #{a => [#{"k" => {}}]}]
     ].
 
 %% ErlPort's own Python knows no other atom.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from erl import decoders, encoders, opaque
+from erl import decoders, encoders, opaque, plain
 from erl.haystack import Grid, Uri
 from erl.terms import ImproperList
 
@@ -136,9 +136,9 @@ def exact(value: Any) -> Any:
     kind = type(value)
     if kind is float or kind is complex:
         return kind, repr(value)
-    if kind in (list, tuple):
+    if kind in (list, tuple, plain.List):
         return kind, [exact(item) for item in value]
-    if kind is ImproperList:
+    if kind in (ImproperList, plain.ImproperList):
         return kind, [exact(item) for item in value], exact(value.tail)
     if isinstance(value, (dict, UserDict, ChainMap)):
         pairs = [(exact(key), exact(item)) for key, item in value.items()]

@@ -30,6 +30,7 @@ class Conversation:
         shell: str | None = None,
         options: Options | None = None,
         compiled: bool = True,
+        directory: Path | None = None,
     ) -> None:
         self.packet = packet
         self.options = options if options is not None else Options.from_flags(4)
@@ -42,7 +43,12 @@ class Conversation:
             "PYTHONPATH": os.pathsep.join([str(PACKAGES), str(Path(__file__).parent)]),
         }
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=directory,
         )
         self._input = b""
 

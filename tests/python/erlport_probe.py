@@ -10,8 +10,8 @@ def loaded() -> list[str]:
     return sorted(name for name in sys.modules if name.partition(".")[0] == "erlport")
 
 
-def add_to_path(directory: bytes) -> None:
-    sys.path.append(directory.decode())
+def add_to_path(directory: bytes, first: bool = False) -> None:
+    sys.path.insert(0 if first else len(sys.path), directory.decode())
 
 
 def kinds(*values: object) -> list[str]:
@@ -25,6 +25,50 @@ def listen() -> None:
     from erlport.erlang import set_message_handler
 
     set_message_handler(messages.append)
+
+
+def listen_plainly() -> None:
+    import erl
+
+    erl.set_message_handler(messages.append)
+
+
+def is_ok(status: Any) -> tuple[bool, ...]:
+    return status == b"ok", status.decode() == "ok", isinstance(status, bytes)
+
+
+def kinds_in_message() -> list[str]:
+    ((first, second),) = messages
+    return kinds(first, second, second[1])
+
+
+def kinds_answered() -> list[str]:
+    import erl
+
+    value = erl.call("erlang", "get", [])
+    return kinds(value, *value)
+
+
+def parts_of_failure() -> object:
+    from erlport.erlang import CallError, call
+    from erlport.erlterms import Atom
+
+    try:
+        return call(Atom(b"erlang"), Atom(b"get"), [])
+    except CallError as error:
+        return error.language, error.type, error.value, error.stacktrace, str(error).encode()
+
+
+class Outer:
+    class Inner(Exception):
+        pass
+
+
+def fail_for_a_reason() -> None:
+    try:
+        raise ValueError("first")
+    except ValueError as error:
+        raise Outer.Inner("second") from error
 
 
 def kinds_heard() -> list[str]:

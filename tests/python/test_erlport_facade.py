@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from conversation import Conversation
@@ -35,8 +38,13 @@ def conversations() -> dict[str, list[tuple[str, bytes]]]:
 CONVERSATIONS = conversations()
 
 
-def erlport(*flags: str, packet: int = 4) -> Conversation:
-    return Conversation(f"--packet={packet}", "--use_stdio", *flags, packet=packet, options=ERLPORT)
+def erlport(*flags: str, packet: int = 4, compiled: bool = True) -> Conversation:
+    return Conversation(
+        f"--packet={packet}", "--use_stdio", *flags, packet=packet, options=ERLPORT, compiled=compiled
+    )
+
+
+both_codecs = pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "reference"])
 
 
 def talk(python: Conversation, lines: list[tuple[str, bytes]]) -> None:
@@ -47,9 +55,10 @@ def talk(python: Conversation, lines: list[tuple[str, bytes]]) -> None:
             assert python.receive_frame() == frame
 
 
+@both_codecs
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_a_conversation_has_the_bytes_of_its_vector(name: str) -> None:
-    with erlport("--compressed=0", "--buffer_size=65536") as python:
+def test_a_conversation_has_the_bytes_of_its_vector(name: str, compiled: bool) -> None:
+    with erlport("--compressed=0", "--buffer_size=65536", compiled=compiled) as python:
         talk(python, CONVERSATIONS[name])
 
 
@@ -117,7 +126,9 @@ def test_an_exception_that_is_too_long_is_an_error_and_the_process_lives(packet:
         python.call(1, "erlport_probe", "fail_deep", [1])
         kind, id_, error = python.receive()
         assert (kind, id_, error[1]) == ("e", 1, "builtins.ValueError")  # type: ignore[index]
-        assert bool(error[3]) is (packet == 2)  # type: ignore[index]
+        lines = [bytes(line).decode() for line in error[3]]  # type: ignore[index]
+        assert lines[-1] == "  called from Erlang\n"
+        assert (len(lines) > 1) is (packet == 2)
         python.call(2, "operator", "add", [1, 2])
         assert python.answer(2) == 3
 
@@ -139,13 +150,128 @@ def test_a_message_that_is_too_long_fails_where_it_is_sent() -> None:
         assert bytes(python.answer(1)).startswith(b"EncodeError")  # type: ignore[arg-type, call-overload]
 
 
-def test_messages_are_of_erlports_types() -> None:
-    with erlport() as python:
+@both_codecs
+def test_messages_are_of_erlports_types(compiled: bool) -> None:
+    with erlport(compiled=compiled) as python:
         python.call(1, "erlport_probe", "listen", [])
         python.answer(1)
         python.send((Atom("M"), Atom("green")), (Atom("M"), [1]), (Atom("M"), b"x"))
         python.call(2, "erlport_probe", "kinds_heard", [])
-        assert [bytes(kind) for kind in python.answer(2)] == [b"BytesAtom", b"List", b"bytes"]  # type: ignore[attr-defined, call-overload]
+        assert [bytes(kind) for kind in python.answer(2)] == [b"Atom", b"List", b"bytes"]  # type: ignore[attr-defined, call-overload]
+
+
+# ErlPort's types, whether or not a module imports `erlport`
+
+
+@both_codecs
+def test_erlports_types_come_without_an_import(compiled: bool) -> None:
+    with erlport(compiled=compiled) as python:
+        for id_ in (1, 2, 3):  # by the server, and by the lane once the function is known
+            term = (Atom("ok"), [1], {Atom("k"): [b"v"]}, b"b", terms.ImproperList([1], Atom("t")), [[]])
+            python.call(id_, "builtins", "repr", [term])
+            shown = bytes(python.answer(id_)).decode()  # type: ignore[arg-type, call-overload]
+            assert shown == (
+                "(Atom(b'ok'), List([1]), Map({Atom(b'k'): List([b'v'])}), b'b', "
+                "ImproperList([1], Atom(b't')), List([List([])]))"
+            )
+        python.call(4, "erlport_probe", "listen_plainly", [])
+        python.answer(4)
+        python.send((Atom("M"), (Atom("ok"), {1: [2]})))
+        python.call(5, "erlport_probe", "is_ok", [Atom("ok")])
+        assert python.answer(5) == (True, True, True)
+        python.call(6, "erlport_probe", "kinds_in_message", [])
+        assert [bytes(kind) for kind in python.answer(6)] == [b"Atom", b"Map", b"List"]  # type: ignore[attr-defined, call-overload]
+        python.call(7, "erlport_probe", "loaded", [])
+        assert python.answer(7) == []
+
+
+@both_codecs
+def test_what_erlang_answers_is_of_erlports_types_without_an_import(compiled: bool) -> None:
+    with erlport(compiled=compiled) as python:
+        python.call(1, "erlport_probe", "kinds_answered", [])
+        asked = python.receive()
+        assert (asked[0], *asked[2:4]) == ("C", b"erlang", b"get")  # type: ignore[index]
+        python.send((Atom("r"), asked[1], [Atom("a"), {}]))  # type: ignore[index]
+        assert [bytes(kind) for kind in python.answer(1)] == [b"List", b"Atom", b"Map"]  # type: ignore[attr-defined, call-overload]
+
+
+@both_codecs
+def test_keys_of_a_map_that_python_holds_for_equal_are_refused(compiled: bool) -> None:
+    with erlport(compiled=compiled) as python:
+        python.send_frames(b"\x83h\5d\0\1Ca\1d\0\x08builtinsd\0\3lenl\0\0\0\1t\0\0\0\2a\1jd\0\4truejj")
+        kind, _, error = python.receive()
+        assert (kind, error[1]) == ("e", b"erl.errors.DecodeError")  # type: ignore[index]
+        assert b"equal in Python" in bytes(error[2])  # type: ignore[index]
+
+
+# Errors
+
+
+@both_codecs
+def test_a_traceback_is_a_list_of_lines_that_is_never_empty(compiled: bool) -> None:
+    with erlport(compiled=compiled) as python:
+        python.call(1, "erlport_probe", "fail_deep", [9])
+        _, _, (language, class_, text, trace) = python.receive()  # type: ignore[misc]
+        assert (language, class_, bytes(text)) == (b"python", b"builtins.ValueError", b"deep")
+        lines = [bytes(line).decode() for line in trace]
+        assert [line.partition(", in ")[2] for line in lines[:2]] == [
+            'fail_deep\n    raise ValueError("deep")\n',
+            "fail_deep\n    fail_deep(depth + 1)\n",
+        ]
+        assert lines[2:] == ["  called from Erlang\n"]
+        for id_, (module, function, args) in enumerate(
+            [("no_such_module", "f", []), ("operator", "no_such", []), ("operator", "truediv", [1, 0])], 2
+        ):
+            python.call(id_, module, function, args)
+            _, _, error = python.receive()
+            assert [bytes(line) for line in error[3]][-1] == b"  called from Erlang\n"  # type: ignore[index]
+
+
+def test_an_exception_is_followed_by_what_it_was_raised_from() -> None:
+    with erlport() as python:
+        python.call(1, "erlport_probe", "fail_for_a_reason", [])
+        _, _, error = python.receive()
+        lines = [bytes(line).decode() for line in error[3]]  # type: ignore[index]
+        assert lines[0].endswith('raise Outer.Inner("second") from error\n')
+        assert lines[1:2] == ["builtins.ValueError: first\n"]
+        assert lines[-1] == "  called from Erlang\n"
+        assert error[1] == b"erlport_probe.Inner"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("flags", [(), ("--py",)], ids=["erlport", "py"])
+@pytest.mark.parametrize(
+    ("sent", "parts"),
+    [
+        ((Atom("erlang"), Atom("error"), Atom("oops"), []), (b"erlang", b"error", b"oops", [])),
+        ((Atom("python"), Atom("x.E"), [107], [[116]]), (b"python", b"x.E", [107], [[116]])),
+        ((Atom("ruby"), Atom("E"), [107], []), (b"ruby", b"E", [107], [])),
+        ((Atom("erlang"), Atom("undefined"), Atom("killed"), []), (b"erlang", None, b"killed", [])),
+        (Atom("oops"), (None, None, b"oops", [])),
+    ],
+)
+def test_a_call_error_has_its_parts(flags: tuple[str, ...], sent: object, parts: tuple[object, ...]) -> None:
+    with Conversation(*flags, options=DEFAULT if flags else ERLPORT) as python:
+        python.call(1, "erlport_probe", "parts_of_failure", [])
+        asked = python.receive()
+        python.send((Atom("e"), asked[1], sent))  # type: ignore[index]
+        language, type_, value, stack, shown = python.answer(1)  # type: ignore[misc]
+        got = (language, type_, value, stack)
+        assert [_as_bytes(part) for part in got] == [_as_bytes(part) for part in parts]
+        if isinstance(sent, tuple) and not flags:
+            assert bytes(shown).startswith(b"(Atom(b'%s'), " % parts[0])  # type: ignore[arg-type, call-overload]
+
+
+def _as_bytes(value: object) -> object:
+    return value.encode("latin-1") if isinstance(value, str) else value
+
+
+def test_there_is_nothing_to_read_from_standard_input() -> None:
+    with erlport() as python:
+        python.call(1, "builtins", "input", [])
+        _, _, error = python.receive()
+        assert (error[1], bytes(error[2])) == (b"io.UnsupportedOperation", b"readline")  # type: ignore[index]
+        python.call(2, "sys", "stdin.read", [])
+        assert python.receive()[0] == "e"
 
 
 # In a pool
@@ -197,7 +323,7 @@ def test_a_pid_can_be_kept_and_sent_to_whichever_way_it_came() -> None:
 @pytest.fixture
 def erlterms() -> Iterator[ModuleType]:
     """`erlport.erlterms`, imported here as in a server with ErlPort's flags, and forgotten after the test."""
-    sys.meta_path.append(program._ErlPortFinder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, program._ErlPortFinder)  # type: ignore[arg-type]
     try:
         import erlport.erlterms
 
@@ -266,14 +392,213 @@ def test_an_opaque_object_is_known_by_isinstance(erlterms: ModuleType) -> None:
     assert codec.encode(opaque, ERLPORT) == b"\x83a\1"
     assert isinstance(terms.Pid(b""), erlterms.OpaqueObject)
     assert not isinstance(b"", erlterms.OpaqueObject)
-    with pytest.raises(ValueError, match="ruby"):
-        erlterms.OpaqueObject(b"", "ruby")
+    ruby = erlterms.OpaqueObject(b"x", erlterms.Atom(b"ruby"))
+    assert type(ruby) is erlterms.OpaqueObject
+    assert repr(ruby) == "OpaqueObject(b'x', Atom(b'ruby'))"
+    for data, language in [(b"", "ruby"), (b"", b"ruby"), ([1], erlterms.Atom(b"ruby"))]:
+        with pytest.raises(TypeError, match="opaque object"):
+            erlterms.OpaqueObject(data, language)
+
+
+def test_one_atom_stands_for_a_name(erlterms: ModuleType) -> None:
+    atom = erlterms.Atom(b"kept")
+    for number in range(30_000):
+        erlterms.Atom(b"passing %d" % number)
+    assert erlterms.Atom(b"kept") is erlterms.Atom(atom) is atom
+    assert erlterms.Atom("kept") is atom
+    assert pickle.loads(pickle.dumps(atom)) is atom
+    assert codec.decode(b"\x83d\0\4kept", ERLPORT) is codec.decode(b"\x83w\4kept", ERLPORT) is atom
+    assert len(erlterms.Atom._interned) < 20_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.append(1),
+        lambda value: value.clear(),
+        lambda value: value.extend([1]),
+        lambda value: value.insert(0, 1),
+        lambda value: value.pop(),
+        lambda value: value.remove(1),
+        lambda value: value.reverse(),
+        lambda value: value.sort(),
+        lambda value: operator.setitem(value, 0, 2),
+        lambda value: operator.delitem(value, 0),
+    ],
+)
+def test_a_list_that_came_is_not_changed(erlterms: ModuleType, change: Callable[[Any], object]) -> None:
+    for value in (erlterms.List([1]), erlterms.ImproperList([1], 2), codec.decode(b"\x83k\0\1\1", ERLPORT)):
+        with pytest.raises(erlterms.MutationError, match="can't be changed"):
+            change(value)
+        assert list(value) == [1]
+
+
+def test_an_improper_list_is_as_erlports(erlterms: ModuleType) -> None:
+    improper = erlterms.ImproperList([[1], 2], 3)
+    assert type(improper[0]) is erlterms.List
+    assert (improper, hash(improper)) == (
+        erlterms.ImproperList([[1], 2], 3),
+        hash(erlterms.ImproperList([[1], 2], 3)),
+    )
+    assert improper != erlterms.ImproperList([[1], 2], 4)
+    for attribute in ("tail", "x"):
+        with pytest.raises(erlterms.MutationError):
+            setattr(improper, attribute, 1)
+    for elements, tail, refused in [("ab", 1, TypeError), ([1], [2], TypeError), ([], 1, ValueError)]:
+        with pytest.raises(refused):
+            erlterms.ImproperList(elements, tail)
+
+
+def test_an_own_list_comes_of_what_makes_one(erlterms: ModuleType) -> None:
+    value = kept = erlterms.List([1])
+    value += [2]
+    assert (value, type(value), kept) == ([1, 2], list, [1])
+    value = kept
+    value *= 2
+    assert (value, type(value), kept) == ([1, 1], list, [1])
+    assert [type(made) for made in (kept + [1], kept[:], kept.copy(), sorted(kept))] == [list] * 4  # noqa: RUF005
+    value = kept = erlterms.Map({1: 2})
+    value |= {3: 4}
+    assert (value, type(value), kept) == ({1: 2, 3: 4}, dict, {1: 2})
+    assert [type(made) for made in (kept | {1: 1}, kept.copy(), dict(kept))] == [dict] * 3
+
+
+def test_lists_and_maps_are_keys(erlterms: ModuleType) -> None:
+    key = erlterms.List([1, [2, {3: [4]}]])
+    assert hash(key) == hash(erlterms.List([1, [2, {3: [4]}]]))
+    assert {key: 1}[erlterms.List([1, [2, {3: [4]}]])] == 1
+    assert (type(key[1]), type(key[1][1]), type(key[1][1][3])) == (
+        erlterms.List,
+        erlterms.Map,
+        erlterms.List,
+    )
+    one, other = erlterms.Map({1: [1], "a": 2}), erlterms.Map([("a", 2), (1, [1])])
+    assert one == other == {1: [1], "a": 2}
+    assert hash(one) == hash(other)
+    assert {one: 1}[other] == 1
+    assert erlterms.Map(foo="bar") == {"foo": "bar"}
+    assert erlterms.Map([("x", "y")], foo="bar") == {"x": "y", "foo": "bar"}
+    assert repr(erlterms.Map({1: [2]})) == "Map({1: List([2])})"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.clear(),
+        lambda value: value.pop(1),
+        lambda value: value.popitem(),
+        lambda value: value.setdefault(3, 1),
+        lambda value: value.update({1: 1}),
+        lambda value: operator.setitem(value, 1, 3),
+        lambda value: operator.delitem(value, 1),
+    ],
+)
+def test_a_map_is_not_changed(erlterms: ModuleType, change: Callable[[Any], object]) -> None:
+    for value in (erlterms.Map({1: 2}), codec.decode(b"\x83t\0\0\0\1a\1a\2", ERLPORT)):
+        with pytest.raises(erlterms.MutationError):
+            change(value)
+        assert value == {1: 2}
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
+)
+def test_erlports_values_are_copied_and_pickled(erlterms: ModuleType, copied: Callable[[Any], Any]) -> None:
+    atom = erlterms.Atom(b"a")
+    values = [
+        atom,
+        erlterms.List([1, [2]]),
+        erlterms.Map({atom: [1]}),
+        erlterms.ImproperList([1], atom),
+        erlterms.OpaqueObject(b"x", atom),
+    ]
+    for value in values:
+        made = copied(value)
+        assert (type(made), made) == (type(value), value)
+
+
+def test_an_opaque_object_is_decoded_and_encoded(erlterms: ModuleType) -> None:
+    atom, made = erlterms.Atom, erlterms.OpaqueObject
+    assert made.decode(b"data", atom(b"ruby")) == made(b"data", atom(b"ruby"))
+    assert made.decode(pickle.dumps(b"test", 2), atom(b"python")) == b"test"
+    assert made(b"a\1", atom(b"erlang")).encode() == b"a\1"
+    term = (atom(b"$erlport.opaque"), atom(b"ruby"), b"data")
+    assert made(b"data", atom(b"ruby")).encode() == erlterms.encode_term(term)
+    assert made.marker == b"$erlport.opaque"
+    one, other = made(b"data", atom(b"ruby")), made(b"data", atom(b"python"))
+    assert one != other
+    assert hash(one) == hash(made(b"data", atom(b"ruby")))
+    with pytest.raises(ValueError, match="not an Erlang term"):
+        made(b"data", atom(b"erlang")).encode()
+
+
+@pytest.mark.parametrize("compressed", [10, -1])
+def test_a_level_of_compression_that_there_is_not_is_refused(erlterms: ModuleType, compressed: int) -> None:
+    with pytest.raises(ValueError, match="level"):
+        erlterms.encode([1], compressed)
+
+
+def test_a_term_without_its_version_byte(erlterms: ModuleType) -> None:
+    assert erlterms.encode_term({1: [2]}) == b"t\0\0\0\1a\1k\0\1\2"
+    assert erlterms.decode_term(b"t\0\0\0\1a\1k\0\1\2rest") == ({1: [2]}, b"rest")
+    with pytest.raises(erlterms.IncompleteData) as raised:
+        erlterms.decode_term(b"k\0\2\1")
+    assert raised.value.data == b"\x83k\0\2\1"
+
+
+def test_the_redirected_streams_are_erlports(erlterms: ModuleType) -> None:
+    from erlport.stdio import RedirectedStdin, RedirectedStdout
+
+    class Port:
+        def write(self, message: object) -> object:
+            return message
+
+    stdin, stdout = RedirectedStdin(), RedirectedStdout(Port())
+    assert (stdin.fileno(), stdin.isatty(), stdin.closed, stdin.name, stdin.mode) == (
+        0,
+        True,
+        True,
+        "<stdin>",
+        "r",
+    )
+    for read in (stdin.read, stdin.readline, stdin.readlines, stdin.flush):
+        with pytest.raises(ValueError, match=r"."):
+            read()
+    assert stdout.write("data") == stdout.writelines(["da", "ta"]) == (b"P", "data")
+    assert (stdout.fileno(), stdout.isatty(), stdout.encoding, stdout.flush()) == (1, True, "UTF-8", None)
+    for bad in (lambda: stdout.write(1), lambda: stdout.writelines(["a", 1])):
+        with pytest.raises(TypeError):
+            bad()
+    stdout.close()
+    with pytest.raises(ValueError, match="closed"):
+        stdout.write("data")
+
+
+def test_every_name_that_erlports_users_import_is_there(erlterms: ModuleType) -> None:
+    import erlport
+    from erlport import cli, erlang, stdio
+
+    for module, names in [
+        (erlport, "Atom List ImproperList erlang erlterms stdio __version__"),
+        (erlterms, "Atom List Map ImproperList OpaqueObject MutationError IncompleteData"),
+        (erlterms, "encode decode encode_term decode_term"),
+        (
+            erlang,
+            "Atom Error InvalidMessage UnknownMessage UnexpectedMessage UnexpectedResponses DuplicateMessageId "
+            "CallError call cast self make_ref set_encoder set_decoder set_message_handler "
+            "set_default_encoder set_default_decoder set_default_message_handler",
+        ),
+        (stdio, "RedirectedStdin RedirectedStdout redirect"),
+        (cli, "main"),
+    ]:
+        assert [name for name in names.split() if not hasattr(module, name)] == []
 
 
 @pytest.mark.parametrize("compressed", [False, True, 0, 9])
 def test_encode_and_decode_are_each_others_inverse(erlterms: ModuleType, compressed: bool | int) -> None:
     atom, improper = erlterms.Atom(b"a"), erlterms.ImproperList([1], 2)
-    value = [atom, 1.5, b"b" * 500, erlterms.List([1, 300]), (None, True), improper]
+    content = erlterms.Map({erlterms.List(b"k"): {atom: [1]}})
+    value = [atom, 1.5, b"b" * 500, erlterms.List([1, 300]), (None, True), improper, content]
     data = erlterms.encode(value, compressed)
     assert (data[:2] == b"\x83P") is bool(compressed)
     assert erlterms.decode(data) == (value, b"")
@@ -315,6 +640,36 @@ def test_the_package_is_found_in_the_process_that_serves_and_costs_its_start_not
             b"erlport.erlang",
             b"erlport.erlterms",
         ]
+
+
+def test_a_bare_directory_of_the_name_does_not_hide_the_package(tmp_path: Path) -> None:
+    (tmp_path / "erlport").mkdir()
+    (tmp_path / "erlport" / "notes.txt").write_text("nothing to import\n")
+    for flags in ((), ("--py",)):
+        with Conversation(*flags, directory=tmp_path, options=ERLPORT if not flags else DEFAULT) as python:
+            python.call(1, "erlport_talk", "text_of", [[104, 105]])
+            assert python.answer(1) == b"hi"
+
+
+def test_erlports_own_package_is_passed_over(tmp_path: Path) -> None:
+    """What ErlPort's Erlang side puts in front of `PYTHONPATH` knows nothing of the process that serves."""
+    package = tmp_path / "erlport"
+    package.mkdir()
+    for name in ("__init__", "erlproto", "erlterms", "erlang"):
+        (package / f"{name}.py").write_text("raise ImportError('theirs')\n")
+    with erlport() as python:
+        python.call(1, "erlport_probe", "add_to_path", [str(tmp_path).encode(), True])
+        python.answer(1)
+        python.call(2, "erlport_talk", "text_of", [[104, 105]])
+        assert python.answer(2) == b"hi"
+
+
+@pytest.mark.parametrize("arguments", [("-u", "-m", "erlport.cli"), ("-u",), ("-m", "erl")])
+def test_the_arguments_that_erlport_puts_first_are_passed_over(arguments: tuple[str, ...]) -> None:
+    """`{python, "python3 -m erl"}`, under ErlPort's Erlang side."""
+    with Conversation(*arguments, "--packet=4", "--use_stdio", options=ERLPORT) as python:
+        python.call(1, "operator", "add", [1, 2])
+        assert python.answer(1) == 3
 
 
 def test_an_erlport_that_comes_to_the_path_later_is_taken_before_ours(tmp_path: Path) -> None:

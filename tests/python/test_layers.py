@@ -16,12 +16,12 @@ LAYERS = [
     {"__main__", "erlport"},
     {"parallel", "server", "session", "streams", "tasks", "worker"},
     {"inbox", "pushed"},
-    {"api", "console", "limits", "logs", "objects", "port"},
+    {"api", "console", "limits", "logs", "objects", "port", "redirected"},
     {"wire"},
     {"codec"},
     {"shared"},
     {"callout", "decoders", "encoders", "haystack", "opaque", "references"},
-    {"terms"},
+    {"plain", "terms"},
     {"by_value", "bytecode", "errors", "footprint", "gate"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from conftest import Beam, exact
 
-from erl import errors, references
+from erl import errors, plain, references
 from erl.codec import Options, decode, encode
 from erl.terms import Atom, BitString, Fun, ImproperList, OpaqueErlang, Pid, Tag
 
@@ -462,7 +462,8 @@ def test_plain_mapping_is_erlports(beam: Beam) -> None:
     assert encode(Atom("a"), PLAIN) == b"\x83d\0\1a"
     assert encode(None, PLAIN) == b"\x83d\0\x09undefined"
     assert encode("ab", PLAIN) == b"\x83k\0\2ab"
-    for value in ({"a": 1}, {1}, dt.date(2000, 1, 1), decimal.Decimal(1), bytearray(b"x"), 1j):
+    assert exact(decode(encode({1: [2]}, PLAIN), PLAIN)) == exact(plain.Map({1: [2]}))
+    for value in ({1}, dt.date(2000, 1, 1), decimal.Decimal(1), bytearray(b"x"), 1j):
         term = encode(value, PLAIN)
         assert term.startswith(b"\x83h\3d\0\x0f$erlport.opaqued\0\6pythonm")
         assert term[-1:] == b"."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from erl import errors
+from erl import errors, plain
 from erl.terms import MAX_ATOM_CHARACTERS, Atom
 
 TYPE_CHECKING = False
@@ -15,6 +15,9 @@ PLAIN: Final[tuple[dict[bytes, Any], dict[bytes, Any]]] = ({}, {})
 WITH_FLOATS: Final[tuple[dict[bytes, Any], dict[bytes, Any]]] = ({}, {})
 """The same where `nan`, `infinity` and `'-infinity'` are floats: among Haystack's numbers."""
 
+OF_ERLPORT: Final[tuple[dict[bytes, Any], dict[bytes, Any]]] = ({}, {})
+"""The same in ErlPort's mapping, whose atoms are bytes."""
+
 FLOATS: Final = {"nan": float("nan"), "infinity": float("inf"), "-infinity": float("-inf")}
 
 _MAX_MET: Final = 8192
@@ -22,7 +25,7 @@ _CONSTANTS: Final[dict[str, Any]] = {"undefined": None, "true": True, "false": F
 _CONSTANTS_AND_FLOATS: Final[dict[str, Any]] = {**_CONSTANTS, **FLOATS}
 
 
-def meet(name: bytes, *, latin1: bool, floats: bool = False) -> Any:
+def meet(name: bytes, *, latin1: bool, floats: bool = False, erlport: bool = False) -> Any:
     """The value of an atom, remembered in its table. Raises `DecodeError` for what is no atom's name."""
     try:
         text = name.decode("latin-1" if latin1 else "utf-8")
@@ -30,10 +33,13 @@ def meet(name: bytes, *, latin1: bool, floats: bool = False) -> Any:
         raise errors.DecodeError("the name of an atom is not UTF-8") from None
     if len(text) > MAX_ATOM_CHARACTERS:
         raise errors.DecodeError(f"an atom of {len(text)} characters: {MAX_ATOM_CHARACTERS} is the most")
-    met = (WITH_FLOATS if floats else PLAIN)[not latin1]
+    met = (OF_ERLPORT if erlport else WITH_FLOATS if floats else PLAIN)[not latin1]
     if len(met) >= _MAX_MET:
         met.clear()
     known = _CONSTANTS_AND_FLOATS if floats else _CONSTANTS
-    value: Any = known[text] if text in known else Atom(text)
+    if text in known:
+        value: Any = known[text]
+    else:
+        value = plain.Atom(text) if erlport else Atom(text)
     met[name] = value
     return value

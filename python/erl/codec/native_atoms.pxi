@@ -16,7 +16,7 @@ cdef struct AtomSlot:
     Ends ends
     PyObject* name          # bytes
     PyObject* value
-    bint latin1
+    int kind                # 1: in Latin-1, plus 2 where the value is ErlPort's
 
 cdef struct StringSlot:
     Ends ends
@@ -25,7 +25,7 @@ cdef struct StringSlot:
 cdef AtomSlot atom_slots[ATOM_SLOTS]
 cdef StringSlot string_slots[STRING_SLOTS]
 
-ctypedef PyObject* (*slow_atom)(AtomSlot*, const unsigned char*, Py_ssize_t, bint) noexcept
+ctypedef PyObject* (*slow_atom)(AtomSlot*, const unsigned char*, Py_ssize_t, int) noexcept
 
 
 cdef inline Ends ends_of(const unsigned char* name, Py_ssize_t size) noexcept:
@@ -66,30 +66,31 @@ cdef inline bint same_bytes(
     return size <= 16 or memcmp(here, there, size) == 0
 
 
-cdef PyObject* atom(const unsigned char* name, Py_ssize_t size, bint latin1) noexcept:
-    """The value of the atom: an `Atom`, or None, True, False."""
+cdef PyObject* atom(const unsigned char* name, Py_ssize_t size, bint latin1, bint erlport) noexcept:
+    """The value of the atom: an `Atom` (that of `erl.plain` for ErlPort), or None, True, False."""
     cdef Ends ends = ends_of(name, size)
-    cdef AtomSlot* slot = &atom_slots[(hashed(&ends, size) + latin1) % ATOM_SLOTS]
+    cdef int kind = latin1 + 2 * erlport
+    cdef AtomSlot* slot = &atom_slots[(hashed(&ends, size) + kind) % ATOM_SLOTS]
     if (
         slot.name != NULL
-        and slot.latin1 == latin1
+        and slot.kind == kind
         and PyBytes_GET_SIZE(slot.name) == size
         and same_bytes(&slot.ends, &ends, PyBytes_AS_STRING(slot.name), name, size)
     ):
         Py_INCREF(slot.value)
         return slot.value
-    return (<slow_atom>new_atom)(slot, name, size, latin1)
+    return (<slow_atom>new_atom)(slot, name, size, kind)
 
 
-cdef object new_atom(AtomSlot* slot, const unsigned char* name, Py_ssize_t size, bint latin1):
+cdef object new_atom(AtomSlot* slot, const unsigned char* name, Py_ssize_t size, int kind):
     spelled = given(PyBytes_FromStringAndSize(<const char*>name, size))
-    value = _atom_values.meet(spelled, latin1=latin1)
+    value = _atom_values.meet(spelled, latin1=kind & 1, erlport=kind >> 1)
     cdef PyObject* old_name = slot.name
     cdef PyObject* old_value = slot.value
     slot.ends = ends_of(name, size)
     slot.name = <PyObject*>spelled
     slot.value = <PyObject*>value
-    slot.latin1 = latin1
+    slot.kind = kind
     Py_INCREF(slot.name)
     Py_INCREF(slot.value)
     Py_XDECREF(old_name)

@@ -4,7 +4,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from erl import callout, errors, terms
+from erl import callout, errors, plain, terms
 from erl.codec import options as _limits
 from erl.codec import tags
 
@@ -126,6 +126,7 @@ cdef int max_depth = _limits.MAX_DEPTH
 cdef PyObject* decode_error = <PyObject*>errors.DecodeError
 cdef PyObject* encode_error = <PyObject*>errors.EncodeError
 cdef PyTypeObject* atom_type = <PyTypeObject*><PyObject*>terms.Atom
+cdef PyTypeObject* erlport_atom_type = <PyTypeObject*><PyObject*>plain.Atom
 
 cdef PyObject* small_integers[256]
 cdef list _small_integers = list(range(256))    # owns them

@@ -474,12 +474,23 @@ cdef object read_reference(Walk* w, Py_ssize_t limit, int depth):
 cdef object read_opaque(Walk* w, Py_ssize_t limit, int depth):
     """`{'$erlport.opaque', Language, Bytes}`, the walk at the language."""
     language = given(read_term(w, limit - 1, depth, False))
+    if not w.tagged:
+        return read_opaque_of_erlport(w, language, limit, depth)
     if w.p[w.i] == BINARY and type(language) is terms.Atom and language in ("python", "erlang"):
         content = binary(w, limit)
         if language == "erlang":
             return terms.OpaqueErlang(content)
-        return opaque.loads(content, unsigned=not w.tagged)
+        return opaque.loads(content)
     return terms.Atom("$erlport.opaque"), language, given(read_term(w, limit, depth, False))
+
+
+cdef object read_opaque_of_erlport(Walk* w, language, Py_ssize_t limit, int depth):
+    if w.p[w.i] == BINARY and type(language) is plain.Atom:
+        content = binary(w, limit)
+        if language == b"python":
+            return opaque.loads(content, unsigned=True)
+        return plain.OpaqueObject(content, language)
+    return plain.OpaqueObject.marker, language, given(read_term(w, limit, depth, False))
 
 
 cdef object read_triple(Walk* w, const unsigned char* name, Py_ssize_t size, Py_ssize_t limit, int depth):

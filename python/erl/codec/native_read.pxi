@@ -59,7 +59,7 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         w.i += 2 + n
         if w.haystack and is_float_name(p + 2, n):
             return float_named(p[2])
-        return atom(p + 2, n, tag == SMALL_ATOM)
+        return atom(p + 2, n, tag == SMALL_ATOM, not w.tagged)
     elif tag == STRING:
         return read_string(w, p, room, key)
     elif tag == BINARY:
@@ -79,7 +79,7 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         return read_tuple(w, p[1], limit, depth + 1)
     elif tag == NIL:
         w.i += 1
-        return PyList_New(0)
+        return as_mapped(w, PyList_New(0))
     elif tag == LIST:
         return read_list(w, limit, depth + 1)
     elif tag == MAP:
@@ -93,7 +93,7 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         w.i += 3 + n
         if w.haystack and is_float_name(p + 3, n):
             return float_named(p[3])
-        return atom(p + 3, n, tag == ATOM)
+        return atom(p + 3, n, tag == ATOM, not w.tagged)
     elif tag == LARGE_TUPLE:
         if room < 5:
             return truncated()
@@ -142,7 +142,25 @@ cdef PyObject* read_string(Walk* w, const unsigned char* p, Py_ssize_t room, bin
     if made != NULL:
         for k in range(n):
             PyList_SET_ITEM(made, k, small_integer(p[k]))
-    return made
+    return as_mapped(w, made)
+
+
+cdef inline PyObject* as_mapped(Walk* w, PyObject* made) noexcept:
+    """A list or a dict that is whole, or what it is for ErlPort; NULL stays NULL."""
+    cdef PyObject* mapped
+    if w.tagged or made == NULL:
+        return made
+    mapped = (<slow_text>map_of_erlport)(made) if Py_TYPE(made) == &PyDict_Type else (<slow_text>list_of_erlport)(made)
+    Py_DECREF(made)
+    return mapped
+
+
+cdef object list_of_erlport(items):
+    return plain.list_of(items)
+
+
+cdef object map_of_erlport(content):
+    return plain.map_of(content)
 
 
 cdef PyObject* read_big(Walk* w, const unsigned char* p, Py_ssize_t room) noexcept:
@@ -223,7 +241,7 @@ cdef PyObject* read_list(Walk* w, Py_ssize_t limit, int depth) noexcept:
     limit += n
     if p[w.i] == NIL:
         w.i += 1
-        return made
+        return as_mapped(w, made)
     item = (<slow_tail>list_with_tail)(w, made, limit, depth)
     Py_DECREF(made)
     return item
@@ -238,7 +256,7 @@ cdef object list_with_tail(Walk* w, list items, Py_ssize_t limit, int depth):
         tag = w.p[w.i]
         if tag == NIL:
             w.i += 1
-            return items
+            return items if w.tagged else plain.list_of(items)
         if tag == LIST:
             w.i += 5
             if w.i > limit:
@@ -249,14 +267,14 @@ cdef object list_with_tail(Walk* w, list items, Py_ssize_t limit, int depth):
             items += <list>given(read_elements(w, n, limit - 1, depth))
         elif tag == STRING:
             items += <list>given(read_term(w, limit, depth, False))
-            return items
+            return items if w.tagged else plain.list_of(items)
         else:
             tail = given(read_term(w, limit, depth, False))
             if not items:
                 return tail
             if isinstance(tail, list):
                 raise errors.DecodeError("the tail of an improper list is a Python list")
-            return terms.ImproperList(items, tail)
+            return terms.ImproperList(items, tail) if w.tagged else plain.ImproperList(items, tail)
 
 
 cdef PyObject* read_elements(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) noexcept:
@@ -332,7 +350,7 @@ cdef PyObject* read_map(Walk* w, Py_ssize_t limit, int depth) noexcept:
         Py_DECREF(made)
         made = (<slow_pairs>refuse_keys)(pairs, n)
     release(pairs, n)
-    return made
+    return as_mapped(w, made)
 
 
 cdef object refuse_keys(Pair* pairs, Py_ssize_t n):
@@ -350,7 +368,7 @@ cdef object refuse_keys(Pair* pairs, Py_ssize_t n):
 cdef bint read_pair(Walk* w, Pair* pair, Py_ssize_t key_limit, Py_ssize_t limit, int depth) noexcept:
     """Fill the pair; False where an exception is set."""
     pair.start = w.i
-    pair.key = read_term(w, key_limit, depth, True)
+    pair.key = read_term(w, key_limit, depth, w.tagged)
     if pair.key == NULL:
         return False
     pair.value = read_term(w, limit, depth, False)
@@ -387,7 +405,7 @@ cdef PyObject* dict_of(Pair* pairs, Py_ssize_t n) noexcept:
                 return key
         elif (
             kind == &PyUnicode_Type or kind == atom_type or kind == &PyLong_Type or kind == &PyBytes_Type
-            or key == Py_None or kind == &PyBool_Type or kind == &PyFloat_Type
+            or kind == erlport_atom_type or key == Py_None or kind == &PyBool_Type or kind == &PyFloat_Type
         ):
             Py_INCREF(key)
         else:

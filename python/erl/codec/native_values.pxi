@@ -14,6 +14,8 @@ cdef enum:
     LIST_WAY
     TAG_WAY
     MAP_WAY
+    ERLPORT_MAP_WAY
+    ERLPORT_OPAQUE_WAY
     IMPROPER_WAY
     BITS_WAY
     HANDLE_WAY
@@ -39,8 +41,11 @@ cdef class Way:
 
 cdef dict _built_in_ways = {
     **{kind: Way(BUILT_IN_WAY) for kind in (type(None), bool, int, float, str, bytes, list, tuple, dict, terms.Atom)},
-    terms.BytesAtom: Way(BYTES_ATOM_WAY),
-    terms.List: Way(LIST_WAY),
+    plain.Atom: Way(BYTES_ATOM_WAY),
+    plain.List: Way(LIST_WAY),
+    plain.Map: Way(ERLPORT_MAP_WAY),
+    plain.ImproperList: Way(IMPROPER_WAY),
+    plain.OpaqueObject: Way(ERLPORT_OPAQUE_WAY),
     terms.Tag: Way(TAG_WAY),
     terms.Map: Way(MAP_WAY),
     terms.ImproperList: Way(IMPROPER_WAY),
@@ -65,7 +70,7 @@ def _forget_ways():
         (<dict>_ways[index]).clear()
         modes[index].tagged = index != PLAIN_MODE
         modes[index].strings_binary = modes[index].tagged and index & 1
-        modes[index].dicts_map = modes[index].tagged and index & 2
+        modes[index].dicts_map = not modes[index].tagged or index & 2
         modes[index].forms = index << 3 & FORMS if modes[index].tagged else 0
         modes[index].fast = untouched or not modes[index].tagged
         modes[index].index = index
@@ -82,7 +87,7 @@ def _find_way(kind, tagged, forms_flags):
         if encoder is not None:
             return Way(ENCODER_WAY, encoder)
     way = _built_in_ways.get(kind)
-    if way is not None and (tagged or kind is not dict):
+    if way is not None:
         return way
     if tagged:
         from erl.codec import simplify
@@ -127,6 +132,8 @@ cdef int write_other(Out* o, value, int depth) except 0:
     if code == MAP_WAY:
         content = value.content
         return wrote(write_map(o, <PyObject*>content, depth))
+    if code == ERLPORT_MAP_WAY:
+        return wrote(write_map(o, <PyObject*>value, depth))
     if code == BYTES_ATOM_WAY:
         name = bytes(value).decode("latin-1")
         return wrote(write_atom(o, <PyObject*>name))
@@ -150,6 +157,8 @@ cdef int write_other(Out* o, value, int depth) except 0:
 
             return write_raw(o, unwrapped(value.external))
         return write_opaque(o, "erlang", 6, value.external)
+    if code == ERLPORT_OPAQUE_WAY:
+        return write_opaque_object(o, bytes(value.language), value.data, depth)
     if code == FOREIGN_WAY:
         return write_foreign(o, value, depth)
     if code == REFERENCE_WAY:
@@ -271,6 +280,19 @@ cdef int write_opaque(Out* o, const char* language, Py_ssize_t size, bytes conte
         and put_head(o, BINARY, len(content))
     )
     return write_raw(o, content)
+
+
+cdef int write_opaque_object(Out* o, bytes language, bytes data, int depth) except 0:
+    """An object of ErlPort's API, of any language."""
+    wrote(deeper(depth, 1))
+    if language == b"erlang" and not o.mode.tagged:
+        from erl.codec.leaves import unwrapped
+
+        return write_raw(o, unwrapped(data))
+    name = language.decode("latin-1")
+    wrote(put(o, b"h\x03", 2) and write_name(o, "$erlport.opaque", 15) and write_atom(o, <PyObject*>name))
+    wrote(put_head(o, BINARY, len(data)))
+    return write_raw(o, data)
 
 
 cdef int write_pickle(Out* o, value, int depth) except 0:

@@ -28,7 +28,7 @@ cdef bint write_value(Out* o, PyObject* value, int depth) noexcept:
             return write_tuple(o, value, depth)
         if kind == &PyList_Type:
             return write_list(o, value, depth)
-        if kind == &PyDict_Type and o.mode.tagged:
+        if kind == &PyDict_Type:
             return write_dict(o, value, depth)
     return (<slow_write>write_other)(o, value, depth)
 
@@ -50,6 +50,8 @@ cdef int write_leaf(Out* o, PyObject* value, PyTypeObject* kind) noexcept:
         if o.mode.forms & SHARED and PyBytes_GET_SIZE(value) >= SHARED_BYTES:
             return 0
         return 1 if write_bytes(o, value) else -1
+    if kind == erlport_atom_type and all_ascii(<const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+        return 1 if write_name(o, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)) else -1
     if value == Py_None:
         return 1 if write_name(o, "undefined", 9) else -1
     if kind == &PyBool_Type:
@@ -453,7 +455,10 @@ cdef bint has_distinct_keys(PyObject* value) noexcept:
     while PyDict_Next(value, &at, &key, &item):
         if kind == NULL:
             kind = Py_TYPE(key)
-            if kind != &PyUnicode_Type and kind != &PyLong_Type and kind != &PyBytes_Type and kind != atom_type:
+            if (
+                kind != &PyUnicode_Type and kind != &PyLong_Type and kind != &PyBytes_Type and kind != atom_type
+                and kind != erlport_atom_type
+            ):
                 return False
         elif Py_TYPE(key) != kind:
             return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from erl import callout, decoders, errors, opaque, references
+from erl import callout, decoders, errors, opaque, plain, references
 from erl.codec import forms, tags
 from erl.codec.extents import end_of_term
 from erl.codec.forms import NOT_FIT
@@ -304,9 +304,19 @@ class TaggedWalk(Walk):
         """`{'$erlport.opaque', Language, Bytes}`."""
         language = self._items(payload, 1, depth)[0]
         after = self.position
+        if not self._tagged:
+            return self._opaque_of_erlport(language, after, depth)
         if self._data[after] == tags.BINARY and type(language) is Atom and language in ("python", "erlang"):
             content = self._block(after + 5, _u32(self._data, after + 1)[0])
             if language == "erlang":
                 return OpaqueErlang(content)
-            return opaque.loads(content, unsigned=not self._tagged)
+            return opaque.loads(content)
         return (Atom("$erlport.opaque"), language, self._items(after, 1, depth)[0])
+
+    def _opaque_of_erlport(self, language: Any, after: int, depth: int) -> Any:
+        if self._data[after] == tags.BINARY and type(language) is plain.Atom:
+            content = self._block(after + 5, _u32(self._data, after + 1)[0])
+            if language == b"python":
+                return opaque.loads(content, unsigned=True)
+            return plain.OpaqueObject(content, language)
+        return (plain.OpaqueObject.marker, language, self._items(after, 1, depth)[0])

@@ -10,7 +10,7 @@ import struct
 from math import isfinite
 from struct import Struct
 
-from erl import callout, errors
+from erl import callout, errors, plain
 from erl.codec import atoms, forms, leaves, runs, tags
 from erl.codec.options import MAX_DEPTH, Options
 from erl.codec.tags import (
@@ -71,6 +71,8 @@ class Walk:
         self._tagged = options.tagged
         self._haystack = options.haystack
         self._atoms = atoms.WITH_FLOATS if self._haystack else atoms.PLAIN
+        if not self._tagged:
+            self._atoms = atoms.OF_ERLPORT
         try:
             return self._items(self.position, count, 0)
         except (IndexError, struct.error):
@@ -98,6 +100,7 @@ class Walk:
         if (count >> 1 if pairs else count) > self._size - i:
             raise truncated()
         text = self._text
+        list_of: Any = list if self._tagged else plain.list_of
         latin1_atoms, utf8_atoms = self._atoms
         items: list[Any] = []
         append = items.append
@@ -140,7 +143,7 @@ class Walk:
             elif tag == STRING:
                 end = i + 3 + _u16(data, i + 1)[0]
                 if starts is None or (pairs and not count & 1):
-                    append(list(data[i + 3 : end]))
+                    append(list_of(data[i + 3 : end]))
                 else:
                     append(data[i + 3 : end].decode("latin-1"))
                 i = end
@@ -164,7 +167,7 @@ class Walk:
                 append(number)
                 i += 9
             elif tag == NIL:
-                append([])
+                append(list_of(()))
                 i += 1
             else:
                 append(self._other(tag, i, depth + 1))
@@ -222,7 +225,8 @@ class Walk:
     def _new_atom(self, name: bytes, tag: int, end: int) -> Any:
         if end > self._size:
             raise truncated()
-        return atoms.meet(name, latin1=tag in (ATOM, tags.SMALL_ATOM), floats=self._haystack)
+        latin1 = tag in (ATOM, tags.SMALL_ATOM)
+        return atoms.meet(name, latin1=latin1, floats=self._haystack, erlport=not self._tagged)
 
     def _list_tail(self, items: list[Any], depth: int) -> Any:
         """The list of these elements and what follows them, to its end. (A tail may be a list again.)"""
@@ -232,19 +236,19 @@ class Walk:
             tag = data[i]
             if tag == tags.NIL:
                 self.position = i + 1
-                return items
+                return items if self._tagged else plain.list_of(items)
             if tag == tags.LIST:
                 items += self._items(i + 5, _u32(data, i + 1)[0], depth)
             elif tag == tags.STRING:
                 items += self._items(i, 1, depth)[0]
-                return items
+                return items if self._tagged else plain.list_of(items)
             else:
                 tail = self._items(i, 1, depth)[0]
                 if not items:
                     return tail
                 if isinstance(tail, list):
                     raise errors.DecodeError("the tail of an improper list is a Python list")
-                return ImproperList(items, tail)
+                return ImproperList(items, tail) if self._tagged else plain.ImproperList(items, tail)
 
     def _map(self, i: int, count: int, depth: int) -> dict[Any, Any]:
         check_depth(depth)
@@ -254,7 +258,7 @@ class Walk:
             raise errors.DecodeError("a key of a map can't be hashed in Python (it holds a list or a map)")
         if len(content) != count:
             raise equal_keys(items[0::2])
-        return content
+        return content if self._tagged else plain.map_of(content)
 
     def _tuple(self, i: int, count: int, depth: int) -> Any:
         """A tuple whose elements begin at `i`, or what it stands for."""

@@ -11,7 +11,7 @@ import struct
 from math import isfinite
 from struct import Struct
 
-from erl import callout, encoders, errors, opaque, references, terms
+from erl import callout, encoders, errors, opaque, plain, references, terms
 from erl.codec import leaves, simplify, spelling, tags
 from erl.codec.extents import end_of_term
 from erl.codec.options import (
@@ -49,7 +49,7 @@ _PAIR: Final = b"h\x02"
 _DICT_HEAD: Final = b"h\x02k\x00\x04dict"
 _NAN_NAMES: Final = {float("inf"): "infinity", float("-inf"): "-infinity"}
 
-_DISTINCT: Final = frozenset((str, int, bytes, Atom))
+_DISTINCT: Final = frozenset((str, int, bytes, Atom, plain.Atom))
 """Key types whose unequal values are unequal terms."""
 
 
@@ -60,7 +60,7 @@ class _Mode:
 
     def __init__(self, options: Options) -> None:
         self.strings_binary = options.strings_binary and options.tagged
-        self.dicts_map = options.dicts_map and options.tagged
+        self.dicts_map = options.dicts_map or not options.tagged
         self.tagged = options.tagged
         self.forms = options.forms
         self.texts: dict[str, bytes] = {}
@@ -270,6 +270,10 @@ def _map(mode: _Mode, buffer: bytearray, value: terms.Map, depth: int) -> None:
     _write_map(mode, buffer, tuple(value.content.items()), depth)
 
 
+def _map_of_erlport(mode: _Mode, buffer: bytearray, value: plain.Map, depth: int) -> None:
+    _write_map(mode, buffer, tuple(value.items()), depth)
+
+
 def _write_map(mode: _Mode, buffer: bytearray, items: tuple[tuple[Any, Any], ...], depth: int) -> None:
     inside = _deeper(depth)
     buffer += _tagged_u32(tags.MAP, len(items))
@@ -324,7 +328,7 @@ def _bit_string(mode: _Mode, buffer: bytearray, value: terms.BitString, depth: i
     buffer += value.data
 
 
-def _bytes_atom(mode: _Mode, buffer: bytearray, value: terms.BytesAtom, depth: int) -> None:
+def _bytes_atom(mode: _Mode, buffer: bytearray, value: plain.Atom, depth: int) -> None:
     buffer += mode.atom(bytes(value).decode("latin-1"))
 
 
@@ -334,6 +338,15 @@ def _opaque_erlang(mode: _Mode, buffer: bytearray, value: terms.OpaqueErlang, de
         _write_opaque(mode, buffer, "erlang", value.external)
     else:
         buffer += leaves.unwrapped(value.external)
+
+
+def _opaque_object(mode: _Mode, buffer: bytearray, value: plain.OpaqueObject, depth: int) -> None:
+    _deeper(depth)
+    language = bytes(value.language).decode("latin-1")
+    if language == "erlang" and not mode.tagged:
+        buffer += leaves.unwrapped(value.data)
+    else:
+        _write_opaque(mode, buffer, language, value.data)
 
 
 def _pickle(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
@@ -401,7 +414,7 @@ def _find_writer(kind: type, mode: _Mode) -> Writer:
         if encoder is not None:
             return _by_encoder(encoder)
     writer = _BUILT_IN.get(kind)
-    if writer is not None and (tagged or kind is not dict):
+    if writer is not None:
         return writer
     if tagged:
         simplifier = simplify.of_type(kind, mode.forms)
@@ -432,8 +445,11 @@ _BUILT_IN: Final[dict[type, Writer]] = {
     tuple: _tuple,
     dict: _dict,
     Atom: _atom,
-    terms.BytesAtom: _bytes_atom,
-    terms.List: _list,
+    plain.Atom: _bytes_atom,
+    plain.List: _list,
+    plain.Map: _map_of_erlport,
+    plain.ImproperList: _improper_list,
+    plain.OpaqueObject: _opaque_object,
     terms.Tag: _tag,
     terms.Map: _map,
     terms.ImproperList: _improper_list,

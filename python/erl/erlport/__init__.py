@@ -9,3 +9,5 @@ from __future__ import annotations
 from .erlterms import Atom, ImproperList, List
 
 __all__ = ["Atom", "ImproperList", "List"]
+
+__version__ = "1.0"  # what ErlPort 0.11 says of itself

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Atom",
     "CallError",
+    "DuplicateMessageId",
     "Error",
     "InvalidMessage",
+    "UnexpectedMessage",
+    "UnexpectedResponses",
     "UnknownMessage",
     "call",
     "cast",
@@ -46,16 +49,42 @@ class UnknownMessage(Error):
     """Never raised here, as `InvalidMessage`."""
 
 
+class UnexpectedMessage(Error):
+    """Never raised here, as `InvalidMessage`."""
+
+
+class UnexpectedResponses(UnexpectedMessage):
+    """Never raised here, as `InvalidMessage`."""
+
+
+class DuplicateMessageId(Error):
+    """Never raised here, as `InvalidMessage`."""
+
+
 class CallError(Error):
-    """Raised when a call of Erlang failed there; its argument is `(Atom(b"erlang"), class, reason, stacktrace)`."""
+    """Raised when a call of Erlang failed there. Its argument is the error as Erlang sent it, mostly a 4-tuple.
+
+    Its parts are `language` (`erlang`, or `python` for an exception that passed through Erlang), `type` (the class),
+    `value` (the reason, the text) and `stacktrace`. Of any other term, `value` is the term, `stacktrace` an empty list
+    and the rest None.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        parts: Any = value if type(value) is tuple and len(value) == 4 else (None, None, value, [])
+        self.language, self.type, self.value, self.stacktrace = parts
 
 
 def call(module: Any, function: Any, args: Any) -> Any:
-    """Call an Erlang function; the names are atoms. Raises `CallError` for what the function raised."""
+    """Call an Erlang function; the names are atoms. Raises `CallError` for what the function raised, ValueError for
+    arguments that are no list.
+    """
+    if not isinstance(args, list):
+        raise ValueError(args)
     try:
         result = api.call(_text(module), _text(function), [encoders.apply(argument) for argument in args])
     except errors.ErlangError as error:
-        raise CallError(adapted((Atom(b"erlang"), error.class_, error.reason, error.stacktrace))) from None
+        raise CallError(adapted(_as_sent(error))) from None
     return decoders.apply([result])[0]
 
 
@@ -104,6 +133,12 @@ def set_message_handler(handler: Callable[[Any], object]) -> None:
 def set_default_message_handler() -> None:
     """Drop the messages from Erlang, as at the start."""
     api.set_message_handler(lambda _message: None)
+
+
+def _as_sent(error: errors.ErlangError) -> Any:
+    term = error._term
+    # Ours sends a fifth element, the error for itself.
+    return term[:4] if isinstance(term, tuple) and len(term) == 5 else term
 
 
 def _text(name: Any) -> str:

@@ -1,8 +1,8 @@
-"""ErlPort's `erlport.erlterms`: `Atom`, `List`, `ImproperList`, `OpaqueObject`, `encode`, `decode`.
+"""ErlPort's `erlport.erlterms`: its types, `encode` and `decode`.
 
-From the import of this module on, whatever Erlang sends is made of these types, for all code of the process: a list is
-a `List`. An atom is an `Atom` where the server was started with ErlPort's flags alone; in a pool of `py`, where other
-code expects a `str`, it stays an `erl.Atom`, which compares with these.
+Where ErlPort's mapping holds, whatever Erlang sends is made of these types from the start. In a pool of `py` it is
+from the import of this module on, for all code of the process; only an atom stays an `erl.Atom` there, since other
+code expects a `str`, and compares with these.
 """
 
 from __future__ import annotations
@@ -12,74 +12,71 @@ import struct
 from erl import api, codec, decoders, errors, terms, wire
 from erl.codec import Options
 from erl.codec.extents import end_of_term
-from erl.terms import BytesAtom as Atom
-from erl.terms import ImproperList, List
+from erl.plain import Atom, ImproperList, List, Map, MutationError, OpaqueObject
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Atom", "ImproperList", "IncompleteData", "List", "OpaqueObject", "decode", "encode"]
+__all__ = [
+    "Atom",
+    "ImproperList",
+    "IncompleteData",
+    "List",
+    "Map",
+    "MutationError",
+    "OpaqueObject",
+    "decode",
+    "decode_term",
+    "encode",
+    "encode_term",
+]
 
 _PLAIN = Options.from_flags(20)
-_HANDLES = (terms.OpaqueErlang, terms.Pid, terms.Port, terms.Reference, terms.Fun)
 
 
 class IncompleteData(ValueError):
-    """Raised by `decode` when the data end before the term does."""
+    """Raised by `decode` when the data end before the term does; has them as `data`."""
 
-
-class _OpaqueKind(type):
-    def __instancecheck__(cls, value: object) -> bool:
-        return isinstance(value, _HANDLES)
-
-
-class OpaqueObject(metaclass=_OpaqueKind):
-    """What only Erlang can look into: pids, references, funs and the like. Has `data` and `language`.
-
-    The type of none: a value has the type in `erl.terms`, and `isinstance` knows it. Raises ValueError for another
-    language than `erlang`.
-    """
-
-    def __new__(cls, data: bytes, language: Any) -> Any:
-        """The object with these bytes (a term without the version byte)."""
-        if Atom(language) != "erlang":
-            raise ValueError(f"an opaque object of {language!r} is not known here")
-        return terms.OpaqueErlang(data)
+    def __init__(self, data: bytes) -> None:
+        super().__init__(f"incomplete data: {data[:40]!r}")
+        self.data = data
 
 
 def adapted(value: Any) -> Any:
     """The value as ErlPort gives it to user code, at every depth."""
     server = api._server
-    return _adapted(value, server is None or not server.options.tagged)
+    return _adapted(value) if server is not None and server.options.tagged else value
 
 
-def _adapted(value: Any, has_bytes_atoms: bool) -> Any:
+def _adapted(value: Any) -> Any:
     kind = type(value)
-    if kind is terms.Atom:
-        return Atom(value) if has_bytes_atoms else value
     if kind is list:
-        return List([_adapted(item, has_bytes_atoms) for item in value])
+        return List(map(_adapted, value))
     if kind is tuple:
-        return tuple([_adapted(item, has_bytes_atoms) for item in value])
+        return tuple(map(_adapted, value))
     if kind is dict:
-        return {
-            _adapted(key, has_bytes_atoms): _adapted(item, has_bytes_atoms) for key, item in value.items()
-        }
-    if kind is ImproperList:
-        items = [_adapted(item, has_bytes_atoms) for item in value]
-        return ImproperList(items, _adapted(value.tail, has_bytes_atoms))
+        return Map({_adapted(key): _adapted(item) for key, item in value.items()})
+    if kind is terms.ImproperList:
+        return ImproperList(list(map(_adapted, value)), _adapted(value.tail))
     return value
 
 
 def encode(term: object, compressed: bool | int = False) -> bytes:
     """The term in the external term format, in ErlPort's mapping; `compressed` is a level, True for 6.
 
-    Raises ValueError for what can't be encoded.
+    Raises ValueError for what can't be encoded, and for a level that there is not.
     """
-    frame = codec.encode(term, _PLAIN)
     level = 6 if compressed is True else int(compressed)
+    if not 0 <= level <= 9:
+        raise ValueError(f"a level of compression is 0 to 9, not {compressed!r}")
+    frame = codec.encode(term, _PLAIN)
     return wire.compress(frame, level) if level else frame
+
+
+def encode_term(term: object) -> bytes:
+    """As `encode`, without the version byte."""
+    return codec.encode(term, _PLAIN)[1:]
 
 
 def decode(data: bytes) -> tuple[Any, bytes]:
@@ -92,13 +89,18 @@ def decode(data: bytes) -> tuple[Any, bytes]:
     try:
         whole, rest = _inflated(data) if data[1:2] == b"P" else (data, b"")
         end = end_of_term(whole, 1)
-        return adapted(codec.decode(whole[:end], _PLAIN)), whole[end:] + rest
+        return codec.decode(whole[:end], _PLAIN), whole[end:] + rest
     except (IndexError, struct.error):
-        raise IncompleteData(f"incomplete data: {data[:40]!r}") from None
+        raise IncompleteData(data) from None
     except errors.DecodeError as error:
         if "truncated" in str(error):
-            raise IncompleteData(f"incomplete data: {data[:40]!r}") from None
+            raise IncompleteData(data) from None
         raise
+
+
+def decode_term(data: bytes) -> tuple[Any, bytes]:
+    """As `decode`, of data without the version byte."""
+    return decode(b"\x83" + data)
 
 
 def _inflated(data: bytes) -> tuple[bytes, bytes]:
@@ -114,14 +116,18 @@ def _inflated(data: bytes) -> tuple[bytes, bytes]:
     if len(body) > size:
         raise ValueError(f"a compressed term is longer than the {size} bytes that it says")
     if not stream.eof:
-        raise IncompleteData(f"incomplete data: {data[:40]!r}")
+        raise IncompleteData(data)
+    if len(body) < size:
+        raise ValueError(f"a compressed term is shorter than the {size} bytes that it says")
     return b"\x83" + body, stream.unused_data
 
 
 def _adapt_arguments() -> None:
-    """Have each argument adapted, before it comes to what user code may have set."""
-    before = decoders._top
-    decoders.set_decoder(adapted if before is None else lambda value: before(adapted(value)))
+    """In a pool, have each argument adapted before it comes to what user code may have set."""
+    server = api._server
+    if server is None or server.options.tagged:
+        before = decoders._top
+        decoders.set_decoder(adapted if before is None else lambda value: before(adapted(value)))
 
 
 _adapt_arguments()

@@ -61,6 +61,9 @@ def decode(data):
     if tag == 109:
         end = 4 + int.from_bytes(rest[:4], "big")
         return rest[4:end], rest[end:]
+    if tag == 116:
+        items, rest = several(2 * int.from_bytes(rest[:4], "big"), rest[4:], list)
+        return dict(zip(items[::2], items[1::2], strict=True)), rest
     if tag == 110:
         digits = rest[2 : 2 + rest[0]]
         return (-1 if rest[1] else 1) * int.from_bytes(digits, "little"), rest[2 + rest[0] :]

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import sys
 import time
 
 from erlport.erlang import (
@@ -25,6 +26,29 @@ def same(value):
 
 def kinds(*values):
     return [type(value).__name__.encode() for value in values]
+
+
+def prices(pairs):
+    return dict(pairs)
+
+
+def look_up(content, key):
+    return (content[key], list(content))
+
+
+def is_in_dev_mode():
+    return sys.flags.dev_mode
+
+
+def say(text):
+    print(text.to_string())
+
+
+def parts(module, function, args):
+    try:
+        return call(module, function, args)
+    except CallError as error:
+        return (bytes(error.language), bytes(error.type), error.value, error.stacktrace)
 
 
 def is_opaque(value):
