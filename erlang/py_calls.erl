@@ -6,14 +6,16 @@
 %%% sandboxed Python's, which is to be read with care.
 %%%
 %%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
-%%% sent is dropped. Python is told of the others; for the one that runs it is also interrupted, again and again because what
-%%% it is told may still stand behind a megabyte of arguments, and if that has not helped within `kill_after', the worker is
-%%% asked to kill it. Until then what arrives waits, so that it need not die along.
+%%% sent is dropped. Python is told of the others; for the one that it is busy with it is also interrupted, again and again
+%%% because what it is told may still stand behind a megabyte of arguments. The time that such a call has is counted, and when
+%%% it has had `kill_after' (in the middle of an import `start_timeout'), the worker is asked to kill it. What it asks of Erlang
+%%% does not stop that clock; a call that is wanted and runs inside it does. Until then what arrives waits, so that it need not
+%%% die along, but for where a wanted call waits inside, which may be for that.
 -module(py_calls).
 
 -export([new/2, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
--export([cancel/2, timeout/2, asked/2, told/2, later/2, owner/2, from/2, leader/1]).
+-export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, later/2, importing/2, owner/2, from/2, leader/1]).
 -export([open/1, hold/1, load/1, open_calls/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
 -export_type([calls/0, step/0]).
@@ -23,12 +25,17 @@
     flow = held :: open | held,
     sent = py_inflight:new() :: py_inflight:calls(),
     waiting = queue:new() :: queue:queue({map(), py_wire:body()}),
-    kill_timer = undefined :: undefined | {py_wire:id(), reference()},
-    interrupt_timer = undefined :: undefined | reference(),
+    %% What becomes of an unwanted call, since when, and the timer of the next look; how long each has had already.
+    strain = none :: none | {due, py_wire:id(), SinceMs :: integer()} | {covered, runs | waits},
+    tick = undefined :: undefined | reference(),
+    spent = #{} :: #{py_wire:id() => Ms :: non_neg_integer()},
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     budget :: py_atoms:budget(),
     kill_after :: non_neg_integer(),
-    max_queue :: non_neg_integer() | infinity
+    import_after :: non_neg_integer(),
+    max_queue :: non_neg_integer() | infinity,
+    %% What Python has asked and has no answer to.
+    questions = #{} :: #{Question :: term() => py_request:running()}
 }).
 -opaque calls() :: #calls{}.
 -type step() :: configure | on_start | released | leave.
@@ -39,11 +46,14 @@
 %% The longest time between two interruptions of one call; it is interrupted a few times before it is killed.
 -define(INTERRUPT_MS, 100).
 -define(INTERRUPTIONS, 4).
+%% How many calls wait inside each other in Python at the most; the others wait in order.
+-define(MOST_NESTED, 64).
 
 %% @doc No calls; the answers' new atoms are this budget's.
 -spec new(py_config:pool(), py_atoms:budget()) -> calls().
-new(#{kill_after := KillAfter, max_queue := MaxQueue}, Budget) ->
-    #calls{kill_after = KillAfter, max_queue = MaxQueue, budget = Budget}.
+new(#{kill_after := KillAfter, start_timeout := StartTimeout, max_queue := MaxQueue}, Budget) ->
+    ImportAfter = max(KillAfter, StartTimeout),
+    #calls{kill_after = KillAfter, import_after = ImportAfter, max_queue = MaxQueue, budget = Budget}.
 
 %% @doc A new interpreter; the calls that wait are for it.
 -spec attach(py_interpreter:interpreter(), calls()) -> calls().
@@ -69,10 +79,28 @@ accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting}
             reply(From, {error, overload}),
             Calls;
         false ->
-            case is_open(Calls) of
-                true -> watched(send(Call, Body, Calls));
-                false -> watched(wait(Call, Body, Calls))
+            case is_nested_too_deep(Call, Calls) of
+                true ->
+                    reply(From, {error, {nested, ?MOST_NESTED}}),
+                    Calls;
+                false ->
+                    accepted(Call, Body, Calls)
             end
+    end.
+
+accepted(Call, Body, Calls) ->
+    case is_open(Calls) of
+        true -> watched(send(Call, Body, Calls));
+        false -> watched(wait(Call, Body, Calls))
+    end.
+
+%% Python lets no more calls nest than that: the call would wait for an answer that waits for it.
+is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Questions}) ->
+    case py_inflight:innermost(Sent) of
+        {ok, Question} when is_map_key(Question, Questions) ->
+            py_request:is_run_by(Caller, map_get(Question, Questions)) andalso py_inflight:depth(Sent) >= ?MOST_NESTED;
+        _ ->
+            false
     end.
 
 wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
@@ -81,10 +109,15 @@ wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
     Calls#calls{waiting = Longer}.
 
 %% What is not sent to an interpreter that is ending, or that may be killed soon, need not die along.
-is_open(#calls{flow = open, kill_timer = undefined, interpreter = Interpreter}) ->
-    not (py_interpreter:is_doomed(Interpreter) orelse py_interpreter:is_gone(Interpreter));
+is_open(#calls{flow = open, interpreter = Interpreter} = Calls) ->
+    not (is_strained(Calls) orelse py_interpreter:is_doomed(Interpreter) orelse py_interpreter:is_gone(Interpreter));
 is_open(_) ->
     false.
+
+is_strained(#calls{strain = none}) -> false;
+%% What waits there for Erlang may wait for a call that is still to come.
+is_strained(#calls{strain = {covered, waits}}) -> false;
+is_strained(_) -> true.
 
 %% @doc A call of the worker's own; its answer comes back from {@link answer/3}.
 -spec internal(step(), py_wire:body(), calls()) -> calls().
@@ -130,11 +163,14 @@ reply(From, Answer) ->
 
 %% @doc Let calls through, those that wait first.
 -spec open(calls()) -> calls().
-open(#calls{kill_timer = undefined, waiting = Waiting} = Calls) ->
-    Send = fun({Call, Body}, Acc) -> send(Call, Body, Acc) end,
-    lists:foldl(Send, Calls#calls{flow = open, waiting = queue:new()}, queue:to_list(Waiting));
-open(Calls) ->
-    Calls#calls{flow = open}.
+open(#calls{waiting = Waiting} = Calls) ->
+    case is_strained(Calls) of
+        true ->
+            Calls#calls{flow = open};
+        false ->
+            Send = fun({Call, Body}, Acc) -> send(Call, Body, Acc) end,
+            lists:foldl(Send, Calls#calls{flow = open, waiting = queue:new()}, queue:to_list(Waiting))
+    end.
 
 %% @doc Let no call through: they wait.
 -spec hold(calls()) -> calls().
@@ -154,13 +190,37 @@ sent(#calls{sent = Sent}) -> py_inflight:sent(Sent).
 
 %%% Calls back
 
-%% @doc Python asks Erlang something: its running call waits.
--spec asked(term(), calls()) -> calls().
-asked(Question, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:asked(Question, Sent)}).
+%% @doc Python asks Erlang something: its running call waits. With a negative number it is not that one, but another thread.
+-spec asked(Question :: term(), py_request:running(), calls()) -> calls().
+asked(Question, Running, #calls{sent = Sent, questions = Questions} = Calls) ->
+    Noted = Calls#calls{questions = Questions#{Question => Running}},
+    case is_integer(Question) andalso Question < 0 of
+        true -> Noted;
+        false -> watch_running(Noted#calls{sent = py_inflight:asked(Question, Sent)})
+    end.
 
-%% @doc The answer was written.
--spec told(term(), calls()) -> calls().
+%% @doc Write the answer; `error' where nobody waits for it any more.
+-spec answered(Question :: term(), iodata(), calls()) -> {ok, calls()} | error.
+answered(Question, Frame, #calls{questions = Questions} = Calls) ->
+    case maps:take(Question, Questions) of
+        {_, Left} -> {ok, told(Question, write(Frame, Calls#calls{questions = Left}))};
+        error -> error
+    end.
+
+%% @doc Nobody waits for the answer; it may come all the same.
+-spec told(Question :: term(), calls()) -> calls().
 told(Question, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:told(Question, Sent)}).
+
+%% @doc Nobody wants the answer: what is run for it ends, and nothing is written. `error': there is no such question.
+-spec dropped(Question :: term(), calls()) -> {ok, calls()} | error.
+dropped(Question, #calls{questions = Questions} = Calls) ->
+    case maps:take(Question, Questions) of
+        {Running, Left} ->
+            py_request:drop(Running),
+            {ok, told(Question, Calls#calls{questions = Left})};
+        error ->
+            error
+    end.
 
 %% @doc The call with this id is a coroutine: those behind it need not wait for it.
 -spec later(py_wire:id(), calls()) -> calls().
@@ -171,6 +231,10 @@ later(Id, #calls{sent = Sent} = Calls) ->
         #{Id := #{cancelled := true}} -> hurry([Id], Next);
         #{} -> Next
     end.
+
+%% @doc The call with this id, which is not wanted, imports something: it has more time to end.
+-spec importing(py_wire:id(), calls()) -> calls().
+importing(Id, #calls{sent = Sent} = Calls) -> Calls#calls{sent = py_inflight:importing(Id, Sent)}.
 
 %% @doc Whose the references are that the call with this id has made; `nobody' where its result is not wanted.
 -spec owner(py_wire:id(), calls()) -> py_owners:owner() | nobody.
@@ -209,8 +273,24 @@ cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
             Calls#calls{waiting = queue:from_list(Kept)};
         {Ids, Marked} ->
             py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
+            {All, Without} = with_inner(Ids, Calls#calls{sent = Marked}),
             Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
-            watch_running(hurry(Ids, lists:foldl(Tell, Calls#calls{sent = Marked}, Ids)))
+            watch_running(hurry(All, lists:foldl(Tell, Without, All)))
+    end.
+
+%% What an unwanted call has asked may have called Python again: nobody wants that either.
+with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->
+    case [Running || Id <- Ids, {ok, Question} <- [py_inflight:question(Id, Sent)], {ok, Running} <- [maps:find(Question, Questions)]] of
+        [] ->
+            {Ids, Calls};
+        Asked ->
+            {Inner, Marked} = py_inflight:cancel_of(fun(Pid) -> lists:any(fun(R) -> py_request:is_run_by(Pid, R) end, Asked) end, Sent),
+            case Inner of
+                [] -> {Ids, Calls};
+                _ ->
+                    {All, Next} = with_inner(Inner, Calls#calls{sent = Marked}),
+                    {Ids ++ All, Next}
+            end
     end.
 
 %% A coroutine ends as soon as Python reads that it is unwanted: where another call runs, it must be made to. One that does
@@ -226,54 +306,105 @@ hurry(Ids, #calls{sent = #{later := Later} = Sent, kill_after = After} = Calls) 
             Flushed
     end.
 
-%% @doc A timer of this module's has run out; `kill': the call that runs has not heeded its interruption.
--spec timeout(term(), calls()) -> {ok | kill, calls()} | unknown.
-timeout({timeout, Timer, kill}, #calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
-    case py_inflight:running(Sent) of
-        {Id, _} -> {kill, Calls#calls{kill_timer = undefined}};
-        _ -> {ok, unwatched(Calls)}
-    end;
+%% @doc A timer of this module's has run out; `kill': an unwanted call has had its time, and whether it is in an import.
+-spec timeout(term(), calls()) -> {ok | {kill, IsImporting :: boolean()}, calls()} | unknown.
+timeout({timeout, Timer, tick}, #calls{tick = Timer} = Calls) ->
+    ticked(settled(Calls#calls{tick = undefined}));
 timeout({timeout, _, {later, Unwanted}}, #calls{sent = #{later := Later}} = Calls) ->
     case [From || #{from := From} <- maps:values(Later), lists:member(From, Unwanted)] of
         [] -> {ok, Calls};
-        _ -> {kill, Calls}
+        _ -> {{kill, false}, Calls}
     end;
-timeout({timeout, Timer, interrupt}, #calls{interrupt_timer = Timer} = Calls) ->
-    {ok, interrupt(Calls)};
 timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
     {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};
 timeout(_, _) ->
     unknown.
 
-watch_running(#calls{kill_timer = undefined, sent = Sent, kill_after = After} = Calls) ->
-    case py_inflight:running(Sent) of
-        {Id, #{cancelled := true}} ->
-            interrupt((flush(Calls))#calls{kill_timer = {Id, erlang:start_timer(After, self(), kill)}});
-        _ ->
-            Calls
+ticked(#calls{strain = {due, Id, _}, sent = Sent} = Calls) ->
+    {ok, Call} = py_inflight:find(Id, Sent),
+    case left_ms(Id, Calls) of
+        0 -> {{kill, is_map_key(importing, Call)}, Calls#calls{strain = none}};
+        _ -> {ok, interrupted(Calls)}
     end;
-watch_running(#calls{kill_timer = {Id, Timer}, sent = Sent} = Calls) ->
-    case py_inflight:running(Sent) of
-        {Id, _} ->
-            Calls;
+ticked(#calls{strain = none} = Calls) ->
+    {ok, Calls};
+ticked(Calls) ->
+    {ok, tick(Calls)}.
+
+%% Something has changed that may make an unwanted call the one that Python is busy with, or end it.
+watch_running(#calls{strain = none, sent = Sent} = Calls) ->
+    case py_inflight:unwanted(unknown, Sent) of
+        none -> Calls;
+        _ -> interrupted(settled(flush(Calls)))
+    end;
+watch_running(Calls) ->
+    case settled(Calls) of
+        #calls{strain = {due, Id, _}} = Next ->
+            case Calls of
+                #calls{strain = {due, Id, _}} -> Next;
+                _ -> interrupted(Next)
+            end;
+        Next ->
+            Next
+    end.
+
+%% Put the time since the last look down to the call that had it, and see which has it now.
+settled(#calls{strain = Before, spent = Spent, interpreter = Interpreter} = Calls) ->
+    Now = erlang:monotonic_time(millisecond),
+    Had =
+        case Before of
+            {due, Id, Since} -> maps:update_with(Id, fun(Ms) -> Ms + Now - Since end, Now - Since, Spent);
+            _ -> Spent
+        end,
+    case not py_interpreter:is_doomed(Interpreter) andalso strain(Calls) of
+        {due, Due} ->
+            Calls#calls{strain = {due, Due, Now}, spent = Had};
+        {covered, _} = Covered ->
+            eased(Calls, Calls#calls{strain = Covered, spent = Had});
         _ ->
-            _ = erlang:cancel_timer(Timer),
-            unwatched(Calls)
+            eased(Calls, Calls#calls{strain = none, spent = #{}})
     end.
 
-interrupt(#calls{kill_timer = undefined} = Calls) ->
-    Calls#calls{interrupt_timer = undefined};
-interrupt(#calls{interpreter = Interpreter, kill_after = After} = Calls) ->
+%% What waited goes on.
+eased(Before, #calls{flow = open} = Calls) ->
+    case is_strained(Before) andalso not is_strained(Calls) of
+        true -> open(Calls);
+        false -> Calls
+    end;
+eased(_Before, Calls) ->
+    Calls.
+
+%% A call that was sent behind one that waits may run inside it, or may not have been begun: the page says.
+strain(#calls{sent = Sent, interpreter = Interpreter}) ->
+    case py_inflight:unwanted(unknown, Sent) of
+        {covered, _} -> py_inflight:unwanted(py_interpreter:begun(Interpreter), Sent);
+        Other -> Other
+    end.
+
+interrupted(#calls{strain = {due, _, _}, interpreter = Interpreter} = Calls) ->
     py_interpreter:interrupt(Interpreter),
-    Pause = max(10, min(?INTERRUPT_MS, After div ?INTERRUPTIONS)),
-    Calls#calls{interrupt_timer = erlang:start_timer(Pause, self(), interrupt)}.
+    tick(Calls);
+interrupted(Calls) ->
+    tick(Calls).
 
-%% The call that nobody wanted is over. The next may be another such; what waited goes on unless it is.
-unwatched(Calls) ->
-    case watch_running(Calls#calls{kill_timer = undefined}) of
-        #calls{kill_timer = undefined, flow = open} = Free -> open(Free);
-        Watched -> Watched
-    end.
+tick(#calls{tick = Before, strain = Strain, kill_after = After} = Calls) ->
+    _ = Before =:= undefined orelse erlang:cancel_timer(Before),
+    Pause = max(10, min(?INTERRUPT_MS, After div ?INTERRUPTIONS)),
+    Next =
+        case Strain of
+            none -> undefined;
+            {due, Id, _} -> erlang:start_timer(min(Pause, left_ms(Id, Calls)), self(), tick);
+            _ -> erlang:start_timer(Pause, self(), tick)
+        end,
+    Calls#calls{tick = Next}.
+
+left_ms(Id, #calls{sent = Sent, spent = Spent, kill_after = KillAfter, import_after = ImportAfter}) ->
+    Time =
+        case py_inflight:find(Id, Sent) of
+            {ok, #{importing := true}} -> ImportAfter;
+            _ -> KillAfter
+        end,
+    max(0, Time - maps:get(Id, Spent, 0)).
 
 %% Nearly all calls are over before it would be worth to watch their callers: those that are not are found by a timer.
 watched(#calls{watch_timer = undefined, sent = Sent} = Calls) ->
@@ -307,12 +438,19 @@ unwatch(_) -> true.
 %% @doc The interpreter has ended after it had begun this many calls: those that it had get the error, the others go back to
 %% their callers, who know what to do with `moved'.
 -spec fail_sent(Begun :: non_neg_integer() | unknown, {error, term()}, calls()) -> calls().
-fail_sent(Begun, Error, #calls{sent = Sent, kill_timer = KillTimer} = Calls) ->
+fail_sent(Begun, Error, #calls{sent = Sent, tick = Tick} = Calls) ->
     {Lost, Untouched} = py_inflight:split(Begun, Sent),
     answer_each(Lost, Error),
     answer_each(Untouched, {error, moved}),
-    _ = [erlang:cancel_timer(Timer) || {_, Timer} <- [KillTimer]],
-    Calls#calls{sent = py_inflight:new(), kill_timer = undefined, interrupt_timer = undefined}.
+    _ = Tick =:= undefined orelse erlang:cancel_timer(Tick),
+    end_questions(Error, Calls),
+    Calls#calls{sent = py_inflight:new(), strain = none, tick = undefined, spent = #{}, questions = #{}}.
+
+%% What Python had asked runs to its end, as after any death of whoever asked; but not for calls that are not wanted.
+end_questions({error, {worker_down, {deadline, killed}}}, #calls{questions = Questions}) ->
+    lists:foreach(fun py_request:drop/1, maps:values(Questions));
+end_questions(_Error, _Calls) ->
+    ok.
 
 -spec fail_waiting({error, term()}, calls()) -> calls().
 fail_waiting(Error, #calls{waiting = Waiting} = Calls) ->

@@ -372,7 +372,7 @@ request(Frame, #state{port = Port}) ->
     case py_wire:request(Frame) of
         {print, Text} -> py_request:print(printed(Text), Context);
         {message, To, Message} -> py_request:deliver(To, Message);
-        {call, _, _, _, _, _} = Call -> py_request:call(Call, {self(), Port}, Context);
+        {call, _, _, _, _, _} = Call -> _ = py_request:call(Call, {self(), Port}, Context), ok;
         {handler_error, Error} -> {stop, {message_handler_error, Error}};
         error -> {stop, {protocol, Frame}}
     end.

@@ -31,6 +31,7 @@
     | not_started
     | {worker_down, py_worker:down_reason() | term()}
     | overload
+    | {nested, Most :: pos_integer()}
     | {scheduler, term()}
     | {last_worker, py_config:pool_name()}
     | {too_many_workers, pos_integer()}
@@ -259,6 +260,11 @@ frame({File, Line, Function, Source}) ->
 reason(timeout) -> "the call did not end within its timeout";
 reason(not_started) -> "the application py is not running, or not yet; py:start() starts it";
 reason(overload) -> "all workers of the pool have as many calls waiting as its max_queue allows";
+reason({nested, Most}) ->
+    io_lib:format(
+        "~w calls of this worker wait for Erlang inside each other, and the innermost for this one, which would have to be inside "
+        "them, too; call another worker or pool from a function that Python calls", [Most]
+    );
 reason({scheduler, Term}) -> io_lib:format("the pool's scheduler chose no worker of it: ~tP", [Term, 20]);
 reason({last_worker, Pool}) -> io_lib:format("it is the last worker of pool ~tp; py:stop_pool/1 stops the pool", [Pool]);
 reason({too_many_workers, Most}) -> io_lib:format("a pool has ~w workers at most", [Most]);

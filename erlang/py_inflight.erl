@@ -2,7 +2,7 @@
 %%%
 %%% Python runs calls first in, first out, so the oldest unanswered one is the one that runs. While that one waits for an
 %%% answer of Erlang's, the calls sent before that answer are run inside it, and may wait in their turn: `stack' has the
-%%% calls that wait, innermost first.
+%%% calls that wait, innermost first, and `oldest' is the oldest open call that does not.
 %%%
 %%% A call that turns out to be a coroutine runs beside the others: it is taken out of that order, into `later'.
 %%%
@@ -11,7 +11,8 @@
 -module(py_inflight).
 
 -export([new/0, size/1, sent/1, add/2, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).
--export([watch/3, later/2, find/2, is_of/2]).
+-export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
+-export([cancel_of/2, waits/2]).
 -export_type([calls/0, call/0]).
 
 -type call() :: #{
@@ -23,7 +24,7 @@
     sent := non_neg_integer(),
     open := #{py_wire:id() => call()},
     later := #{py_wire:id() => call()},
-    stack := [{py_wire:id(), Question :: term(), Before :: py_wire:id() | infinity}]
+    stack := [{py_wire:id(), Question :: term(), Before :: pos_integer() | infinity}]
 }.
 
 -define(LAST_ID, 16#7fffffff).
@@ -80,12 +81,18 @@ later(Id, #{open := Open, later := Later} = Calls) ->
 %% are marked already are none.
 -spec cancel(From :: term(), calls()) -> {[py_wire:id()], calls()}.
 cancel(From, #{open := Open, later := Later} = Calls) ->
-    case {unwanted(From, Open), unwanted(From, Later)} of
+    case {wanted(From, Open), wanted(From, Later)} of
         {[], []} -> {[], Calls};
         {Some, Others} -> {lists:sort(Some ++ Others), Calls#{open := mark(Some, Open), later := mark(Others, Later)}}
     end.
 
-unwanted(From, Some) -> [Id || {Id, #{cancelled := false} = Call} <- maps:to_list(Some), is_of(From, Call)].
+%% @doc The same for the calls of callers that this says yes to.
+-spec cancel_of(fun((pid()) -> boolean()), calls()) -> {[py_wire:id()], calls()}.
+cancel_of(IsUnwanted, #{open := Open} = Calls) ->
+    Ids = [Id || {Id, #{cancelled := false, caller := Caller}} <- maps:to_list(Open), IsUnwanted(Caller)],
+    {lists:sort(Ids), Calls#{open := mark(Ids, Open)}}.
+
+wanted(From, Some) -> [Id || {Id, #{cancelled := false} = Call} <- maps:to_list(Some), is_of(From, Call)].
 
 mark(Ids, Some) -> lists:foldl(fun(Id, Acc) -> Acc#{Id := (maps:get(Id, Acc))#{cancelled := true}} end, Some, Ids).
 
@@ -110,31 +117,96 @@ watch(UpTo, Monitor, #{open := Open, later := Later} = Calls) ->
 -spec asked(Question :: term(), calls()) -> calls().
 asked(Question, #{stack := Stack} = Calls) ->
     case running(Calls) of
-        {Id, _} -> Calls#{stack := [{Id, Question, infinity} | lists:keydelete(Id, 1, Stack)]};
+        {Id, _} -> advance(Calls#{stack := [{Id, Question, infinity} | lists:keydelete(Id, 1, Stack)]});
         none -> Calls
     end.
 
 %% @doc The answer to a question was sent: behind the calls that were sent before.
 -spec told(Question :: term(), calls()) -> calls().
-told(Question, #{stack := Stack, next := Next} = Calls) ->
+told(Question, #{stack := Stack, sent := Sent} = Calls) ->
     case lists:keyfind(Question, 2, Stack) of
-        {Id, _, _} -> Calls#{stack := lists:keyreplace(Question, 2, Stack, {Id, told, Next})};
+        {Id, _, _} -> Calls#{stack := lists:keyreplace(Question, 2, Stack, {Id, told, Sent + 1})};
         false -> Calls
     end.
 
 %% @doc The call that Python is busy with; `none' when it has none, or all that it has wait.
 -spec running(calls()) -> {py_wire:id(), call()} | none.
-running(#{open := Open, stack := [{Top, _, Before} | _] = Stack}) ->
-    case lists:sort([Id || Id <- maps:keys(Open), not lists:keymember(Id, 1, Stack)]) of
-        [Id | _] when Id < Before -> {Id, maps:get(Id, Open)};
-        _ when Before =:= infinity -> none;
-        _ -> {Top, maps:get(Top, Open)}
+running(#{open := Open, stack := [{Top, _, Before} | _], oldest := Oldest}) ->
+    case Open of
+        #{Oldest := #{number := Number} = Call} when Number < Before -> {Oldest, Call};
+        #{} when Before =:= infinity -> none;
+        #{Top := Call} -> {Top, Call}
     end;
 running(#{open := Open, oldest := Oldest}) ->
     case Open of
         #{Oldest := Call} -> {Oldest, Call};
         #{} -> none
     end.
+
+%% @doc Whether a call that Python has begun is not wanted any more: `{due, Id}' where it has Python to itself, waiting or not,
+%% and has to end; `{covered, How}' where one that is wanted runs inside it, or waits there for Erlang. How many calls Python has
+%% begun says whether it does.
+-spec unwanted(Begun :: non_neg_integer() | unknown, calls()) -> {due, py_wire:id()} | {covered, runs | waits} | none.
+unwanted(Begun, Calls) ->
+    case busy(Begun, Calls) of
+        {Id, #{cancelled := true}, _How} -> {due, Id};
+        {_, _, How} -> covered(How, Calls);
+        none -> none
+    end.
+
+covered(_How, #{stack := []}) ->
+    none;
+covered(How, #{stack := Stack, open := Open}) ->
+    case [Id || {Id, _, _} <- Stack, map_get(cancelled, map_get(Id, Open))] of
+        [] -> none;
+        _ -> {covered, How}
+    end.
+
+%% What has not begun may be about to, where nothing waits; it does not run inside another.
+busy(Begun, #{stack := [{Top, _, Before} | _], open := Open} = Calls) ->
+    #{Top := Waiting} = Open,
+    How = if Before =:= infinity -> waits; true -> runs end,
+    case running(Calls) of
+        {_, #{number := Number}} when Number > Begun -> {Top, Waiting, How};
+        {Id, Call} -> {Id, Call, runs};
+        none -> {Top, Waiting, How}
+    end;
+busy(_Begun, Calls) ->
+    case running(Calls) of
+        {Id, Call} -> {Id, Call, runs};
+        none -> none
+    end.
+
+%% @doc That call, which is not wanted, is in the middle of an import.
+-spec importing(py_wire:id(), calls()) -> calls().
+importing(Id, #{open := Open} = Calls) ->
+    case Open of
+        #{Id := Call} -> Calls#{open := Open#{Id := Call#{importing => true}}};
+        #{} -> Calls
+    end.
+
+%% @doc How many calls wait inside each other.
+-spec depth(calls()) -> non_neg_integer().
+depth(#{stack := Stack}) -> length(Stack).
+
+%% @doc The question that has to be answered before anything else can go on.
+-spec innermost(calls()) -> {ok, Question :: term()} | none.
+innermost(#{stack := [{_, Question, infinity} | _]}) -> {ok, Question};
+innermost(_) -> none.
+
+%% @doc What the call with that id waits for.
+-spec question(py_wire:id(), calls()) -> {ok, Question :: term()} | none.
+question(Id, #{stack := Stack}) ->
+    case lists:keyfind(Id, 1, Stack) of
+        {_, Question, infinity} -> {ok, Question};
+        _ -> none
+    end.
+
+%% @doc Whether a call that runs, or waits for Erlang, is this caller's.
+-spec waits(pid(), calls()) -> boolean().
+waits(Caller, #{stack := Stack, open := Open} = Calls) ->
+    Ids = [Id || {Id, _} <- [running(Calls)]] ++ [Id || {Id, _, _} <- Stack],
+    lists:any(fun(Id) -> maps:get(caller, map_get(Id, Open), none) =:= Caller end, Ids).
 
 %% @doc Every open call, in the order of sending.
 -spec all(calls()) -> [call()].
@@ -148,10 +220,14 @@ all(#{open := Open, later := Later}) ->
 split(unknown, Calls) -> {all(Calls), []};
 split(Begun, Calls) -> lists:splitwith(fun(#{number := Number}) -> Number =< Begun end, all(Calls)).
 
-%% Answers can overtake (a call that nests in a callback is answered first), so the oldest id is looked for.
-advance(#{open := Open, oldest := Oldest} = Calls) when is_map_key(Oldest, Open) -> Calls;
-advance(#{open := Open, next := Next} = Calls) when map_size(Open) =:= 0 -> Calls#{oldest := Next};
-advance(#{oldest := Oldest} = Calls) -> advance(Calls#{oldest := following(Oldest)}).
+%% Answers can overtake (a call that nests in a callback is answered first), so the next one is looked for.
+advance(#{next := Next, oldest := Next} = Calls) ->
+    Calls;
+advance(#{open := Open, oldest := Oldest, stack := Stack} = Calls) ->
+    case is_map_key(Oldest, Open) andalso not lists:keymember(Oldest, 1, Stack) of
+        true -> Calls;
+        false -> advance(Calls#{oldest := following(Oldest)})
+    end.
 
 following(?LAST_ID) -> 1;
 following(Id) -> Id + 1.

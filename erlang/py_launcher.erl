@@ -26,6 +26,8 @@
     | {sandbox, py_sandbox:reason()}
     | {open_port, Path :: string(), file:posix() | badarg | system_limit}.
 
+%% SIGUSR1 of Linux, the only system with this form of /proc.
+-define(USR1_BIT, (1 bsl 9)).
 -define(BOOTSTRAP,
     "import sys\n"
     "if sys.version_info < (3, 10):\n"
@@ -205,11 +207,25 @@ kill(OsPid) -> signal("kill -s KILL -- -$1 2>/dev/null || kill -s KILL $1", OsPi
 -spec kill_group(OsPid :: non_neg_integer()) -> ok.
 kill_group(OsPid) -> signal("kill -s KILL -- -$1 2>/dev/null", OsPid).
 
-%% @doc Raise SIGUSR1 in an interpreter; returns before it is there.
+%% @doc Raise SIGUSR1 in an interpreter; returns before it is there. One that has no handler for it any more would end: it is
+%% not raised there.
 -spec interrupt(OsPid :: non_neg_integer()) -> ok.
 interrupt(OsPid) ->
-    _ = spawn(fun() -> signal("kill -s USR1 $1 2>/dev/null", OsPid) end),
+    _ = spawn(fun() -> catches_usr1(OsPid) andalso signal("kill -s USR1 $1 2>/dev/null", OsPid) end),
     ok.
+
+%% proc(5): "SigCgt: 0000000180000200", a bit for each signal that is caught, that of signal 1 the lowest. Where the system does
+%% not say so, nobody knows better.
+catches_usr1(OsPid) ->
+    case file:read_file(["/proc/", integer_to_list(OsPid), "/status"]) of
+        {ok, Text} ->
+            case re:run(Text, "^SigCgt:\\s*([0-9a-fA-F]+)", [multiline, {capture, all_but_first, binary}]) of
+                {match, [Mask]} -> binary_to_integer(Mask, 16) band ?USR1_BIT =/= 0;
+                nomatch -> true
+            end;
+        {error, Reason} ->
+            Reason =/= enoent orelse not filelib:is_file("/proc/self/status")
+    end.
 
 %% The shell's own `kill': the program is no part of a small system.
 signal(_Script, 0) ->

@@ -4,7 +4,8 @@
 %%% reads, calls run in a process of their own, which hands its answer to the worker.
 -module(py_request).
 
--export([run/3, print/2, deliver/2, log/2, call/3]).
+-export([run/3, print/2, deliver/2, log/2, call/3, drop/1, is_run_by/2]).
+-export_type([running/0]).
 
 -type context() :: #{
     group_leader := pid(),
@@ -12,14 +13,17 @@
     callbacks => all | none | [{module(), Function :: atom()}],
     wire => module()
 }.
+-opaque running() :: none | {Runner :: pid(), Keeper :: pid()}.
+%% What runs a function that Python calls.
 %% `callbacks' is what Python may call, `all' where nothing is said; `wire' is the module that spells the answers,
 %% {@link py_wire} where none is named.
 
 %% @doc Do what one request asks. What it says of the worker's own calls is the worker's to do: that objects which a call made
-%% are its caller's (`own'); that a call answers later (`later'), has been told of its end (`told'), or waits for an answer
-%% (`asked').
+%% are its caller's (`own'); that a call answers later (`later'), is in the middle of an import (`importing'), or waits for an
+%% answer (`asked'), is not to be waited for (`told'), or does not want it (`dropped').
 -spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
-    ok | {own, Id :: integer(), [term()]} | {later | told | asked, Id :: term()} | error.
+    ok | {own, Id :: integer(), [term()]} | {later | importing | told | dropped, Id :: term()} | {asked, Id :: term(), running()}
+    | error.
 run({print, Text}, _, Context) ->
     print(Text, Context);
 run({message, Worker, {'$py.own', Id, Made}}, {Worker, _}, _) when is_integer(Id), length(Made) >= 0 ->
@@ -28,6 +32,10 @@ run({message, Worker, {'$py.later', Id}}, {Worker, _}, _) ->
     {later, Id};
 run({message, Worker, {'$py.told', Id}}, {Worker, _}, _) ->
     {told, Id};
+run({message, Worker, {'$py.dropped', Id}}, {Worker, _}, _) ->
+    {dropped, Id};
+run({message, Worker, {'$py.importing', Id}}, {Worker, _}, _) ->
+    {importing, Id};
 run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, Context) when is_atom(Level) ->
     log(Record, Context);
 %% What a process of OTP's obeys would be obeyed. It has no message for Python's users.
@@ -36,12 +44,7 @@ run({message, Worker, _}, {Worker, _}, _) ->
 run({message, To, Message}, _, _) ->
     deliver(To, Message);
 run({call, Id, _, _, _, _} = Call, To, Context) ->
-    call(Call, To, Context),
-    %% With a negative id it is not the call that runs which waits, but another thread.
-    case is_integer(Id) andalso Id < 0 of
-        true -> ok;
-        false -> {asked, Id}
-    end;
+    {asked, Id, call(Call, To, Context)};
 run({handler_error, Error}, _, #{metadata := Metadata}) ->
     logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], Metadata);
 run(error, _, _) ->
@@ -87,13 +90,13 @@ text(Text) ->
 %% @doc Run a function that Python calls and send `{py_answer, Incarnation, Id, Frame}' to the worker, also when the process
 %% that runs it is killed. With the context `'L'' the port's owner itself runs what asks about a process (`erlang:self/0');
 %% any other function could hold up the worker. Which functions Python may call is the pool's to say (`callbacks').
--spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer() | port()}, context()) -> ok.
+-spec call(py_wire:request(), {Worker :: pid(), Incarnation :: pos_integer() | port()}, context()) -> running().
 call({call, Id, erlang, Function, Args, 'L'}, {Worker, Incarnation}, Context) when
     (Function =:= self orelse Function =:= make_ref orelse Function =:= node) andalso Args =:= [];
     Function =:= whereis andalso length(Args) =:= 1 andalso is_atom(hd(Args))
 ->
     Worker ! {py_answer, Incarnation, Id, (wire(Context)):result(Id, apply(erlang, Function, Args))},
-    ok;
+    none;
 call({call, Id, Module, Function, Args, _} = Call, {Worker, Incarnation} = To, Context) ->
     case is_allowed({Module, Function}, maps:get(callbacks, Context, all)) of
         true ->
@@ -101,7 +104,7 @@ call({call, Id, Module, Function, Args, _} = Call, {Worker, Incarnation} = To, C
         false ->
             Refused = {erlang, error, {callback_not_allowed, {Module, Function, length(Args)}}, []},
             Worker ! {py_answer, Incarnation, Id, (wire(Context)):failure(Id, Refused)},
-            ok
+            none
     end.
 
 is_allowed(_, all) -> true;
@@ -110,18 +113,37 @@ is_allowed(Function, Functions) -> lists:member(Function, Functions).
 
 spawned({call, Id, Module, Function, Args, _}, {Worker, Incarnation}, #{group_leader := Leader} = Context) ->
     Wire = wire(Context),
-    _ = spawn(fun() ->
-        {_, Monitor} = spawn_monitor(fun() ->
-            group_leader(Leader, self()),
-            Worker ! {py_answer, Incarnation, Id, answer(Wire, Id, Module, Function, Args)}
-        end),
+    Runner = spawn(fun() ->
+        receive
+            go ->
+                group_leader(Leader, self()),
+                Worker ! {py_answer, Incarnation, Id, answer(Wire, Id, Module, Function, Args)}
+        end
+    end),
+    Keeper = spawn(fun() ->
+        Monitor = monitor(process, Runner),
+        Runner ! go,
         receive
             {'DOWN', Monitor, process, _, normal} -> ok;
             {'DOWN', Monitor, process, _, Reason} ->
-                Worker ! {py_answer, Incarnation, Id, Wire:failure(Id, {erlang, exit, Reason, []})}
+                Worker ! {py_answer, Incarnation, Id, Wire:failure(Id, {erlang, exit, Reason, []})};
+            drop -> exit(Runner, kill)
         end
     end),
+    {Runner, Keeper}.
+
+%% @doc Nobody wants its answer any more: it ends, wherever it is, and nothing is answered.
+-spec drop(running()) -> ok.
+drop(none) ->
+    ok;
+drop({_Runner, Keeper}) ->
+    Keeper ! drop,
     ok.
+
+%% @doc Whether this process runs the function.
+-spec is_run_by(pid(), running()) -> boolean().
+is_run_by(Pid, {Runner, _Keeper}) -> Pid =:= Runner;
+is_run_by(_Pid, none) -> false.
 
 %% The one place that catches whatever the called function throws: it belongs to Python's caller.
 answer(Wire, Id, Module, Function, Args) ->

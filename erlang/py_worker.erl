@@ -63,6 +63,8 @@
     atoms :: py_atoms:budget(),
     owners = py_owners:new() :: py_owners:owners(),
     budget :: py_restart:budget(),
+    %% Whether the next death is none that its budget counts.
+    is_excused = false :: boolean(),
     incarnation = 0 :: non_neg_integer(),
     codec = undefined :: undefined | native | reference,
     last_down = restarting :: down_reason(),
@@ -256,12 +258,9 @@ handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
     noreply(report(State#state{calls = py_calls:cancel(Alias, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
 handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls, guard = Guard} = State) ->
-    case py_calls:interpreter(Calls) of
-        undefined ->
-            noreply(State);
-        _ ->
-            Told = py_calls:told(Id, py_calls:write(Frame, Calls)),
-            noreply(State#state{calls = Told, guard = py_guard:answered(Guard)})
+    case py_calls:answered(Id, Frame, Calls) of
+        {ok, Next} -> noreply(State#state{calls = Next, guard = py_guard:answered(Guard)});
+        error -> noreply(State)
     end;
 handle_info({timeout, _, {measure, Incarnation}}, State) ->
     noreply(measure(Incarnation, State));
@@ -269,7 +268,7 @@ handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(timer(Event, State#state{timer = undefined}));
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
     case py_calls:timeout(Timeout, Calls) of
-        {kill, Next} -> noreply(doom({deadline, killed}, State#state{calls = Next}));
+        {{kill, IsImporting}, Next} -> noreply(doom({deadline, killed}, State#state{calls = Next, is_excused = IsImporting}));
         {ok, Next} -> noreply(recycle_large(State#state{calls = Next}));
         unknown -> noreply(State)
     end;
@@ -544,8 +543,15 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
             State#state{calls = py_calls:later(Id, Calls)};
         {told, Id} ->
             State#state{calls = py_calls:told(Id, Calls)};
-        {asked, Id} ->
-            State#state{calls = py_calls:asked(Id, Calls)};
+        {importing, Id} ->
+            State#state{calls = py_calls:importing(Id, Calls)};
+        {asked, Id, Running} ->
+            State#state{calls = py_calls:asked(Id, Running, Calls)};
+        {dropped, Id} ->
+            case py_calls:dropped(Id, Calls) of
+                {ok, Left} -> State#state{calls = Left, guard = py_guard:answered(State#state.guard)};
+                error -> State
+            end;
         error ->
             doom({protocol, head(Frame)}, State)
     end.
@@ -687,12 +693,16 @@ reason({exit_status, 0, _}, #state{phase = recycling}) ->
 reason(Reason, _State) ->
     Reason.
 
-replace(Reason, #state{budget = Budget, starters = Starters, calls = Calls} = State) ->
-    {Next, Delay, Left} = py_restart:died(erlang:monotonic_time(millisecond), Budget),
+replace(Reason, #state{budget = Budget, is_excused = IsExcused, starters = Starters, calls = Calls} = State) ->
+    {Next, Delay, Left} =
+        case IsExcused of
+            true -> py_restart:excused(Budget);
+            false -> py_restart:died(erlang:monotonic_time(millisecond), Budget)
+        end,
     %% Whoever waits for the first start is told, and tells.
     Starters =/= [] orelse log_death(Reason, Delay, State),
     [gen_server:reply(Starter, {error, Reason}) || Starter <- Starters],
-    Down = set_timer(launch, Delay, State#state{phase = Next, budget = Left, starters = []}),
+    Down = set_timer(launch, Delay, State#state{phase = Next, budget = Left, is_excused = false, starters = []}),
     case Next of
         restarting -> report(Down);
         degraded -> report(Down#state{calls = py_calls:fail_waiting({error, {worker_down, Reason}}, Calls)})

@@ -139,3 +139,90 @@ in_any_order(Count) ->
         {Order, Calls},
         Order
     ).
+
+%%% Calls inside each other
+
+unwanted(Calls) -> py_inflight:unwanted(unknown, Calls).
+
+asked(Question, Calls) -> py_inflight:asked(Question, Calls).
+
+cancelled(From, Calls) ->
+    {[_ | _], Marked} = py_inflight:cancel(From, Calls),
+    Marked.
+
+a_call_that_waits_lets_those_behind_it_run_test() ->
+    {#{b := B}, Calls} = add([a, b, c], py_inflight:new()),
+    Waiting = asked(1, Calls),
+    ?assertEqual(b, running(Waiting)),
+    ?assertEqual(c, running(answer(B, Waiting))),
+    %% What was sent after the answer does not run inside.
+    Told = py_inflight:told(1, Waiting),
+    {#{d := D}, Later} = add([d], Told),
+    ?assertEqual(b, running(Later)),
+    Inside = lists:foldl(fun answer/2, Later, [B, B + 1]),
+    ?assertEqual(a, running(Inside)),
+    ?assertEqual(d, running(answer(1, Inside))),
+    ?assertEqual(none, running(answer(D, answer(1, Inside)))).
+
+calls_that_all_wait_leave_nothing_running_test() ->
+    {_, Calls} = add([a, b], py_inflight:new()),
+    Both = asked(2, asked(1, Calls)),
+    ?assertEqual(none, running(Both)),
+    ?assertEqual(2, py_inflight:depth(Both)),
+    ?assertEqual({ok, 2}, py_inflight:innermost(Both)),
+    ?assertEqual({ok, 1}, py_inflight:question(1, Both)),
+    %% The next answer is that of the innermost, whatever the order they come in.
+    ?assertEqual(none, running(py_inflight:told(1, Both))),
+    ?assertEqual(b, running(py_inflight:told(2, Both))),
+    ?assertEqual(none, py_inflight:innermost(py_inflight:told(2, Both))).
+
+ten_thousand_calls_behind_one_that_waits_cost_a_step_each_test_() ->
+    {timeout, 10, fun() ->
+        {_, Calls} = add(lists:seq(0, 10_000), py_inflight:new()),
+        Waiting = asked(1, Calls),
+        Last = lists:foldl(
+            fun(N, Acc) ->
+                ?assertEqual(N, running(Acc)),
+                answer(N + 1, Acc)
+            end,
+            Waiting,
+            lists:seq(1, 10_000)
+        ),
+        ?assertEqual(none, running(Last))
+    end}.
+
+an_unwanted_call_is_due_while_it_has_python_to_itself_test() ->
+    {#{b := B}, Calls} = add([a, b], py_inflight:new()),
+    ?assertEqual(none, unwanted(Calls)),
+    %% Not begun: it is dropped when its turn comes.
+    ?assertEqual(none, unwanted(cancelled(b, Calls))),
+    ?assertEqual({due, 1}, unwanted(cancelled(a, Calls))),
+    ?assertEqual({due, B}, unwanted(answer(1, cancelled(b, Calls)))).
+
+an_unwanted_call_is_due_while_it_waits_for_erlang_test() ->
+    {_, Calls} = add([a], py_inflight:new()),
+    ?assertEqual({due, 1}, unwanted(cancelled(a, asked(1, Calls)))),
+    ?assertEqual({due, 1}, unwanted(asked(1, cancelled(a, Calls)))),
+    ?assertEqual({due, 1}, unwanted(py_inflight:told(1, asked(1, cancelled(a, Calls))))).
+
+a_wanted_call_inside_covers_an_unwanted_one_test() ->
+    {#{b := B}, Calls} = add([a, b], py_inflight:new()),
+    Covered = cancelled(a, asked(1, Calls)),
+    ?assertEqual({covered, runs}, unwanted(Covered)),
+    ?assertEqual({covered, waits}, unwanted(asked(2, Covered))),
+    ?assertEqual({covered, runs}, unwanted(py_inflight:told(2, asked(2, Covered)))),
+    ?assertEqual({due, 1}, unwanted(answer(B, Covered))),
+    %% Python has begun one call only: the other is in the pipe.
+    ?assertEqual({due, 1}, py_inflight:unwanted(1, Covered)),
+    ?assertEqual({covered, runs}, py_inflight:unwanted(2, Covered)).
+
+the_calls_of_a_question_are_its_askers_test() ->
+    [Runner, Other] = [list_to_pid(Pid) || Pid <- ["<0.1.0>", "<0.2.0>"]],
+    Add = fun(Caller, Acc) -> element(2, py_inflight:add(#{from => make_ref(), caller => Caller}, Acc)) end,
+    Calls = lists:foldl(Add, py_inflight:new(), [Other, Runner, Other, Runner]),
+    {Ids, Marked} = py_inflight:cancel_of(fun(Pid) -> Pid =:= Runner end, Calls),
+    ?assertEqual([2, 4], Ids),
+    ?assertMatch({[], _}, py_inflight:cancel_of(fun(Pid) -> Pid =:= Runner end, Marked)),
+    ?assert(py_inflight:waits(Other, Marked)),
+    ?assertNot(py_inflight:waits(Runner, Marked)),
+    ?assert(py_inflight:waits(Runner, asked(1, Marked))).

@@ -62,3 +62,8 @@ the_list_of_deaths_stays_short_test() ->
         fun(Now, {_, _, Acc}) -> py_restart:died(Now, Acc) end, {none, 0, budget()}, lists:seq(0, 900)
     ),
     ?assert(length(maps:get(deaths, Budget)) =< 4).
+
+a_death_that_is_excused_is_not_counted_test() ->
+    Budget = py_restart:new(#{max => 0, within => 1_000, delay => 50, max_delay => 400}),
+    {restarting, 0, Same} = py_restart:excused(Budget),
+    ?assertEqual(Budget, Same).

@@ -1,0 +1,150 @@
+"""Calls that do not end when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import erl
+from erl import api
+
+SUITE = "py_deadlines_SUITE"
+
+
+def ask(milliseconds: int) -> None:
+    """Wait for Erlang, again and again."""
+    while True:
+        try:
+            erl.call("timer", "sleep", [milliseconds])
+        except BaseException:
+            pass
+
+
+def ask_much() -> None:
+    """Questions that are answered at once."""
+    while True:
+        try:
+            erl.call("erlang", "phash2", [1])
+        except BaseException:
+            pass
+
+
+def say() -> None:
+    while True:
+        try:
+            print("here")
+            time.sleep(0.001)
+        except BaseException:
+            pass
+
+
+def nest(worker: Any, seconds: float) -> None:
+    """Calls of its own, made by what it asks."""
+    while True:
+        try:
+            erl.call(SUITE, "sleep_in", [worker, seconds])
+        except BaseException:
+            pass
+
+
+def spawn() -> None:
+    def loop() -> None:
+        while True:
+            time.sleep(0.01)
+
+    while True:
+        try:
+            thread = threading.Thread(target=loop, daemon=True)
+            thread.start()
+            thread.join(0.05)
+        except BaseException:
+            pass
+
+
+def ask_in_threads() -> None:
+    def loop() -> None:
+        while True:
+            erl.call("timer", "sleep", [10])
+
+    for _ in range(4):
+        threading.Thread(target=loop, daemon=True).start()
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+
+async def swallow() -> None:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except BaseException:
+            pass
+
+
+async def swallow_and_ask() -> None:
+    while True:
+        try:
+            await erl.acall("timer", "sleep", [50])
+        except BaseException:
+            pass
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def give_up_interruptions(seconds: float) -> int:
+    """Wait with the signal's own way to end a process, in pieces that are no wait for Erlang."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.01)
+    signal.signal(signal.SIGUSR1, before)
+    return os.getpid()
+
+
+def block_interruptions(seconds: float) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    time.sleep(seconds)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    return os.getpid()
+
+
+def note(name: str, worker: Any, number: int | None, seconds: float) -> None:
+    """Tell the worker of this call, or of a question, what the runtime does, and let no exception through."""
+    if number is None:
+        number = api._bound()._current  # type: ignore[attr-defined]
+    erl.cast(worker, (erl.Atom(name), number))
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            pass
+
+
+def drop_question(worker: Any) -> Any:
+    """Say, from another thread, that the question that is open is not wanted."""
+
+    def drop() -> None:
+        time.sleep(0.2)
+        for number in range(1, 1000):
+            erl.cast(worker, (erl.Atom("$py.dropped"), number))
+
+    threading.Thread(target=drop, daemon=True).start()
+    return erl.call(SUITE, "wait_and_note", [])
+
+
+def call_back(function: str, *args: Any) -> Any:
+    return erl.call(SUITE, function, list(args))
+
+
+def deeper(worker: Any, levels: int) -> Any:
+    return erl.call(SUITE, "deeper", [worker, levels])
