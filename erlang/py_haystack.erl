@@ -4,7 +4,7 @@
 %%% columns are compared as texts: an atom, a string and a binary may name the same column.
 -module(py_haystack).
 
--export([grid/2, grid/3, meta/1, names/1, rows/1, column/2, to_columns/1, matrix/1, to_rows/1]).
+-export([grid/2, grid/3, meta/1, names/1, rows/1, column/2, to_columns/1, matrix/1, to_rows/1, explained/3]).
 -export_type([marker/0, na/0, remove/0, quantity/0, ref/0, uri/0, coord/0, timestamp/0, text/0, dict/0]).
 -export_type([grid/0, col/0, row/0, array/0, dtype/0, matrix/0]).
 
@@ -33,6 +33,25 @@
 -type dtype() :: text() | [{Name :: text(), dtype(), Shape :: tuple()}].
 -type matrix() :: {matrix, Rows :: non_neg_integer(), Cols :: non_neg_integer(), binary()}.
 %% Floats of 64 bits, low byte first, row by row.
+
+%% @doc What Python says of arguments that it can't read, with what to do about a matrix among them, whose binary is taken for
+%% text in a call that does not have the forms of this module.
+-spec explained(string(), [term()], py_term:mapping()) -> string().
+explained(Text, _Args, #{haystack := true}) ->
+    Text;
+explained(Text, Args, _Mapping) when is_list(Text) ->
+    case string:find(Text, "is not UTF-8") =/= nomatch andalso has_matrix(Args) of
+        true -> Text ++ "; a matrix is read with the option haystack => true";
+        false -> Text
+    end;
+explained(Text, _Args, _Mapping) ->
+    Text.
+
+has_matrix({matrix, Rows, Cols, Content}) -> is_integer(Rows) andalso is_integer(Cols) andalso is_binary(Content);
+has_matrix([Head | Tail]) -> has_matrix(Head) orelse has_matrix(Tail);
+has_matrix(Tuple) when is_tuple(Tuple) -> has_matrix(tuple_to_list(Tuple));
+has_matrix(Map) when is_map(Map) -> has_matrix(maps:to_list(Map));
+has_matrix(_) -> false.
 
 %% @doc A grid without meta.
 -spec grid([col()], [row()]) -> grid().

@@ -56,6 +56,8 @@ attempt(Entry, Args, Options, Owner) ->
                         moved ->
                             py_events:emit([call, retry], #{}, #{pool => Name}),
                             attempt(Entry, Args, Options#{timeout => py_deadline:left_ms(Deadline)}, Owner);
+                        {error, {py, {decode, Text}}} ->
+                            {error, {py, {decode, py_haystack:explained(Text, Args, maps:merge(Mapping, Options))}}};
                         {error, {py, {Where, _}}} = Error when Where =:= elsewhere; Where =:= no_shared_memory ->
                             by_value(Entry, Args, Options, Deadline, Owner, Error);
                         Result -> Result

@@ -74,8 +74,8 @@ def _need_erlang_py() -> None:
         )
 
 
-class _ErlPortFinder:
-    """Finds the package `erlport`, which is `erl/erlport` here, where nobody has one that works.
+class _FacadeFinder:
+    """Finds the packages `erlport` and `hxpy`, which are in `erl` here, where nobody has one that works.
 
     It stands first on `sys.meta_path` and asks the others first. A module or package of the user's own is taken,
     whenever it comes to `sys.path`; a bare directory is none, and neither is ErlPort's own package, which knows nothing
@@ -85,18 +85,18 @@ class _ErlPortFinder:
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """What the import system asks."""
-        if name != "erlport":
+        if name not in ("erlport", "hxpy"):
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
-            if find is None or finder is _ErlPortFinder:
+            if find is None or finder is _FacadeFinder:
                 continue
             spec: ModuleSpec | None = find(name, path, target)
             if spec is not None and spec.origin is not None and not _is_erlports_own(spec):
                 return spec
         from importlib.util import spec_from_file_location
 
-        directory = __file__.rpartition("/")[0] + "/erlport"
+        directory = f"{__file__.rpartition('/')[0]}/{name}"
         return spec_from_file_location(
             name, directory + "/__init__.py", submodule_search_locations=[directory]
         )
@@ -144,7 +144,7 @@ def main() -> None:
         faulthandler.enable(all_threads=False)
     port.leave_when_closed(in_fd, grace_seconds=0.5)
     bytecode.guard()
-    sys.meta_path.insert(0, _ErlPortFinder)
+    sys.meta_path.insert(0, _FacadeFinder)
     if flags.py:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
     else:

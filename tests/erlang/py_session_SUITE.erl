@@ -272,6 +272,9 @@ what_has_a_form_is_a_value(_Config) ->
         false ->
             ok
     end,
+    %% As Haxall's users write it.
+    ?assertMatch({grid, #{rows := [[1]]}}, py_session:eval(Session, "from hxpy.haystack.grid import Grid\nGrid(['a'], [[1]])")),
+    ?assertEqual({py, na}, py_session:eval(Session, "from hxpy.haystack.na import NA\nNA()")),
     %% As it was, where that is asked for.
     Plain = py_session:open(#{persistent => true, haystack => false}),
     ?assertEqual({number, 21, 1}, py_session:eval(py_session:define(Plain, v, {number, 21, 1}), "v")),

@@ -18,6 +18,8 @@
     an_erlang_map_is_a_dict/1,
     binaries_can_be_bytes_at_every_depth/1,
     invalid_utf8_is_refused_with_what_to_write_instead/1,
+    a_matrix_without_its_option_is_refused_with_what_to_write_instead/1,
+    the_zone_of_a_time_may_be_its_name/1,
     a_pool_has_mapping_options_of_its_own/1,
     numpy_scalars_are_numbers/1,
     a_registered_type_has_an_encoder_and_a_decoder/1,
@@ -51,6 +53,8 @@ all() ->
         an_erlang_map_is_a_dict,
         binaries_can_be_bytes_at_every_depth,
         invalid_utf8_is_refused_with_what_to_write_instead,
+        a_matrix_without_its_option_is_refused_with_what_to_write_instead,
+        the_zone_of_a_time_may_be_its_name,
         a_pool_has_mapping_options_of_its_own,
         numpy_scalars_are_numbers,
         a_registered_type_has_an_encoder_and_a_decoder,
@@ -370,6 +374,51 @@ invalid_utf8_is_refused_with_what_to_write_instead(_Config) ->
     end,
     ?assertEqual(<<255>>, py:func(py_values, identity, [{bytes, <<255>>}])),
     ?assertEqual(<<255>>, py:func(py_values, identity, [<<255>>], #{binaries => bytes})).
+
+a_matrix_without_its_option_is_refused_with_what_to_write_instead(_Config) ->
+    Matrix = py_haystack:matrix([[1, 2], [3, 4]]),
+    Said = fun(Call) ->
+        try Call() of
+            Value -> ct:fail({passed, Value})
+        catch
+            error:{py, {decode, Text}} -> Text
+        end
+    end,
+    [
+        ?assertNotEqual(nomatch, string:find(Said(Call), "the option haystack => true"))
+     || Call <- [
+            fun() -> py:func(builtins, type, [Matrix]) end,
+            fun() -> py:func(builtins, len, [[{a, #{b => Matrix}}]], #{strings => binary}) end,
+            fun() -> py:gather(py:scatter(builtins, type, [[Matrix]])) end,
+            fun() -> py_session:eval(py_session:define(py_session:open(#{haystack => false}), m, Matrix), "m") end
+        ]
+    ],
+    %% That of another binary is told as ever.
+    [
+        ?assertEqual(nomatch, string:find(Said(Call), "haystack"))
+     || Call <- [
+            fun() -> py:func(builtins, len, [<<255>>]) end,
+            fun() -> py:func(builtins, len, [[<<255>>, Matrix]], #{haystack => true}) end
+        ]
+    ].
+
+the_zone_of_a_time_may_be_its_name(_Config) ->
+    Noon = fun(Zone) -> {"datetime", {2024, 7, 1, 12, 0, 0, 0, Zone}} end,
+    Shown = fun(Zone) -> py:method(Noon(Zone), isoformat) end,
+    ?assertEqual("2024-07-01T12:00:00+02:00", Shown(<<"Europe/Zurich">>)),
+    ?assertEqual("2024-07-01T12:00:00+02:00", Shown("Europe/Zurich")),
+    ?assertEqual("2024-07-01T12:00:00+00:00", Shown(<<"UTC">>)),
+    ?assertEqual("12:00:00+00:00", py:method({"time", {12, 0, 0, 0, <<"UTC">>}}, isoformat)),
+    ?assertEqual(Noon({"zoneinfo", "Europe/Zurich"}), py:func(copy, copy, [Noon(<<"Europe/Zurich">>)])),
+    [
+        try Shown(Zone) of
+            Value -> ct:fail({passed, Value})
+        catch
+            error:{py, {decode, Text}} ->
+                ?assertNotEqual(nomatch, string:find(Text, "there is no time zone 'Europe/Zurik'; did you mean 'Europe/Zurich'?"))
+        end
+     || Zone <- [<<"Europe/Zurik">>, "Europe/Zurik", {"zoneinfo", "Europe/Zurik"}]
+    ].
 
 a_pool_has_mapping_options_of_its_own(Config) ->
     {ok, _} = py:start_pool(modern, (pool(Config))#{size => 1, strings => binary, dicts => map}),

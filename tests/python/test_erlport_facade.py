@@ -323,13 +323,13 @@ def test_a_pid_can_be_kept_and_sent_to_whichever_way_it_came() -> None:
 @pytest.fixture
 def erlterms() -> Iterator[ModuleType]:
     """`erlport.erlterms`, imported here as in a server with ErlPort's flags, and forgotten after the test."""
-    sys.meta_path.insert(0, program._ErlPortFinder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, program._FacadeFinder)  # type: ignore[arg-type]
     try:
         import erlport.erlterms
 
         yield erlport.erlterms
     finally:
-        sys.meta_path.remove(program._ErlPortFinder)  # type: ignore[arg-type]
+        sys.meta_path.remove(program._FacadeFinder)  # type: ignore[arg-type]
         decoders.set_decoder(None)
         for name in [name for name in sys.modules if name.partition(".")[0] == "erlport"]:
             del sys.modules[name]

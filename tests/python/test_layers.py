@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 
 # Each may import, when it is loaded, from the lines below its own.
 LAYERS = [
-    {"__main__", "erlport"},
+    {"__main__", "erlport", "hxpy"},
     {"parallel", "server", "session", "streams", "tasks", "worker"},
     {"inbox", "pushed"},
     {"api", "console", "limits", "logs", "objects", "port", "redirected"},

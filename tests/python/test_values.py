@@ -23,8 +23,15 @@ import pytest
 from conftest import Beam, exact
 
 from erl import errors, plain, references
-from erl.codec import Options, decode, encode
+from erl.codec import Options, decode, encode, reference
 from erl.terms import Atom, BitString, Fun, ImproperList, OpaqueErlang, Pid, Tag
+
+try:
+    from erl.codec import native
+
+    CODECS: list[Any] = [reference, native]
+except ImportError:
+    CODECS = [reference]
 
 TAGGED_FLAGS = range(8)
 DEFAULT = Options.from_flags(0)
@@ -348,6 +355,55 @@ ODD_PAYLOADS = [Atom("x"), (), (1,), (1, 2, 3, 4, 5, 6, 7, 8, 9), [Atom("y"), [[
 DICT_TAGS = ["dict", "UserDict", "OrderedDict", "defaultdict", "ChainMap", "Counter"]
 CLOCK_TAGS = ["date", "time", "datetime", "timedelta", "timezone", "zoneinfo"]
 OTHER_TAGS = ["Decimal", "Fraction", "complex", "UUID", "bytearray", "set", "frozenset"]
+
+
+ZONES: list[tuple[Any, Any]] = [
+    ("Europe/Paris", PARIS),
+    ("UTC", dt.timezone.utc),
+    ((Tag("zoneinfo"), "Europe/Paris"), PARIS),
+    ((Tag("timezone"), 3600), dt.timezone(dt.timedelta(hours=1))),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("written", "zone"), ZONES, ids=repr)
+@pytest.mark.parametrize("flags", [0, 4, 3, 32])
+def test_zone_of_a_time_may_be_its_name(codec: Any, written: Any, zone: Any, flags: int) -> None:
+    encoding, decoding = Options.from_flags(flags & 1), Options.from_flags(flags)
+    for tag, payload, value in (
+        ("datetime", (2024, 7, 1, 12, 30, 5, 7, written), dt.datetime(2024, 7, 1, 12, 30, 5, 7, zone)),
+        ("time", (12, 30, 5, 7, written), dt.time(12, 30, 5, 7, zone)),
+    ):
+        assert exact(codec.decode(encode((Tag(tag), payload), encoding), decoding)) == exact(value)
+
+
+MISSPELT = ["Europe/Zurik", "europe", "Zurich", "utc+1", "../../etc/passwd", "a\0b", "x" * 5000, "Юта"]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("name", MISSPELT, ids=lambda name: name[:20])
+@pytest.mark.parametrize("tagged", [False, True])
+def test_zone_that_is_none_is_an_error_that_names_it(codec: Any, name: str, tagged: bool) -> None:
+    zone = (Tag("zoneinfo"), name) if tagged else name
+    for tag, payload in (("datetime", (2024, 7, 1, 12, 0, 0, 0, zone)), ("time", (12, 0, 0, 0, zone))):
+        for options in (DEFAULT, BYTES, Options.from_flags(1)):
+            with pytest.raises(errors.DecodeError, match="there is no time zone") as caught:
+                codec.decode(encode((Tag(tag), payload), options), options)
+            assert len(str(caught.value)) < 500
+            assert name[:2].encode("unicode_escape").decode() in str(caught.value) or name[:2] in str(
+                caught.value
+            )
+
+
+def test_zone_that_is_misspelt_is_told_with_the_nearest() -> None:
+    for name, nearest in (
+        ("Europe/Zurik", "Europe/Zurich"),
+        ("europe/paris", "Europe/Paris"),
+        ("new_york", "America/New_York"),
+    ):
+        with pytest.raises(errors.DecodeError, match=f"did you mean '{nearest}'"):
+            decode(encode((Tag("time"), (12, 0, 0, 0, name)), DEFAULT), DEFAULT)
 
 
 @pytest.mark.parametrize("payload", ODD_PAYLOADS, ids=repr)

@@ -120,15 +120,56 @@ def _clock(payload: Any, count: int, type_name: str) -> object:
     """A time or a datetime: integers, then what tells the zone."""
     if type(payload) is not tuple or len(payload) != count + 1:
         return NOT_FIT
-    parts, zone = _integers(payload[:count], count), payload[count]
+    parts = _integers(payload[:count], count)
+    if parts is None:
+        return NOT_FIT
+    tz = zone(payload[count])
+    if tz is NOT_FIT:
+        return NOT_FIT
     import datetime
 
-    if parts is None or not (zone is None or isinstance(zone, datetime.tzinfo)):
-        return NOT_FIT
     try:
-        return getattr(datetime, type_name)(*parts, zone)
+        return getattr(datetime, type_name)(*parts, tz)
     except _RANGE_ERRORS:
         return NOT_FIT
+
+
+def zone(payload: Any) -> Any:
+    """What tells the zone of a time: None, a zone, or the name of one as text.
+
+    Raises `errors.DecodeError` for the name of none: a time whose zone is misspelt must not become a tuple.
+    """
+    import datetime
+
+    if payload is None or isinstance(payload, datetime.tzinfo):
+        return payload
+    key = text(payload)
+    if not key and type(payload) is tuple and len(payload) == 2 and text(payload[0]) == "zoneinfo":
+        key = text(payload[1])  # the form, which named no zone
+    if not key:
+        return NOT_FIT
+    if key == "UTC":  # known also where there are no others
+        return datetime.timezone.utc
+    found = _zoneinfo(key)
+    if found is NOT_FIT:
+        raise errors.DecodeError(_no_zone(key))
+    return found
+
+
+def _no_zone(key: str) -> str:
+    import difflib
+    import zoneinfo
+
+    known = zoneinfo.available_timezones()
+    if not known:
+        return f"there is no time zone {key[:100]!r}: this Python knows none at all (pip install tzdata)"
+    # Whatever case, and the city alone.
+    names = {name.lower(): name for name in known}
+    cities = {name.rpartition("/")[2].lower(): name for name in known}
+    wanted = key[:100].lower()
+    near = difflib.get_close_matches(wanted, names, 1) or difflib.get_close_matches(wanted, cities, 1)
+    hint = f"; did you mean {names.get(near[0]) or cities[near[0]]!r}?" if near else ""
+    return f"there is no time zone {key[:100]!r}{hint}"
 
 
 def _time(payload: object) -> object:

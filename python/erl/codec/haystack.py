@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from erl import callout, errors, terms
-from erl.codec import arrays, simplify
+from erl.codec import arrays, forms, simplify
 from erl.codec.forms import NOT_FIT, text
 from erl.codec.options import ARRAYS_VALUE, FRAMES_ARROW, FRAMES_COLUMNS, HAYSTACK, MATRICES
 from erl.haystack import frames, grid, values
@@ -67,11 +67,10 @@ def _coord(lat: object, lng: object) -> object:
 
 def _timestamp(nanoseconds: object, zone: object) -> object:
     """`{timestamp, Nanoseconds, Zone}`."""
-    import datetime
-
-    if type(nanoseconds) is not int or not (zone is None or isinstance(zone, datetime.tzinfo)):
+    if type(nanoseconds) is not int:
         return NOT_FIT
-    return values.Timestamp(nanoseconds, zone)
+    tz = forms.zone(zone)
+    return NOT_FIT if tz is NOT_FIT else values.Timestamp(nanoseconds, tz)
 
 
 def _grid(payload: object) -> object:

@@ -419,7 +419,8 @@ cdef object read_datetime(Walk* w, Form form, Py_ssize_t head, Py_ssize_t limit,
         except (ValueError, OverflowError):
             pass
     content = (parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], zone)
-    return head_of(w, head, limit), content
+    made = form.builder(content)    # also the names of zones
+    return made if made is not NOT_FIT else (head_of(w, head, limit), content)
 
 
 cdef bytes binary(Walk* w, Py_ssize_t limit):

@@ -1,0 +1,7 @@
+"""`hxpy.haystack.marker.Marker`."""
+
+from __future__ import annotations
+
+from erl.haystack import Marker
+
+__all__ = ["Marker"]
