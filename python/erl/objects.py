@@ -105,17 +105,25 @@ def _function(module: str, name: str) -> Any:
     for attribute in name.replace("-", "_").split("."):
         try:
             found = getattr(found, attribute)
-        except AttributeError:
+        except AttributeError as missing:
             # A submodule that nobody has imported yet is no attribute of its package.
             if not isinstance(found, _MODULE):
                 raise
-            try:
-                found = _import(f"{found.__name__}.{attribute}")
-            except ModuleNotFoundError as error:
-                if error.name != f"{found.__name__}.{attribute}":
-                    raise
-                found = getattr(found, attribute)
+            submodule = _submodule(f"{found.__name__}.{attribute}")
+            if submodule is None:
+                raise missing from missing.__cause__
+            found = submodule
     return found
+
+
+def _submodule(name: str) -> ModuleType | None:
+    """The module of that name, None where there is none. That it was looked for is nobody's to hear of."""
+    try:
+        return _import(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
 
 
 def target(path_or_callable: object, name: object = None) -> Any:
@@ -267,7 +275,7 @@ def _trace(error: BaseException, causes: int) -> list[object]:
 
         kind = type(cause)
         name = Atom(f"{kind.__module__}.{kind.__qualname__}"[:255])
-        frames.append((Atom("cause"), name, Tag(text_of(cause)), _trace(cause, causes - 1)))
+        frames.append((Atom("cause"), name, Tag(text_of(cause, True)), _trace(cause, causes - 1)))
     return frames
 
 

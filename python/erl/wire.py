@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from erl import codec, errors
+from erl import codec, errors, suggestion
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
 
@@ -212,7 +212,7 @@ def failure(id_: int | None, error: BaseException, trace: list[object], options:
         kind = type(error)
         name = Atom(f"{kind.__module__}.{kind.__qualname__ if options.tagged else kind.__name__}"[:255])
         trace = trace if options.tagged else lines_of(trace)
-        term = (Atom("python"), name, Tag(text_of(error)), trace)
+        term = (Atom("python"), name, Tag(text_of(error, options.tagged)), trace)
     return codec.encode((Atom("e"), term) if id_ is None else (Atom("e"), id_, term), options)
 
 
@@ -241,10 +241,24 @@ def short_failure(id_: int | None, error: BaseException, options: Options) -> by
     return failure(id_, type(error)(text), [], options)
 
 
-def text_of(error: BaseException) -> str:
-    """An exception's text, also when its `__str__` raises, or would end the interpreter."""
+def suggested(error: BaseException, text: str) -> str:
+    """`. Did you mean: 'sqrt'?`, or nothing."""
+    try:
+        found = suggestion.of(error)
+    except Exception:  # of an object that is none as others are
+        return ""
+    return ("" if text.endswith((".", "?")) else ".") + found if found and "Did you mean" not in text else ""
+
+
+_SUGGESTED = frozenset((AttributeError, NameError, UnboundLocalError, ImportError))
+
+
+def text_of(error: BaseException, with_suggestion: bool = False) -> str:
+    """An exception's text, also when its `__str__` raises, or would end the interpreter; with what CPython adds."""
     try:
         text = str(error)
+        if with_suggestion and type(error) in _SUGGESTED:
+            text += suggested(error, text)
         notes = getattr(error, "__notes__", ())
         return "\n".join([text, *map(str, notes)]) if notes else text
     except BaseException as second:  # user code, as behind the server's door

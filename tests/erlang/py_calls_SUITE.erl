@@ -363,6 +363,11 @@ the_shell_prints_the_python_traceback(Config) ->
             "py:func(py_shapes,outer_fault)"
         ]
     ],
+    %% The cause first, and nothing of how it was looked for.
+    Missing = shown(fun() -> py:func(math, sqr, [2]) end),
+    ?assertNotEqual(nomatch, string:find(Missing, "builtins.AttributeError: module 'math' has no attribute 'sqr'. Did you mean: 'sqrt'?")),
+    [?assertEqual(nomatch, string:find(Missing, Word)) || Word <- ["No module named", "That led to"]],
+    ?assertMatch({python, 'builtins.AttributeError', _, []}, try py:func(math, sqr, [2]) catch error:E -> E end),
     %% The outer call comes first, as Python prints it, and none of our own frames is there.
     {match, _} = re:run(Shown, "in outer_fault.*in inner_fault", [dotall]),
     ?assertEqual(nomatch, string:find(Shown, "server.py")),
