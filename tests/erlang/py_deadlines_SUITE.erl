@@ -76,7 +76,7 @@ init_per_testcase(Case, Config) ->
     Options = maps:merge(#{size => 1, python_path => [?config(data_dir, Config)]}, options(Case)),
     ok = py_application:start([{default, Options}]),
     %% A short deadline is for what a function does, not for the import of its module.
-    [0.0 = call(sleep, [0.0], #{worker => Worker}) || #{worker := Worker} <- py:workers()],
+    [?assertEqual(0.0, call(sleep, [0.0], #{worker => Worker})) || #{worker := Worker} <- py:workers()],
     Config.
 
 end_per_testcase(_, _Config) -> py_application:stop().

@@ -138,8 +138,15 @@ evaluate(Text, Bindings) ->
     Printed = py_output:text(Leader),
     py_output:stop(Leader),
     case Result of
-        {value, Value, Next} -> {Printed ++ lists:flatten(io_lib:format("~tp", [Value])), Next};
+        {value, Value, Next} -> {Printed ++ lists:flatten(io_lib:format(shown_as(), [Value])), Next};
         {raised, Shown} -> {Printed ++ Shown, Bindings}
+    end.
+
+%% The keys of a map in their order: up to OTP 25 they were printed so.
+shown_as() ->
+    case list_to_integer(erlang:system_info(otp_release)) of
+        Release when Release >= 26 -> "~tkp";
+        _ -> "~tp"
     end.
 
 value_of(Expressions, Bindings) ->

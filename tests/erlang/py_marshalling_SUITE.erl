@@ -286,7 +286,7 @@ a_frame_of_polars_is_a_grid(_Config) ->
 a_frame_is_columns(_Config) ->
     Expression = <<"pandas.DataFrame({'a': [1, 2], 'b': ['x', None]})">>,
     Columns = #{<<"a">> => [1, 2], <<"b">> => [<<"x">>, undefined]},
-    ?assertEqual(Columns, py:func(py_marshalling, make, [Expression], (?ON)#{frames => columns})),
+    ?assertEqual(Columns, py:func(py_marshalling, make, [Expression], maps:merge(?ON, #{frames => columns}))),
     %% Also without Haystack's kinds.
     Only = #{strings => binary, frames => columns},
     ?assertEqual(Columns, py:func(py_marshalling, make, [Expression], Only)),

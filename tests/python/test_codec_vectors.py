@@ -60,6 +60,13 @@ def test_vector_is_read_as_its_value(vector: Vector) -> None:
     assert exact(decode(vector.term, vector.options)) == exact(vector.value())
 
 
+def test_bits_of_no_bytes_are_read() -> None:
+    """Erlang up to OTP 26 reads them so, later ones refuse them; none writes them. So they are no vector."""
+    term = b"\x83M\0\0\0\0\0"
+    for codec in (decode, reference.decode):
+        assert exact(codec(term, Options.from_flags(4))) == exact(b"")
+
+
 @pytest.mark.parametrize("vector", WRITTEN, ids=lambda vector: vector.name)
 def test_value_is_written_as_its_vector(vector: Vector) -> None:
     assert reference.encode(vector.value(), vector.options) == vector.term

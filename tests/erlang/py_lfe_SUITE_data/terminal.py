@@ -19,6 +19,8 @@ import termios
 
 _SECONDS = 20.0
 # Control sequences, and what a terminal does with a line's end.
+# The shell since OTP 26 goes back to a line that was entered, and shows it anew.
+_REDRAWN = re.compile(rb"[^\n]*\n\x1b\[A\r?\x1b\[J")
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>78]|\r|\x07|\x00")
 
 
@@ -32,6 +34,10 @@ def write_frame(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def plain_text(shown: bytes) -> bytes:
+    return _CONTROL.sub(b"", _REDRAWN.sub(b"", shown))
+
+
 def shown_until(prompt: re.Pattern[bytes], terminal: int) -> bytes:
     """What is shown up to a prompt at the end, or up to the program's end, or what there is after 20 seconds."""
     shown = b""
@@ -43,12 +49,12 @@ def shown_until(prompt: re.Pattern[bytes], terminal: int) -> bytes:
         if not data:
             break
         shown += data
-        plain = _CONTROL.sub(b"", shown)
+        plain = plain_text(shown)
         found = prompt.search(plain)
         # Nothing more comes at once: it waits for input.
         if found and not select.select([terminal], [], [], 0.05)[0]:
             return plain[: found.start()]
-    return _CONTROL.sub(b"", shown) + b"\n(no prompt)"
+    return plain_text(shown) + b"\n(no prompt)"
 
 
 def main() -> None:
