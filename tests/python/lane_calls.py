@@ -209,8 +209,8 @@ def fork_and_return(*_values: object) -> int:
     return min(child, 1)
 
 
-def deep(levels: int = 0, *_values: object) -> int:
-    return deep()
+def deep(levels: int = 0) -> int:
+    return deep(levels)
 
 
 def wait_for_alarm(seconds: float) -> None:

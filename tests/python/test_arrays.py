@@ -228,7 +228,7 @@ def test_record_nested_without_end_stays_a_tuple() -> None:
 def test_tuple_that_is_no_array_is_read_once() -> None:
     """Were it read as an array and again as a tuple, the time would double with each level."""
     term: Any = b"x"
-    for _ in range(300):
+    for _ in range(60):
         term = (Tag("ndarray"), ([Tag("f8")], (1,), [term]))
     assert type(read(written(term, DEFAULT), ARRAYS)) is tuple
 

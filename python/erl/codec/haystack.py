@@ -200,6 +200,9 @@ def _of_timestamp(value: Any) -> object:
 
 
 def _of_pandas_timestamp(value: Any) -> object:
+    zone = frames.standard_zone(value.tzinfo)
+    if zone is not value.tzinfo:
+        value = value.tz_convert(zone)
     if not value.nanosecond and not value.fold:
         return simplify.datetime(value)
     try:

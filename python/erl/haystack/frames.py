@@ -159,7 +159,7 @@ def _pandas_values(series: Any) -> list[Any]:
         return _without_pandas_na(values) if dtype.kind == "O" else values
     zone = getattr(dtype, "tz", None)
     if zone is not None:
-        return _times(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), _standard_zone(zone))
+        return _times(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), standard_zone(zone))
     missing = series.isna().to_numpy()
     values = series.astype(object).tolist()
     if missing.any():
@@ -176,7 +176,7 @@ def _without_pandas_na(values: list[Any]) -> list[Any]:
     return [NA() if value is missing else value for value in values]
 
 
-def _standard_zone(zone: Any) -> Any:
+def standard_zone(zone: Any) -> Any:
     """The zone as one of the standard library, where it is one of pytz (pandas before 3)."""
     key = getattr(zone, "zone", None)
     if type(zone).__module__.partition(".")[0] != "pytz" or not isinstance(key, str):
