@@ -145,7 +145,7 @@ class List(_List):
         return f"List({list.__repr__(self)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return List, (list(self),)
+        return type(self), (list(self),)
 
 
 class Map(_Dict):
@@ -176,7 +176,7 @@ class Map(_Dict):
         return f"Map({dict.__repr__(self)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Map, (dict(self),)
+        return type(self), (dict(self),)
 
 
 class ImproperList(terms.ImproperList):
@@ -212,7 +212,7 @@ class ImproperList(terms.ImproperList):
         return hash((tuple(self), self.tail))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ImproperList, (list(self), self.tail)
+        return type(self), (list(self), self.tail)
 
 
 _HANDLES: Final = (terms.OpaqueErlang, terms.Pid, terms.Port, terms.Reference, terms.Fun)
@@ -253,7 +253,9 @@ class OpaqueObject(metaclass=_OpaqueKind):
         return opaque.loads(data, unsigned=server is None or not server.options.tagged)
 
     def encode(self) -> bytes:
-        """The term, without the version byte. Raises `errors.EncodeError` for Erlang's data that are no term."""
+        """The term, without the version byte; of Erlang's, the data as they are."""
+        if self.language == b"erlang":
+            return self.data
         from erl import codec
 
         return codec.encode(self, codec.Options.from_flags(20))[1:]

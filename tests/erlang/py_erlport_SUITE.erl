@@ -44,7 +44,9 @@
     python_sends_messages/1,
     python_prints_where_the_instance_was_started/1,
     what_python_prints_is_a_binary_for_the_group_leader/1,
-    an_encoder_and_a_decoder_map_values/1
+    an_encoder_and_a_decoder_map_values/1,
+    what_programs_of_erlports_users_do_works/1,
+    what_they_do_works_in_a_pool/1
 ]).
 %% Another Python.
 -export([
@@ -96,7 +98,9 @@ groups() ->
             python_sends_messages,
             python_prints_where_the_instance_was_started,
             what_python_prints_is_a_binary_for_the_group_leader,
-            an_encoder_and_a_decoder_map_values
+            an_encoder_and_a_decoder_map_values,
+            what_programs_of_erlports_users_do_works,
+            what_they_do_works_in_a_pool
         ]},
         {another_python, [], [
             conversations_are_held_byte_for_byte,
@@ -509,6 +513,46 @@ an_encoder_and_a_decoder_map_values(Config) ->
     ok = py_erlport:call(Python, erlport_work, map_nothing, []),
     ?assertError({python, 'builtins.TypeError', _, _}, py_erlport:call(Python, erlport_work, tomorrow, [{date, {2024, 2, 29}}])),
     ok = py_erlport:stop(Python).
+
+what_programs_of_erlports_users_do_works(Config) ->
+    Python = start(Config, []),
+    ?assertEqual({true, <<"started">>, "start", <<"started">>, true}, py_erlport:call(Python, erlport_programs, answer_to, [start])),
+    programs(fun(Function, Args) -> py_erlport:call(Python, erlport_programs, Function, Args) end, fun(Message) -> Python ! Message end),
+    ok = py_erlport:stop(Python).
+
+%% The same code; of what it gives, a dict that goes through none of ErlPort's functions is a map where the pool says so.
+what_they_do_works_in_a_pool(Config) ->
+    {ok, started} = py:start(),
+    {ok, _} = py:start_pool(teas, #{size => 1, python_path => [?config(data_dir, Config)], dicts => map}),
+    try
+        [#{worker := Worker}] = py:workers(teas),
+        programs(
+            fun(Function, Args) -> py:pycall(erlport_programs, Function, Args, #{pool => teas}) end,
+            fun(Message) -> py_worker:cast(Worker, Message) end
+        )
+    after
+        {ok, stopped} = py:stop()
+    end.
+
+programs(Call, Send) ->
+    ok = Call(register_handler, [self()]),
+    Send({count, #{<<"a">> => 1, <<"b">> => #{}}}),
+    ?assertEqual({python, #{keys => 2, names => [<<"a">>, <<"b">>]}}, receive {python, _} = Counted -> Counted end),
+    Send({thread, 3}),
+    [?assertEqual({tick, N}, receive {tick, _} = Tick -> Tick end) || N <- [0, 1, 2]],
+    ?assertEqual(
+        <<"{\"a\": [1, {\"k\": \"v\"}], \"id\": null, \"ok\": true}">>,
+        Call(as_json, [#{a => [1, #{<<"k">> => v}], <<"id">> => undefined, ok => true}])
+    ),
+    ?assertEqual({true, true, true, "a"}, Call(texts, [])),
+    ?assertEqual(7, Call(with_options, [#{depth => 7}])),
+    ?assertEqual({ok, 5}, Call(safely, [maps, get, [a, #{a => 5}]])),
+    ?assertEqual({error, {badkey, b}}, Call(safely, [maps, get, [b, #{a => 5}]])),
+    ?assertEqual({other, erlang, done}, Call(safely, [erlang, exit, [done]])),
+    ?assertEqual([1, 2, 3, 3], [Call(remember, [Key, 1]) || Key <- [[[1]], #{a => [#{b => 1}]}, {[], #{}}, #{a => [#{b => 1}]}]]),
+    ok = Call(handle_types, []),
+    Tea = #{'__struct__' => 'Elixir.Shop.Tea', name => <<"green">>, grams => 50, tags => [<<"fresh">>]},
+    ?assertEqual(Tea#{grams := 100, tags := [<<"fresh">>, <<"double">>]}, Call(double, [Tea])).
 
 %%% Another Python
 

@@ -49,6 +49,16 @@ def kinds_answered() -> list[str]:
     return kinds(value, *value)
 
 
+def ask_and_tell(to: Any) -> list[str]:
+    from erlport.erlang import call, cast
+    from erlport.erlterms import Atom
+
+    content = {1: [{2: ({3: 4},)}]}
+    cast(to, [content])
+    value = call(Atom(b"maps"), Atom(b"get"), [1, content])
+    return kinds(value, value[0])
+
+
 def parts_of_failure() -> object:
     from erlport.erlang import CallError, call
     from erlport.erlterms import Atom

@@ -292,6 +292,28 @@ def test_in_a_pool_the_api_works_and_atoms_stay_those_of_erl() -> None:
         assert python.answer(5) == [[(Atom("tea"), 1)]]
 
 
+def test_in_a_pool_maps_are_erlports_in_its_api_and_as_elsewhere_outside() -> None:
+    with Conversation("--py", options=Options.from_flags(6)) as python:
+        python.call(1, "erlport_talk", "heard", [])
+        python.answer(1)
+        content = {Atom("a"): [1, {Atom("b"): 2}]}
+        python.call(2, "erlport_probe", "kinds", [content])
+        assert [bytes(kind) for kind in python.answer(2)] == [b"Map"]  # type: ignore[attr-defined, call-overload]
+        python.call(3, "operator", "getitem", [(content,), 0])
+        assert python.receive_frame().endswith(codec.encode(content, Options.from_flags(6))[1:])
+        python.call(4, "erlport_talk", "tell", [Atom("someone"), [content]])
+        told = python.receive_frame()
+        assert told == codec.encode((Atom("M"), Atom("someone"), [content]), Options.from_flags(6))
+        python.answer(4)
+        python.call(5, "erlport_probe", "ask_and_tell", [Atom("someone")])
+        dicts = {1: [{2: ({3: 4},)}]}
+        assert python.receive() == ("M", "someone", [dicts])
+        _, id_, *_, args, _ = asked = python.receive()
+        assert (asked[2:4], args) == (("maps", "get"), [1, dicts])
+        python.send((Atom("r"), id_, [{2: 3}]))
+        assert [bytes(kind) for kind in python.answer(5)] == [b"List", b"Map"]  # type: ignore[attr-defined, call-overload]
+
+
 def test_a_pid_can_be_kept_and_sent_to_whichever_way_it_came() -> None:
     pid = b"Xd\0\rnonode@nohost\0\0\0\x09\0\0\0\0\0\0\0\0"
     wrapped = bytes.fromhex(
@@ -528,8 +550,9 @@ def test_an_opaque_object_is_decoded_and_encoded(erlterms: ModuleType) -> None:
     one, other = made(b"data", atom(b"ruby")), made(b"data", atom(b"python"))
     assert one != other
     assert hash(one) == hash(made(b"data", atom(b"ruby")))
+    assert made(b"data", atom(b"erlang")).encode() == b"data"
     with pytest.raises(ValueError, match="not an Erlang term"):
-        made(b"data", atom(b"erlang")).encode()
+        erlterms.encode(made(b"data", atom(b"erlang")))
 
 
 @pytest.mark.parametrize("compressed", [10, -1])

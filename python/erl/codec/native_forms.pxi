@@ -237,7 +237,7 @@ cdef PyObject* read_dict_form(Walk* w, PyObject* form, Py_ssize_t head, Py_ssize
             read += 1
         made = NULL
         if read == count and p[w.i] == NIL:
-            made = dict_of(pairs, count)
+            made = dict_of(pairs, count, True)
             if made == NULL:
                 release(pairs, read)
                 return NULL

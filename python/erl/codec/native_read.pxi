@@ -13,6 +13,33 @@ cdef struct Pair:
     PyObject* value
     Py_ssize_t start        # of the key
 
+cdef extern from *:
+    """
+    /* A list of another type, made of the elements of one that nobody else holds and that is empty then. */
+    static CYTHON_INLINE PyObject *erl_list_as(PyObject *kind, PyObject *list) {
+        PyListObject *from = (PyListObject *)list;
+        PyListObject *to = (PyListObject *)((PyTypeObject *)kind)->tp_alloc((PyTypeObject *)kind, 0);
+        if (to == NULL) return NULL;
+        to->ob_item = from->ob_item;
+        to->allocated = from->allocated;
+        Py_SET_SIZE(to, Py_SIZE(from));
+        from->ob_item = NULL;
+        from->allocated = 0;
+        Py_SET_SIZE(from, 0);
+        return (PyObject *)to;
+    }
+
+    static CYTHON_INLINE PyObject *erl_new_dict(PyObject *kind, PyObject *nothing) {
+        return PyDict_Type.tp_new((PyTypeObject *)kind, nothing, NULL);
+    }
+    """
+    PyObject* list_as "erl_list_as" (PyObject*, PyObject*) noexcept
+    PyObject* new_dict "erl_new_dict" (PyObject*, PyObject*) noexcept
+
+cdef object _List = plain.List
+cdef object _Map = plain.Map
+cdef tuple _nothing = ()
+
 ctypedef PyObject* (*slow_read)(Walk*, Py_ssize_t, int) noexcept
 ctypedef PyObject* (*slow_tail)(Walk*, PyObject*, Py_ssize_t, int) noexcept
 ctypedef PyObject* (*slow_pairs)(Pair*, Py_ssize_t) noexcept
@@ -150,13 +177,14 @@ cdef inline PyObject* as_mapped(Walk* w, PyObject* made) noexcept:
     cdef PyObject* mapped
     if w.tagged or made == NULL:
         return made
-    mapped = (<slow_text>map_of_erlport)(made) if Py_TYPE(made) == &PyDict_Type else (<slow_text>list_of_erlport)(made)
+    if Py_TYPE(made) == &PyList_Type:
+        mapped = list_as(<PyObject*>_List, made)
+    elif Py_TYPE(made) == &PyDict_Type:     # one whose keys were not the common ones
+        mapped = (<slow_text>map_of_erlport)(made)
+    else:
+        return made
     Py_DECREF(made)
     return mapped
-
-
-cdef object list_of_erlport(items):
-    return plain.list_of(items)
 
 
 cdef object map_of_erlport(content):
@@ -345,7 +373,7 @@ cdef PyObject* read_map(Walk* w, Py_ssize_t limit, int depth) noexcept:
         if not read_pair(w, &pairs[k], limit + 2 * k + 1, limit + 2 * k + 2, depth):
             release(pairs, k)
             return NULL
-    made = dict_of(pairs, n)
+    made = dict_of(pairs, n, w.tagged)
     if made != NULL and (made == Py_None or PyDict_Size(made) != n):
         Py_DECREF(made)
         made = (<slow_pairs>refuse_keys)(pairs, n)
@@ -386,9 +414,9 @@ cdef void release(Pair* pairs, Py_ssize_t n) noexcept:
     PyMem_Free(pairs)
 
 
-cdef PyObject* dict_of(Pair* pairs, Py_ssize_t n) noexcept:
+cdef PyObject* dict_of(Pair* pairs, Py_ssize_t n, bint tagged) noexcept:
     """A dict, its keys made hashable; None where one can't be. Keys equal in Python fall together."""
-    cdef PyObject* made = PyDict_New()
+    cdef PyObject* made = PyDict_New() if tagged else new_dict(<PyObject*>_Map, <PyObject*>_nothing)
     cdef PyObject* key
     cdef PyTypeObject* kind
     cdef Py_ssize_t k

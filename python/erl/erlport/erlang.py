@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from erl import api, decoders, encoders, errors
 
-from .erlterms import Atom, adapted
+from .erlterms import Atom, adapted, sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def call(module: Any, function: Any, args: Any) -> Any:
     if not isinstance(args, list):
         raise ValueError(args)
     try:
-        result = api.call(_text(module), _text(function), [encoders.apply(argument) for argument in args])
+        result = api.call(
+            _text(module), _text(function), [sent(encoders.apply(argument)) for argument in args]
+        )
     except errors.ErlangError as error:
         raise CallError(adapted(_as_sent(error))) from None
     return decoders.apply([result])[0]
@@ -90,7 +92,7 @@ def call(module: Any, function: Any, args: Any) -> Any:
 
 def cast(pid: Any, message: Any) -> None:
     """Send a message to an Erlang process."""
-    api.cast(pid, message)
+    api.cast(pid, sent(message))
 
 
 def self() -> Any:
@@ -105,7 +107,8 @@ def make_ref() -> Any:
 
 def set_encoder(encoder: Callable[[Any], Any]) -> None:
     """Have results, and arguments of calls of Erlang, pass through `encoder`. Raises TypeError for no function."""
-    encoders.set_encoder(_callable(encoder))
+    _callable(encoder)
+    encoders.set_encoder(lambda value: sent(encoder(value)))
 
 
 def set_decoder(decoder: Callable[[Any], Any]) -> None:
@@ -137,8 +140,11 @@ def set_default_message_handler() -> None:
 
 def _as_sent(error: errors.ErlangError) -> Any:
     term = error._term
-    # Ours sends a fifth element, the error for itself.
-    return term[:4] if isinstance(term, tuple) and len(term) == 5 else term
+    if not isinstance(term, tuple) or len(term) not in (4, 5):
+        return term
+    # In a pool atoms are others, and a fifth element is the error for itself.
+    language, type_ = [Atom(atom) if isinstance(atom, Atom) else atom for atom in term[:2]]
+    return (language, type_, *term[2:4])
 
 
 def _text(name: Any) -> str:

@@ -12,7 +12,7 @@ import struct
 from erl import api, codec, decoders, errors, terms, wire
 from erl.codec import Options
 from erl.codec.extents import end_of_term
-from erl.plain import Atom, ImproperList, List, Map, MutationError, OpaqueObject
+from erl.plain import Atom, ImproperList, List, Map, MutationError, OpaqueObject, list_of, map_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,25 @@ def _adapted(value: Any) -> Any:
         return Map({_adapted(key): _adapted(item) for key, item in value.items()})
     if kind is terms.ImproperList:
         return ImproperList(list(map(_adapted, value)), _adapted(value.tail))
+    return value
+
+
+def sent(value: Any) -> Any:
+    """The value as ErlPort sends it, where a pool's mapping would send another term: a dict is a map."""
+    server = api._server
+    return _sent(value) if server is not None and server.options.tagged else value
+
+
+def _sent(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict or kind is Map:
+        return map_of({_sent(key): _sent(item) for key, item in value.items()})
+    if kind is list or kind is List:
+        return list_of(map(_sent, value))
+    if kind is tuple:
+        return tuple(map(_sent, value))
+    if isinstance(value, terms.ImproperList):
+        return terms.ImproperList(map(_sent, value), _sent(value.tail))
     return value
 
 
