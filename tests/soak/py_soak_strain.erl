@@ -95,7 +95,7 @@ is_known(boxed, timeout) -> true;
 is_known(boxed, {protocol, _}) -> true;
 is_known(boxed, {worker_down, Why}) -> is_known_end(Why).
 
-is_known_end({Kind, _}) -> lists:member(Kind, [protocol, memory, deadline, flood, start]);
+is_known_end({Kind, _}) -> lists:member(Kind, [protocol, memory, deadline, flooded, start]);
 is_known_end({signal, 9, _}) -> true;
 is_known_end(Why) -> lists:member(Why, [closed, recycled, restarting]).
 
