@@ -57,14 +57,17 @@
 -type api() :: {Function :: atom(), Args :: [term()]} | {module(), Function :: atom(), Args :: [term()]}.
 %% What was called: a function of `py' where no module is named.
 
+%% As far as it is looked at: a class of ours with anything else was made up.
+-define(IS_TEXT(Text), (is_list(Text) orelse is_binary(Text))).
+
 %% @doc A Python exception as an error of its kind: what the bridge's own Python raises is the bridge's.
 -spec from_python(term()) -> python_error() | erlang_error() | {py, reason()} | term().
-from_python({python, 'erl.errors.EncodeError', Text, _}) -> {py, {encode, Text}};
-from_python({python, 'erl.errors.DecodeError', Text, _}) -> {py, {decode, Text}};
-from_python({python, 'erl.errors.SharedMemoryError', Text, _}) -> {py, {shared_memory, Text}};
-from_python({python, 'erl.errors.ElsewhereError', Text, _}) -> {py, {elsewhere, Text}};
-from_python({python, 'erl.errors.NoSharedMemoryError', Text, _}) -> {py, {no_shared_memory, Text}};
-from_python({python, 'erl.errors.StaleReferenceError', Text, _}) -> {py, {stale_reference, Text}};
+from_python({python, 'erl.errors.EncodeError', Text, _}) when ?IS_TEXT(Text) -> {py, {encode, Text}};
+from_python({python, 'erl.errors.DecodeError', Text, _}) when ?IS_TEXT(Text) -> {py, {decode, Text}};
+from_python({python, 'erl.errors.SharedMemoryError', Text, _}) when ?IS_TEXT(Text) -> {py, {shared_memory, Text}};
+from_python({python, 'erl.errors.ElsewhereError', Text, _}) when ?IS_TEXT(Text) -> {py, {elsewhere, Text}};
+from_python({python, 'erl.errors.NoSharedMemoryError', Text, _}) when ?IS_TEXT(Text) -> {py, {no_shared_memory, Text}};
+from_python({python, 'erl.errors.StaleReferenceError', Text, _}) when ?IS_TEXT(Text) -> {py, {stale_reference, Text}};
 from_python({erlang, {'$erlport.opaque', erlang, Bytes}} = Error) when is_binary(Bytes) ->
     case py_atoms:decode(Bytes) of
         {ok, {Class, Reason, Stack}} -> {erlang, Class, Reason, Stack};

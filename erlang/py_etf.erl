@@ -80,7 +80,7 @@ walk(<<90, Length:16, Rest/binary>>, Missing, Words, Handles) -> reference(Rest,
 walk(<<114, Length:16, Rest/binary>>, Missing, Words, Handles) -> reference(Rest, 8, Length, Missing, Words, Handles);
 walk(<<101, Rest/binary>>, Missing, Words, Handles) -> handle(reference, Rest, 4, 8, Missing, Words, Handles);
 %% EXPORT: module, function, arity. NEW_FUN: some terms, and the free variables
-walk(<<113, Rest/binary>>, Missing, Words, Handles) -> walk(Rest, Missing + 2, Words - 2, Handles#{function => []});
+walk(<<113, Rest/binary>>, Missing, Words, Handles) -> walk(Rest, Missing + 2, Words - 8, Handles#{function => []});
 walk(<<112, _:32, _, _:16/binary, _:32, Free:32, Rest/binary>>, Missing, Words, Handles) ->
     walk(Rest, Missing + 3 + Free, Words - 8 - Free, Handles#{function => []});
 walk(<<_/binary>>, _, _, _) ->
