@@ -122,7 +122,8 @@ def main() -> None:
         except PackageNotFoundError:
             print("erl-bridge, not installed: run from a source tree")
         return
-    _need_erlang_py()
+    if "--py" in arguments or "--check" in arguments:
+        _need_erlang_py()
     from erl import bytecode, codec, port, server
 
     if "--check" in arguments:

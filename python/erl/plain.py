@@ -21,8 +21,9 @@ else:
     _Dict = dict
 
 _FIRST_LIMIT: Final = 8192
-_UNUSED: Final = 3
-"""References to an atom that nobody else has: the table's, the loop's and the argument's."""
+_probe: Final = {b"": object()}
+_UNUSED: Final = getrefcount(_probe[b""])
+"""What is counted, in such an expression, for an object that only a table holds."""
 
 
 class MutationError(Exception):
@@ -83,9 +84,8 @@ class Atom(bytes, metaclass=_AtomKind):
         """What data has brought goes again; an atom that somebody holds stays the one of its name."""
         interned = cls._interned
         for name in list(interned):
-            atom = interned.get(name)
-            if atom is not None and getrefcount(atom) <= _UNUSED:
-                del interned[name]
+            if name in interned and getrefcount(interned[name]) <= _UNUSED:
+                interned.pop(name, None)
         cls._limit = max(_FIRST_LIMIT, 2 * len(interned))
 
     def __eq__(self, other: object) -> bool:

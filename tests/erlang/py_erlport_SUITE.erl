@@ -253,6 +253,8 @@ an_interpreter_may_have_arguments(Config) ->
             {Found ++ " -X dev", true},
             {Found ++ " -X dev -m erl", true},
             {Spaced, false},
+            %% Without what is installed there: erlang-py is for pools.
+            {Found ++ " -S", false},
             {Found ++ " -m erl -u -m erlport.cli", false}
         ]
     ],

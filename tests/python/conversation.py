@@ -18,6 +18,7 @@ from erl.terms import Atom
 PACKAGES = Path(__file__).parents[2] / "python"
 ANSWER_SECONDS = 20.0
 WITHOUT_COMPILED = "import sys; sys.modules['erl.codec.native'] = None; from erl.__main__ import main; main()"
+WITHOUT = "import sys; sys.modules.update({!r}); from erl.__main__ import main; main()"
 
 
 class Conversation:
@@ -30,11 +31,15 @@ class Conversation:
         shell: str | None = None,
         options: Options | None = None,
         compiled: bool = True,
+        without: tuple[str, ...] = (),
         directory: Path | None = None,
     ) -> None:
         self.packet = packet
         self.options = options if options is not None else Options.from_flags(4)
         program = ["-m", "erl"] if compiled else ["-c", WITHOUT_COMPILED]
+        if without:
+            hidden = (*without, *(() if compiled else ("erl.codec.native",)))
+            program = ["-c", WITHOUT.format(dict.fromkeys(hidden))]
         command = [sys.executable, *program, *flags]
         if shell is not None:
             command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]

@@ -687,6 +687,21 @@ def test_erlports_own_package_is_passed_over(tmp_path: Path) -> None:
         assert python.answer(2) == b"hi"
 
 
+@both_codecs
+def test_an_interpreter_without_erlang_py_serves_with_erlports_mapping(compiled: bool) -> None:
+    """ErlPort wraps what erlang-py is for: `{python, "python3"}` asks for none."""
+    pid = b"Xd\0\rnonode@nohost\0\0\0\x09\0\0\0\0\0\0\0\0"
+    wrapped = (Atom("$erlport.opaque"), Atom("erlang"), pid)
+    with Conversation(options=ERLPORT, compiled=compiled, without=("erlang",)) as python:
+        python.call(1, "operator", "getitem", [(wrapped,), 0])
+        assert python.receive_frame() == b"\x83h\3d\0\1ra\1" + pid
+        python.call(2, "operator", "getitem", [(terms.Pid(pid),), 0])
+        _, _, error = python.receive()
+        assert b"needs erlang-py" in bytes(error[2])  # type: ignore[index]
+        python.call(3, "erlport_talk", "text_of", [[104, 105]])
+        assert python.answer(3) == b"hi"
+
+
 @pytest.mark.parametrize("arguments", [("-u", "-m", "erlport.cli"), ("-u",), ("-m", "erl")])
 def test_the_arguments_that_erlport_puts_first_are_passed_over(arguments: tuple[str, ...]) -> None:
     """`{python, "python3 -m erl"}`, under ErlPort's Erlang side."""

@@ -18,9 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-# By name, for mypy: it would take the repository's directory erlang/ for this module, which has no types.
-_erlang_py: Any = __import__("erlang")
-
 _u32 = Struct(">I").unpack_from
 
 _MAX_REFERENCE_WORDS: Final = 5
@@ -44,7 +41,7 @@ def read(data: bytes, position: int) -> tuple[object, int]:
         _check_fun(data, position, end)
     external = data[position:end]
     try:
-        leaf = _erlang_py.binary_to_term(b"\x83" + external)
+        leaf = _erlang_py().binary_to_term(b"\x83" + external)
     except UnicodeDecodeError:
         raise errors.DecodeError(
             f"the name of an atom is not UTF-8, in tag {tag} at byte {position}"
@@ -60,6 +57,21 @@ def read(data: bytes, position: int) -> tuple[object, int]:
     if tag == tags.EXPORT:
         return terms.Fun(_export(external)), end
     return terms.Fun(leaf.binary()), end
+
+
+def _erlang_py() -> Any:
+    """The package, imported with the first leaf: ErlPort wraps them all, and so needs none.
+
+    Raises `DecodeError` where it is missing.
+    """
+    # By name, for mypy: it would take the repository's directory erlang/ for this module, which has no types.
+    try:
+        module = __import__("erlang")
+        if hasattr(module, "binary_to_term"):
+            return module
+    except ImportError:
+        pass
+    raise errors.DecodeError("a pid, port, reference or fun needs erlang-py here (pip install erlang-py)")
 
 
 def external_of(value: object) -> bytes | None:
@@ -132,7 +144,7 @@ def _atom(external: bytes) -> bytes:
         name = external[2 if short else 3 :].decode("latin-1" if latin1 else "utf-8")
     except UnicodeDecodeError:
         raise errors.DecodeError("the name of an atom is not UTF-8") from None
-    return bytes(_erlang_py.OtpErlangAtom(_node(name)).binary())
+    return bytes(_erlang_py().OtpErlangAtom(_node(name)).binary())
 
 
 def _check_fun(data: bytes, position: int, end: int) -> None:
