@@ -1,7 +1,7 @@
 %%% @doc What the shell shows in full: its own output is cut after a few dozen elements.
 -module(py_print).
 
--export([prepr/1, pdir/1, pvars/1, status/1, cluster/1]).
+-export([prepr/1, pdir/1, pvars/1, status/1, codec_advice/1, cluster/1]).
 
 %% @doc Print Python's `repr' of any value, an opaque or a reference, too.
 -spec prepr(term()) -> ok.
@@ -61,7 +61,21 @@ status(Workers) ->
             memory_bytes := Memory
         } <- Workers
     ],
-    ok.
+    io:put_chars(codec_advice(Workers)).
+
+%% @doc What to do about the codec in Python; nothing where none of these workers has it.
+-spec codec_advice([py_worker:info()]) -> iodata().
+codec_advice(Workers) ->
+    case lists:usort([Pool || #{codec := reference, pool := Pool} <- Workers]) of
+        [] ->
+            [];
+        Pools ->
+            io_lib:format(
+                "reference is the codec in Python: calls take 2 to 5 times as long. For the compiled one install erl-bridge in the~n"
+                "interpreter of ~ts, or in a clone a C compiler and Python's headers, then make setup: see docs/setup.md.~n",
+                [lists:join(", ", [atom_to_list(Pool) || Pool <- Pools])]
+            )
+    end.
 
 %% @doc Print the workers of several nodes as a table of nodes and pools.
 -spec cluster([py_worker:info()]) -> ok.

@@ -11,6 +11,7 @@
     pools_come_from_sys_config/1,
     a_pool_sets_environment_directory_and_path/1,
     workers_and_status_tell_what_each_is_doing/1,
+    what_to_do_about_the_codec_in_python_is_said/1,
     least_busy_passes_by_the_busy_workers/1,
     parallel_calls_spread_over_all_workers/1,
     callers_of_the_same_moment_get_an_idle_worker_each/1,
@@ -83,6 +84,7 @@ groups() ->
             pools_come_from_sys_config,
             a_pool_sets_environment_directory_and_path,
             workers_and_status_tell_what_each_is_doing,
+            what_to_do_about_the_codec_in_python_is_said,
             least_busy_passes_by_the_busy_workers,
             parallel_calls_spread_over_all_workers,
             callers_of_the_same_moment_get_an_idle_worker_each,
@@ -209,6 +211,22 @@ workers_and_status_tell_what_each_is_doing(Config) ->
     [?assertNotEqual(nomatch, string:find(Text, Word)) || Word <- ["default", "one", "serving", pid_to_list(Worker)]],
     py_output:stop(Leader),
     stop_caller(Caller).
+
+what_to_do_about_the_codec_in_python_is_said(Config) ->
+    %% Where the compiled one can't be imported.
+    Directory = filename:absname(filename:join(?config(priv_dir, Config), "uncompiled")),
+    File = filename:join(Directory, "sitecustomize.py"),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, "import sys\nsys.modules['erl.codec.native'] = None\n"),
+    {ok, _} = py:start_pool(uncompiled, #{size => 1, python_path => [Directory]}),
+    ?assertMatch([#{codec := reference}], py:workers(uncompiled)),
+    ?assertEqual([1, 2], py:func(builtins, list, [[1, 2]], #{pool => uncompiled})),
+    {ok, Leader} = py_output:of_call(fun() -> py:status(uncompiled) end),
+    Text = py_output:text(Leader),
+    [?assertNotEqual(nomatch, string:find(Text, Words)) || Words <- ["interpreter of uncompiled", "docs/setup.md"]],
+    py_output:stop(Leader),
+    Native = [#{pool => default, codec => native}],
+    ?assertEqual("", lists:flatten(py_print:codec_advice(Native))).
 
 least_busy_passes_by_the_busy_workers(Config) ->
     {ok, _} = py:start_pool(three, pool(Config, #{size => 3})),
