@@ -78,6 +78,11 @@ test: build sandbox elixir ## all tests: pytest, EUnit, Common Test
 test-python test-eunit test-ct: test-%: build sandbox elixir ## one part of the tests
 	@scripts/test $*
 
+.PHONY: test-oldest
+test-oldest: build ## the core suites with the oldest dependencies allowed and the codec in Python
+	@scripts/setup python-oldest
+	@scripts/test oldest-python oldest-ct
+
 .PHONY: test-packaging
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run
@@ -86,6 +91,11 @@ test-packaging: setup ## use as a dependency, in a release and as a wheel, from 
 .PHONY: test-erlport
 test-erlport: build ## ErlPort's own tests, from its clone in ERLPORT=directory, with its halves and ours
 	@$(OWN_PYTHON) PYTHON=$(VENV_BIN)/python tests/erlport/run "$(ERLPORT)"
+
+# As root, with mmdebstrap; each takes some 15 minutes.
+.PHONY: test-systems
+test-systems: ## README's two commands on a fresh Debian 12 and 13: SYSTEMS=trixie, SYSTEMS=--clean
+	@scripts/test-systems $(SYSTEMS)
 
 # bench-compare measures BASE in a clone of its own, in the same way, before this tree.
 ROUNDS ?= 5
@@ -129,6 +139,10 @@ check-python: setup
 docker-image: ## the image of pools with sandbox => docker, from docker/Dockerfile
 	docker build --file docker/Dockerfile --tag erl-py-sandbox .
 
+.PHONY: wheel
+wheel: setup ## erl-bridge with its compiled codec, for other machines: python/dist/*.whl
+	@$(OWN_PYTHON) $(VENV_BIN)/python -m pip wheel -q --no-deps --wheel-dir python/dist ./python && ls python/dist/*.whl
+
 .PHONY: docs
 docs: setup ## the modules' reference, in _build/doc
 	rebar3 edoc
@@ -139,7 +153,7 @@ clean: ## remove what was built
 
 .PHONY: distclean
 distclean: ## remove all that make has made, python/.venv too
-	rm -rf _build python/.venv python/.venv-examples python/build python/dist python/erl_bridge.egg-info
+	rm -rf _build python/.venv python/.venv-oldest python/.venv-examples python/build python/dist python/erl_bridge.egg-info
 	rm -rf .pytest_cache .hypothesis python/.mypy_cache python/.ruff_cache python/.pytest_cache
 
 .PHONY: help
