@@ -15,7 +15,8 @@
 
 -export([new/2, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
--export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, later/2, importing/2, owner/2, from/2, leader/1]).
+-export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, later/2, importing/2, owner/2, from/2]).
+-export([leader/1, output/4, settle/1]).
 -export([open/1, hold/1, load/1, open_calls/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
 -export_type([calls/0, step/0]).
@@ -260,6 +261,18 @@ leader(#calls{sent = Sent}) ->
         {_, #{group_leader := Leader}} -> Leader;
         none -> group_leader()
     end.
+
+%% @doc Let out what Python says unasked, for whoever called it.
+-spec output(py_outlet:output(), Bytes :: non_neg_integer(), map(), calls()) -> calls().
+output(Output, Bytes, Metadata, #calls{interpreter = Interpreter, sent = Sent} = Calls) ->
+    Leader = leader(Calls),
+    Whose = {Leader, py_inflight:waits(Leader, Sent)},
+    Calls#calls{interpreter = py_interpreter:output(Output, Bytes, Whose, Metadata, Interpreter)}.
+
+%% @doc That was all for the moment.
+-spec settle(calls()) -> calls().
+settle(#calls{interpreter = undefined} = Calls) -> Calls;
+settle(#calls{interpreter = Interpreter} = Calls) -> Calls#calls{interpreter = py_interpreter:settle(Interpreter)}.
 
 %%% Calls that nobody wants any more
 

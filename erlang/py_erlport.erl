@@ -368,21 +368,19 @@ answered(From, Frame, State) ->
 %%% What Python asks of Erlang
 
 request(Frame, #state{port = Port}) ->
-    Context = #{group_leader => group_leader(), metadata => #{}, wire => py_erlport_wire},
+    Context = #{group_leader => group_leader(), wire => py_erlport_wire},
     case py_wire:request(Frame) of
-        {print, Text} -> py_request:print(printed(Text), Context);
-        {message, To, Message} -> py_request:deliver(To, Message);
+        {print, Text} -> print(Text);
+        {message, To, Message} -> py_outlet:deliver(To, Message);
         {call, _, _, _, _, _} = Call -> _ = py_request:call(Call, {self(), Port}, Context), ok;
         {handler_error, Error} -> {stop, {message_handler_error, Error}};
         error -> {stop, {protocol, Frame}}
     end.
 
-%% As `io:put_chars/1' sends it.
-printed(Text) ->
-    case unicode:characters_to_binary(Text) of
-        Printed when is_binary(Printed) -> Printed;
-        _ -> Text
-    end.
+%% A binary, as `io:put_chars/1' sends it, and an I/O request whose answer nobody reads: Python does not wait for it in ErlPort's protocol.
+print(Text) ->
+    group_leader() ! {io_request, self(), make_ref(), {put_chars, unicode, py_outlet:utf8(Text)}},
+    ok.
 
 stop_or_go(ok, State) -> {noreply, State};
 stop_or_go({stop, Reason}, State) -> {stop, Reason, State}.

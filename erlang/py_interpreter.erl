@@ -5,11 +5,12 @@
 %%%
 %%% Two things that a process leaves behind are read after its end. What it wrote to standard error comes over a socket of
 %%% its own, is passed on to the standard error of the BEAM, and its last lines are kept. How many calls it began stands
-%%% in a mapped page (eight bytes of a file, in the machine's byte order), which Python counts up before it runs one.
+%%% in a mapped page (a file of eight words in the machine's byte order: see "Output" in docs/architecture.md), which Python
+%%% counts up before it runs one.
 -module(py_interpreter).
 
 -export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
--export([write/2, flush/1, is_pending/1, message/2]).
+-export([write/2, flush/1, is_pending/1, output/5, settle/1, message/2]).
 -export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0, ending/0]).
 
@@ -27,6 +28,10 @@
     listener = undefined :: undefined | gen_tcp:socket(),
     errors = undefined :: undefined | gen_tcp:socket(),
     said = <<>> :: binary(),
+    %% A text of its that the standard error of the BEAM has not taken, and how long the next one has to wait when it has.
+    passing = undefined :: undefined | {reference(), DelayMs :: non_neg_integer()},
+    outlet :: py_outlet:outlet(),
+    print_timeout :: pos_integer(),
     %% What a sandboxed one has written to it in which second.
     written = {0, 0} :: {Second :: integer(), Bytes :: non_neg_integer()},
     status = undefined :: undefined | non_neg_integer(),
@@ -47,7 +52,7 @@
 
 %% @doc Start an interpreter for this worker; the calling process owns it.
 -spec open(py_config:pool(), Name :: string()) -> {ok, interpreter()} | {error, py_launcher:reason()}.
-open(Config, Name) ->
+open(#{print_timeout := PrintTimeout} = Config, Name) ->
     case py_launcher:find(Config) of
         {ok, _Source, Python} ->
             Page = py_directory:path(Name ++ ".calls"),
@@ -63,7 +68,9 @@ open(Config, Name) ->
                         box = Box,
                         python = Python,
                         page = Page,
-                        listener = Listener
+                        listener = Listener,
+                        outlet = py_outlet:new(if Box =:= undefined -> Page; true -> undefined end, PrintTimeout, 0),
+                        print_timeout = PrintTimeout
                     },
                     {ok, opened(Interpreter)};
                 {error, _} = Error ->
@@ -76,7 +83,7 @@ open(Config, Name) ->
 
 opened(#interpreter{box = Box, os_pid = OsPid, page = Page} = Interpreter) ->
     py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
-    Box =:= undefined andalso file:write_file(Page, <<0:64>>),
+    Box =:= undefined andalso file:write_file(Page, <<0:64, -1:64, 0:(6 * 64)>>),
     Interpreter.
 
 %% A sandboxed Python has nothing honest to say that is larger than its memory.
@@ -185,6 +192,15 @@ flush(#interpreter{channel = Channel} = Interpreter) -> Interpreter#interpreter{
 -spec is_pending(interpreter()) -> boolean().
 is_pending(#interpreter{channel = Channel}) -> py_channel:is_pending(Channel).
 
+%% @doc Let out what it says unasked, which had so many bytes on its way here.
+-spec output(py_outlet:output(), Bytes :: non_neg_integer(), py_outlet:leader(), map(), interpreter()) -> interpreter().
+output(Output, Bytes, Leader, Metadata, #interpreter{outlet = Outlet} = Interpreter) ->
+    Interpreter#interpreter{outlet = py_outlet:put(Output, Bytes, Leader, Metadata, Outlet)}.
+
+%% @doc That was all for the moment.
+-spec settle(interpreter()) -> interpreter().
+settle(#interpreter{outlet = Outlet} = Interpreter) -> Interpreter#interpreter{outlet = py_outlet:settle(Outlet)}.
+
 %% @doc What a message of the worker process means for its interpreter: frames that came; bytes that are none; that its reader
 %% has killed it; that it may have ended (its pipes, its status and its standard error end in any order; all of them, or nothing
 %% that could still be waited for: `ended'); nothing that the worker must know; or that it was not meant for the interpreter.
@@ -199,17 +215,20 @@ message({'EXIT', Reader, _}, #interpreter{reader = Reader, os_pid = OsPid} = Int
     %% The port has gone with it.
     py_launcher:kill(OsPid),
     {ended, Interpreter};
-message({tcp, Socket, Bytes}, #interpreter{errors = Socket, said = Said, box = Box} = Interpreter) when Box =/= undefined ->
-    Data = py_guard:visible(Bytes),
-    pass_on(Data),
-    {none, heard(byte_size(Bytes), Interpreter#interpreter{said = tail(<<Said/binary, Data/binary>>)})};
+message({'EXIT', Pid, _}, #interpreter{outlet = Outlet} = Interpreter) ->
+    case py_outlet:ended(Pid, Outlet) of
+        {ok, Next} -> {none, Interpreter#interpreter{outlet = Next}};
+        error -> unknown
+    end;
+message({tcp, Socket, Bytes}, #interpreter{errors = Socket, said = Said, box = Box} = Interpreter) ->
+    Data = if Box =:= undefined -> Bytes; true -> py_guard:visible(Bytes) end,
+    {none, passed_on(Data, heard(byte_size(Bytes), Interpreter#interpreter{said = tail(<<Said/binary, Data/binary>>)}))};
+message({io_reply, Reference, _}, #interpreter{passing = {Reference, Delay}} = Interpreter) ->
+    {none, hear_again(Delay, Interpreter)};
+message({not_taken, Reference}, #interpreter{passing = {Reference, Delay}} = Interpreter) ->
+    {none, hear_again(Delay, Interpreter)};
 message({hear, Socket}, #interpreter{errors = Socket} = Interpreter) ->
-    _ = inet:setopts(Socket, [{active, once}]),
-    {none, Interpreter};
-message({tcp, Socket, Data}, #interpreter{errors = Socket, said = Said} = Interpreter) ->
-    pass_on(Data),
-    _ = inet:setopts(Socket, [{active, once}]),
-    {none, Interpreter#interpreter{said = tail(<<Said/binary, Data/binary>>)}};
+    {none, hear_again(0, Interpreter)};
 message({tcp_closed, Socket}, #interpreter{errors = Socket} = Interpreter) ->
     ending_if_gone(Interpreter#interpreter{errors = undefined});
 message({tcp_error, Socket, _}, #interpreter{errors = Socket} = Interpreter) ->
@@ -225,9 +244,9 @@ read({bad, Head}, Interpreter) ->
 read({flooded, _} = Flooded, #interpreter{doom = Doom} = Interpreter) ->
     {killed, Interpreter#interpreter{doom = if Doom =:= undefined -> Flooded; true -> Doom end}};
 read({exit_status, Status}, Interpreter) ->
-    ending(Interpreter#interpreter{status = Status});
+    ending(hear_rest(Interpreter#interpreter{status = Status}));
 read(eof, Interpreter) ->
-    ending(Interpreter#interpreter{eof = true});
+    ending(hear_rest(Interpreter#interpreter{eof = true}));
 read(closed, #interpreter{os_pid = OsPid} = Interpreter) ->
     %% A write to a pipe that nobody reads closes the port, and no exit status comes any more.
     py_launcher:kill(OsPid),
@@ -245,25 +264,44 @@ ending_if_gone(#interpreter{status = undefined, eof = false} = Interpreter) -> {
 ending_if_gone(Interpreter) -> ending(Interpreter).
 
 %% A sandboxed Python that writes more than a terminal can take has to wait with it.
-heard(More, #interpreter{errors = Socket, written = {Second, Bytes}} = Interpreter) ->
+heard(_More, #interpreter{box = undefined} = Interpreter) ->
+    {0, Interpreter};
+heard(More, #interpreter{written = {Second, Bytes}} = Interpreter) ->
     case erlang:monotonic_time(second) of
-        Second when Bytes + More > ?MOST_WRITTEN_BYTES ->
-            _ = erlang:send_after(1_000, self(), {hear, Socket}),
-            Interpreter#interpreter{written = {Second, Bytes + More}};
-        Now ->
-            _ = inet:setopts(Socket, [{active, once}]),
-            Interpreter#interpreter{written = {Now, if Now =:= Second -> Bytes + More; true -> More end}}
+        Second when Bytes + More > ?MOST_WRITTEN_BYTES -> {1_000, Interpreter#interpreter{written = {Second, Bytes + More}}};
+        Second -> {0, Interpreter#interpreter{written = {Second, Bytes + More}}};
+        Now -> {0, Interpreter#interpreter{written = {Now, More}}}
     end.
 
-%% As an I/O request whose answer nobody reads: the worker never waits for a terminal.
-pass_on(Data) ->
+%% As an I/O request: the worker never waits for a terminal. Python does, if it writes more before the text was taken, but not
+%% longer than it waits with what it prints.
+passed_on(Data, {Delay, #interpreter{print_timeout = Timeout} = Interpreter}) ->
     case whereis(standard_error) of
         undefined ->
-            ok;
+            hear_again(Delay, Interpreter);
         Device ->
-            Device ! {io_request, self(), make_ref(), {put_chars, latin1_or_unicode(Data), Data}},
-            ok
+            Reference = make_ref(),
+            Device ! {io_request, self(), Reference, {put_chars, latin1_or_unicode(Data), Data}},
+            case is_gone(Interpreter) of
+                %% The last words are not many.
+                true ->
+                    hear_again(0, Interpreter);
+                false ->
+                    _ = erlang:send_after(Timeout, self(), {not_taken, Reference}),
+                    Interpreter#interpreter{passing = {Reference, Delay}}
+            end
     end.
+
+hear_again(0, #interpreter{errors = Socket} = Interpreter) ->
+    _ = Socket =:= undefined orelse inet:setopts(Socket, [{active, once}]),
+    Interpreter#interpreter{passing = undefined};
+hear_again(Delay, #interpreter{errors = Socket} = Interpreter) ->
+    _ = erlang:send_after(Delay, self(), {hear, Socket}),
+    Interpreter#interpreter{passing = undefined}.
+
+%% What it wrote before its end is still to come.
+hear_rest(#interpreter{passing = undefined} = Interpreter) -> Interpreter;
+hear_rest(Interpreter) -> hear_again(0, Interpreter).
 
 latin1_or_unicode(Data) ->
     case unicode:characters_to_binary(Data) of
@@ -307,7 +345,7 @@ is_gone(#interpreter{status = Status, eof = Eof}) -> Status =/= undefined orelse
 begun(#interpreter{box = Box}) when Box =/= undefined -> unknown;
 begun(#interpreter{page = Page}) ->
     case file:read_file(Page) of
-        {ok, <<Count:64/native>>} -> Count;
+        {ok, <<Count:64/native, _/binary>>} -> Count;
         _ -> unknown
     end.
 
@@ -329,9 +367,11 @@ last_lines(Said) ->
 
 %% @doc Let go of everything that it was held by; what it has forked and left goes, too.
 -spec close(interpreter()) -> ok.
-close(#interpreter{reader = Reader, port = Port, box = Box, page = Page, os_pid = OsPid, listener = Listener, errors = Errors}) ->
+close(#interpreter{reader = Reader, port = Port, outlet = Outlet, box = Box, page = Page, os_pid = OsPid} = Interpreter) ->
+    #interpreter{listener = Listener, errors = Errors} = Interpreter,
     catch port_close(Port),
     py_reader:stop(Reader),
+    py_outlet:close(Outlet),
     _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
     _ = file:delete(Page),
     _ = file:delete(Page ++ ".err"),

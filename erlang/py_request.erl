@@ -1,31 +1,29 @@
 %%% @doc What Python asks of Erlang: print a text, send a message, log a record, call a function.
 %%%
-%%% Nothing here makes the worker process wait: texts go to the group leader as an I/O request whose answer nobody
-%%% reads, calls run in a process of their own, which hands its answer to the worker.
+%%% Nothing here makes the worker process wait: calls run in a process of their own, which hands its answer to the worker.
 -module(py_request).
 
--export([run/3, print/2, deliver/2, log/2, call/3, drop/1, is_run_by/2]).
+-export([run/3, call/3, drop/1, is_run_by/2]).
 -export_type([running/0]).
 
--type context() :: #{
-    group_leader := pid(),
-    metadata := map(),
-    callbacks => all | none | [{module(), Function :: atom()}],
-    wire => module()
-}.
--opaque running() :: none | {Runner :: pid(), Keeper :: pid()}.
-%% What runs a function that Python calls.
+-type context() :: #{group_leader := pid(), callbacks => all | none | [{module(), Function :: atom()}], wire => module()}.
 %% `callbacks' is what Python may call, `all' where nothing is said; `wire' is the module that spells the answers,
 %% {@link py_wire} where none is named.
+-opaque running() :: none | {Runner :: pid(), Keeper :: pid()}.
+%% What runs a function that Python calls.
 
-%% @doc Do what one request asks. What it says of the worker's own calls is the worker's to do: that objects which a call made
-%% are its caller's (`own'); that a call answers later (`later'), is in the middle of an import (`importing'), or waits for an
-%% answer (`asked'), is not to be waited for (`told'), or does not want it (`dropped').
+%% @doc Do what one request asks. What it says unasked is the interpreter's to let out (`output', and `uncounted' for what Python does
+%% not count). What it says of the worker's own calls is the worker's to do: that objects which a call made are its caller's (`own');
+%% that a call answers later (`later'), is in the middle of an import (`importing'), or waits for an answer (`asked'), is not to be
+%% waited for (`told'), or does not want it (`dropped').
 -spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
-    ok | {own, Id :: integer(), [term()]} | {later | importing | told | dropped, Id :: term()} | {asked, Id :: term(), running()}
+    {output | uncounted, py_outlet:output()}
+    | {own, Id :: integer(), [term()]}
+    | {later | importing | told | dropped, Id :: term()}
+    | {asked, Id :: term(), running()}
     | error.
-run({print, Text}, _, Context) ->
-    print(Text, Context);
+run({print, Text}, _, _) ->
+    {output, {print, Text}};
 run({message, Worker, {'$py.own', Id, Made}}, {Worker, _}, _) when is_integer(Id), length(Made) >= 0 ->
     {own, Id, Made};
 run({message, Worker, {'$py.later', Id}}, {Worker, _}, _) ->
@@ -36,47 +34,25 @@ run({message, Worker, {'$py.dropped', Id}}, {Worker, _}, _) ->
     {dropped, Id};
 run({message, Worker, {'$py.importing', Id}}, {Worker, _}, _) ->
     {importing, Id};
-run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, Context) when is_atom(Level) ->
-    log(Record, Context);
+run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_atom(Level) ->
+    {output, record(Record)};
 %% What a process of OTP's obeys would be obeyed. It has no message for Python's users.
 run({message, Worker, _}, {Worker, _}, _) ->
-    ok;
+    {output, ignored};
 run({message, To, Message}, _, _) ->
-    deliver(To, Message);
+    {output, {send, To, Message}};
 run({call, Id, _, _, _, _} = Call, To, Context) ->
     {asked, Id, call(Call, To, Context)};
-run({handler_error, Error}, _, #{metadata := Metadata}) ->
-    logger:error("Python's message handler failed: ~ts", [py_error:text(Error)], Metadata);
+run({handler_error, Error}, _, _) ->
+    {uncounted, {log, error, ["Python's message handler failed: ", py_error:text(Error)], #{}}};
 run(error, _, _) ->
     error.
 
-%% @doc Print a text where the caller prints.
--spec print(unicode:chardata(), context()) -> ok.
-print(Text, #{group_leader := Leader}) ->
-    Leader ! {io_request, self(), make_ref(), {put_chars, unicode, Text}},
-    ok.
-
-%% @doc Send a message for Python. A name that is not registered loses it, as `gen_server:cast/2' does; a connection that
-%% has to be made first is another process's to wait for.
--spec deliver(term(), term()) -> ok.
-deliver(To, Message) ->
-    try erlang:send(To, Message, [noconnect, nosuspend]) of
-        ok -> ok;
-        _ ->
-            _ = spawn(erlang, send, [To, Message]),
-            ok
-    catch
-        error:badarg -> ok
-    end.
-
-%% @doc Log a record of Python's `logging' with `logger'.
--spec log({Level :: logger:level(), Name :: string(), Text :: string(), File :: string(), Line :: pos_integer()},
-    context()) -> ok.
-log({Level, Name, Text, File, Line}, #{metadata := Metadata, group_leader := Leader}) ->
+%% As a record of Python's `logging' for `logger'.
+record({Level, Name, Text, File, Line}) ->
     Known = lists:member(Level, [debug, info, warning, error, critical]),
-    logger:log(if Known -> Level; true -> notice end, "~ts", [text(Text)], Metadata#{
-        domain => [py, python], py_logger => text(Name), file => text(File), line => Line, gl => Leader
-    }).
+    Metadata = #{domain => [py, python], py_logger => text(Name), file => text(File), line => Line},
+    {log, if Known -> Level; true -> notice end, text(Text), Metadata}.
 
 %% A handler that fails is removed by `logger': whatever a record holds, it is a text here.
 text(Text) ->

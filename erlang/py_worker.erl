@@ -462,7 +462,9 @@ accept(Call, Body, #state{calls = Calls} = State) ->
 
 internal(Step, Body, #state{calls = Calls} = State) -> State#state{calls = py_calls:internal(Step, Body, Calls)}.
 
-frames(Frames, State) -> report(lists:foldl(fun frame/2, State, Frames)).
+frames(Frames, State) ->
+    #state{calls = Calls} = Next = lists:foldl(fun frame/2, State, Frames),
+    report(Next#state{calls = py_calls:settle(Calls)}).
 
 frame(Routed, #state{calls = Calls} = State) ->
     %% Not the last frames of one that was killed.
@@ -530,10 +532,12 @@ is_flooded(#state{calls = Calls, owners = Owners}) ->
         py_calls:open_calls(Calls) > ?MOST_OPEN_CALLS orelse py_owners:count(Owners) > ?MOST_REFERENCES.
 
 asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = #{callbacks := Callbacks}} = State) ->
-    Context = #{group_leader => py_calls:leader(Calls), metadata => metadata(State), callbacks => Callbacks},
+    Context = #{group_leader => py_calls:leader(Calls), callbacks => Callbacks},
     case py_request:run(Request, {self(), Incarnation}, Context) of
-        ok ->
-            State;
+        {output, Output} ->
+            State#state{calls = py_calls:output(Output, byte_size(Frame) + 4, metadata(State), Calls)};
+        {uncounted, Output} ->
+            State#state{calls = py_calls:output(Output, 0, metadata(State), Calls)};
         {own, Id, Made} ->
             {Ids, Names} = lists:partition(fun is_integer/1, Made),
             Owner = py_calls:owner(Id, Calls),

@@ -41,6 +41,7 @@ pool_options() ->
         {start_timeout, [1, ?LONGEST_MS], [0, infinity, -1]},
         {kill_after, [0, 1_000], [infinity, -1]},
         {drain_timeout, [infinity, 0, 5_000], [-1, never]},
+        {print_timeout, [1, 5_000], [0, -1, infinity, never]},
         {max_queue, [infinity, 0, 100], [-1, 1.5, none]},
         {max_calls, [infinity, 1, 100], [0, -1, none]},
         {max_memory, [infinity, 16_777_216], [16_777_215, 0, "1G"]},

@@ -40,7 +40,7 @@ layers() ->
         [py_shared_owner],
         %% Leaves: they call nothing but other leaves.
         [
-            py_key, py_inflight, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress
+            py_key, py_inflight, py_outlet, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress
         ],
         [py_guard],
         [py_error],
