@@ -311,7 +311,7 @@ configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
 down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);
 down({signal, Signal, Lines}) -> io_lib:format("signal ~w~ts~ts", [Signal, signal(Signal), said(Lines)]);
 down({memory, Bytes}) ->
-    io_lib:format("the processes of its sandbox had ~w bytes together, more than max_memory, and were killed", [Bytes]);
+    io_lib:format("it had ~w bytes of memory, too many for max_memory, and was killed", [Bytes]);
 down({deadline, killed}) -> "it was killed after a call outlived its deadline";
 down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
 down({flooded, Bytes}) ->

@@ -68,6 +68,8 @@
     incarnation = 0 :: non_neg_integer(),
     codec = undefined :: undefined | native | reference,
     last_down = restarting :: down_reason(),
+    %% What a call is told that does not end before its Python is replaced.
+    recycled_for = recycled :: recycled | {memory, pos_integer()},
     timer = undefined :: undefined | reference(),
     starters = [] :: [gen_server:from()],
     drainer = undefined :: undefined | gen_server:from(),
@@ -585,7 +587,7 @@ recycle_large(#state{config = #{scheduler := none}} = State) ->
     State;
 recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
     case own_bytes(State) of
-        Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State);
+        Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State#state{recycled_for = {memory, Bytes}});
         _ -> State
     end;
 recycle_large(State) ->
@@ -656,8 +658,8 @@ timer(gone, #state{calls = Calls} = State) ->
     died(py_interpreter:reason(py_calls:interpreter(Calls)), State);
 timer(start_timeout, #state{config = #{start_timeout := Timeout}, calls = Calls} = State) ->
     doom({start, {no_answer, py_interpreter:python(py_calls:interpreter(Calls)), Timeout}}, State);
-timer(recycle, State) ->
-    doom(recycled, State);
+timer(recycle, #state{recycled_for = Reason} = State) ->
+    doom(Reason, State);
 timer(drain, State) ->
     drained(timeout, State).
 
@@ -670,7 +672,8 @@ died(Cause, #state{calls = Calls, owners = Owners} = State) ->
     Down = (stop_timer(State))#state{
         calls = py_calls:detach(py_calls:fail_sent(Begun, {error, {worker_down, Reason}}, Calls)),
         owners = py_owners:clear(Owners),
-        last_down = Reason
+        last_down = Reason,
+        recycled_for = recycled
     },
     case State of
         #state{phase = recycling} -> launch(Down);

@@ -216,6 +216,12 @@ def peak_bytes() -> int:
 held: list[bytearray] = []
 
 
+def allocate_for(size: int, seconds: float) -> int:
+    data = bytearray(b"\1") * size
+    time.sleep(seconds)
+    return len(data)
+
+
 def allocate(size: int, keep: bool) -> int:
     data = bytearray(size)
     if keep:
