@@ -33,7 +33,7 @@
 
 -export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, resize/2]).
 -export([workers/0, workers/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
--export([status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
+-export([doctor/0, status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
 -export([func/1, func/2, func/3, func/4, func/5]).
 -export([init/1, init/2, init/3, init/4, init/5]).
 -export([const/1, const/2, const/3, attr/2, attr/3, method/2, method/3, method/4, method/5]).
@@ -163,6 +163,11 @@ workers() -> py_admin:workers().
 %% @doc What each worker of a pool is doing.
 -spec workers(py_config:pool_name()) -> [py_worker:info()].
 workers(Pool) -> py_admin:workers(Pool).
+
+%% @doc Print what there is of all that py needs, for each pool of the configuration: the interpreter, its versions, the codec; and what
+%% is missing, with what to do about it. Works without the application running.
+-spec doctor() -> ok.
+doctor() -> py_doctor:print(py_admin:versions()).
 
 %% @doc Print {@link workers/0} as a table.
 -spec status() -> ok.

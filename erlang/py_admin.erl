@@ -7,18 +7,27 @@
 %% @doc Start the application and what it needs. A start that fails is also logged, since `erl -s py' shows no result.
 -spec start() -> {ok, started} | {error, py_error:reason() | term()}.
 start() ->
-    case application:ensure_all_started(py) of
+    _ = application:load(py),
+    %% Where it does not start, `py_app' puts the reason there.
+    application:set_env(py, start_failure, none),
+    Result = application:ensure_all_started(py),
+    Failure = application:get_env(py, start_failure, none),
+    application:unset_env(py, start_failure),
+    case Result of
         {ok, _} ->
             {ok, started};
         {error, {py, Reason}} ->
-            Error = start_reason(Reason),
+            Error = start_reason(Reason, Failure),
             logger:error("py did not start: ~ts", [text(Error)]),
-            {error, Error}
+            {error, Error};
+        {error, _} = Error ->
+            Error
     end.
 
 %% The application controller wraps what `py_app:start/2' returned.
-start_reason({{py, _} = Error, {py_app, start, _}}) -> Error;
-start_reason(Reason) -> Reason.
+start_reason({shutdown, {py_app, start, _}}, {py, _} = Failure) -> Failure;
+start_reason({{py, _} = Error, {py_app, start, _}}, _) -> Error;
+start_reason(Reason, _) -> Reason.
 
 text(Error) ->
     case py_error:text(Error) of

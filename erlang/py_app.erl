@@ -14,10 +14,23 @@ start(_Type, _Args) ->
                     {ok, Sup};
                 {error, _} = Error ->
                     py_sup:stop(Sup),
-                    Error
+                    failed(Error)
             end;
+        {error, {py, _}} = Error ->
+            failed(Error);
         Other ->
             Other
+    end.
+
+%% `py:start/0', which has set `start_failure', tells why, in one line of log. To the application's master it is no crash then, of
+%% which it would say a page.
+failed({error, Reason} = Error) ->
+    case application:get_env(py, start_failure) of
+        {ok, _} ->
+            application:set_env(py, start_failure, Reason),
+            {error, shutdown};
+        undefined ->
+            Error
     end.
 
 %% Sessions are opened later, memory is shared later; what is wrong with their options is told now.

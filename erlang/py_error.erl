@@ -10,7 +10,7 @@
 %%% under the error.
 -module(py_error).
 
--export([from_python/1, raise/2, badarg/3, format_error/2, text/1, start_text/1]).
+-export([from_python/1, raise/2, badarg/3, format_error/2, text/1, start_text/1, source_text/1]).
 -export_type([python_error/0, erlang_error/0, reason/0, frame/0, api/0]).
 
 %% What is shown of a text, at most.
@@ -340,7 +340,7 @@ start_text(Reason) -> printable(fun start_told/1, Reason).
 start_told({start, Reason}) ->
     start_text(Reason);
 start_told({no_python, Source, Path}) ->
-    io_lib:format("no executable ~ts (~ts)", [Path, source(Source)]);
+    io_lib:format("no executable ~ts (~ts)", [Path, source_text(Source)]);
 start_told({no_directory, Path}) ->
     io_lib:format("the pool's cd option names no directory: ~ts", [Path]);
 start_told({sandbox, Reason}) ->
@@ -360,8 +360,10 @@ start_told({on_start, Error}) ->
 start_told(Reason) ->
     io_lib:format("~tP", [Reason, 20]).
 
-source(python_option) -> "from the pool's python option";
-source('PY_PYTHON') -> "from PY_PYTHON";
-source('VIRTUAL_ENV') -> "from VIRTUAL_ENV";
-source(checkout) -> "the checkout's virtual environment; `make setup' makes it anew";
-source(path) -> "looked for on PATH; set PY_PYTHON or the pool's python option".
+%% @doc Where the name of an interpreter came from.
+-spec source_text(atom()) -> string().
+source_text(python_option) -> "from the pool's python option";
+source_text('PY_PYTHON') -> "from PY_PYTHON";
+source_text('VIRTUAL_ENV') -> "from VIRTUAL_ENV";
+source_text(checkout) -> "the checkout's virtual environment; `make setup' makes it anew";
+source_text(path) -> "looked for on PATH; set PY_PYTHON or the pool's python option".

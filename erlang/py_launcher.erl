@@ -15,7 +15,7 @@
 -module(py_launcher).
 
 -export([find/1, priv_dir/0, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
--export([identity/1, resident_bytes/1, own_bytes/1, diagnose/2]).
+-export([identity/1, resident_bytes/1, own_bytes/1, diagnose/2, ask/3]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
@@ -295,17 +295,21 @@ page_bytes() ->
 
 %% @doc What an interpreter that failed to start says for itself: run once more, without a protocol, for the text.
 -spec diagnose(py_config:pool(), file:filename_all()) -> string().
-diagnose(#{env := Env} = Config, Python) -> diagnosis(Config#{env := py_secret:reveal(Env)}, Python).
+diagnose(Config, Python) -> ask(Config, Python, "--check").
 
-diagnosis(#{sandbox := Kind} = Config, Python) when Kind =/= none ->
-    case py_sandbox:diagnosis(Config, Python, own(["--check"])) of
+%% @doc What an interpreter says that is started, as a pool's would be, with this flag alone.
+-spec ask(py_config:pool(), file:filename_all(), Flag :: string()) -> string().
+ask(#{env := Env} = Config, Python, Flag) -> asked(Config#{env := py_secret:reveal(Env)}, Python, Flag).
+
+asked(#{sandbox := Kind} = Config, Python, Flag) when Kind =/= none ->
+    case py_sandbox:diagnosis(Config, Python, own([Flag])) of
         {ok, #{program := Program, args := Args, env := Env}} ->
             said(Program, [{args, Args}, {env, [native(Variable) || Variable <- Env]}]);
         {error, {sandbox, Reason}} ->
             lists:flatten(unicode:characters_to_list(py_sandbox:text(Reason)))
     end;
-diagnosis(Config, Python) ->
-    said(Python, [{args, arguments(["--check"])} | common_options(Config)]).
+asked(Config, Python, Flag) ->
+    said(Python, [{args, arguments([Flag])} | common_options(Config)]).
 
 said(Program, Options) ->
     {_, Output} = py_program:run(Program, Options, 10_000),

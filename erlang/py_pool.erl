@@ -63,7 +63,7 @@ ask(Name, Request) ->
             {error, {py, {unknown_pool, Name}}}
     end.
 
--spec init({py_config:pool_name(), py_config:pool()}) -> {ok, #state{}} | {stop, term()}.
+-spec init({py_config:pool_name(), py_config:pool()}) -> {ok, #state{}} | ignore.
 init({Name, #{size := Size} = Config}) ->
     py_table:put_pool_process(Name, self()),
     %% Whoever had a worker of a predecessor's has none now.
@@ -78,7 +78,10 @@ init({Name, #{size := Size} = Config}) ->
             %% Workers that all are somebody's are nothing to other nodes.
             Size > 0 andalso py_nodes:join(Name),
             {ok, Published};
-        {error, Reason} -> {stop, {shutdown, Reason}}
+        {error, Reason} ->
+            %% Who starts the pool tells it. To its supervisors it would be a failure of theirs, and two pages of reports.
+            py_table:put_failure(Name, Reason),
+            ignore
     end.
 
 published(#state{name = Name, config = Config, load = Load, slots = Slots, leaving = Leaving} = State) ->
@@ -107,15 +110,17 @@ start_worker(Slot, Config, #state{name = Name, load = Load}) ->
     {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Ticket, Load, Own]),
     {Slot, Ticket, Pid}.
 
-%% All of them start at the same time; each reports once, within its `start_timeout'.
+%% All of them start at the same time; each reports once, within its `start_timeout'. All are asked before the first has
+%% answered: one that nobody asks says in the log why it does not start.
 await(Workers) ->
+    Requests = [py_worker:ask_start(Worker) || {_Slot, _Ticket, Worker} <- Workers],
     lists:foldl(
         fun
-            ({_Slot, _Ticket, Worker}, ok) -> py_worker:await_start(Worker);
+            (Request, ok) -> py_worker:told_start(Request);
             (_, Error) -> Error
         end,
         ok,
-        Workers
+        Requests
     ).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}} | {reply, term(), #state{}}.

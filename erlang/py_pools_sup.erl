@@ -16,8 +16,16 @@ start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 start_pool(Name, Config) ->
     case supervisor:start_child(?MODULE, child(Name, Config)) of
         {ok, Pid} ->
-            py_table:put_config(Name, Config),
-            {ok, Pid};
+            case py_table:take_failure(Name) of
+                none ->
+                    py_table:put_config(Name, Config),
+                    {ok, Pid};
+                {error, Reason} ->
+                    _ = supervisor:terminate_child(?MODULE, Name),
+                    _ = supervisor:delete_child(?MODULE, Name),
+                    py_table:delete_workers(Name),
+                    {error, {py, {start, Name, Reason}}}
+            end;
         {error, {already_started, Pid}} -> {error, {py, {already_started, Pid}}};
         {error, already_present} ->
             _ = supervisor:delete_child(?MODULE, Name),

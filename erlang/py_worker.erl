@@ -20,7 +20,7 @@
 -module(py_worker).
 -behaviour(gen_server).
 
--export([call/4, cast/2, release/3, await_start/1, info/1, distrust/2, recycle/1, drain/2]).
+-export([call/4, cast/2, release/3, ask_start/1, told_start/1, info/1, distrust/2, recycle/1, drain/2]).
 -export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([down_reason/0, info/0]).
@@ -84,6 +84,8 @@
 -define(LEAVE_MS, 1_000).
 %% The pause between two looks for a worker process that is being replaced.
 -define(REPLACED_MS, 5).
+%% How long whoever was told that a worker does not start has time to take it away.
+-define(TAKEN_AWAY_MS, 5_000).
 %% How long the port of a killed interpreter may take to say so.
 -define(GONE_MS, 5_000).
 %% The pause between two looks at the memory of a sandbox.
@@ -142,13 +144,16 @@ release(Worker, Incarnation, Ids) -> gen_server:cast(Worker, {release, Incarnati
 -spec distrust(pid(), binary()) -> ok.
 distrust(Worker, Frame) -> gen_server:cast(Worker, {distrust, Frame}).
 
-%% @doc Wait until the worker serves for the first time, or for the reason why it does not.
--spec await_start(pid()) -> ok | {error, term()}.
-await_start(Worker) ->
-    try
-        gen_server:call(Worker, await_start, infinity)
-    catch
-        exit:{Reason, _} -> {error, Reason}
+%% @doc Ask the worker whether it serves.
+-spec ask_start(pid()) -> gen_server:request_id().
+ask_start(Worker) -> gen_server:send_request(Worker, await_start).
+
+%% @doc Wait until the worker that was asked serves for the first time, or for the reason why it does not.
+-spec told_start(gen_server:request_id()) -> ok | {error, term()}.
+told_start(Request) ->
+    case gen_server:receive_response(Request, infinity) of
+        {reply, Answer} -> Answer;
+        {error, {Reason, _}} -> {error, Reason}
     end.
 
 %% @doc What the worker is doing; never waits for Python.
@@ -709,7 +714,9 @@ replace(Reason, #state{budget = Budget, is_excused = IsExcused, starters = Start
     %% Whoever waits for the first start is told, and tells.
     Starters =/= [] orelse log_death(Reason, Delay, State),
     [gen_server:reply(Starter, {error, Reason}) || Starter <- Starters],
-    Down = set_timer(launch, Delay, State#state{phase = Next, budget = Left, is_excused = false, starters = []}),
+    %% One that has never served, and whose starter was told, is taken away.
+    IsNew = Starters =/= [] andalso State#state.codec =:= undefined,
+    Down = set_timer(launch, if IsNew -> max(Delay, ?TAKEN_AWAY_MS); true -> Delay end, State#state{phase = Next, budget = Left, is_excused = false, starters = []}),
     case Next of
         restarting -> report(Down);
         degraded -> report(Down#state{calls = py_calls:fail_waiting({error, {worker_down, Reason}}, Calls)})

@@ -63,13 +63,16 @@ def _parse(arguments: list[str]) -> _Flags:
     return flags
 
 
-def _need_erlang_py() -> None:
+def _need_erlang_py(is_asked: bool) -> None:
     try:
         # By name: any directory `erlang` on the path would satisfy `import erlang`.
         from erlang import binary_to_term  # type: ignore[import-untyped]  # noqa: F401
     except ImportError:
+        # The application asks again, by `--check`, and says it in its own words.
         sys.exit(
-            f"{sys.executable} lacks erlang-py, which py needs to read Erlang terms.\n"
+            1
+            if is_asked
+            else f"{sys.executable} lacks erlang-py, which py needs to read Erlang terms.\n"
             f"Install it there: {sys.executable} -m pip install erlang-py"
         )
 
@@ -122,8 +125,13 @@ def main() -> None:
         except PackageNotFoundError:
             print("erl-bridge, not installed: run from a source tree")
         return
+    if "--doctor" in arguments:
+        from erl import doctor
+
+        print("\n".join(doctor.report()))
+        return
     if "--py" in arguments or "--check" in arguments:
-        _need_erlang_py()
+        _need_erlang_py("--check" not in arguments)
     from erl import bytecode, codec, port, server
 
     if "--check" in arguments:

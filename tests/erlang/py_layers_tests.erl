@@ -11,7 +11,7 @@ layers() ->
         %% What an operator and the shell ask.
         [py_top],
         [py_cluster],
-        [py_admin, py_print],
+        [py_admin, py_print, py_doctor],
         [py_parallel, py_stream, py_ship, py_session, py_pushed],
         [py_sessions_sup],
         [py_session_sup],

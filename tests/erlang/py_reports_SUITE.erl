@@ -12,6 +12,8 @@
     error_info_says_what_is_wrong_beside_large_arguments/1,
     no_argument_is_shown_where_a_call_a_pool_or_the_application_says_so/1,
     no_function_of_ours_stands_below_the_api/1,
+    a_python_that_lacks_erlang_py_is_told_once/1,
+    the_doctor_says_what_is_missing/1,
     the_environment_of_a_pool_is_in_no_report/1,
     what_a_session_holds_is_in_no_report/1,
     the_environment_of_an_instance_of_erlport_is_in_no_report/1
@@ -31,6 +33,8 @@ all() ->
         error_info_says_what_is_wrong_beside_large_arguments,
         no_argument_is_shown_where_a_call_a_pool_or_the_application_says_so,
         no_function_of_ours_stands_below_the_api,
+        a_python_that_lacks_erlang_py_is_told_once,
+        the_doctor_says_what_is_missing,
         the_environment_of_a_pool_is_in_no_report,
         what_a_session_holds_is_in_no_report,
         the_environment_of_an_instance_of_erlport_is_in_no_report
@@ -211,6 +215,65 @@ no_function_of_ours_stands_below_the_api(_Config) ->
         end
      || {Name, Call} <- Calls
     ].
+
+%%% A start that fails
+
+%% A virtual environment with nothing in it.
+bare_venv(Config) ->
+    Directory = filename:absname(filename:join(?config(priv_dir, Config), "bare")),
+    Base = py:const(sys, '_base_executable'),
+    _ = os:cmd(lists:concat(["'", Base, "' -m venv --without-pip '", Directory, "'"])),
+    ?assert(filelib:is_file(filename:join([Directory, "bin", "python"]))),
+    Directory.
+
+a_python_that_lacks_erlang_py_is_told_once(Config) ->
+    Bare = #{size => 3, python => {venv, bare_venv(Config)}, env => [{"PYTHONPATH", false}]},
+    Said = ?config(said, Config),
+    %% A pool: whoever starts it is told.
+    ets:delete_all_objects(Said),
+    ?assertMatch({error, {py, {start, bare, {start, {failed, _, _}}}}}, py:start_pool(bare, Bare)),
+    ?assertEqual([], [Text || {_, Text} <- ets:tab2list(Said), is_loud(Text)]),
+    ?assertError({py, {unknown_pool, bare}}, py:workers(bare)),
+    %% It leaves nothing in the way.
+    {ok, _} = py:start_pool(bare, #{size => 1}),
+    %% The application: in the log, once.
+    {ok, stopped} = py:stop(),
+    application:set_env(py, pools, [{default, Bare}]),
+    ets:delete_all_objects(Said),
+    Result = py:start(),
+    ?assertMatch({error, {py, {start, default, {start, {failed, _, _}}}}}, Result),
+    Loud = [Text || {_, Text} <- ets:tab2list(Said), is_loud(Text)],
+    ?assertMatch([_], Loud),
+    ?assertNotEqual(nomatch, string:find(hd(Loud), "-m pip install erlang-py")),
+    ?assertEqual([], [Text || {_, Text} <- ets:tab2list(Said), string:find(Text, "next start") =/= nomatch]),
+    ?assertEqual(Result, py:start()),
+    %% Who starts it as OTP does gets OTP's error.
+    ?assertMatch({error, {{py, {start, default, _}}, {py_app, start, _}}}, application:start(py)).
+
+is_loud(Text) -> lists:any(fun(Word) -> string:find(Text, Word) =/= nomatch end, ["erlang-py", "CRASH", "crasher", "SUPERVISOR"]).
+
+the_doctor_says_what_is_missing(Config) ->
+    Bare = bare_venv(Config),
+    Well = doctor(),
+    [
+        ?assertNotEqual(nomatch, string:find(Well, Word), Well)
+     || Word <- ["Erlang/OTP", "running", "pool default", "Python 3.", "erlang-py ", "codec "]
+    ],
+    ?assertEqual(nomatch, string:find(Well, "! ")),
+    {ok, stopped} = py:stop(),
+    application:set_env(py, pools, [
+        {default, #{python => {venv, Bare}, env => [{"PYTHONPATH", false}]}}, {ml, #{python => "/no/python"}}
+    ]),
+    Ill = doctor(),
+    [
+        ?assertNotEqual(nomatch, string:find(Ill, Word), Ill)
+     || Word <- ["not started", "pool default", "! erlang-py is missing", "-m pip install erlang-py", "pool ml", "! no executable /no/python"]
+    ],
+    application:set_env(py, pools, [{default, #{sise => 2}}]),
+    ?assertNotEqual(nomatch, string:find(doctor(), "! the configuration of pool default: unknown option sise")),
+    application:set_env(py, pools, [{default, #{size => 1}}]).
+
+doctor() -> unicode:characters_to_list(py_doctor:report(py_admin:versions())).
 
 %%% What processes of ours say when they fail
 

@@ -22,7 +22,7 @@ LAYERS = [
     {"shared"},
     {"callout", "decoders", "encoders", "haystack", "opaque", "references"},
     {"plain", "terms"},
-    {"by_value", "bytecode", "errors", "footprint", "gate", "suggestion"},
+    {"by_value", "bytecode", "doctor", "errors", "footprint", "gate", "suggestion"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 
