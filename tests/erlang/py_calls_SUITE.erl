@@ -246,7 +246,7 @@ timeout_bounds_a_call(_Config) ->
     Before = erlang:monotonic_time(millisecond),
     ?assertError({py, timeout}, py:func(time, sleep, [30], #{timeout => 100})),
     Took = erlang:monotonic_time(millisecond) - Before,
-    ?assert(Took >= 100 andalso Took < 5_000, Took),
+    ?assert(Took >= 100 andalso Took < 20_000, Took),
     ?assertEqual(undefined, py:func(time, sleep, [0.01], #{timeout => infinity})),
     ?assertEqual(undefined, py:func(time, sleep, [0.01], #{timeout => 10_000})).
 

@@ -169,17 +169,17 @@ a_call_can_be_cancelled_at_any_time_and_by_anyone(_Config) ->
     ?assertEqual([{ok, "int"}, {error, {py, cancelled}}, {ok, "list"}], py:gather_all([A, B, C])).
 
 a_timeout_of_await_cancels_the_call(_Config) ->
-    Handle = py:async(time, sleep, [1]),
+    Handle = py:async(time, sleep, [60]),
     Started = now_ms(),
     ?assertError({py, timeout}, py:await(Handle, 50)),
-    ?assert(now_ms() - Started < 900),
+    ?assert(now_ms() - Started < 30_000),
     ?assertError(badarg, py:await(Handle)),
     py_eventually:equals(0, fun in_flight/0),
     ?assertError({py, timeout}, py:await(py:async(builtins, abs, [-1]), 0)).
 
 the_timeout_option_counts_from_the_start(_Config) ->
-    %% Two at a time: the third and the fourth wait for longer than they may.
-    Handles = py:scatter(time, sleep, [[0.4] || _ <- lists:seq(1, 4)], #{timeout => 600, window => 1}),
+    %% Two at a time: the third and the fourth would end in time if it counted from when they begin.
+    Handles = py:scatter(time, sleep, [[3] || _ <- lists:seq(1, 4)], #{timeout => 4_500, window => 1}),
     ?assertEqual([{ok, undefined}, {ok, undefined}, {error, {py, timeout}}, {error, {py, timeout}}], py:gather_all(Handles)).
 
 a_call_ends_with_its_owner(Config) ->
@@ -238,8 +238,8 @@ gather_raises_the_first_error_at_once_and_cancels_the_rest(Config) ->
     ?assert(length(notes(Config)) < 20),
     %% It does not wait for those before it.
     Started = now_ms(),
-    ?assertError({python, _, _, _}, py:gather([py:async(time, sleep, [2]), py:async(math, sqrt, [-1])])),
-    ?assert(now_ms() - Started < 1_500),
+    ?assertError({python, _, _, _}, py:gather([py:async(time, sleep, [60]), py:async(math, sqrt, [-1])])),
+    ?assert(now_ms() - Started < 30_000),
     ?assertError({py, timeout}, py:gather([py:async(time, sleep, [1])], 50)),
     py_eventually:equals(0, fun in_flight/0).
 
@@ -389,11 +389,12 @@ pmap_does_not_repeat_exceptions_and_timeouts(Config) ->
 
 pmap_keeps_its_deadline_as_a_whole(Config) ->
     File = ?config(file, Config),
-    Errands = [{File, N, 40} || N <- lists:seq(1, 200)],
+    %% A minute's work for two.
+    Errands = [{File, N, 600} || N <- lists:seq(1, 200)],
     Started = now_ms(),
     ?assertError({py, timeout}, py:pmap(py_errands, run, Errands, #{timeout => 300, chunk => 1})),
     Took = now_ms() - Started,
-    ?assert(Took >= 300 andalso Took < 1_500),
+    ?assert(Took >= 300 andalso Took < 30_000, Took),
     py_eventually:equals(0, fun in_flight/0),
     ?assert(length(notes(Config)) < 60).
 

@@ -146,11 +146,12 @@ def waiting(path: str) -> Iterator[str]:
     yield "here"
 
 
-def slow(seconds: float, most: int) -> Iterator[float]:
-    """The times at which items were made."""
-    for _ in range(most):
-        time.sleep(seconds)
-        yield time.time()
+def stepwise(path: str, most: int) -> Iterator[int]:
+    """One after another, each when so many bytes are in the file as there were items."""
+    for number in range(1, most + 1):
+        yield number
+        while not os.path.exists(path) or os.path.getsize(path) < number:
+            time.sleep(0.005)
 
 
 async def own_context(most: int) -> AsyncIterator[tuple[int, bool]]:
