@@ -29,6 +29,7 @@
 -type reason() ::
     timeout
     | not_started
+    | {no_directory, string()}
     | {worker_down, py_worker:down_reason() | term()}
     | overload
     | {nested, Most :: pos_integer()}
@@ -262,6 +263,10 @@ frame({File, Line, Function, Source}) ->
 
 reason(timeout) -> "the call did not end within its timeout";
 reason(not_started) -> "the application py is not running, or not yet; py:start() starts it";
+reason({no_directory, Path}) ->
+    io_lib:format(
+        "there is no place for the application's directory: in /dev/shm, TMPDIR and ~ts nothing can be written, or others can "
+        "put something else in its place (a directory that all may write in must be sticky)", [Path]);
 reason(overload) -> "all workers of the pool have as many calls waiting as its max_queue allows";
 reason({nested, Most}) ->
     io_lib:format(

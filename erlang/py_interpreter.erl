@@ -47,6 +47,8 @@
 -define(KEPT_LINES, 20).
 %% What a sandboxed Python may write to its standard error in a second.
 -define(MOST_WRITTEN_BYTES, 262_144).
+%% A frame of a box that may have any memory.
+-define(MOST_FRAME_BYTES, (1 bsl 30)).
 %% What a box may hold beside what max_memory lets one process allocate.
 -define(ASIDE_BYTES, 4_194_304).
 
@@ -88,7 +90,8 @@ opened(#interpreter{box = Box, os_pid = OsPid, page = Page} = Interpreter) ->
 
 %% A sandboxed Python has nothing honest to say that is larger than its memory.
 kind(#{sandbox := none}) -> {trusted, infinity};
-kind(#{max_memory := Most}) -> {boxed, Most}.
+kind(#{max_memory := Most}) when is_integer(Most) -> {boxed, Most};
+kind(_) -> {boxed, ?MOST_FRAME_BYTES}.
 
 listen(Page) ->
     case gen_tcp:listen(0, [{ifaddr, {local, Page ++ ".err"}}, binary, {active, false}, {backlog, 1}]) of

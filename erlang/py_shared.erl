@@ -115,20 +115,20 @@ fetched_bytes({_, {Node, _, _, _}} = Shm, Timeout) ->
 -spec bytes(py_term:shm()) -> {ok, binary()} | {error, failure()}.
 bytes({_, {_, Name, {Offset, Bytes}, _}}) ->
     case whereis(py_shared_owner) =/= undefined andalso py_shared_owner:path(Name) of
-        {ok, Path} -> part(Path, Offset, Bytes);
+        {ok, Path} -> part(Name, Path, Offset, Bytes);
         error -> {error, {shared_memory, "a term of shared memory names no file of it"}};
         false -> {error, not_started}
     end.
 
-part(Path, Offset, Bytes) ->
-    case file:open(Path, [raw, binary, read]) of
+part(Name, Path, Offset, Bytes) ->
+    case py_shared_owner:is_there(Name) andalso file:open(Path, [raw, binary, read]) of
         {ok, File} ->
             try
                 read(File, Offset, Bytes)
             after
                 file:close(File)
             end;
-        {error, _} ->
+        _ ->
             {error, {stale_reference,
                 "the shared memory was freed: by py:release/1 or because the process that owned it ended"}}
     end.

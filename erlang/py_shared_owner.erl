@@ -11,6 +11,8 @@
 -module(py_shared_owner).
 -behaviour(gen_server).
 
+-include_lib("kernel/include/file.hrl").
+
 -export([start_link/0, place/1, own/3, lost/1, kept/0, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([name/0, info/0]).
@@ -86,13 +88,15 @@ ask(Request) ->
 
 %% @doc Where a file is; `error' for what can't be the name of one.
 -spec path(term()) -> {ok, file:filename_all()} | error.
-path(Name) when is_binary(Name) ->
-    case re:run(Name, "\\A[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}\\z", [{capture, none}]) of
-        match -> {ok, filename:join(directory(), binary_to_list(Name))};
-        nomatch -> error
-    end;
-path(_) ->
-    error.
+path(Name) ->
+    case is_name(Name) of
+        true -> {ok, filename:join(directory(), binary_to_list(Name))};
+        false -> error
+    end.
+
+is_name(Name) ->
+    is_binary(Name) andalso
+        re:run(Name, "\\A[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}\\z", [{capture, none}]) =:= match.
 
 directory() -> py_directory:path(?DIRECTORY).
 
@@ -102,7 +106,7 @@ directory() -> py_directory:path(?DIRECTORY).
 init([]) ->
     Directory = directory(),
     %% Of one before, if there was one.
-    _ = file:del_dir_r(Directory),
+    ok = py_directory:delete(Directory),
     ok = file:make_dir(Directory),
     {ok, MaxBytes} = py_config:max_shared_bytes(),
     {ok, #state{max_bytes = MaxBytes, maker = new_maker()}}.
@@ -283,9 +287,10 @@ is_made_by(Maker, Name) -> binary:longest_common_prefix([Name, Maker]) =:= byte_
 
 %%% The files
 
+%% What else an interpreter has put there is none of them.
 names() ->
-    case file:list_dir(directory()) of
-        {ok, Names} -> [list_to_binary(Name) || Name <- Names];
+    case file:list_dir_all(directory()) of
+        {ok, Names} -> [Bytes || Name <- Names, Bytes <- [unicode:characters_to_binary(Name)], is_name(Bytes)];
         {error, _} -> []
     end.
 
@@ -293,19 +298,22 @@ used_bytes() -> lists:sum([size_of(Name) || Name <- names()]).
 
 %% For each file of the directory whenever one is made: no more is looked at than what is needed.
 size_of(Name) ->
-    try
-        [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
-        binary_to_integer(Bytes)
-    catch
-        error:_ -> 0
-    end.
+    [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
+    binary_to_integer(Bytes).
 
 %% @doc Whether there is a file of that name.
 -spec is_there(term()) -> boolean().
 is_there(Name) ->
     case path(Name) of
-        {ok, Path} -> element(1, file:read_file_info(Path, [raw])) =:= ok;
+        {ok, Path} -> is_file(Path);
         error -> false
+    end.
+
+%% No link, no directory, and nothing that who opens it would wait for.
+is_file(Path) ->
+    case file:read_link_info(Path, [raw]) of
+        {ok, #file_info{type = regular}} -> true;
+        _ -> false
     end.
 
 delete(Name) ->

@@ -31,6 +31,7 @@ MARKER: Final = "$py.shm"
 LEAST_BYTES: Final = 65536
 """What is smaller than this goes by value, unless it was shared by `share` or `zeros`."""
 
+_MOST_DIGITS: Final = 18
 _NAME: Final = r"[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}"
 _READ_ONLY: Final = 0o400
 _WRITABLE: Final = 0o600
@@ -303,7 +304,7 @@ def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, int]:
         raise _no_room(nbytes, cause) from None
     memory = Memory(path, os.getpid())
     try:
-        used = sum(int(name.rpartition("-")[2]) for name in os.listdir(directory))
+        used = sum(_bytes_of(name) for name in os.listdir(directory))
         if used > most_bytes:
             raise errors.SharedMemoryError(
                 f"no room for {nbytes} bytes of shared memory: max_shared_bytes is {most_bytes},"
@@ -319,6 +320,12 @@ def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, int]:
         os.close(fd)
         raise
     return memory, fd
+
+
+def _bytes_of(name: str) -> int:
+    """How many bytes a file's name says it has; 0 for what is none of ours."""
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS else 0
 
 
 def _no_room(nbytes: int, cause: OSError) -> errors.SharedMemoryError:
