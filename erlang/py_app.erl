@@ -22,6 +22,10 @@ start(_Type, _Args) ->
             Other
     end.
 
+%% Not refused: it may be another version's, or another application's of this name.
+warn(Problem) ->
+    logger:warning("the application's environment: ~ts", [py_config:describe(Problem)], #{domain => [py]}).
+
 %% `py:start/0', which has set `start_failure', tells why, in one line of log. To the application's master it is no crash then, of
 %% which it would say a page.
 failed({error, Reason} = Error) ->
@@ -35,8 +39,11 @@ failed({error, Reason} = Error) ->
 
 %% Sessions are opened later, memory is shared later; what is wrong with their options is told now.
 start_tree() ->
-    case [Error || {error, _} = Error <- [py_config:max_shared_bytes(), py_config:sessions()]] of
+    Environment = py_config:environment(),
+    case [Error || {error, _} = Error <- [py_config:max_shared_bytes(), py_config:sessions(), Environment]] of
         [] ->
+            {ok, Unknown} = Environment,
+            [warn(Problem) || Problem <- Unknown],
             case py_directory:new() of
                 ok -> py_sup:start_link();
                 {error, Reason} -> {error, {py, Reason}}

@@ -10,7 +10,7 @@
 -module(py_config).
 
 -export([pools/0, pool/1, call/1, places/0, cluster/1, parallel/2, stream/1, source/1, max_workers/0]).
--export([show_arguments/0, without_secrets/1, max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0, describe/1]).
+-export([environment/0, show_arguments/0, without_secrets/1, max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0, describe/1]).
 -export([sessions/0, session/1, session_call/1, session_pool/0, box/2]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
@@ -180,6 +180,19 @@ memory_bytes() ->
         {error, _} ->
             2 * ?SHARED_BYTES
     end.
+
+%% @doc What is wrong with the rest of the application environment, and the keys in it that nobody knows.
+-spec environment() -> {ok, Unknown :: [problem()]} | {error, {bad_config, py, problem()}}.
+environment() ->
+    case application:get_env(py, show_arguments, cut) of
+        Given when Given =:= cut; Given =:= none; Given =:= all ->
+            Keys = [Key || {Key, _} <- application:get_all_env(py), not lists:member(Key, [included_applications, start_failure])],
+            {ok, [{unknown_option, Key, environment_keys()} || Key <- lists:sort(Keys) -- environment_keys()]};
+        Other ->
+            {error, {bad_config, py, {bad_option, show_arguments, Other, "cut | none | all"}}}
+    end.
+
+environment_keys() -> [max_shared_bytes, pools, sessions, show_arguments].
 
 %% @doc What a stack shows of the arguments of a call where neither the call nor its pool says it: `show_arguments' of the
 %% application environment.
@@ -417,7 +430,14 @@ source(Options) -> check(Options, maps:with([binaries], call_table())).
 %% @doc What is wrong, for people.
 -spec describe(problem()) -> unicode:chardata().
 describe({unknown_option, Key, Known}) ->
-    io_lib:format("unknown option ~tp; there are ~ts", [Key, lists:join(", ", [atom_to_list(K) || K <- Known])]);
+    Meant =
+        case py_nearest:of_name(Key, Known) of
+            {ok, Nearest} -> io_lib:format(" (did you mean ~tp?)", [Nearest]);
+            none -> ""
+        end,
+    io_lib:format("unknown option ~tp~ts; there are ~ts", [
+        py_excerpt:term(Key), Meant, lists:join(", ", [atom_to_list(K) || K <- Known])
+    ]);
 describe({bad_option, Key, '...', Expected}) ->
     io_lib:format("option ~tp must be ~ts", [Key, Expected]);
 describe({bad_option, Key, Value, Expected}) ->

@@ -311,6 +311,7 @@ reason({bad_config, Pool, Problem}) ->
 reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
 
 configured(sessions) -> "sessions";
+configured(py) -> "the application";
 configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
 
 down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);

@@ -14,6 +14,7 @@
     no_function_of_ours_stands_below_the_api/1,
     a_python_that_lacks_erlang_py_is_told_once/1,
     the_doctor_says_what_is_missing/1,
+    a_key_that_is_misspelled_is_told_with_the_nearest/1,
     the_environment_of_a_pool_is_in_no_report/1,
     what_a_session_holds_is_in_no_report/1,
     the_environment_of_an_instance_of_erlport_is_in_no_report/1
@@ -35,6 +36,7 @@ all() ->
         no_function_of_ours_stands_below_the_api,
         a_python_that_lacks_erlang_py_is_told_once,
         the_doctor_says_what_is_missing,
+        a_key_that_is_misspelled_is_told_with_the_nearest,
         the_environment_of_a_pool_is_in_no_report,
         what_a_session_holds_is_in_no_report,
         the_environment_of_an_instance_of_erlport_is_in_no_report
@@ -272,6 +274,24 @@ the_doctor_says_what_is_missing(Config) ->
     application:set_env(py, pools, [{default, #{sise => 2}}]),
     ?assertNotEqual(nomatch, string:find(doctor(), "! the configuration of pool default: unknown option sise")),
     application:set_env(py, pools, [{default, #{size => 1}}]).
+
+a_key_that_is_misspelled_is_told_with_the_nearest(Config) ->
+    {ok, stopped} = py:stop(),
+    Keys = [max_shared_byte, 'worker-count'],
+    [application:set_env(py, Key, 1) || Key <- Keys],
+    try
+        Shown = reported("worker-count", Config, fun() -> {ok, started} = py:start() end),
+        [
+            ?assertNotEqual(nomatch, string:find(Shown, Words))
+         || Words <- ["unknown option max_shared_byte (did you mean max_shared_bytes?)", "unknown option 'worker-count'; there are"]
+        ],
+        ?assertNotEqual(nomatch, string:find(doctor(), "! unknown option max_shared_byte (did you mean")),
+        {ok, stopped} = py:stop(),
+        application:set_env(py, show_arguments, some),
+        ?assertMatch({error, {py, {bad_config, py, {bad_option, show_arguments, some, _}}}}, py:start())
+    after
+        [application:unset_env(py, Key) || Key <- [show_arguments | Keys]]
+    end.
 
 doctor() -> unicode:characters_to_list(py_doctor:report(py_admin:versions())).
 

@@ -234,7 +234,7 @@ a_wrong_argument_is_badarg(_Config) ->
         error:badarg:Stack ->
             ?assertMatch([{py, stream, [py_streams, count, [3], #{windows := 1}], _}, {?MODULE, _, _, _} | _], Stack),
             #{4 := Text} = py_error:format_error(badarg, Stack),
-            ?assertMatch(<<"unknown option windows; there are ", _/binary>>, Text)
+            ?assertMatch(<<"unknown option windows (did you mean window?); there are ", _/binary>>, Text)
     end,
     ?assertEqual([0, 1, 2], items(Stream)),
     ?assertEqual(0, length(processes_of_streams())).
