@@ -251,7 +251,7 @@ what_a_start_answers_is_read_with_care(Config) ->
 
 frame(Term) -> {bytes, term_to_binary({r, 16#7a7a7a7a, Term})}.
 
-shapes() -> [a, {a}, {[1 | 2], false}, {[1], maybe}, {[], maybe}, {1, 2, 3}, [], #{}, {true, a, b}, {1 bsl 100, [1]}, {1, [1 | 2]}, {1, a}].
+shapes() -> [a, {a}, {[1 | 2], false}, {[1], perhaps}, {[], perhaps}, {1, 2, 3}, [], #{}, {true, a, b}, {1 bsl 100, [1]}, {1, [1 | 2]}, {1, a}].
 
 streams_take_no_other_shape(Config) ->
     [_] = start(Config, #{size => 1}),
@@ -300,7 +300,7 @@ a_session_takes_no_other_shape(Config) ->
             _ = py_session:status(Session),
             py_session:close(Session)
         end
-     || Shape <- [a, {maybe, 1}, {1, 2, 3}, [], #{}]
+     || Shape <- [a, {perhaps, 1}, {1, 2, 3}, [], #{}]
     ].
 
 %%% Exceptions
