@@ -93,9 +93,9 @@ an_old_bubblewrap_is_known_test_() ->
 %%% Docker's
 
 docker(Options) ->
-    {ok, Pool} = py_config:pool(Options#{sandbox => docker}),
+    {ok, #{env := Env} = Pool} = py_config:pool(Options#{sandbox => docker}),
     Box = #{name => "erl-py-7-AB", owner => "7", user => "1000:1000", arguments => ["--packet=4", "--use_stdio", "--py"]},
-    [unicode:characters_to_list(Arg) || Arg <- py_docker:arguments(Pool, Box)].
+    [unicode:characters_to_list(Arg) || Arg <- py_docker:arguments(Pool#{env := py_secret:reveal(Env)}, Box)].
 
 a_container_is_bound_test() ->
     Arguments = docker(#{max_cpu_seconds => 9}),

@@ -4,6 +4,7 @@ is what the other writes, or the same term for Erlang."""
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import struct
 import zoneinfo
@@ -777,8 +778,9 @@ def test_datetime_is_the_same(zone: bytes) -> None:
             term = b"\x83" + in_tuple([string("datetime"), inner])
             for size in {len(term), len(term) - 1, len(term) - len(zone), len(term) - len(zone) - 4}:
                 read_the_same(term[:size], DEFAULT)
-            value = reference.decode(term, DEFAULT)
-            assert native.encode(value, DEFAULT) == reference.encode(value, DEFAULT)
+            with contextlib.suppress(errors.DecodeError):  # "u" is the name of no zone
+                value = reference.decode(term, DEFAULT)
+                assert native.encode(value, DEFAULT) == reference.encode(value, DEFAULT)
     for size in (6, 7, 9):
         read_the_same(b"\x83" + in_tuple([string("datetime"), in_tuple([*NOON, zone, zone][:size])]), DEFAULT)
 
