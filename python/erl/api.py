@@ -5,7 +5,7 @@ Works inside a worker; elsewhere each function raises `errors.BridgeError`.
 
 from __future__ import annotations
 
-from erl import errors, wire
+from erl import errors
 from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -56,9 +56,7 @@ def prepared_cast(to: Any, message: Any) -> Callable[[], None]:
 
     The message is encoded now. Sending it waits for nothing and raises nothing; it goes out with what is written next.
     """
-    server = _bound()
-    frame = wire.message(to, message, server.options)
-    return lambda: server._send(frame)
+    return _bound().prepared_cast(to, message)
 
 
 def self() -> Any:

@@ -1,32 +1,47 @@
-"""`sys.stdout` and `sys.stdin` of a worker: what is printed goes to the BEAM as `{'P', Text}`, line by line."""
+"""`sys.stdout` of a worker: what is printed goes to the BEAM as `{'P', Text}`, line by line.
+
+It is a text stream like any other, over a `buffer` that takes bytes. What is written is kept in parts, and given away
+at the end of a line; see "Re-entrance" in docs/architecture.md for who may write in the middle of that.
+"""
 
 from __future__ import annotations
 
 import io
-from _thread import RLock
+
+from erl import codec, steps
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-_MOST_CHARACTERS = 1 << 16
+    Send = Callable[..., None]
+
+_MOST_BYTES = 1 << 16
 
 
-class Stdout(io.TextIOBase):
-    """Collects text up to the end of a line and gives it to `send`."""
+class Buffer(io.BufferedIOBase):
+    """Collects bytes and gives them to `send`, with steps to be done at once, when it is flushed or they are many.
 
-    encoding = "utf-8"
-    errors = "backslashreplace"
-    mode = "w"
+    `ready` is called before that, and may wait. Closing it is a flush: whoever wraps it for a while and lets the
+    wrapper go, which closes it, takes nothing from the others who print.
+    """
+
     name = "<stdout>"
+    mode = "wb"
 
-    def __init__(self, send: Callable[[str], None]) -> None:
+    def __init__(self, send: Send, ready: Callable[[], None], most_bytes: int) -> None:
         super().__init__()
         self._send = send
-        self.parts: list[str] = []
+        self._ready = ready
+        self._most = min(most_bytes, _MOST_BYTES)
+        self.parts: list[Any] = []
         """What was written and not given away yet, always the same list: where it is empty nothing is pending."""
+        self._turn = steps.Turn()
         self._length = 0
-        self._lock = RLock()
+        if codec.Collector is not None:
+            # So that no other code enters between a text and the end of its line, which `print` writes apart.
+            self.write = codec.Collector(self.parts, _MOST_BYTES, self._filled).write  # type: ignore[method-assign]
 
     def writable(self) -> bool:
         return True
@@ -37,24 +52,112 @@ class Stdout(io.TextIOBase):
     def isatty(self) -> bool:
         return False
 
-    def write(self, text: str) -> int:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        with self._lock:
-            self.parts.append(text)
-            self._length += len(text)
-            if "\n" in text or self._length > _MOST_CHARACTERS:
-                self.flush()
-        return len(text)
+    def close(self) -> None:
+        self.flush()
+
+    def write(self, data: Any) -> int:
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        data = bytes(data)
+        if data:
+            self.parts.append(data)
+            self._length += len(data)
+            if self._length > _MOST_BYTES:
+                self._length = 0
+                self._filled()
+        return len(data)
 
     def flush(self) -> None:
-        """Give away what is collected; a very long text in pieces."""
-        with self._lock:
-            text, self._length = "".join(self.parts), 0
-            self.parts.clear()
-        # A lone surrogate is no character that Erlang could print.
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        for start in range(0, len(text), _MOST_CHARACTERS):
-            self._send(text[start : start + _MOST_CHARACTERS])
+        """Give away what is collected, in pieces where it is much, as there is room for it."""
+        self._give(self._ready, False)
+
+    def give(self) -> None:
+        """The same without waiting for room."""
+        self._give(None, False)
+
+    def _filled(self) -> None:
+        self._give(self._ready, True)
+
+    def _give(self, ready: Callable[[], None] | None, keeps: bool) -> None:
+        """Give away all; the bytes of a character whose others are still to come are kept where that is wanted."""
+        while self.parts:
+            if ready is not None:
+                ready()
+            seen = self._turn.now
+            parts = self.parts.copy()
+            text, left = _piece(parts, self._most)
+            if keeps and not left and (begun := _begun_character(text)):
+                text, left = text[:-begun], [text[-begun:]]
+                if not text:
+                    return
+            try:
+                self._send(text, self._turn.step(seen), steps.replaced(self.parts, len(parts), left))
+            except ValueError:
+                if self._turn.now == seen:
+                    raise  # of something else
+
+
+class Stdout(io.TextIOWrapper):
+    """Text on its way to a `Buffer`: at most a part of a line stays here, and nothing with compiled code."""
+
+    def __init__(self, send: Send, ready: Callable[[], None], most_bytes: int) -> None:
+        self.bytes = Buffer(send, ready, most_bytes)
+        self._keeps_nothing = codec.Collector is not None
+        super().__init__(
+            self.bytes,
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",
+            line_buffering=True,
+            write_through=self._keeps_nothing,
+        )
+        self.mode = "w"  # type: ignore[misc]  # as the interpreter's own has it
+
+    def reconfigure(self, **options: Any) -> None:
+        super().reconfigure(**{**options, "line_buffering": True, "write_through": self._keeps_nothing})
+
+    def end(self) -> None:
+        """Give away what is written, without waiting for room."""
+        if not self._keeps_nothing:
+            ready, self.bytes._ready = self.bytes._ready, _go_on
+            try:
+                super().flush()
+            finally:
+                self.bytes._ready = ready
+        if self.bytes.parts:
+            self.bytes.give()
+
+
+def _go_on() -> None:
+    """Where nobody waits."""
+
+
+def _begun_character(text: bytes) -> int:
+    """How many bytes at the end are the start of a character that is not complete, in UTF-8."""
+    for count in range(1, min(4, len(text) + 1)):
+        byte = text[-count]
+        if byte & 0xC0 != 0x80:
+            needed = (
+                2 if byte & 0xE0 == 0xC0 else 3 if byte & 0xF0 == 0xE0 else 4 if byte & 0xF8 == 0xF0 else 1
+            )
+            return count if needed > count else 0
+    return 0
+
+
+def _piece(parts: list[Any], most: int) -> tuple[bytes, list[Any]]:
+    """As much of the parts as goes into one message, without a part of a character; and the rest."""
+    taken: list[Any] = []
+    size = 0
+    for number, part in enumerate(parts):
+        if size + len(part) > most:
+            cut = most - size
+            view = memoryview(part)
+            while cut > 0 and view[cut] & 0xC0 == 0x80 and most - size - cut < 3:
+                cut -= 1
+            if cut or taken:
+                rest = [view[cut:], *parts[number + 1 :]]
+                return b"".join([*taken, view[:cut]]), rest
+            return bytes(view[:most]), [view[most:], *parts[number + 1 :]]
+        taken.append(part)
+        size += len(part)
+    return b"".join(taken), []

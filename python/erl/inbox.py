@@ -2,18 +2,19 @@
 
 One thread reads at a time. It is the main thread while that one has nothing to run; while it runs user code, the
 first of the other threads that waits for an answer of Erlang's reads in its place, until it has that answer. What a
-thread has read and is not its own is given to its waiter (an answer) or kept for the main thread (all else), in
-order. So no answer waits for a busy main thread, and while nobody but the main thread asks, nothing is handed over.
+thread has read is sorted (`erl.frames`): answers to where their callers find them, all else to the backlog, in order.
+So no answer waits for a busy main thread, and while nobody but the main thread asks, nothing is handed over.
+
+Whoever enters a thread that reads or waits may read and wait itself: reading and sorting are steps, and whoever was
+entered looks again.
 """
 
 from __future__ import annotations
 
-from _collections import deque  # type: ignore[import-not-found]  # `collections` costs more
 from _thread import allocate_lock
 from itertools import count
-from time import monotonic
 
-from erl import errors, wire
+from erl import errors, steps, wire
 from erl.codec import Reader
 from erl.port import PortClosedError
 from erl.terms import Atom
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 LOOK = -1
 """A mark: something may have been cancelled since the port was read last."""
-_BACKLOG = -2
-"""A mark: there are frames that were read before their turn."""
 _OTHERS = -3
 """A mark: other threads wait for answers."""
 GLANCE = -4
@@ -46,21 +45,19 @@ class Inbox:
     unwanted are in it by their ids.
     """
 
+    from time import monotonic as _now  # type: ignore[misc]  # here nobody replaces it
+
     def __init__(self, port: Port, marks: set[int]) -> None:
         self.options: Options | None = None
-        self.unwanted: Callable[[int], None] = marks.add
-        """Told of the id of an unwanted call as soon as it is read, by any thread."""
+        self.unwanted: Callable[[int], None] = _nobody
+        """Told of the id of an unwanted call as soon as it is read: by any thread, or by two. It is a mark."""
         self.refuse: Callable[[bytes, MemoryError], None] = _raise
         """Told of a frame that the memory has no room for, by its first bytes."""
         self._port = port
-        self._marks = marks
-        self._backlog: Any = deque()
-        self._backlog_bytes = 0
-        self._reading = allocate_lock()
+        self._frames = port.frames
+        self._marks = self._frames.marks = marks
         self._idle = allocate_lock()
         self._idle.acquire()
-        self._answers: dict[int, wire.Message] = {}
-        self._expected: set[int] = set()
         self._waiters: dict[int, Callable[[], object]] = {}
         self._ids = count(1)
         self._on_loops: set[int] = set()
@@ -68,58 +65,83 @@ class Inbox:
 
     # The main thread
 
-    def take(self) -> bytes | None:
-        """The next frame, None when there is no complete one."""
-        if not self._reading.acquire(False):
-            return self._kept()
-        try:
-            return self._kept() if self._backlog else self._taken()
-        finally:
-            self._reading.release()
+    @property
+    def seen(self) -> int:
+        """What has come so far, for `wait`; to be read before one looks at what there is."""
+        moves: int = self._frames.moves
+        return moves
 
-    def _kept(self) -> bytes | None:
-        if not self._backlog:
-            return None
-        frame: bytes = self._backlog.popleft()
-        self._backlog_bytes -= len(frame)
-        self._unmark(_BACKLOG, self._backlog)
+    def next(self) -> bytes | None:
+        """The next frame, which stays there until `begin`; None when there is none, or an answer came before it."""
+        try:
+            frame: bytes | None = self._frames.next()
+        except MemoryError as error:
+            self._refuse(error)
+            frame = self._frames.next()
+        if self._frames.answered:
+            frame = None
+        self._tell()
         return frame
 
-    def _taken(self) -> bytes | None:
+    @property
+    def turn(self) -> int:
+        """What `begin` wants to know; to be read before `next`."""
+        turn: int = self._frames.turn
+        return turn
+
+    def begin(self, turn: int, then: steps.Step = ()) -> bool:
+        """Take the frame that `next` has shown at this turn, and do these steps; False where somebody else has."""
+        taken: bool = self._frames.begin(turn, then)
+        return taken
+
+    def wait(self, deadline: float | None = None, seen: int = -1) -> None:
+        """Wait until there may be more than was seen, or until the deadline (of `time.monotonic`)."""
+        if not self._read(deadline, seen):
+            self._idle.acquire(True, -1 if deadline is None else max(0.0, deadline - self._now()))
+
+    def again(self) -> None:
+        """Let the main thread look again at what it waits for, where it was entered while it waited."""
+        _release(self._idle)
+        self._frames.again()
+
+    def sort(self) -> None:
+        """Put the frames that have come where they belong."""
         try:
-            return self._port.take()
+            self._frames.sort()
         except MemoryError as error:
-            self.refuse(self._port.drop(), error)
-            return self._port.take()
+            self._refuse(error)
+        self._tell()
 
-    def _unmark(self, mark: int, reason: Any) -> None:
-        """Take a mark back unless there is reason for it, also when another thread has just made one."""
-        if not reason:
-            self._marks.discard(mark)
-            if reason:
-                self._marks.add(mark)
-
-    def wait(self, deadline: float | None = None) -> None:
-        """Wait until there may be a frame or an answer, or until the deadline (of `time.monotonic`)."""
-        if not self._reading.acquire(False):
-            self._idle.acquire(True, -1 if deadline is None else max(0.0, deadline - monotonic()))
-            return
+    def _read(self, deadline: float | None, seen: int = -1) -> bool:
+        """Read once; False where another thread reads."""
         try:
-            if not self._backlog:
-                self._read(deadline)
-        finally:
-            self._reading.release()
+            return self._port.read(None if deadline is None else max(0.0, deadline - self._now()), seen)
+        except MemoryError as error:
+            self._refuse(error)
+        return True
 
-    def _read(self, deadline: float | None) -> None:
-        if deadline is None or self._port.has_more(max(0.0, deadline - monotonic())):
-            try:
-                self._port.wait()
-            except MemoryError as error:
-                self.refuse(self._port.drop(), error)
+    def _refuse(self, error: MemoryError) -> None:
+        if self._frames.waiting() <= self._port.packet:
+            raise error
+        self.refuse(self._frames.drop()[0], error)
+
+    def _tell(self) -> None:
+        """Tell of what was sorted those who wait for it. What is told twice harms nobody."""
+        frames = self._frames
+        while frames.unwanted:
+            id_ = frames.unwanted[0]
+            self.unwanted(id_)
+            _remove(frames.unwanted, id_)
+        while frames.answered:
+            id_ = frames.answered[0]
+            wake = self._waiters.get(id_)
+            if wake is not None:
+                wake()
+            _remove(frames.answered, id_)
 
     def glance(self) -> None:
         """Sort some of what has arrived, as long as not too much of it waits."""
-        if self._backlog_bytes < _GLANCE_BYTES:
+        if self._frames.backlog_bytes < _GLANCE_BYTES:
             self.look_ahead(0, 0.0, _GLANCE_READS)
 
     def look_ahead(self, until: int, pause: float, most_reads: int = 1 << 30) -> None:
@@ -128,22 +150,20 @@ class Inbox:
         Behind large arguments that word comes in a while: within a frame, the next of its bytes may take up to `pause`,
         in seconds. A look takes no more than `_LOOK_SECONDS`, however much is sent meanwhile.
         """
-        if not self._reading.acquire(False):
-            return  # the thread that reads does it
-        end = monotonic() + _LOOK_SECONDS
+        end = self._now() + _LOOK_SECONDS
         try:
             while True:
-                self._sort_all()
-                if until in self._marks or not most_reads or monotonic() > end:
-                    break
-                if not self._port.has_more(pause if self._port.buffer.waiting() else 0.0):
-                    break
-                self._read(None)
+                self.sort()
+                if until in self._marks or not most_reads or self._now() > end:
+                    return
+                before = self._frames.waiting()
+                if not self._read(self._now() + (pause if before else 0.0)):
+                    return  # the thread that reads does it
+                if self._frames.waiting() == before:
+                    return  # nothing has come
                 most_reads -= 1
         except PortClosedError:
             return  # found out again when what has come is served
-        finally:
-            self._reading.release()
 
     def hand_over(self) -> None:
         """Let another thread read: this one has something else to do."""
@@ -162,30 +182,31 @@ class Inbox:
     def expect(self, serving: bool) -> int:
         """A new id for a call of Erlang: negative where no call of Erlang's can be served until its answer is here."""
         id_ = next(self._ids) if serving else -next(self._ids)
-        self._expected.add(id_)
+        self._frames.expected.add(id_)
         return id_
 
     def forget(self, id_: int) -> None:
         """Let an answer that comes now pass."""
-        self._expected.discard(id_)
-        self._answers.pop(id_, None)
+        self._frames.expected.discard(id_)
+        self._frames.answers.pop(id_, None)
 
-    def put(self, message: wire.Message) -> None:
-        """Note an answer; one that nobody expects any more is dropped."""
-        if message.id in self._expected:
-            self._answers[message.id] = message
+    def put(self, message: wire.Message, frame: bytes) -> None:
+        """Note an answer that did not look like one (it was compressed); one that nobody expects is dropped."""
+        if message.id in self._frames.expected:
+            self._frames.answers[message.id] = frame
             wake = self._waiters.get(message.id)
             if wake is not None:
                 wake()
 
     def has(self, id_: int | None) -> bool:
         """Whether that answer is here."""
-        return id_ in self._answers
+        return id_ in self._frames.answers
 
     def result(self, id_: int) -> object:
         """What Erlang answered. Raises what it raised."""
-        answer = self._answers.pop(id_)
-        self._expected.discard(id_)
+        assert self.options is not None
+        answer = wire.parse(Reader(self._frames.answers.pop(id_)), self.options)
+        self._frames.expected.discard(id_)
         if answer.error is not None:
             raise answer.error
         if answer.kind == "e":
@@ -200,7 +221,7 @@ class Inbox:
         woken.acquire()
         self._enter(id_, lambda: _release(woken))
         try:
-            self._read_until(lambda: id_ in self._answers, woken, deadline)
+            self._read_until(lambda: self.has(id_), woken, deadline)
         finally:
             self._leave(id_)
 
@@ -241,48 +262,61 @@ class Inbox:
         self._waiters.pop(id_, None)
         self._unmark(_OTHERS, self._waiters)
 
+    def _unmark(self, mark: int, reason: Any) -> None:
+        """Take a mark back unless there is reason for it, also when another thread has just made one."""
+        if not reason:
+            self._marks.discard(mark)
+            if reason:
+                self._marks.add(mark)
+
     def _read_until(self, done: Callable[[], bool], woken: Any, deadline: float | None) -> None:
         """Read for as long as no other thread does, else wait to be woken."""
-        while not done():
-            if deadline is not None and monotonic() >= deadline:
+        while True:
+            seen = self.seen
+            self.find_compressed()
+            if done():
+                return
+            if deadline is not None and self._now() >= deadline:
                 raise errors.AnswerTimeoutError("Erlang has not answered in time")
-            if self._reading.acquire(False):
-                try:
-                    if not done():
-                        self._read(deadline)
-                        self._sort_all()
-                finally:
-                    self._reading.release()
+            has_read = False
+            try:
+                has_read = self._read(deadline, seen)
+                if has_read:
+                    self.sort()
+            finally:
+                if has_read:
                     self.hand_over()
-            else:
-                woken.acquire(True, -1 if deadline is None else max(0.0, deadline - monotonic()))
+            if not has_read:
+                woken.acquire(True, -1 if deadline is None else max(0.0, deadline - self._now()))
 
-    def _sort_all(self) -> None:
-        while (frame := self._taken()) is not None:
-            if not self._is_answer(frame):
-                self._backlog.append(frame)
-                self._backlog_bytes += len(frame)
-                self._marks.add(_BACKLOG)
-                unwanted = wire.unwanted(frame)
-                if unwanted:
-                    self.unwanted(unwanted)
+    def find_compressed(self) -> None:
+        """Find answers that are compressed, as only ErlPort's own options make them: they don't look like answers."""
+        options = self.options
+        if options is None or options.tagged:
+            return
+        for frame in self._frames.backlog.copy():
+            if wire.is_compressed(frame):
+                try:
+                    message = wire.parse(Reader(frame), options)
+                except errors.BridgeError:
+                    continue  # the main thread tells of it
+                if message.kind in ("r", "e"):
+                    self.put(message, frame)
 
-    def _is_answer(self, frame: bytes) -> bool:
-        """Whether it was an answer that somebody expects, and is noted; any other keeps its place."""
-        if not wire.may_answer(frame) or self.options is None:
-            return False
-        try:
-            message = wire.parse(Reader(frame), self.options)
-        except errors.BridgeError:
-            return False  # the main thread tells of it
-        if message.kind not in ("r", "e") or message.id not in self._expected:
-            return False
-        self.put(message)
-        return True
+
+def _nobody(_id: int) -> None:
+    """Who is told of unwanted calls before there is somebody."""
 
 
 def _raise(_head: bytes, error: MemoryError) -> None:
     raise error
+
+
+def _remove(some: list[int], id_: int) -> None:
+    try:
+        some.remove(id_)
+    except ValueError:
+        return  # whoever entered has done it
 
 
 def _release(lock: Any) -> None:

@@ -1,26 +1,36 @@
-"""The port: the only module that touches descriptors.
+"""The port: what only it and `erl.frames` touch are the descriptors.
 
 The protocol's descriptors are moved away from the numbers that user code, C code and subprocesses write to, and are
-closed on exec. Writes are collected and go out together with `flush`; they may come from any thread.
+closed on exec. Writes are collected and go out together with `flush`; they may come from any thread, and from whatever
+enters one.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import RLock
 
-from erl import errors, wire
+from erl import errors, frames, steps
 
 _FLUSH_BYTES = 1 << 20
-_LARGE_BYTES = 65536
 _FIRST_FREE = 5
 """Descriptors 3 and 4 were the protocol's, and are nobody's."""
 _SET_PIPE_BYTES = 1031
 """Linux's F_SETPIPE_SZ (fcntl(2)); `fcntl` has the name from 3.10 on, on some builds only."""
+_GONE = (0, 32, 104)
+"""The numbers of errors by which the other end is gone: none, EPIPE, ECONNRESET."""
+_PAGE_BYTES = 64
+_MOST_MS = 1_000_000_000
 
 
 class PortClosedError(BaseException):
-    """Raised when Erlang has closed the port: time to leave, whatever user code catches."""
+    """Raised when Erlang has closed the port: time to leave, whatever user code catches.
+
+    `error` is the number of another error, where user code has closed or replaced a descriptor; else 0.
+    """
+
+    def __init__(self, error: int = 0) -> None:
+        super().__init__()
+        self.error = 0 if error in _GONE else error
 
 
 class Port:
@@ -32,116 +42,70 @@ class Port:
         self.packet = packet
         self.limit = 1 << (8 * packet)
         """Frames are shorter than this."""
-        self.buffer = wire.frame_buffer(packet, buffer_bytes)
-        self.pending: list[bytes] = []
+        self.frames = frames.frame_buffer(packet, buffer_bytes)
+        self._outlet = frames.outlet()
+        self.pending: list[bytes] = self._outlet.pending
         """What `flush` is to write, always the same list; a frame's length and the frame are added in one step."""
         self._pending_bytes = 0
-        self._writing = 0
-        self._lock = RLock()
 
-    def take(self) -> bytes | None:
-        """The next frame that has arrived, None when there is no complete one."""
-        return self.buffer.take()
+    def read(self, timeout: float | None = None, seen: int = -1) -> bool:
+        """Read once, and wait for bytes as long as that, in seconds; False where another thread reads.
 
-    def wait(self) -> None:
-        """Wait for bytes. Raises `PortClosedError`."""
-        try:
-            count = os.readv(self._in, [self.buffer.free()])
-        except OSError as error:
-            raise PortClosedError from error
-        if count == 0:
-            raise PortClosedError
-        self.buffer.fill(count)
+        Comes back earlier where signals come, or `frames.moves` is not what was `seen`. Raises `PortClosedError`.
+        """
+        count = self.frames.read(
+            self._in, -1 if timeout is None else min(int(timeout * 1000 + 0.999), _MOST_MS), seen
+        )
+        if count == frames.CLOSED:
+            raise PortClosedError(self.frames.error)
+        return bool(count != frames.BUSY)
 
-    def drop(self) -> bytes:
-        """Read the frame that is coming to its end without keeping it; its first bytes. Raises `PortClosedError`."""
-        head, missing = self.buffer.drop()
-        while missing:
-            try:
-                count = len(os.read(self._in, min(missing, _LARGE_BYTES)))
-            except OSError as error:
-                raise PortClosedError from error
-            if count == 0:
-                raise PortClosedError
-            missing -= count
-        return head
+    def write(self, frame: bytes, *then: steps.Step) -> None:
+        """Add a frame to what `flush` writes, and do these steps, all at once. Raises `EncodeError`: see `check`."""
+        self.check(frame)
+        both: tuple[bytes, ...] = (len(frame).to_bytes(self.packet, "big"), frame)
+        if self._out < 0:
+            both = ()
+        if then:
+            # What is done before the frame is added keeps it out by an exception.
+            steps.at_once(steps.together(*then, steps.each(self.pending.extend, both)))
+        else:
+            self.pending += both
+        self._pending_bytes += len(frame)  # may miss one of theirs
+        if self._pending_bytes > _FLUSH_BYTES:
+            self.flush()
 
-    def has_more(self, timeout: float) -> bool:
-        """Whether `wait` would return at once, or within `timeout` seconds."""
-        import select
-
-        poll = select.poll()
-        poll.register(self._in, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
-
-    def write(self, frame: bytes) -> None:
-        """Add a frame to what `flush` writes. Raises `EncodeError` for one that the packet length can't count."""
+    def check(self, frame: bytes) -> None:
+        """Raises `EncodeError` for a frame that the packet length can't count."""
         if len(frame) >= self.limit:
             raise errors.EncodeError(
                 f"a message of {len(frame)} bytes; with a packet length of {self.packet} bytes it has at most"
                 f" {self.limit - 1}"
             )
-        if self._out < 0:
-            return
-        # Extending a list by a tuple is one step for other threads; the count of bytes may miss one of theirs.
-        self.pending += (len(frame).to_bytes(self.packet, "big"), frame)
-        self._pending_bytes += len(frame)
-        if self._pending_bytes > _FLUSH_BYTES:
-            self.flush()
 
     def flush(self) -> None:
         """Write what is pending, and wait for what another thread is writing. Raises `PortClosedError`."""
-        if not self.pending and not self._writing:
-            return
-        with self._lock:
-            self._writing += 1
-            try:
-                pending = self.pending.copy()
-                del self.pending[: len(pending)]
-                self._pending_bytes = 0
-                if self._out >= 0:
-                    self._write_chunks(pending)
-            finally:
-                self._writing -= 1
+        self._pending_bytes = 0
+        if self._out >= 0:
+            error = self._outlet.flush(self._out)
+            if error:
+                raise PortClosedError(error)
 
     @property
     def is_writing(self) -> bool:
-        """Whether this thread is in `flush`, for a signal handler: what it raised would cut a frame off."""
-        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # not in typeshed
-        return owned
+        """Whether this thread was entered in the middle of `flush`: what it adds waits until that goes on."""
+        inside: bool = self._outlet.is_inside
+        return inside
 
     def abandon(self) -> None:
         """Leave the port to the process that this one was forked from: nothing is read or written here again."""
         if self._in < 0:
             return  # the parent was forked, too
-        self._lock = RLock()
-        self._writing = 0
-        self.pending.clear()
-        while self.buffer.take() is not None:
-            pass  # the calls that had arrived are the parent's to run
+        self._outlet.renew()
+        self.frames.renew()  # the calls that had arrived are the parent's to run
         os.close(self._in)
         os.close(self._out)
         self._in = self._out = -1
-
-    def _write_chunks(self, chunks: list[bytes]) -> None:
-        """Write the small ones together, the large ones uncopied."""
-        small: list[bytes] = []
-        for chunk in chunks:
-            if len(chunk) > _LARGE_BYTES:
-                self._write_all(b"".join(small))
-                small.clear()
-                self._write_all(chunk)
-            else:
-                small.append(chunk)
-        self._write_all(b"".join(small))
-
-    def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._out, view) :]
-            except OSError as error:
-                raise PortClosedError from error
 
 
 def private(fd: int) -> int:
@@ -187,7 +151,11 @@ def redirect_errors(path: bytes) -> None:
 
 
 def shared_counter(path: bytes) -> memoryview | None:
-    """Eight bytes of the file at `path`, mapped: what is stored there outlives this process. None where it can't be."""
+    """The file at `path`, mapped: what is stored there outlives this process. None where it can't be.
+
+    Native integers of eight bytes: how many calls were begun, which Python writes, and, where there are 64 bytes, in
+    the third how many bytes of output Erlang has taken.
+    """
     import mmap
 
     # The mapping keeps a descriptor, and takes the lowest number: not one that user code may take for the protocol's.
@@ -196,7 +164,8 @@ def shared_counter(path: bytes) -> memoryview | None:
         taken.append(os.open(os.devnull, os.O_RDONLY))
     try:
         with open(path, "r+b") as file:
-            return memoryview(mmap.mmap(file.fileno(), 8))
+            size = os.fstat(file.fileno()).st_size
+            return memoryview(mmap.mmap(file.fileno(), _PAGE_BYTES if size >= _PAGE_BYTES else 8))
     except (OSError, ValueError):
         return None
     finally:

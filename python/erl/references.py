@@ -11,7 +11,7 @@ from __future__ import annotations
 from _thread import get_ident
 from itertools import count
 
-from erl import errors
+from erl import errors, steps
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def take_made_elsewhere() -> list[int | bytes]:
 
 def take_made() -> list[int | bytes]:
     """The ids that the main thread has made since the last call of this function, and the names of shared memory."""
-    made = _handed_over(_made)
-    _made.clear()
-    return made
+    made: list[Any] = []
+    steps.move(_made, made)
+    return _handed_over(made)
 
 
 def _handed_over(made: list[Any]) -> list[int | bytes]:

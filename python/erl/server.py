@@ -18,9 +18,9 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` would import
     signal,
 )
 from _thread import get_ident
-from time import monotonic, perf_counter
+from operator import setitem
 
-from erl import api, codec, console, decoders, encoders, errors, objects, references, wire
+from erl import api, codec, console, decoders, encoders, errors, objects, output, references, steps, wire
 from erl.codec import Options, Reader
 from erl.inbox import GLANCE, LOOK, Inbox
 from erl.port import Port, PortClosedError
@@ -29,6 +29,7 @@ from erl.terms import Atom
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
 _FAST_SECONDS = 0.0001
@@ -41,6 +42,12 @@ _FIRST_RARE_FLAG = 32
 _DOUBTS_OF_SLOW = 1000
 _DOUBTS_OF_SLOW_ONCE = 20
 _MOST_KEYS = 10_000
+_MOST_NESTED = 64
+"""So many calls that wait for Erlang may others nest in; what comes then waits for one of them to go on."""
+_FRAMES_OF_A_LIMIT = 3
+"""Nothing nests where more than the limit of recursion divided by this is in use: who nests has need of it, too."""
+_DOORS = 3
+"""So many exceptions in a row may come between two calls: one while the one before it is dealt with, and again."""
 _PLAIN = frozenset((int, str, bytes, float, bool, list, tuple, dict, type(None)))
 _PRINTED_BYTES = 20
 """Of the message that holds a printed text, at most."""
@@ -49,6 +56,10 @@ _PRINTED_BYTES = 20
 class Server:
     """One interpreter's side of the conversation."""
 
+    # Here nobody replaces them.
+    from time import monotonic as _now  # type: ignore[misc]
+    from time import perf_counter as _seconds  # type: ignore[misc]
+
     def __init__(self, port: Port, options: Options, compressed: int = 0) -> None:
         self.handler: Callable[[Any], object] = _ignore
         self.options = options
@@ -56,11 +67,14 @@ class Server:
         self._port = port
         self._compressed = compressed
         self._thread = get_ident()
-        self._stdout = console.Stdout(self._print)
+        self._output = output.Output(port)
+        self._stdout = console.Stdout(self._print, self._output.await_room, self._most_printed())
         self._doubts: dict[object, int] = {}
         self._leaving = False
         self._outer: list[int] = []
         """Ids of the calls that wait for Erlang, the innermost one last."""
+        self._open: list[int] = []
+        """Ids of the calls that were begun and not answered, the innermost last; of the lane's those it leaves."""
         self._asking = False
         """Whether the call that runs waits for Erlang just now: then it is this module that uses the port."""
         self._running = 0
@@ -82,9 +96,10 @@ class Server:
         if codec.Lane is None:
             return None
         return codec.Lane(
-            frames=self._port.buffer,
+            frames=self._port.frames,
             pending=self._port.pending,
-            printed=self._stdout.parts,
+            printed=self._stdout.bytes.parts,
+            open_calls=self._open,
             cancelled=self.cancelled,
             cached=objects._cached,
             doubts=self._doubts,
@@ -122,17 +137,20 @@ class Server:
         running: int = self._lane.running  # no call of the lane's nests in another
         return running
 
-    def count_begun(self, counter: Any) -> None:
-        """Add one to a native integer of eight bytes, a writable buffer, for each call before its user code runs.
+    def count_begun(self, page: Any) -> None:
+        """Add one to a native integer, the first of this writable buffer, for each call before its user code runs.
 
-        None: do not count (as at the start). Raises `ValueError` for a buffer of another size.
+        It has eight bytes, or 64 of a page in which Erlang counts as well (see `erl.output`). None: do not count (as at
+        the start). Raises `ValueError` for a buffer of another size.
         """
-        view = None if counter is None else memoryview(counter).cast("B")
-        if view is not None and len(view) != 8:
-            raise ValueError(f"begun calls are counted in 8 bytes, not {len(view)}")
-        self._begun = None if view is None else view.cast("Q")
+        self._begun = None if page is None else output.words(page)
+        self._output.use_page(self._begun)
         if self._lane is not None:
-            self._lane.count_begun(self._begun)
+            self._lane.count_begun(None if self._begun is None else self._begun[:1])
+
+    def keep_to_rate(self) -> None:
+        """Print and log no more than what is heard of a sandboxed Python."""
+        self._output.keep_to_rate()
 
     def start(self) -> None:
         """Take over standard output and serve until Erlang closes the port or asks to leave."""
@@ -141,14 +159,55 @@ class Server:
         sys.stdout = self._stdout
         os.register_at_fork(after_in_child=self._forked)
         try:
-            self._serve(None)
-        except PortClosedError:
+            self._serve_all(_DOORS)
+        except PortClosedError as closed:
             self.handler = _ignore
+            if closed.error:
+                sys.exit(f"erl: the port's descriptors were closed or replaced: {os.strerror(closed.error)}")
+
+    def _serve_all(self, doors: int) -> None:
+        """Serve to the end, whatever handlers raise between two calls."""
+        stray: BaseException | None = None
+        while True:
+            try:
+                if stray is not None:
+                    self._recover(stray)
+                    stray = None
+                return self._serve_all(doors - 1) if doors else self._serve(None)
+            except (PortClosedError, SystemExit):
+                raise
+            except BaseException as error:
+                stray = error
+
+    def _recover(self, error: BaseException) -> None:
+        """Go on behind an exception that came outside of user code: a signal handler's, an audit hook's."""
+        self._running, self._asking = 0, False
+        self._outer.clear()
+        if not self._settle(0, error):
+            from traceback import print_exception
+
+            print("An exception between two calls:", file=sys.stderr)
+            print_exception(error, file=sys.stderr)
+        error.__traceback__ = None
+
+    def _settle(self, outer: int, error: BaseException) -> bool:
+        """Answer the calls that were begun behind the first `outer` and have no answer; whether there was one."""
+        found = False
+        while len(self._open) > outer:
+            found = True
+            id_ = self._open[-1]
+            if self._tasks is not None and id_ in self._tasks._ids:
+                self._open.remove(id_)
+            else:
+                self._answer(id_, self._failure(id_, error))
+        return found
 
     def _forked(self) -> None:
         """A process that user code forked is no worker: it prints to descriptor 1, and has no Erlang to talk to."""
         signal(SIGUSR1, SIG_DFL)
         self._port.abandon()
+        self._stdout.bytes.parts.clear()
+        self._output.use_page(None)
         api._bind(None)
         if sys.stdout is self._stdout:
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
@@ -161,7 +220,9 @@ class Server:
         """Serve until the answer with this id has come; None: until the end. Raises `errors.AnswerTimeoutError`."""
         port, inbox = self._port, self._inbox
         lane = self._lane if until is None else None
+        nests: bool | None = True if until is None else None
         while True:
+            seen = inbox.seen
             if until is not None:
                 if inbox.has(until):
                     return
@@ -170,16 +231,35 @@ class Server:
             if lane is not None:
                 while lane.run():
                     port.flush()
-            if self._handle(inbox.take()):
-                continue
+            turn = inbox.turn
+            if nests is None and inbox.next() is not None:
+                nests = self._may_nest()
+            if nests is not False:
+                if self._handle(inbox.next(), turn):
+                    continue
+            else:
+                inbox.sort()
+                inbox.find_compressed()
+            if inbox.seen != seen:
+                continue  # an answer has come
             port.flush()
             if self._leaving and until is None:
                 return
-            if deadline is not None and monotonic() >= deadline:
+            if deadline is not None and self._now() >= deadline:
                 raise errors.AnswerTimeoutError("Erlang has not answered in time")
             if until is None:
                 self._running = 0  # whatever has torn the end of a call: no interruption enters this read
-            inbox.wait(deadline)
+            inbox.wait(deadline, seen)
+
+    def _may_nest(self) -> bool:
+        """Whether the call that waits here may have others nest in it."""
+        if len(self._outer) >= _MOST_NESTED:
+            return False
+        frame: FrameType | None = sys._getframe()
+        left = sys.getrecursionlimit() // _FRAMES_OF_A_LIMIT
+        while frame is not None and left:
+            frame, left = frame.f_back, left - 1
+        return left > 0
 
     def _refuse(self, head: bytes, error: MemoryError) -> None:
         """Answer a call for whose arguments there is no memory; these are the first bytes of its frame."""
@@ -191,36 +271,54 @@ class Server:
         refusal = MemoryError("the call's arguments are larger than the memory that is left")
         self._send(self._failure(call[0], refusal))
 
-    def _handle(self, frame: bytes | None) -> bool:
-        """Do what a frame says; False when there is none."""
+    def _handle(self, frame: bytes | None, turn: int) -> bool:
+        """Do what a frame says that was the next one at this turn; False when there is none."""
         if frame is None:
             return False
+        inbox = self._inbox
         try:
             reader = Reader(frame)
-            del frame  # a large one goes when it is read, before its call runs
             head = reader.call_head()
             message = wire.parse(reader, self.options) if head is None else None
         except errors.BridgeError as error:
-            self._send_answer(None, wire.failure(None, error, [], self.options))
+            if inbox.begin(turn):
+                self._send_answer(None, wire.failure(None, error, [], self.options))
             return True
         if head is not None:
-            if self._begun is not None:
-                self._begun[0] += 1
-            self._call(reader, *head)
+            del frame  # a large one goes when it is read, before its call runs
+            outer = len(self._open)
+            try:
+                self._call(turn, reader, *head)
+            except PortClosedError:
+                raise
+            except BaseException as error:  # of a handler, while the answer was made or sent
+                if not self._settle(outer, error):
+                    raise
         elif message is not None and message.kind == "M":
-            self._message(message.value)
-        elif message is not None and message.kind == "X":
-            self._unwanted(message.id)
-        elif message is not None:
-            self._inbox.put(message)
+            self._message(turn, message.value)
+        elif inbox.begin(turn) and message is not None:
+            if message.kind == "X":
+                self._unwanted(message.id)
+            else:
+                inbox.put(message, frame)
         return True
+
+    def _begin(self, turn: int, id_: int) -> bool:
+        """Take the frame of a call: from here on it has begun, and will be answered; False where somebody else has."""
+        step = steps.each(self._open.append, id_)
+        if self._begun is not None:
+            step = steps.together(step, steps.each(setitem, self._begun, 0, self._begun[0] + 1))
+        return self._inbox.begin(turn, step)
 
     # Calls of Python
 
-    def _call(self, reader: Reader, id_: int, module: str, name: str) -> None:
+    def _call(self, turn: int, reader: Reader, id_: int, module: str, name: str) -> None:
         options = self.options
-        outer = references.take_made() if self._outer else []  # those of the call that this one nests in
+        outer: list[Any] = []
         try:
+            if not self._begin(turn, id_):
+                return
+            outer = references.take_made() if self._outer else []  # those of the call that this one nests in
             prepare = objects.WRAPPERS.get(name) if module == "erl.objects" and options.tagged else None
             if prepare is not None:
                 options, args = reader.flagged_args()
@@ -241,6 +339,8 @@ class Server:
         except PortClosedError:
             raise
         except BaseException as error:  # the door around user code: also SystemExit, KeyboardInterrupt
+            if id_ not in self._open:
+                raise  # of a handler, before the call has begun: it is still to come
             later, frame = False, self._failure(id_, error)
         if later:
             self._later(id_, value, options.flags)
@@ -261,8 +361,7 @@ class Server:
         """Send the answer to a call, after what the call has made and printed."""
         if references._made:
             self._own(id_)
-        if self._stdout.parts:
-            self._stdout.flush()
+        self._end_output()
         self._send_answer(id_, frame)
 
     def _failed(self, id_: int | None, error: BaseException) -> bytes:
@@ -272,10 +371,12 @@ class Server:
 
     def _send_answer(self, id_: int | None, frame: bytes) -> None:
         """Send the answer to a call, or the message handler's exception; if it is too long, say that instead."""
+        answered = (steps.each(self._open.remove, id_),) if id_ in self._open else ()
         try:
-            self._send(frame)
+            self._send(frame, *answered)
         except errors.EncodeError as error:
-            self._send(wire.short_failure(id_, error, self.options))
+            answered = (steps.each(self._open.remove, id_),) if id_ in self._open else ()
+            self._send(wire.short_failure(id_, error, self.options), *answered)
 
     def _result(self, id_: int, value: object, options: Options) -> bytes:
         """The frame of a result; one that can't be encoded holds no references."""
@@ -307,15 +408,16 @@ class Server:
             self._port.flush()
         if self._inbox.is_asked:
             self._inbox.hand_over()
-        outer, self._running, self._asking = (self._running, self._asking), id_, False
-        start = perf_counter()
+        outer = self._running, self._asking
+        start = self._seconds()
         try:
+            self._running, self._asking = id_, False
             if self.cancelled:
                 self._heed(id_)
             value = run(*args, **keywords) if keywords else run(*args)
         finally:
             self._running, self._asking = outer
-        seconds = perf_counter() - start
+        seconds = self._seconds() - start
         if seconds > _FAST_SECONDS:
             if seconds > _LONG_SECONDS:
                 self.cancelled.add(GLANCE)
@@ -350,9 +452,11 @@ class Server:
         if get_ident() != self._thread and (made := references.take_made_elsewhere()):
             self._send(wire.message(self.worker, (Atom("$py.own"), id_, made), self.options))
 
-    def _message(self, value: object) -> None:
+    def _message(self, turn: int, value: object) -> None:
         self._port.flush()
         try:
+            if not self._inbox.begin(turn):
+                return
             self.handler(value)
         except PortClosedError:
             raise
@@ -361,7 +465,7 @@ class Server:
             error.__traceback__ = None
         if references._made:
             self._own(0)  # of no call: the worker's
-        self._stdout.flush()
+        self._end_output()
 
     # Coroutines
 
@@ -369,13 +473,15 @@ class Server:
         """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
         if references._made:
             self._own(id_)
-        self._stdout.flush()
+        self._stdout.end()
         self._tell("$py.later", id_)
         if self._tasks is None:
             from erl.tasks import Tasks
 
             self._tasks = Tasks(self._ended, self._port.flush, self.event_loop)
         self._tasks.start(id_, value, Options.from_flags(flags))
+        if id_ in self._open:
+            self._open.remove(id_)
 
     def _ended(self, id_: int, options: Options, task: Any) -> None:
         """A coroutine has ended, or is not wanted any more; on the event loop's thread."""
@@ -400,10 +506,9 @@ class Server:
                 self._tasks.cancel(id_)
 
     def _note_unwanted(self, id_: int) -> None:
-        """It was read before its turn, by any thread."""
+        """It was read before its turn, by any thread, and is among `cancelled` until then."""
         if self._tasks is not None and self._tasks.cancel(id_):
             return
-        self.cancelled.add(id_)
         if get_ident() != self._thread:
             pthread_kill(self._thread, SIGUSR1)
 
@@ -455,11 +560,15 @@ class Server:
     ) -> object:
         """Call an Erlang function and wait for its answer, in the main thread serving; see `api.call`."""
         inbox = self._inbox
-        deadline = None if timeout is None else monotonic() + timeout
+        if self._port.is_writing:
+            raise errors.BridgeError(
+                "erl.call from a handler that entered while a message was written: it can't be answered before that is"
+            )
+        deadline = None if timeout is None else self._now() + timeout
         id_ = inbox.expect(get_ident() == self._thread)
         try:
             frame = wire.call(id_, module, function, args, context, self.options)
-            self._stdout.flush()
+            self._stdout.end()
             self._own_elsewhere(0)
             self._send(frame)
             if get_ident() != self._thread:
@@ -473,9 +582,10 @@ class Server:
 
     def _serve_until(self, id_: int, deadline: float | None) -> None:
         running = self._current
-        asking, self._asking = self._asking, True
-        self._outer.append(running)
+        asking, depth = self._asking, len(self._outer)
         try:
+            self._asking = True
+            self._outer.append(running)
             self._serve(id_, deadline)
         except errors.AnswerTimeoutError:
             # The call goes on without the answer: from now on it is the one that runs.
@@ -483,8 +593,9 @@ class Server:
             self._port.flush()
             raise
         finally:
-            self._outer.pop()
+            del self._outer[depth:]
             self._asking = asking
+            self._inbox.again()
         if running in self.cancelled:  # while another one that nests in it waited
             self._heed(running)
 
@@ -512,24 +623,69 @@ class Server:
 
     def cast(self, to: object, message: object) -> None:
         """Send a message to an Erlang process; see `api.cast`."""
-        self._send(wire.message(to, message, self.options))
+        self._output.await_room()
+        self.cast_frame(to, message, self._encoded_cast(to, message))
         self._own_elsewhere(0)
         self._flush()
 
+    def prepared_cast(self, to: object, message: object) -> Callable[[], None]:
+        """See `api.prepared_cast`."""
+        frame = self._encoded_cast(to, message)
+        return lambda: self.cast_frame(to, message, frame)
+
+    def _encoded_cast(self, to: object, message: object) -> bytes:
+        return self._compress(wire.message(to, message, self.options))
+
+    def cast_frame(self, to: object, message: object, frame: bytes) -> None:
+        """Send it; what Erlang reads as a note of the bridge's own is no output."""
+        if to == self.worker and wire.is_note(message):
+            self._port.write(frame)
+        else:
+            self._output.write(frame)
+
     def log(self, record: tuple[object, ...]) -> None:
         """Send a record of `logging` to the worker process."""
-        self.cast(self.worker, (Atom("$py.log"), record))
-
-    def _print(self, text: str) -> None:
-        most = max(1, (self._port.limit - _PRINTED_BYTES) // 5)  # a code point takes five bytes at most
-        for start in range(0, len(text), most):
-            self._send(wire.printed(text[start : start + most], self.options))
+        self._output.await_room()
+        frame = self._compress(wire.message(self.worker, (Atom("$py.log"), record), self.options))
+        if self._output.admits(sum(len(text.encode()) for text in record if isinstance(text, str))):
+            self._output.write(frame)
         self._flush()
 
-    def _send(self, frame: bytes) -> None:
-        if self._compressed:
-            frame = wire.compress(frame, self._compressed)
-        self._port.write(frame)
+    def _print(self, text: bytes, *then: steps.Step) -> None:
+        """Send a text that was printed, and do these steps at once."""
+        if self._output.admits(len(text)):
+            self._output.write(self._printed(text), *then)
+            self._say_lost(False)
+        else:
+            steps.at_once(steps.together(*then))
+        self._flush()
+
+    def _printed(self, text: bytes) -> bytes:
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            text = text.decode("utf-8", "backslashreplace").encode()
+        return self._compress(wire.printed(text, self.options))
+
+    def _most_printed(self) -> int:
+        """How many bytes of text a message holds: what is no character takes four for each, a code point five."""
+        return max(4, (self._port.limit - _PRINTED_BYTES) // 5)
+
+    def _end_output(self) -> None:
+        """Send what is printed and not sent, at the end of a call."""
+        self._stdout.end()
+        self._say_lost(True)
+
+    def _say_lost(self, is_end: bool) -> None:
+        lost = self._output.lost(is_end)
+        if lost is not None:
+            self._output.write(self._printed(lost))
+
+    def _compress(self, frame: bytes) -> bytes:
+        return wire.compress(frame, self._compressed) if self._compressed else frame
+
+    def _send(self, frame: bytes, *then: steps.Step) -> None:
+        self._port.write(self._compress(frame), *then)
 
 
 async def _until(condition: Callable[[], bool], woken: Any) -> None:

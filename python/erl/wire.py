@@ -18,8 +18,6 @@ Higher features are ordinary calls of functions of `erl.*` and messages to the w
 
 from __future__ import annotations
 
-from struct import Struct
-
 from erl import codec, errors, suggestion
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
@@ -32,106 +30,9 @@ VERSION = 1
 """The number of this wire, which both halves must agree on when a worker starts."""
 
 _RESULT = Atom("r")
-_UNWANTED = b"\x83h\x02d\0\x01Xb"
-"""The front of `{'X', Id}` as the application writes it."""
-
-_FIRST_BUFFER_BYTES = 65536
-_KEEP_BUFFER_BYTES = 1 << 20
-DROPPED_HEAD_BYTES = 4096
-"""Enough for the id and the names of a call."""
 _OUTERMOST = "  called from Erlang\n"
 _SHORT_CHARACTERS = 150
 """With the class of a `BridgeError` they fit in 255 bytes, as long as they are Latin-1."""
-_SMALL_BYTES = 4096
-"""Below this a second copy of a frame is cheaper than a view of it."""
-
-
-class FrameBuffer:
-    """Collects bytes as they come and cuts them into frames.
-
-    Bytes are read into `free()`, then `fill(count)` says how many came; `take()` gives each frame that is complete.
-    The buffer grows by doubling and only as bytes arrive, whatever length a frame claims.
-    """
-
-    __slots__ = ("_buffer", "_end", "_first", "_length_at", "_packet", "_start")
-
-    def __init__(self, packet: int, first_bytes: int = _FIRST_BUFFER_BYTES) -> None:
-        if packet not in (1, 2, 4):
-            raise ValueError(f"packet must be 1, 2 or 4 bytes, not {packet!r}")
-        self._packet = packet
-        self._length_at = Struct({1: ">B", 2: ">H", 4: ">I"}[packet]).unpack_from
-        self._first = max(first_bytes, 64)
-        self._buffer = bytearray(self._first)
-        self._start = 0
-        self._end = 0
-
-    def free(self) -> memoryview:
-        """Where the next bytes go: at least one byte."""
-        start, end = self._start, self._end
-        if start == end:
-            self._start = self._end = end = 0
-            if len(self._buffer) > _KEEP_BUFFER_BYTES:
-                self._buffer = bytearray(self._first)
-        elif end == len(self._buffer):
-            # Full, and the frame at the start is not complete: what is left moves to the front of a buffer that it
-            # fills by half at most, so each byte moves a bounded number of times. A frame of which a sixteenth is
-            # here is believed, and gets the room that it claims.
-            size, have = len(self._buffer), end - start
-            if have > size // 2:
-                wanted = self._packet + self._length_at(self._buffer, start)[0]
-                size = wanted if size < wanted <= have * 16 else size * 2
-            grown = bytearray(size)
-            grown[: end - start] = memoryview(self._buffer)[start:end]
-            self._buffer = grown
-            self._start, self._end = 0, end - start
-            end = self._end
-        return memoryview(self._buffer)[end:]
-
-    def waiting(self) -> int:
-        """How many bytes there are that no frame was made of yet."""
-        return self._end - self._start
-
-    def fill(self, count: int) -> None:
-        """Say that `count` bytes were written to the start of `free()`."""
-        self._end += count
-
-    def take(self) -> bytes | None:
-        """The next frame that is complete, without its length; None when the rest is still to come."""
-        buffer, start = self._buffer, self._start
-        body = start + self._packet
-        if body > self._end:
-            return None
-        stop = body + self._length_at(buffer, start)[0]
-        if stop > self._end:
-            return None
-        self._start = stop
-        if stop - body < _SMALL_BYTES:
-            return bytes(buffer[body:stop])
-        with memoryview(buffer) as view:
-            frame = bytes(view[body:stop])
-        if stop == self._end and len(buffer) > _KEEP_BUFFER_BYTES:
-            # A large frame is not kept twice while its call runs.
-            self._buffer, self._start, self._end = bytearray(self._first), 0, 0
-        return frame
-
-    def drop(self) -> tuple[bytes, int]:
-        """Give up the frame at the start, which there is no memory for: its first bytes, and how many are missing."""
-        body = self._start + self._packet
-        size = self._length_at(self._buffer, self._start)[0]
-        have = min(size, self._end - body)
-        head = bytes(self._buffer[body : body + min(have, DROPPED_HEAD_BYTES)])
-        rest = bytes(self._buffer[body + have : self._end])
-        # No frame without memory is complete but the last one: what is behind it is little.
-        self._buffer = bytearray(max(self._first, len(rest)))
-        self._buffer[: len(rest)] = rest
-        self._start, self._end = 0, len(rest)
-        return head, size - have
-
-
-def frame_buffer(packet: int, first_bytes: int = _FIRST_BUFFER_BYTES) -> FrameBuffer:
-    """A `FrameBuffer`, compiled where the codec is."""
-    compiled = codec.FrameBuffer
-    return FrameBuffer(packet, first_bytes) if compiled is None else compiled(packet, first_bytes)
 
 
 class Message:
@@ -182,14 +83,9 @@ def parse(reader: Reader, options: Options) -> Message:
     return Message(kind, id_, value)
 
 
-def unwanted(frame: bytes) -> int:
-    """The id of the call that a frame says is not wanted any more, 0 for any other frame."""
-    return int.from_bytes(frame[8:], "big") if len(frame) == 12 and frame.startswith(_UNWANTED) else 0
-
-
-def may_answer(frame: bytes) -> bool:
-    """Whether a frame may be the answer to a call of Erlang: the only tuples of three, if it is not compressed."""
-    return frame[1:3] == b"h\x03" or frame[1:2] == b"P"
+def is_compressed(frame: bytes) -> bool:
+    """Whether a frame is a compressed term."""
+    return frame[1:2] == b"P"
 
 
 def result(id_: int, value: object, options: Options) -> bytes:
@@ -275,9 +171,18 @@ def message(to: object, value: object, options: Options) -> bytes:
     return codec.encode((Atom("M"), to, value), options)
 
 
-def printed(text: str, options: Options) -> bytes:
-    """`{'P', Text}`."""
-    return codec.encode((Atom("P"), Tag(text)), options)
+def is_note(message: object) -> bool:
+    """Whether a message to the worker process is one of the bridge's own, and no record of `logging`."""
+    if type(message) is not tuple or not message or type(message[0]) is not Atom:
+        return False
+    return message[0].startswith("$py.") and message[0] != "$py.log"
+
+
+def printed(text: bytes, options: Options) -> bytes:
+    """`{'P', Text}`: as the UTF-8 that it is, with ErlPort's own options as a string."""
+    if options.tagged:
+        return codec.encode((Atom("P"), text), options)
+    return codec.encode((Atom("P"), Tag(text.decode("utf-8", "backslashreplace"))), options)
 
 
 def compress(frame: bytes, level: int) -> bytes:

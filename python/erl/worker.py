@@ -51,6 +51,8 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
 
 def _bound_by(server: Server, settings: dict[str, Any]) -> None:
     # A sandbox shares no page with the worker process.
+    if settings["page"] is None:
+        server.keep_to_rate()
     counter = None if settings["page"] is None else port.shared_counter(settings["page"])
     server.count_begun(counter)
     if counter is not None:

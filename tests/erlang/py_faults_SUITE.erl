@@ -903,7 +903,10 @@ four_deaths_in_one_second_are_survived(_Config) ->
     ?assertMatch(#{state := serving, restarts := 4}, info(Worker)).
 
 a_python_that_closes_the_port_is_replaced(_Config) ->
-    ?assertEqual({exit_status, 0, ""}, death_of(close_the_port, [<<"return">>])),
+    ?assertEqual(
+        {exit_status, 1, "erl: the port's descriptors were closed or replaced: Bad file descriptor"},
+        death_of(close_the_port, [<<"return">>])
+    ),
     %% A port tells of the end of its pipe only with the end of its program, so it is the deadline that ends this one.
     [#{worker := Worker, os_pid := OsPid} | _] = py:workers(default),
     import(Worker),

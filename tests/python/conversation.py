@@ -55,7 +55,7 @@ class Conversation:
             env=environment,
             cwd=directory,
         )
-        self._input = b""
+        self._input = bytearray()
 
     def __enter__(self) -> Conversation:
         return self
@@ -93,11 +93,12 @@ class Conversation:
         while True:
             size = int.from_bytes(self._input[: self.packet], "big") + self.packet
             if len(self._input) >= max(size, self.packet):
-                frame, self._input = self._input[self.packet : size], self._input[size:]
+                frame = bytes(self._input[self.packet : size])
+                del self._input[:size]
                 return frame
-            ready, _, _ = select.select([fd], [], [], deadline - time.monotonic())
+            ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, "no frame in time"
-            data = os.read(fd, 65536)
+            data = os.read(fd, 1 << 20)
             assert data, f"the port program has left: {self.process.stderr.read().decode()}"  # type: ignore[union-attr]
             self._input += data
 

@@ -72,9 +72,9 @@ class Run:
         self.left_to_the_server = 0
         handle = self.server._handle
 
-        def counted(frame: bytes | None) -> bool:
+        def counted(frame: bytes | None, turn: int) -> bool:
             self.left_to_the_server += frame is not None
-            return handle(frame)
+            return handle(frame, turn)
 
         self.server._handle = counted  # type: ignore[method-assign]
 
@@ -83,7 +83,7 @@ class Run:
         with clean_slate(self.server):
             with pytest.raises(PortClosedError):
                 self.server._serve(None)
-            self.server._stdout.flush()
+            self.server._stdout.end()
             self.server._port.flush()
         self._out.seek(0)
         data = self._out.read()
@@ -454,15 +454,21 @@ def server() -> Iterator[Server]:
             yield made
 
 
+def read_from(server: Server, stream: bytes) -> None:
+    """Have the port read these bytes."""
+    inward, outward = os.pipe()
+    os.write(outward, stream)
+    assert server._port.frames.read(inward) == len(stream)
+    os.close(inward)
+    os.close(outward)
+
+
 def feed(server: Server, stream: bytes) -> None:
     """Have the stream served as far as the lane goes, and throw away what comes out."""
-    free = server._port.buffer.free()
-    free[: len(stream)] = stream
-    del free
-    server._port.buffer.fill(len(stream))
+    read_from(server, stream)
     while server._lane.run():
         server._port.pending.clear()
-    assert server._port.take() is None
+    assert server._port.frames.next() is None
     server._port.pending.clear()
 
 
@@ -529,11 +535,7 @@ def test_many_callables_share_the_lanes_slots(server: Server) -> None:
     server._was_slow = lambda key: None  # type: ignore[method-assign]
     server._lane = server._open_lane()
     for number in [*range(3000), *range(2999, -1, -1)]:
-        free = server._port.buffer.free()
-        call = framed(py_func(1, f"made_{number}", [1]))
-        free[: len(call)] = call
-        del free
-        server._port.buffer.fill(len(call))
+        read_from(server, framed(py_func(1, f"made_{number}", [1])))
         server._lane.run()
         assert server._port.pending == [framed(answer(1, 1 + number))]
         server._port.pending.clear()

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erl import codec, errors, wire
+from erl import codec, errors, frames, steps, wire
 from erl.codec import Options
 from erl.terms import Atom
 
 OPTIONS = Options.from_flags(4)
 
 # The one that specifies it, and the compiled one where there is one.
-BUFFERS = [wire.FrameBuffer] if codec.FrameBuffer is None else [wire.FrameBuffer, codec.FrameBuffer]
+BUFFERS = [frames.FrameBuffer] if codec.FrameBuffer is None else [frames.FrameBuffer, codec.FrameBuffer]
 both = pytest.mark.parametrize("kind", BUFFERS, ids=["Python", "compiled"][: len(BUFFERS)])
+OUTLETS = [frames.Outlet] if codec.Outlet is None else [frames.Outlet, codec.Outlet]
+both_outlets = pytest.mark.parametrize("kind", OUTLETS, ids=["Python", "compiled"][: len(OUTLETS)])
+PIPE_BYTES = 65536
+
+
+class Pipe:
+    """Two ends; closed with the block."""
+
+    def __enter__(self) -> Pipe:
+        self.inward, self.outward = os.pipe()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.inward)
+        if self.outward >= 0:
+            os.close(self.outward)
+
+    def fill(self, buffer: Any, data: bytes) -> None:
+        """Have these bytes read, as many at once as the buffer has room for."""
+        for start in range(0, len(data), PIPE_BYTES):
+            os.write(self.outward, data[start : start + PIPE_BYTES])
+            while buffer.read(self.inward, 0) > 0:
+                pass
 
 
 def frames_of(buffer: Any) -> list[bytes]:
-    return list(iter(buffer.take, None))
+    found = []
+    while (frame := buffer.next()) is not None:
+        assert buffer.begin(buffer.turn)
+        found.append(frame)
+    return found
 
 
 def split(kind: Any, frames: list[bytes], packet: int, cuts: list[int], first_bytes: int = 64) -> list[bytes]:
@@ -28,14 +58,12 @@ def split(kind: Any, frames: list[bytes], packet: int, cuts: list[int], first_by
     buffer = kind(packet, first_bytes)
     seen: list[bytes] = []
     position = 0
-    while position < len(stream):
-        free = buffer.free()
-        step = min(cuts[position % len(cuts)], len(free), len(stream) - position)
-        free[:step] = stream[position : position + step]
-        del free
-        buffer.fill(step)
-        position += step
-        seen.extend(frames_of(buffer))
+    with Pipe() as pipe:
+        while position < len(stream):
+            step = min(cuts[position % len(cuts)], len(stream) - position)
+            pipe.fill(buffer, stream[position : position + step])
+            position += step
+            seen.extend(frames_of(buffer))
     return seen
 
 
@@ -58,103 +86,102 @@ def test_a_frame_larger_than_the_buffer_makes_it_grow(kind: Any) -> None:
 
 
 @both
-def test_both_buffers_have_the_same_room_at_every_step(kind: Any) -> None:
-    frames = [b"a", b"x" * 100_000, b"b", b"y" * 3_000_000, b"c" * 63, b"d" * 5_000_000, b""]
-    stream = b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames) + b"\0\0\0"
-    one, other = wire.FrameBuffer(4, 64), kind(4, 64)
-    position = 0
-    while position < len(stream):
-        free = one.free()
-        assert len(free) == len(other.free())
-        step = min(len(free), 200_000, len(stream) - position)
-        free[:step] = other.free()[:step] = stream[position : position + step]
-        one.fill(step)
-        other.fill(step)
-        position += step
-        assert frames_of(one) == frames_of(other)
-    assert len(one.free()) == len(other.free())
-
-
-@pytest.mark.skipif(codec.FrameBuffer is None, reason="the codec is not compiled here")
-@pytest.mark.parametrize("count", [-1, 65, 2**62])
-def test_the_compiled_buffer_refuses_more_bytes_than_it_has_room_for(count: int) -> None:
-    buffer: Any = BUFFERS[-1](4, 64)
-    with pytest.raises(ValueError, match="bytes"):
-        buffer.fill(count)
-
-
-@both
-def test_the_buffer_does_not_grow_by_a_claim_alone(kind: Any) -> None:
-    buffer = kind(4, 64)
-    free = buffer.free()
-    free[:4] = (2**32 - 1).to_bytes(4, "big")
-    del free
-    buffer.fill(4)
-    assert buffer.take() is None
-    assert len(buffer.free()) < 1024
-
-
-def fill(buffer: wire.FrameBuffer, stream: bytes) -> None:
-    while stream:
-        free = buffer.free()
-        step = min(len(free), len(stream))
-        free[:step] = stream[:step]
-        del free
-        buffer.fill(step)
-        stream = stream[step:]
-
-
-BUFFERS = [wire.FrameBuffer] if codec.FrameBuffer is None else [wire.FrameBuffer, codec.FrameBuffer]
-
-
-@pytest.mark.parametrize("kind", BUFFERS)
 @pytest.mark.parametrize("packet", [2, 4])
-def test_a_dropped_frame_says_how_it_began_and_what_is_missing(
-    kind: type[wire.FrameBuffer], packet: int
-) -> None:
+def test_a_dropped_frame_says_how_it_began_and_its_rest_is_skipped(kind: Any, packet: int) -> None:
     buffer = kind(packet, 64)
-    fill(buffer, (50_000).to_bytes(packet, "big") + b"abc" + bytes(9_997))
-    head, missing = buffer.drop()
-    assert (head[:3], len(head), missing) == (b"abc", wire.DROPPED_HEAD_BYTES, 40_000)
-    assert frames_of(buffer) == []
-    fill(buffer, (1).to_bytes(packet, "big") + b"x")
-    assert frames_of(buffer) == [b"x"]
-
-
-@pytest.mark.parametrize("kind", BUFFERS)
-def test_what_is_behind_a_dropped_frame_stays(kind: type[wire.FrameBuffer]) -> None:
-    buffer = kind(4, 64)
-    fill(buffer, b"\0\0\0\3abc\0\0\0\1x\0\0")
-    assert buffer.drop() == (b"abc", 0)
-    assert frames_of(buffer) == [b"x"]
-    fill(buffer, b"\0\1y")
-    assert frames_of(buffer) == [b"y"]
+    with Pipe() as pipe:
+        pipe.fill(buffer, (50_000).to_bytes(packet, "big") + b"abc" + bytes(9_997))
+        head, missing = buffer.drop()
+        assert (head[:3], len(head), missing) == (b"abc", 4096, 40_000)
+        assert frames_of(buffer) == []
+        pipe.fill(buffer, bytes(39_999))
+        assert frames_of(buffer) == []
+        pipe.fill(buffer, b"\0" + (1).to_bytes(packet, "big") + b"x")
+        assert frames_of(buffer) == [b"x"]
 
 
 @both
-def test_the_buffer_shrinks_again_after_a_large_frame(kind: Any) -> None:
+def test_what_is_behind_a_dropped_frame_stays(kind: Any) -> None:
     buffer = kind(4, 64)
-    stream = (5_000_000).to_bytes(4, "big") + bytes(5_000_000)
-    while stream:
-        free = buffer.free()
-        step = min(len(free), len(stream))
-        free[:step] = stream[:step]
-        del free
-        buffer.fill(step)
-        stream = stream[step:]
-    assert [len(frame) for frame in frames_of(buffer)] == [5_000_000]
-    assert len(buffer.free()) == 64
+    with Pipe() as pipe:
+        pipe.fill(buffer, b"\0\0\0\3abc\0\0\0\1x\0\0")
+        assert buffer.drop() == (b"abc", 0)
+        assert frames_of(buffer) == [b"x"]
+        pipe.fill(buffer, b"\0\1y")
+        assert frames_of(buffer) == [b"y"]
 
 
 @both
-def test_frames_are_taken_one_by_one(kind: Any) -> None:
-    buffer = kind(1, 64)
-    free = buffer.free()
-    free[:6] = b"\x01a\x01b\x01c"
-    del free
-    buffer.fill(6)
-    assert buffer.take() == b"a"
-    assert frames_of(buffer) == [b"b", b"c"]
+def test_answers_that_are_expected_and_words_of_unwanted_calls_are_found(kind: Any) -> None:
+    buffer = kind(4, 64)
+    buffer.expected.update([1, -300, 2**40])
+    sent = [codec.encode((Atom("r"), id_, [id_]), OPTIONS) for id_ in (1, 7, -300, 2**40)]
+    failed = codec.encode((Atom("e"), 1, Atom("no")), OPTIONS)
+    unwanted = b"\x83h\x02d\0\x01Xb\0\0\1\0"
+    with Pipe() as pipe:
+        stream = b"".join(len(frame).to_bytes(4, "big") + frame for frame in [*sent, unwanted, failed])
+        pipe.fill(buffer, stream)
+        buffer.sort()
+    assert buffer.answers == {1: failed, -300: sent[2], 2**40: sent[3]}
+    assert (set(buffer.answered), buffer.unwanted, buffer.marks) == ({1, -300, 2**40}, [256], {256})
+    assert frames_of(buffer) == [sent[1], unwanted]
+
+
+@both
+def test_a_frame_is_begun_by_one_only(kind: Any) -> None:
+    buffer = kind(4, 64)
+    done: list[int] = []
+    with Pipe() as pipe:
+        pipe.fill(buffer, b"\0\0\0\1a\0\0\0\1b")
+        turn, frame = buffer.turn, buffer.next()
+        assert frame == b"a"
+        assert buffer.begin(turn, steps.each(done.append, 1))
+        assert not buffer.begin(turn, steps.each(done.append, 2))
+        assert (done, buffer.next()) == ([1], b"b")
+
+
+@both
+def test_a_wait_ends_where_more_is_there_than_was_seen_and_at_the_end(kind: Any) -> None:
+    buffer = kind(4, 64)
+    with Pipe() as pipe:
+        seen = buffer.moves
+        assert buffer.read(pipe.inward, 0, seen) == frames.NOTHING
+        pipe.fill(buffer, b"\0\0\0\1a")
+        assert buffer.next() == b"a"
+        assert buffer.read(pipe.inward, -1, seen) == frames.NOTHING
+        os.close(pipe.outward)
+        pipe.outward = -1
+        assert (buffer.read(pipe.inward), buffer.error) == (frames.CLOSED, 0)
+    assert (buffer.read(pipe.inward, 0), buffer.error) == (frames.CLOSED, errno.EBADF)
+
+
+@both_outlets
+def test_what_is_pending_leaves_in_order(kind: Any) -> None:
+    outlet = kind()
+    sizes = [1, 0, 65_535, 1, 65_536, 65_537, 5, 300_000, 3]
+    expected = b""
+    with Pipe() as pipe:
+        for number, size in enumerate(sizes):
+            expected += bytes([number]) * size
+            outlet.pending.append(bytes([number]) * size)
+        came: list[bytes] = []
+        reader = threading.Thread(target=lambda: came.extend(iter(lambda: os.read(pipe.inward, 9999), b"")))
+        reader.start()
+        assert outlet.flush(pipe.outward) == 0
+        os.close(pipe.outward)
+        pipe.outward = -1
+        reader.join()
+        assert (b"".join(came) == expected, outlet.pending) == (True, [])
+
+
+@both_outlets
+def test_a_write_that_fails_says_the_number_of_its_error(kind: Any) -> None:
+    outlet = kind()
+    outlet.pending.append(b"x")
+    with Pipe() as pipe:
+        os.close(pipe.outward)
+        assert outlet.flush(pipe.outward) == errno.EBADF
+        pipe.outward = -1
 
 
 @both

@@ -4,8 +4,8 @@ Two implementations have the same interface; this package is the compiled one (`
 imported, the one in Python (`reference`) where not. `implementation` is the name of the one in use. It
 knows nothing of messages beyond the `Reader` that takes one apart, and nothing of the port.
 
-The compiled one has more, which is None where it is missing: a `FrameBuffer` like that of `erl.wire`, and the `Lane`,
-in which `erl.server` has the common calls served.
+The compiled one has more, which is None where it is missing: a `FrameBuffer` and an `Outlet` like those of
+`erl.frames`, a `Collector` of what is printed, and the `Lane`, in which `erl.server` has the common calls served.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
     from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
+    Collector: Callable[..., Any] | None
     FrameBuffer: Callable[[int, int], Any] | None
     Lane: Callable[..., Any] | None
+    Outlet: Callable[[], Any] | None
 else:
     try:
         from erl.codec.native import (
+            Collector,
             FrameBuffer,
             Lane,
             Options,
+            Outlet,
             Reader,
             decode,
             encode,
@@ -36,12 +40,14 @@ else:
     except ImportError:
         from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
-        FrameBuffer = Lane = None
+        Collector = FrameBuffer = Lane = Outlet = None
 
 __all__ = [
+    "Collector",
     "FrameBuffer",
     "Lane",
     "Options",
+    "Outlet",
     "Reader",
     "decode",
     "encode",

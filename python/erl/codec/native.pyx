@@ -24,7 +24,9 @@ include "native_frames.pxi"
 
 from erl.codec.options import Options
 
-__all__ = ["FrameBuffer", "Lane", "Options", "Reader", "decode", "encode", "encode_into", "implementation"]
+__all__ = [
+    "Collector", "FrameBuffer", "Lane", "Options", "Outlet", "Reader", "decode", "encode", "encode_into", "implementation",
+]
 
 implementation = "native"
 

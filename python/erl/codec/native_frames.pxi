@@ -1,4 +1,64 @@
-# The bytes that arrive, cut into frames: what `erl.wire.FrameBuffer` does, with the same sizes.
+# The bytes that arrive, cut into frames, and the bytes that leave: what `erl.frames` does, each step in one call.
+#
+# No code of Python runs in the middle of a step: nothing here allocates what the collector of garbage counts, releases an
+# object that has a finalizer, or asks for signals. While a system call waits without the GIL, other threads find `reading`
+# set, or the lock taken.
+
+from collections import deque as _deque
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <poll.h>
+    #include <unistd.h>
+
+    /* What came: 0 the end, -1 an error, -2 nothing in time, or a signal first. `ms` below 0: wait without end. */
+    static Py_ssize_t erl_read(int fd, void *to, size_t room, int ms) {
+        ssize_t count;
+        if (ms >= 0) {
+            struct pollfd ready = {fd, POLLIN, 0};
+            int found = poll(&ready, 1, ms);
+            if (found == 0 || (found < 0 && errno == EINTR)) return -2;
+            if (found < 0) return -1;
+        }
+        count = read(fd, to, room);
+        return count < 0 && (errno == EINTR || errno == EAGAIN) ? -2 : count;
+    }
+
+    /* All of it, whatever signals come; 0, or the error's number. */
+    static int erl_write(int fd, const char *from, size_t size) {
+        while (size) {
+            ssize_t count = write(fd, from, size);
+            if (count >= 0) {
+                from += count;
+                size -= (size_t)count;
+            } else if (errno == EAGAIN) {
+                struct pollfd ready = {fd, POLLOUT, 0};
+                poll(&ready, 1, -1);
+            } else if (errno != EINTR) {
+                return errno;
+            }
+        }
+        return 0;
+    }
+    """
+    Py_ssize_t erl_read(int, void*, size_t, int) nogil
+    int erl_write(int, const char*, size_t) nogil
+    int errno
+
+cdef extern from "Python.h":
+    ctypedef void* PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock)
+    int PyThread_acquire_lock(PyThread_type_lock, int) nogil
+    void PyThread_release_lock(PyThread_type_lock)
+    int PyList_SetSlice(PyObject*, Py_ssize_t, Py_ssize_t, PyObject*)
+
+cdef enum:
+    ROOM_BYTES = 65536      # a frame up to this length is copied, to leave with others in one write
+    NOTHING = -2
+    CLOSED = -1
+    BUSY = -3
 
 cdef enum:
     FIRST_BUFFER_BYTES = 65536
@@ -8,9 +68,21 @@ cdef enum:
 
 
 cdef class FrameBuffer:
-    """Collects bytes as they come and cuts them into frames: see `erl.wire.FrameBuffer`."""
+    """Collects bytes as they come and cuts them into frames: see `erl.frames.FrameBuffer`."""
 
     cdef bytearray buffer
+    cdef bint reading           # a thread waits for bytes: the buffer is its own
+    cdef Py_ssize_t skipped     # bytes still to come of a frame that was dropped
+    cdef readonly object backlog
+    cdef readonly set expected
+    cdef readonly dict answers
+    cdef readonly list answered
+    cdef readonly list unwanted
+    cdef readonly Py_ssize_t backlog_bytes
+    cdef public set marks       # gets the ids of calls that are unwanted
+    cdef readonly long long turn    # how many frames were taken from the backlog
+    cdef readonly long long moves   # changes whenever a frame comes to its place
+    cdef readonly int error     # why the last `read` failed
     cdef Py_ssize_t first
     cdef Py_ssize_t start       # of the next frame's length
     cdef Py_ssize_t stop        # behind the last byte that has come
@@ -22,9 +94,104 @@ cdef class FrameBuffer:
         self.packet = packet
         self.first = max(first_bytes, <Py_ssize_t>LEAST_BUFFER_BYTES)
         self.buffer = room_for(self.first)
+        self.backlog = _deque()
+        self.expected = set()
+        self.answers = {}
+        self.answered = []
+        self.unwanted = []
+        self.marks = set()
 
-    def free(self):
-        """Where the next bytes go: at least one byte."""
+    def read(self, int fd, int ms=-1, long long seen=-1):
+        """Read once; `ms` milliseconds are waited at most, below 0 without end.
+
+        How many bytes came; `NOTHING` in time, before a signal, or where `moves` is not what was seen any more; `CLOSED`,
+        and why is `error`; `BUSY`: another thread reads.
+        """
+        cdef Py_ssize_t count, room
+        cdef void* to
+        cdef int error
+        if self.reading:
+            return BUSY
+        if 0 <= seen and seen != self.moves:
+            return NOTHING
+        self.make_room()
+        cdef bytearray buffer = self.buffer
+        to = <void*>self.bytes_at(self.stop)
+        room = len(buffer) - self.stop
+        if self.skipped:
+            room = min(room, self.skipped)
+        self.reading = True
+        with nogil:
+            count = erl_read(fd, to, room, ms)
+            error = errno
+        self.reading = False
+        if count == 0 or count == -1:
+            self.error = error if count else 0
+            return CLOSED
+        if count > 0:
+            if self.skipped:
+                self.skipped -= count
+            else:
+                self.stop += count
+        return count
+
+    def next(self):
+        """The next frame that is no answer somebody waits for, None where it is not here; it stays until `begin`."""
+        while not len(self.backlog):
+            if not self.move():
+                return None
+        return self.backlog[0]
+
+    def sort(self):
+        """Put each frame that is complete where it belongs."""
+        while self.move():
+            pass
+
+    def begin(self, long long turn, steps=()):
+        """Take the frame that `next` has shown at this `turn`, and do these steps; False where somebody else has."""
+        if turn != self.turn or not len(self.backlog):
+            return False
+        self.turn += 1
+        self.backlog_bytes -= len(self.backlog.popleft())
+        for _ in steps:
+            pass
+        return True
+
+    def renew(self):
+        """Forget who reads, in a child that was forked, and all that has come."""
+        self.reading = False
+        self.start = self.stop = self.skipped = 0
+        self.backlog.clear()
+        self.backlog_bytes = 0
+
+    cdef bint move(self) except -1:
+        """Put the first frame where it belongs; False where it is not complete."""
+        cdef Py_ssize_t size = self.complete()
+        cdef const unsigned char* p
+        cdef long long id_
+        if size < 0:
+            return False
+        p = self.bytes_at(self.start + self.packet)
+        frame = given(PyBytes_FromStringAndSize(<const char*>p, size))
+        if answer_id(p, size, &id_) and id_ in self.expected:
+            self.answers[id_] = frame
+            self.answered.append(id_)
+        else:
+            self.backlog.append(frame)
+            self.backlog_bytes += size
+            if is_unwanted(p, size):
+                id_ = <int32_t>u32(p + 8)
+                self.marks.add(id_)
+                self.unwanted.append(id_)
+        self.moves += 1
+        self.passed(size)
+        return True
+
+    def again(self):
+        """Let who waits in this thread look again: it does, since a wait here ends with a signal."""
+
+    cdef int make_room(self) except -1:
+        """See to it that there is room for a byte at least."""
         cdef Py_ssize_t size = len(self.buffer), have = self.stop - self.start, wanted
         if have == 0:
             self.start = self.stop = 0
@@ -39,22 +206,11 @@ cdef class FrameBuffer:
             self.buffer = grown
             self.start = 0
             self.stop = have
-        return memoryview(self.buffer)[self.stop :]
+        return 0
 
     def waiting(self):
         """How many bytes there are that no frame was made of yet."""
         return self.stop - self.start
-
-    def fill(self, Py_ssize_t count):
-        """Say that `count` bytes were written to the start of `free()`."""
-        if not 0 <= count <= len(self.buffer) - self.stop:
-            raise ValueError(f"{count} bytes can't have been written to the room for {len(self.buffer) - self.stop}")
-        self.stop += count
-
-    def take(self):
-        """The next frame that is complete, without its length; None when the rest is still to come."""
-        cdef Py_ssize_t size = self.complete()
-        return None if size < 0 else self.taken(size)
 
     def drop(self):
         """Give up the frame at the start, for which there is no memory: its first bytes, and how many are still to come."""
@@ -68,6 +224,7 @@ cdef class FrameBuffer:
         self.buffer = kept
         self.start = 0
         self.stop = rest
+        self.skipped = size - have
         return head, size - have
 
     cdef const unsigned char* bytes_at(self, Py_ssize_t position) noexcept:
@@ -83,23 +240,171 @@ cdef class FrameBuffer:
     cdef Py_ssize_t complete(self) noexcept:
         """The length of the next frame if all of it is here, else -1."""
         cdef Py_ssize_t have = self.stop - self.start - self.packet, size
-        if have < 0:
+        if have < 0 or self.reading:
             return -1
         size = self.length()
         return size if size <= have else -1
 
     cdef bytes taken(self, Py_ssize_t size):
         """The next frame, known to be here with this length."""
-        cdef Py_ssize_t body = self.start + self.packet
-        frame = given(PyBytes_FromStringAndSize(<const char*>self.bytes_at(body), size))
-        self.start = body + size
+        frame = given(PyBytes_FromStringAndSize(<const char*>self.bytes_at(self.start + self.packet), size))
+        self.passed(size)
+        return frame
+
+    cdef int passed(self, Py_ssize_t size) except -1:
+        """The next frame, of this length, is no longer here."""
+        self.start += self.packet + size
         if self.start == self.stop and len(self.buffer) > KEEP_BUFFER_BYTES:
             # A large frame is not kept twice while its call runs.
-            self.buffer = room_for(self.first)
+            try:
+                self.buffer = room_for(self.first)
+            except MemoryError:
+                return 0
             self.start = self.stop = 0
-        return frame
+        return 0
+
+
+cdef bint answer_id(const unsigned char* p, Py_ssize_t size, long long* id_) noexcept:
+    """Whether a frame is `{r, Id, _}` or `{e, Id, _}`, and its id."""
+    cdef Py_ssize_t i, k, count
+    cdef uint64_t number = 0
+    if size < 9 or p[0] != VERSION or p[1] != SMALL_TUPLE or p[2] != 3:
+        return False
+    if (p[3] == SMALL_ATOM_UTF8 or p[3] == SMALL_ATOM) and p[4] == 1:
+        i = 5
+    elif (p[3] == ATOM or p[3] == ATOM_UTF8) and p[4] == 0 and p[5] == 1:
+        i = 6
+    else:
+        return False
+    if p[i] != c"r" and p[i] != c"e":
+        return False
+    i += 1
+    if p[i] == SMALL_INTEGER:
+        id_[0] = p[i + 1]
+        return True
+    if p[i] == INTEGER and size - i > 5:
+        id_[0] = <int32_t>u32(p + i + 1)
+        return True
+    if p[i] == SMALL_BIG and 0 < p[i + 1] < 8 and size - i > 3 + p[i + 1] and p[i + 2] <= 1:
+        count = p[i + 1]
+        for k in range(count):
+            number |= <uint64_t>p[i + 3 + k] << (8 * k)
+        id_[0] = -<long long>number if p[i + 2] else <long long>number
+        return True
+    return False
+
+
+cdef bint is_unwanted(const unsigned char* p, Py_ssize_t size) noexcept:
+    """Whether a frame is `{X, Id}` as the application writes it."""
+    return size == 12 and memcmp(p, b"\x83h\x02d\x00\x01Xb", 8) == 0
 
 
 cdef bytearray room_for(Py_ssize_t size):
     """A buffer whose bytes nobody has set."""
     return <bytearray>given(PyByteArray_FromStringAndSize(NULL, size))
+
+
+cdef class Outlet:
+    """Writes what is pending: see `erl.frames.Outlet`."""
+
+    cdef readonly list pending
+    cdef PyThread_type_lock lock
+    cdef bint writing
+    cdef char* room
+
+    is_inside = False
+
+    def __cinit__(self):
+        self.pending = []
+        self.lock = PyThread_allocate_lock()
+        self.room = <char*>PyMem_Malloc(ROOM_BYTES)
+        if self.lock == NULL or self.room == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+        PyMem_Free(self.room)
+
+    def flush(self, int fd):
+        """Write all that is pending, and wait for what another thread is writing; 0, or the error's number."""
+        cdef int error = 0
+        if not PyList_GET_SIZE(<PyObject*>self.pending) and not self.writing:
+            return 0
+        if not PyThread_acquire_lock(self.lock, 0):
+            with nogil:
+                PyThread_acquire_lock(self.lock, 1)
+        self.writing = True
+        while not error and PyList_GET_SIZE(<PyObject*>self.pending):
+            error = self.write_some(fd)
+        self.writing = False
+        PyThread_release_lock(self.lock)
+        return error
+
+    def renew(self):
+        """Forget who writes, in a child that was forked, and what."""
+        self.lock = PyThread_allocate_lock()    # the other one is lost: a thread that is not here may hold it
+        self.writing = False
+        self.pending.clear()
+
+    cdef int write_some(self, int fd) noexcept:
+        """Write what is first: as much as goes out together, or one long piece."""
+        cdef PyObject* pending = <PyObject*>self.pending
+        cdef PyObject* piece = PyList_GET_ITEM(pending, 0)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(piece), filled = 0, count = 0, most = PyList_GET_SIZE(pending)
+        cdef char* room = self.room
+        cdef int error
+        if size > ROOM_BYTES:
+            Py_INCREF(piece)
+            PyList_SetSlice(pending, 0, 1, NULL)
+            room = PyBytes_AS_STRING(piece)
+            with nogil:
+                error = erl_write(fd, room, size)
+            Py_DECREF(piece)
+            return error
+        while filled + size <= ROOM_BYTES:
+            memcpy(room + filled, PyBytes_AS_STRING(piece), size)
+            filled += size
+            count += 1
+            if count == most:
+                break
+            piece = PyList_GET_ITEM(pending, count)
+            size = PyBytes_GET_SIZE(piece)
+        PyList_SetSlice(pending, 0, count, NULL)
+        with nogil:
+            error = erl_write(fd, room, filled)
+        return error
+
+
+cdef class Collector:
+    """Takes bytes that are printed: no other code enters there, unless there are many; see `erl.console`."""
+
+    cdef list parts
+    cdef Py_ssize_t most
+    cdef Py_ssize_t size
+    cdef object filled
+
+    def __cinit__(self, list parts not None, Py_ssize_t most, filled):
+        self.parts = parts
+        self.most = most
+        self.filled = filled
+
+    def write(self, data):
+        """Keep these bytes; how many they were."""
+        cdef bytes held
+        if type(data) is bytes:
+            held = data
+        elif isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        else:
+            held = bytes(data)
+        cdef Py_ssize_t size = len(held)
+        if not PyList_GET_SIZE(<PyObject*>self.parts):
+            self.size = 0
+        if size:
+            self.parts.append(held)
+            self.size += size
+            if self.size > self.most:
+                self.size = 0
+                self.filled()
+        return size

@@ -77,6 +77,7 @@ cdef class Lane:
     cdef FrameBuffer frames
     cdef list pending           # the port's
     cdef list printed           # parts of what user code has printed and nobody has sent
+    cdef list open_calls        # gets the ids of the calls that the server is to answer
     cdef set cancelled
     cdef dict cached
     cdef dict doubts
@@ -101,13 +102,15 @@ cdef class Lane:
     cdef readonly long long running
 
     def __cinit__(
-        self, *, FrameBuffer frames not None, list pending not None, list printed not None, set cancelled not None,
+        self, *, FrameBuffer frames not None, list pending not None, list printed not None, list open_calls not None,
+        set cancelled not None,
         dict cached not None, dict doubts not None, dict wrappers not None, find, keywords, invoke, failure, answer,
         doubt, closed, later, int flags,
     ):
         self.frames = frames
         self.pending = pending
         self.printed = printed
+        self.open_calls = open_calls
         self.cancelled = cancelled
         self.cached = cached
         self.doubts = doubts
@@ -210,6 +213,7 @@ cdef class Lane:
             value = self.value_of(run, args, keywords, head.id, known.key)
             if not flags & PLAIN and is_awaitable(<PyObject*>value):
                 self.clock = 0
+                self.open_calls.append(head.id)
                 self.later(head.id, value, flags)
                 return True
             answer = answer_of(head.id, value, flags)
@@ -219,6 +223,8 @@ cdef class Lane:
             raise
         except BaseException as error:  # the door around user code, as in `erl.server`
             self.clock = 0
+            if head.id not in self.open_calls:
+                self.open_calls.append(head.id)
             term = self.failure(head.id, error)
             answer = None
         if answer is not None:
@@ -230,6 +236,7 @@ cdef class Lane:
                     if size > LARGE_BYTES:
                         self.clock = 0
                     return True
+            self.open_calls.append(head.id)
             term = answer[4:]
         self.answer(head.id, term)
         self.clock = 0
@@ -310,7 +317,7 @@ cdef class Lane:
         cdef PyObject* item
         cdef Py_ssize_t length
         cdef uint32_t slot
-        if PySet_GET_SIZE(<PyObject*>self.cancelled):
+        if PySet_GET_SIZE(<PyObject*>self.cancelled) or len(self.frames.backlog):
             return None
         size[0] = self.frames.complete()
         if size[0] < LEAST_CALL_BYTES:

@@ -1,0 +1,402 @@
+"""Bytes that arrive, cut into frames, and frames that leave. Knows the two messages that can't wait for a turn.
+
+Here is what the compiled codec does in one call each (`native_frames.pxi`), in Python. A step may be entered before or
+behind, never in the middle, by whoever reads or writes as well: see `erl.steps`. Writing alone is not of one step:
+who enters there adds to what is pending, and the writer that was entered writes it.
+"""
+
+from __future__ import annotations
+
+from _collections import deque  # type: ignore[import-not-found]  # `collections` costs more
+from _thread import RLock
+from itertools import compress
+
+from erl import codec, steps
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+CLOSED = -1
+NOTHING = -2
+BUSY = -3
+
+_FIRST_BYTES = 65536
+_LARGE_BYTES = 65536
+_MOST_BYTES = 1 << 20
+"""What is read at once of a large frame: as much as a pipe holds."""
+_DROPPED_HEAD_BYTES = 4096
+"""Enough for the id and the names of a call."""
+_UNWANTED = b"\x83h\x02d\0\x01Xb"
+"""The front of `{'X', Id}` as the application writes it."""
+
+
+class FrameBuffer:
+    """Collects bytes as they come and cuts them into frames.
+
+    An answer that is expected (its id is in `expected`) goes to `answers`, and its id to `answered`; every other frame
+    to the backlog, in order, where it stays until `begin`. The ids of unwanted calls go to `marks` and `unwanted`, too.
+    """
+
+    def __init__(self, packet: int, first_bytes: int = _FIRST_BYTES) -> None:
+        if packet not in (1, 2, 4):
+            raise ValueError(f"packet must be 1, 2 or 4 bytes, not {packet!r}")
+        self.packet = packet
+        self.backlog: Any = deque()
+        self.expected: set[int] = set()
+        self.answers: dict[int, bytes] = {}
+        self.answered: list[int] = []
+        self.unwanted: list[int] = []
+        self.marks: set[int] = set()
+        self.error = 0
+        self._first = max(first_bytes, 64)
+        self._raw: list[Any] = []
+        """Bytes that no frame was cut from yet. A number in front: so many belong to a frame that was dropped."""
+        self._moves = steps.Turn()
+        self._taken = steps.Turn()
+        self._reading = RLock()
+        self._waits = False
+        self._system = _System()
+
+    def read(self, fd: int, ms: int = -1, seen: int = -1) -> int:
+        """Read once; `ms` milliseconds are waited at most, below 0 without end.
+
+        Above 0 where bytes came; `NOTHING` in time, or where `moves` is not what was seen any more; `CLOSED`, and
+        why is `error`; `BUSY`: another thread reads.
+        """
+        lock = self._reading
+        if not lock.acquire(False):
+            return BUSY
+        outer = self._waits
+        try:
+            self._waits = True
+            if 0 <= seen != self.moves:
+                return NOTHING
+            # Here it waits, for whoever enters may read as well; what follows is one step, and does not wait.
+            if not self._system.is_ready(fd, ms):
+                return NOTHING
+            wanted, before = self._wanted(), len(self._raw)
+            try:
+                self._raw.extend(map(self._system.read, self._system.where_ready(fd), (wanted,)))
+            except OSError as error:
+                if is_of_a_handler(error):
+                    raise
+                self.error = error.errno or 0
+                return CLOSED
+            self.error = 0
+            if b"" in self._raw:
+                return CLOSED
+            return NOTHING if len(self._raw) == before else 1
+        finally:
+            self._waits = outer
+            lock.release()
+
+    @property
+    def moves(self) -> int:
+        """A number that changes whenever frames come to their places."""
+        return self._moves.now
+
+    @property
+    def turn(self) -> int:
+        """How many frames were taken from the backlog; to be read before `next`."""
+        return self._taken.now
+
+    def _wanted(self) -> int:
+        """How many bytes to read: more where a large frame is coming."""
+        have = self.waiting()
+        return self._first if have < _LARGE_BYTES else min(max(have, self._first), _MOST_BYTES)
+
+    def again(self) -> None:
+        """Let who waits in this thread look again: whoever had entered there may have read what it waits for."""
+        if self._waits:
+            self._system.wake()
+
+    def waiting(self) -> int:
+        """How many bytes there are that no frame was made of yet."""
+        return sum(len(piece) for piece in self._raw.copy() if type(piece) is not int)
+
+    def next(self) -> bytes | None:
+        """The next frame that is no answer somebody waits for, None where it is not here; it stays until `begin`."""
+        if not self.backlog:
+            self.sort()
+        try:
+            frame: bytes = self.backlog[0]
+        except IndexError:
+            return None
+        return frame
+
+    def sort(self) -> None:
+        """Put each frame that is complete where it belongs."""
+        while True:
+            seen = self._moves.now
+            raw = self._raw.copy()
+            frames, rest = self._cut(raw)
+            if not frames and len(rest) == len(raw):
+                return
+            backlog, answers, unwanted = self._sorted(frames)
+            if self._moves.take(
+                seen,
+                steps.each(self.backlog.extend, backlog),
+                steps.each(self.answers.update, answers),
+                steps.each(self.answered.extend, list(answers)),
+                steps.each(self.marks.update, unwanted),
+                steps.each(self.unwanted.extend, unwanted),
+                steps.replaced(self._raw, len(raw), rest),
+            ):
+                return
+
+    def _cut(self, raw: list[Any]) -> tuple[list[bytes], list[Any]]:
+        """All frames that are complete in these pieces, and the pieces that are left."""
+        frames: list[bytes] = []
+        packet = self.packet
+        if raw and type(raw[0]) is int:
+            raw = _skipped(raw)
+            if raw and type(raw[0]) is int:
+                return frames, raw
+        while (have := sum(map(len, raw))) >= packet:
+            head = bytes(raw[0][:packet])
+            if len(head) < packet:
+                head = b"".join(raw)[:packet]
+            stop = packet + int.from_bytes(head, "big")
+            if have < stop:
+                break
+            if stop <= _LARGE_BYTES:
+                return frames + self._small(data := b"".join(raw)), self._left(data)
+            frame, raw = _joined(raw, packet, stop)
+            frames.append(frame)
+        return frames, raw
+
+    def _small(self, data: bytes) -> list[bytes]:
+        return [data[start:stop] for start, stop in self._spans(data)]
+
+    def _left(self, data: bytes) -> list[bytes]:
+        end = 0
+        for _, stop in self._spans(data):
+            end = stop
+        return [data[end:]] if end < len(data) else []
+
+    def _spans(self, data: bytes) -> Iterable[tuple[int, int]]:
+        packet, body = self.packet, self.packet
+        while body <= len(data):
+            stop = body + int.from_bytes(data[body - packet : body], "big")
+            if stop > len(data):
+                return
+            yield body, stop
+            body = stop + packet
+
+    def _sorted(self, frames: list[bytes]) -> tuple[list[bytes], dict[int, bytes], list[int]]:
+        backlog: list[bytes] = []
+        answers: dict[int, bytes] = {}
+        unwanted: list[int] = []
+        for frame in frames:
+            id_ = answer_id(frame) if self.expected else None
+            if id_ in self.expected and id_ is not None:
+                answers[id_] = frame
+                continue
+            backlog.append(frame)
+            if len(frame) == 12 and frame.startswith(_UNWANTED):
+                unwanted.append(int.from_bytes(frame[8:], "big"))
+        return backlog, answers, unwanted
+
+    def begin(self, turn: int, then: steps.Step = ()) -> bool:
+        """Take the frame that `next` has shown at this `turn`, and do these steps; False where somebody else has."""
+        return bool(self.backlog) and self._taken.take(turn, steps.each(self.backlog.popleft), then)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How many bytes the backlog has."""
+        return sum(map(len, self.backlog.copy()))
+
+    def drop(self) -> tuple[bytes, int]:
+        """Give up the frame at the start, which there is no memory for: its first bytes, and how many are missing."""
+        while True:
+            seen = self._moves.now
+            raw = self._raw.copy()
+            have = sum(map(len, raw))
+            most = self.packet + _DROPPED_HEAD_BYTES
+            head = b"".join([bytes(piece[:most]) for piece in raw[:most]])[:most]
+            stop = self.packet + int.from_bytes(head[: self.packet], "big")
+            missing = max(0, stop - have)
+            rest: list[Any] = [missing] if missing else _after(raw, stop)
+            if self._moves.take(seen, steps.replaced(self._raw, len(raw), rest)):
+                return head[self.packet : min(stop, self.packet + _DROPPED_HEAD_BYTES)], missing
+
+    def renew(self) -> None:
+        """Forget who reads, in a child that was forked, and all that has come."""
+        self._reading = RLock()
+        self._raw.clear()
+        self.backlog.clear()
+
+
+class Outlet:
+    """Writes what is pending to a descriptor, in order."""
+
+    def __init__(self) -> None:
+        self.pending: list[bytes] = []
+        """Always the same list; a frame's length and the frame are added in one step."""
+        self._lock = RLock()
+        self._batch: list[bytes] = []
+        self._done: list[int] = []
+        """What is being written, and how many bytes of it were, noted in the step that writes them."""
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether this thread is in the middle of `flush`: then what it adds is written later."""
+        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # not in typeshed
+        return owned
+
+    def flush(self, fd: int) -> int:
+        """Write all that is pending, and wait for what another thread is writing; 0, or the error's number."""
+        while self.pending or self._batch:
+            if self.is_inside:
+                return 0
+            with self._lock:
+                error = self._write(fd)
+            if error:
+                return error
+        return 0
+
+    def _write(self, fd: int) -> int:
+        pending, batch, done = self.pending, self._batch, self._done
+        while pending or batch:
+            if not batch:
+                count = _together(pending)
+                joined = b"".join(pending[:count]) if count > 1 else pending[0]
+                steps.at_once(
+                    steps.together(steps.each(batch.append, joined), steps.replaced(pending, count, []))
+                )
+            view = memoryview(batch[0])[sum(done) :]
+            if view:
+                try:
+                    done.extend(map(_System.write, (fd,), (view,)))
+                except OSError as error:
+                    if is_of_a_handler(error):
+                        raise
+                    return error.errno or -1
+            else:
+                steps.at_once(steps.together(steps.each(batch.pop), steps.replaced(done, len(done), [])))
+        return 0
+
+    def renew(self) -> None:
+        """Forget who writes, in a child that was forked, and what."""
+        self._lock = RLock()
+        self.pending.clear()
+        self._batch.clear()
+        self._done.clear()
+
+
+class _System:
+    """What is needed of the system, kept where nobody replaces it; and a pipe that ends a wait."""
+
+    from fcntl import F_DUPFD_CLOEXEC, fcntl  # type: ignore[misc]
+    from os import close, pipe, read, write  # type: ignore[misc]
+    from select import POLLIN, poll
+
+    def __init__(self) -> None:
+        self._ends: list[int] = []
+
+    def is_ready(self, fd: int, ms: int) -> bool:
+        """Whether there are bytes, in so many milliseconds; False also where whoever waits is to look again."""
+        wake = self._wake_ends()[0]
+        poll = _System.poll()  # one object serves one wait at a time
+        poll.register(fd, _System.POLLIN)
+        poll.register(wake, _System.POLLIN)
+        found = [ready for ready, _ in poll.poll(None if ms < 0 else ms)]
+        if wake in found:
+            _System.read(wake, 4096)
+        return fd in found
+
+    def where_ready(self, fd: int) -> Iterable[int]:
+        """A step that gives the descriptor if there are bytes."""
+        poll = _System.poll()
+        poll.register(fd, _System.POLLIN)
+        return compress((fd,), map(poll.poll, (0,)))
+
+    def wake(self) -> None:
+        """Make `is_ready` return."""
+        _System.write(self._wake_ends()[1], b"!")
+
+    def _wake_ends(self) -> list[int]:
+        if not self._ends:
+            low = _System.pipe()
+            self._ends = [_System.fcntl(end, _System.F_DUPFD_CLOEXEC, 100) for end in low]
+            for end in low:
+                _System.close(end)
+        return self._ends
+
+
+def is_of_a_handler(error: BaseException) -> bool:
+    """Whether a function of the system was left by what a signal handler raised, and is none of its own errors."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is not None
+
+
+def _skipped(raw: list[Any]) -> list[Any]:
+    """Without the bytes that belong to a frame that was dropped, whose number is the first element."""
+    missing, rest = raw[0], raw[1:]
+    while rest and len(rest[0]) <= missing:
+        missing -= len(rest[0])
+        rest = rest[1:]
+    if rest and missing:
+        rest[0] = rest[0][missing:]
+        missing = 0
+    return [missing, *rest] if missing else rest
+
+
+def _joined(raw: list[Any], start: int, stop: int) -> tuple[bytes, list[Any]]:
+    """The bytes from `start` to `stop` of these pieces, each copied once, and the pieces behind them."""
+    parts: list[Any] = []
+    at = 0
+    for number, piece in enumerate(raw):
+        end = at + len(piece)
+        parts.append(memoryview(piece)[max(0, start - at) : max(0, stop - at)])
+        if end >= stop:
+            left = piece[len(piece) - (end - stop) :]
+            return b"".join(parts), [left, *raw[number + 1 :]] if left else raw[number + 1 :]
+        at = end
+    raise ValueError("the frame is not complete")
+
+
+def _after(raw: list[Any], stop: int) -> list[Any]:
+    """The pieces without their first `stop` bytes."""
+    return _skipped([stop, *raw])
+
+
+def _together(pending: list[bytes]) -> int:
+    """How many of the first are small enough to be copied, and go out in one write; 1 where the first is not."""
+    count = size = 0
+    for frame in pending.copy():
+        size += len(frame)
+        if size > _LARGE_BYTES:
+            break
+        count += 1
+    return max(1, count)
+
+
+def answer_id(frame: bytes) -> int | None:
+    """The id of `{r, Id, _}` or `{e, Id, _}`, None for any other frame."""
+    if frame[:3] != b"\x83h\x03" or len(frame) < 9:
+        return None
+    at = {b"w\x01": 5, b"s\x01": 5, b"d\0": 6, b"v\0": 6}.get(frame[3:5], 0)
+    if not at or (at == 6 and frame[5] != 1) or frame[at : at + 1] not in (b"r", b"e"):
+        return None
+    tag, number = frame[at + 1], frame[at + 2 :]
+    if tag == 97:
+        return number[0]
+    if tag == 98:
+        return int.from_bytes(number[:4], "big", signed=True)
+    if tag == 110 and 0 < number[0] < 8 and number[1] <= 1:
+        value = int.from_bytes(number[2 : 2 + number[0]], "little")
+        return -value if number[1] else value
+    return None
+
+
+def frame_buffer(packet: int, first_bytes: int = _FIRST_BYTES) -> Any:
+    """A `FrameBuffer`, compiled where the codec is."""
+    compiled = codec.FrameBuffer
+    return FrameBuffer(packet, first_bytes) if compiled is None else compiled(packet, first_bytes)
+
+
+def outlet() -> Any:
+    """An `Outlet`, compiled where the codec is."""
+    return Outlet() if codec.Outlet is None else codec.Outlet()
