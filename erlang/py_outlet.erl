@@ -130,18 +130,14 @@ settle(#outlet{sent = Sent} = Outlet) ->
 print(Text, Bytes, {Leader, WaitsForUs}, #outlet{process = Process, most_bytes = Most} = Outlet) ->
     {Words, Next} = words(Leader, Outlet),
     Bound = if WaitsForUs -> ?CALLER_BYTES; true -> Most end,
-    case atomics:get(Words, ?STATE) of
+    IsFull = atomics:get(Words, ?UNANSWERED) > Bound,
+    _ = case atomics:get(Words, ?STATE) of
         ?DEAD ->
             Process ! {taken, Bytes};
-        ?OPEN ->
-            case atomics:get(Words, ?UNANSWERED) > Bound of
-                true ->
-                    atomics:put(Words, ?STATE, ?STOPPED),
-                    Process ! {dropped, Leader, Words, Bytes, size_of(Text)};
-                false ->
-                    request(Text, Bytes, Leader, WaitsForUs, Words, Process)
-            end;
-        ?STOPPED ->
+        ?OPEN when not IsFull ->
+            request(Text, Bytes, Leader, WaitsForUs, Words, Process);
+        _ ->
+            atomics:put(Words, ?STATE, ?STOPPED),
             Process ! {dropped, Leader, Words, Bytes, size_of(Text)}
     end,
     Next.
@@ -204,8 +200,9 @@ close(#outlet{process = Process} = Outlet) ->
 -record(leader, {
     words :: atomics:atomics_ref(),
     monitor :: reference(),
-    %% Requests that it has not answered.
+    %% Requests that it has not answered, and when it last answered one, or was asked the first of them.
     count = 0 :: non_neg_integer(),
+    moved = 0 :: integer(),
     %% Bytes, or records, that were dropped.
     unshown = 0 :: non_neg_integer(),
     is_logger = false :: boolean()
@@ -218,8 +215,8 @@ close(#outlet{process = Process} = Outlet) ->
     timeout :: pos_integer(),
     taken :: non_neg_integer(),
     told :: non_neg_integer(),
-    %% Requests by their references: whose, of how many bytes, since when; `taken': they count already.
-    open = #{} :: #{reference() => {pid(), Bytes :: non_neg_integer(), SinceMs :: integer() | taken}},
+    %% Requests by their references: whose, of how many bytes, and whether they count already.
+    open = #{} :: #{reference() => {pid(), Bytes :: non_neg_integer(), open | taken}},
     leaders = #{} :: #{pid() => #leader{}},
     slow = #{} :: #{pid() => {Average :: non_neg_integer(), [{Bytes :: pos_integer(), SinceMs :: integer()}]}},
     logger = undefined :: undefined | pid(),
@@ -289,10 +286,13 @@ closed(#state{file = File} = State) ->
 %%% Requests
 
 asked(Reference, Leader, Words, Bytes, State) ->
-    #state{open = Open, leaders = #{Leader := #leader{count = Count} = Known} = Leaders} = Next = leader(Leader, Words, State),
-    Next#state{
-        open = Open#{Reference => {Leader, Bytes, now_ms()}}, leaders = Leaders#{Leader := Known#leader{count = Count + 1}}
-    }.
+    #state{open = Open, leaders = #{Leader := Known} = Leaders} = Next = leader(Leader, Words, State),
+    Asked =
+        case Known of
+            #leader{count = 0} -> Known#leader{count = 1, moved = now_ms()};
+            #leader{count = Count} -> Known#leader{count = Count + 1}
+        end,
+    Next#state{open = Open#{Reference => {Leader, Bytes, open}}, leaders = Leaders#{Leader := Asked}}.
 
 leader(Leader, Words, #state{leaders = Leaders} = State) ->
     case Leaders of
@@ -318,7 +318,7 @@ answered(Reference, Unshown, #state{open = Open} = State) when is_map_key(Refere
     {{Leader, Bytes, _}, Left} = maps:take(Reference, Open),
     #{Leader := #leader{words = Words, count = Count, unshown = Before} = Known} = Leaders,
     atomics:sub(Words, ?UNANSWERED, Bytes),
-    Next = Known#leader{count = Count - 1, unshown = Before + Unshown},
+    Next = Known#leader{count = Count - 1, moved = now_ms(), unshown = Before + Unshown},
     shown(Leader, Taken#state{open = Left, leaders = Leaders#{Leader := Next}});
 answered(_Reference, _Unshown, State) ->
     State.
@@ -439,17 +439,17 @@ look(Pid, {Average, Waiting}, #state{slow = Slow, taken = Taken, timeout = Timeo
 
 %%% What is late
 
-%% Whoever has not answered for that long is stopped, and what it has before it counts as taken.
-late(#state{open = Open, timeout = Timeout} = State) ->
+%% Whoever has answered nothing for that long is stopped, and what it has before it counts as taken.
+late(#state{leaders = Leaders, open = Open, timeout = Timeout} = State) ->
     Late = now_ms() - Timeout,
-    Overdue = [{Reference, Leader} || {Reference, {Leader, _, Since}} <- maps:to_list(Open), is_integer(Since), Since =< Late],
-    Stopped = lists:foldl(fun({Reference, Leader}, Acc) -> taken(Reference, stopped(Leader, Acc)) end, State, Overdue),
-    idle(Stopped).
-
-stopped(Leader, #state{leaders = Leaders} = State) ->
-    #{Leader := #leader{words = Words}} = Leaders,
-    atomics:put(Words, ?STATE, ?STOPPED),
-    State.
+    case maps:filter(fun(_, #leader{count = Count, moved = Moved}) -> Count > 0 andalso Moved =< Late end, Leaders) of
+        None when map_size(None) =:= 0 ->
+            idle(State);
+        Stuck ->
+            _ = [atomics:put(Words, ?STATE, ?STOPPED) || #leader{words = Words} <- maps:values(Stuck)],
+            Overdue = [Reference || {Reference, {Leader, _, open}} <- maps:to_list(Open), is_map_key(Leader, Stuck)],
+            idle(lists:foldl(fun taken/2, State, Overdue))
+    end.
 
 %% Those that were asked nothing since the last look are forgotten.
 idle(#state{leaders = Leaders, logger = Logger} = State) ->

@@ -21,7 +21,7 @@
 
 -type reader() :: pid().
 -opaque taken() :: atomics:atomics_ref().
--type routed() :: binary() | nonempty_improper_list(py_wire:id(), binary()).
+-type routed() :: binary() | {py_wire:id(), binary()}.
 %% What is asked of Erlang, or the number of a call and its answer.
 -type kind() :: {trusted | boxed, MostBytes :: pos_integer() | infinity}.
 %% Whether answers count towards the bound, too, and how long a frame may be. The answers of a Python that is trusted are
@@ -142,7 +142,9 @@ loop(#state{port = Port, worker = Worker} = State) ->
         loop(looked(collected(State)))
     end.
 
-tell(Event, #state{worker = Worker}) -> Worker ! {self(), Event}.
+tell(Event, #state{worker = Worker}) ->
+    Worker ! {self(), Event},
+    ok.
 
 data(_Data, #state{is_deaf = true} = State) ->
     State;
@@ -182,8 +184,8 @@ hand(Frames, #state{kind = Kind, bytes = HandedBytes, count = HandedCount} = Sta
 %% To look where a compressed frame goes is to inflate it: a box may send none.
 route([Frame | Rest], Kind, Routed, Bytes, Count) ->
     case Kind =:= boxed andalso py_wire:is_compressed(Frame) orelse py_wire:route(Frame) of
-        {answer, Id} when Kind =:= trusted -> route(Rest, Kind, [[Id | Frame] | Routed], Bytes, Count);
-        {answer, Id} -> route(Rest, Kind, [[Id | Frame] | Routed], Bytes + byte_size(Frame), Count + 1);
+        {answer, Id} when Kind =:= trusted -> route(Rest, Kind, [{Id, Frame} | Routed], Bytes, Count);
+        {answer, Id} -> route(Rest, Kind, [{Id, Frame} | Routed], Bytes + byte_size(Frame), Count + 1);
         request -> route(Rest, Kind, [Frame | Routed], Bytes + byte_size(Frame), Count + 1);
         true -> {lists:reverse(Routed), Bytes, Count, binary:part(Frame, 0, min(64, byte_size(Frame)))}
     end;

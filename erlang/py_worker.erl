@@ -289,7 +289,7 @@ handle_info(Message, #state{calls = Calls} = State) ->
         Interpreter -> interpreter(py_interpreter:message(Message, Interpreter), State)
     end.
 
-interpreter({frames, [[_ | Frame] | _] = Frames, Interpreter}, State) when byte_size(Frame) > ?LARGE_BYTES ->
+interpreter({frames, [{_, Frame} | _] = Frames, Interpreter}, State) when byte_size(Frame) > ?LARGE_BYTES ->
     noreply_large(frames(Frames, updated(Interpreter, State)));
 interpreter({frames, Frames, Interpreter}, State) ->
     noreply(frames(Frames, updated(Interpreter, State)));
@@ -376,7 +376,7 @@ await_exit(Grace, #state{calls = Calls} = State) ->
 
 last_words(Frames, State) -> lists:foldl(fun last_word/2, State, Frames).
 
-last_word([Id | Frame], #state{calls = Calls} = State) ->
+last_word({Id, Frame}, #state{calls = Calls} = State) ->
     case py_calls:answer(Id, Frame, Calls) of
         {_, Left} -> State#state{calls = Left};
         error -> State
@@ -480,7 +480,7 @@ frame(Routed, #state{calls = Calls} = State) ->
         false -> routed(Routed, State)
     end.
 
-routed([Id | Frame], State) -> answer(Id, Frame, State);
+routed({Id, Frame}, State) -> answer(Id, Frame, State);
 routed(Frame, State) -> request(Frame, State).
 
 answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
