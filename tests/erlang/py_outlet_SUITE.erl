@@ -10,12 +10,15 @@
     texts_come_in_order_and_before_the_answer/1,
     a_slow_reader_gets_all/1,
     texts_for_a_slow_reader_do_not_pile_up/1,
+    a_stuck_reader_is_told_what_it_was_not_shown/1,
     a_stuck_reader_holds_up_nobody/1,
     a_dead_reader_is_not_waited_for/1,
     a_reader_that_dies_is_not_waited_for/1,
     a_reader_that_calls_is_not_waited_for/1,
     a_reader_that_calls_by_another_is_waited_for_once/1,
     a_stuck_logger_is_not_waited_for/1,
+    casts_for_a_slow_process_do_not_pile_up/1,
+    large_casts_for_a_slow_process_do_not_pile_up/1,
     casts_to_nobody_are_not_waited_for/1,
     standard_error_that_is_stuck_is_not_filled/1,
     an_outlet_that_is_killed_is_replaced/1,
@@ -32,12 +35,15 @@ all() ->
         texts_come_in_order_and_before_the_answer,
         a_slow_reader_gets_all,
         texts_for_a_slow_reader_do_not_pile_up,
+        a_stuck_reader_is_told_what_it_was_not_shown,
         a_stuck_reader_holds_up_nobody,
         a_dead_reader_is_not_waited_for,
         a_reader_that_dies_is_not_waited_for,
         a_reader_that_calls_is_not_waited_for,
         a_reader_that_calls_by_another_is_waited_for_once,
         a_stuck_logger_is_not_waited_for,
+        casts_for_a_slow_process_do_not_pile_up,
+        large_casts_for_a_slow_process_do_not_pile_up,
         casts_to_nobody_are_not_waited_for,
         standard_error_that_is_stuck_is_not_filled,
         an_outlet_that_is_killed_is_replaced,
@@ -151,6 +157,22 @@ hold_now_and_then(Reader) ->
     receive after 20 -> ok end,
     Reader ! {go, 0},
     receive after 20 -> hold_now_and_then(Reader) end.
+
+a_stuck_reader_is_told_what_it_was_not_shown(_Config) ->
+    Reader = reader(held),
+    %% More than the credit: it waits once, for print_timeout.
+    ?assertEqual({ok, 20_000}, py_caller:result(caller(Reader, fun() -> call(say, [20_000, 99]) end))),
+    Reader ! {go, 0},
+    py_eventually:holds(fun() -> {_, Last} = said(Reader), string:find(Last, "not shown") =/= nomatch end),
+    {Bytes, Last} = said(Reader),
+    {match, [Unshown]} = re:run(Last, "py: ([0-9]+) bytes of what Python printed are not shown", [{capture, all_but_first, list}]),
+    [Line] = [Line || Line <- string:split(Last, "\n", all), string:find(Line, "not shown") =/= nomatch],
+    ?assertEqual(2_000_000, Bytes - length(Line) - 1 + list_to_integer(Unshown)),
+    %% From now on it is shown all.
+    ?assertEqual({ok, 10}, py_caller:result(caller(Reader, fun() -> call(say, [10, 99]) end))),
+    py_eventually:holds(fun() -> element(1, said(Reader)) =:= Bytes + 1_000 end),
+    finish(Reader).
+
 a_stuck_reader_holds_up_nobody(_Config) ->
     Reader = reader(held),
     Stuck = caller(Reader, fun() -> call(say, [100_000, 99]) end),
@@ -248,6 +270,35 @@ receive_all(Count) ->
         {Number, _} when is_integer(Number) -> receive_all(Count + 1);
         {count, From} -> From ! {self(), Count}, receive_all(Count)
     end.
+
+count(Receiver) ->
+    Receiver ! {count, self()},
+    receive {Receiver, Count} -> Count end.
+
+casts_for_a_slow_process_do_not_pile_up(_Config) ->
+    Receiver = receiver(),
+    Caller = py_caller:start(fun() -> call(cast, [Receiver, 100_000, 10]) end),
+    py_eventually:holds(fun() -> queue(Receiver) > 10_000 end),
+    Most = queue(Receiver),
+    %% A window for each print_timeout is what it gets now.
+    receive after 400 -> ok end,
+    ?assert(queue(Receiver) < Most + 20_000, {Most, queue(Receiver)}),
+    Receiver ! go,
+    ?assertEqual({ok, 100_000}, py_caller:result(Caller)),
+    py_eventually:equals(100_000, fun() -> count(Receiver) end),
+    finish(Receiver).
+
+large_casts_for_a_slow_process_do_not_pile_up(_Config) ->
+    Receiver = receiver(),
+    {Caller, Growth} = growth(fun() ->
+        Caller = py_caller:start(fun() -> call(cast, [Receiver, 200, 1_000_000]) end),
+        receive after 1_000 -> Caller end
+    end),
+    ?assert(Growth < 64_000_000, Growth),
+    Receiver ! go,
+    ?assertEqual({ok, 200}, py_caller:result(Caller)),
+    py_eventually:equals(200, fun() -> count(Receiver) end),
+    finish(Receiver).
 
 casts_to_nobody_are_not_waited_for(_Config) ->
     Receiver = receiver(),
