@@ -357,6 +357,41 @@ CLOCK_TAGS = ["date", "time", "datetime", "timedelta", "timezone", "zoneinfo"]
 OTHER_TAGS = ["Decimal", "Fraction", "complex", "UUID", "bytearray", "set", "frozenset"]
 
 
+MIXED: list[Any] = [
+    {"a": 1, b"a": 2},
+    {b"a": 1, "a": 2},
+    {"": 1, b"": 2, "b": 3, 7: "d"},
+    {"a": 1, b"a": {"a": [b"a"], b"a": ["a"]}},
+    {"ключ": 1, "ключ".encode(): 2},
+    collections.OrderedDict([(b"a", 1), ("a", 2)]),
+    {"a", b"a", 1},
+    frozenset(["", b""]),
+]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("value", MIXED, ids=repr)
+def test_keys_that_are_a_text_and_its_bytes_stay_two(codec: Any, value: Any) -> None:
+    term = bytes(codec.encode(value, DEFAULT))
+    back = codec.decode(term, DEFAULT)
+    assert type(back) is type(value)
+    assert set(back) == set(value)
+    assert bytes(codec.encode(codec.decode(term, BYTES), DEFAULT)) == term
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_other_keys_that_are_equal_in_python_are_no_dict(codec: Any, beam: Beam) -> None:
+    for text in (
+        '{"dict", [{1, a}, {1.0, b}]}.',
+        '{"dict", [{{"a"}, 1}, {{<<"a">>}, 2}]}.',
+        '{"set", [1, 1.0]}.',
+    ):
+        assert type(codec.decode(beam.evaluate(text), DEFAULT)) is tuple
+    # The same term twice is the last.
+    assert codec.decode(beam.evaluate('{"dict", [{"a", 1}, {"a", 2}]}.'), DEFAULT) == {"a": 2}
+    assert codec.decode(beam.evaluate('{"dict", [{<<"a">>, 1}, {<<"a">>, 2}]}.'), DEFAULT) == {"a": 2}
+
+
 ZONES: list[tuple[Any, Any]] = [
     ("Europe/Paris", PARIS),
     ("UTC", dt.timezone.utc),

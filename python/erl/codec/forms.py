@@ -7,6 +7,7 @@ stays one. The rare types are imported when the first of them arrives.
 from __future__ import annotations
 
 from erl import callout, errors, terms
+from erl.codec import tags
 from erl.codec.atoms import FLOATS
 
 TYPE_CHECKING = False
@@ -95,6 +96,23 @@ def _zipped(keys: list[Any], values: list[Any]) -> dict[Any, Any] | None:
         return None
 
 
+def told_apart(keys: list[Any], starts: list[int], data: bytes) -> list[Any] | None:
+    """Keys or elements that are different terms, of which some are equal in Python: a binary is `bytes` where a string
+    of the same text stands beside it, as in a dict with the keys `'a'` and `b'a'`. None where not all are told apart.
+    """
+    texts = hashables(keys)
+    kinds = [data[start] for start in starts]
+    binaries = {text for text, kind in zip(texts, kinds, strict=True) if kind == tags.BINARY}
+    both = binaries.intersection(text for text, kind in zip(texts, kinds, strict=True) if kind in _STRINGS)
+    apart = [
+        text.encode() if kind == tags.BINARY and text in both and type(text) is str else text
+        for text, kind in zip(texts, kinds, strict=True)
+    ]
+    return apart if both and len(set(apart)) == len(apart) else None
+
+
+_STRINGS = frozenset((tags.NIL, tags.STRING, tags.LIST))
+
 _SAFE_TO_HASH = frozenset((str, int, float, bool, type(None), bytes, list, terms.Atom))
 
 
@@ -146,7 +164,7 @@ def zone(payload: Any) -> Any:
     key = text(payload)
     if not key and type(payload) is tuple and len(payload) == 2 and text(payload[0]) == "zoneinfo":
         key = text(payload[1])  # the form, which named no zone
-    if not key:
+    if not key or len(key) < _LEAST_ZONE:
         return NOT_FIT
     if key == "UTC":  # known also where there are no others
         return datetime.timezone.utc
@@ -154,6 +172,10 @@ def zone(payload: Any) -> Any:
     if found is NOT_FIT:
         raise errors.DecodeError(_no_zone(key))
     return found
+
+
+_LEAST_ZONE = len("NZ")
+"""A single letter is nobody's zone, and nobody's slip for one."""
 
 
 def _no_zone(key: str) -> str:

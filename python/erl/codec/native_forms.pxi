@@ -19,6 +19,9 @@ ctypedef PyObject* (*slow_triple)(Walk*, const unsigned char*, Py_ssize_t, Py_ss
 ctypedef PyObject* (*slow_form)(Walk*, PyObject*, Py_ssize_t, Py_ssize_t, int) noexcept
 ctypedef PyObject* (*slow_build)(PyObject*, PyObject*) noexcept
 ctypedef PyObject* (*slow_unfit)(Walk*, Pair*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int) noexcept
+cdef enum:
+    TOLD_APART = 2
+
 ctypedef int (*slow_compare)(Walk*, Pair*, Py_ssize_t) noexcept
 
 
@@ -243,6 +246,13 @@ cdef PyObject* read_dict_form(Walk* w, PyObject* form, Py_ssize_t head, Py_ssize
                 return NULL
             if made != Py_None and PyDict_Size(made) != count:
                 same = (<slow_compare>same_spelling)(w, pairs, count)
+                if same == TOLD_APART:
+                    Py_DECREF(made)
+                    made = dict_of(pairs, count, True)
+                    if made == NULL:
+                        release(pairs, read)
+                        return NULL
+                    same = 1
             if made == Py_None or same != 1:
                 Py_DECREF(made)
                 made = NULL
@@ -340,11 +350,21 @@ cdef object built(Form form, bytes name, content):
 
 
 cdef int same_spelling(Walk* w, Pair* pairs, Py_ssize_t n) except -1:
-    """Whether keys that are equal in Python are the same term as well (1 and true, say, are not)."""
+    """Whether keys that are equal in Python are the same term as well (1 and true, say, are not); TOLD_APART where they are
+    not, and are not equal any more.
+    """
     cdef Py_ssize_t k
-    return same_terms(
-        w, [<object>pairs[k].key for k in range(n)], [pairs[k].start for k in range(n)]
-    )
+    cdef list keys = [<object>pairs[k].key for k in range(n)], starts = [pairs[k].start for k in range(n)]
+    if same_terms(w, keys, starts):
+        return 1
+    apart = forms.told_apart(keys, starts, <bytes>w.data)
+    if apart is None:
+        return 0
+    for k in range(n):
+        Py_INCREF(<PyObject*>apart[k])
+        Py_DECREF(pairs[k].key)
+        pairs[k].key = <PyObject*>apart[k]
+    return TOLD_APART
 
 
 cdef bint same_terms(Walk* w, list keys, list starts) except -1:
@@ -447,7 +467,10 @@ cdef object read_set(Walk* w, Form form, Py_ssize_t head, Py_ssize_t limit, int 
         elements.append(given(read_term(w, limit - (count - k), depth + 1, True)))
     if w.p[w.i] == NIL:
         members = forms.dict_of(elements, elements)
-        if members is not None and (len(members) == count or same_terms(w, elements, starts)):
+        if members is not None and len(members) != count and not same_terms(w, elements, starts):
+            apart = forms.told_apart(elements, starts, <bytes>w.data)
+            members = None if apart is None else forms.dict_of(apart, apart)
+        if members is not None:
             w.i += 1
             return form.builder(members)
     for k in range(count):

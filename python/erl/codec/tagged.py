@@ -192,7 +192,10 @@ class TaggedWalk(Walk):
         end = self.position
         if len(keys) == count and data[end] == tags.NIL:
             content = forms.dict_of(keys, values)
-            if content is not None and (len(content) == count or self._same_spelling(keys, starts)):
+            if content is not None and len(content) != count and not self._same_spelling(keys, starts):
+                apart = forms.told_apart(keys, starts, data)
+                content = None if apart is None else forms.dict_of(apart, values)
+            if content is not None:
                 self.position = end + 1
                 return builder(content), None
         items = [self._reconsidered(*pair) for pair in zip(starts, keys, values, strict=True)]
@@ -224,7 +227,10 @@ class TaggedWalk(Walk):
         end = self.position
         if data[end] == tags.NIL:
             members = forms.dict_of(elements, elements)
-            if members is not None and (len(members) == count or self._same_spelling(elements, starts)):
+            if members is not None and len(members) != count and not self._same_spelling(elements, starts):
+                apart = forms.told_apart(elements, starts, data)
+                members = None if apart is None else forms.dict_of(apart, apart)
+            if members is not None:
                 self.position = end + 1
                 return builder(members), None
         items = [
