@@ -91,8 +91,9 @@ depth(Module, [Layer | Below], Depth) ->
     end.
 
 calls() ->
-    lists:usort([{Caller, Callee} || Caller <- modules(), {Callee, _, _} <- imports(Caller),
-        Callee =/= Caller, lists:member(Callee, modules())]).
+    All = modules(),
+    lists:usort([{Caller, Callee} || Caller <- All, {Callee, _, _} <- imports(Caller),
+        Callee =/= Caller, lists:member(Callee, All)]).
 
 imports(Module) ->
     {ok, {Module, [{imports, Imports}]}} = beam_lib:chunks(filename:join(ebin(), atom_to_list(Module)), [imports]),
