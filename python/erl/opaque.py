@@ -50,7 +50,8 @@ def dumps(value: object, protocol: int = _PROTOCOL) -> bytes:
     """The pickle of `value`, and its signature where there is a key.
 
     Functions and classes that another interpreter can't find by name go by value, with cloudpickle. Raises
-    `NotPicklableError` for what can't be pickled, and `EncodeError` where a `__reduce__` of its own failed.
+    `NotPicklableError` for what can't be pickled (what is linked too deep for `pickle`, too), and `EncodeError` where a
+    `__reduce__` of its own failed.
     """
     pickled = callout.run(errors.EncodeError, f"pickling a {type(value).__name__}", _pickled, value, protocol)
     return signed(pickled)
@@ -111,7 +112,7 @@ def _pickled(value: object, protocol: int) -> bytes:
         return dump(value, protocol)
     except unnamed_error as cause:
         return _pickled_by_value(value, protocol, cause)
-    except (pickle.PicklingError, TypeError, AttributeError) as cause:
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as cause:
         raise _not_picklable(value, cause) from cause
 
 
@@ -126,7 +127,7 @@ def _pickled_by_value(value: object, protocol: int, unnamed: Exception) -> bytes
     stream = io.BytesIO()
     try:
         pickler(stream, protocol).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError) as cause:
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as cause:
         raise _not_picklable(value, cause) from cause
     return stream.getvalue()
 

@@ -272,6 +272,13 @@ what_has_a_form_is_a_value(_Config) ->
         false ->
             ok
     end,
+    %% What is linked too deep for a pickle, as the elements of a parsed page are.
+    Page = py_session:eval(
+        Session,
+        "class Tag: pass\npage = Tag()\nfor _ in range(20000):\n    outer = Tag()\n    outer.inner = page\n    page = outer\npage"
+    ),
+    ?assertMatch({'$py.ref', _, _, _}, Page),
+    ?assertMatch({'$py.ref', _, _, _}, py:attr(Page, inner)),
     %% As Haxall's users write it.
     ?assertMatch({grid, #{rows := [[1]]}}, py_session:eval(Session, "from hxpy.haystack.grid import Grid\nGrid(['a'], [[1]])")),
     ?assertEqual({py, na}, py_session:eval(Session, "from hxpy.haystack.na import NA\nNA()")),

@@ -102,6 +102,24 @@ def test_junk_that_may_be_read_is_a_decode_error(junk: bytes) -> None:
         opaque.loads(junk, unsigned=True)
 
 
+class Linked:
+    """As the elements of a parsed page are."""
+
+    def __init__(self, other: object) -> None:
+        self.other = other
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_what_is_linked_too_deep_can_not_be_pickled(is_named: bool) -> None:
+    value: object = 1 if is_named else (lambda: 1)
+    for _ in range(100_000):
+        value = Linked(value)
+    with pytest.raises(errors.NotPicklableError, match=r"Linked.*RecursionError"):
+        opaque.dumps(value)
+    while isinstance(value, Linked):
+        value = value.other
+
+
 class LikesErlang:
     """Raises an error of the bridge's when it is unpickled."""
 
