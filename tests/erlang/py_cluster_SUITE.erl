@@ -8,6 +8,7 @@
 %% For other nodes.
 -export([started/2, runners/0]).
 -export([
+    another_run_leaves_the_port_mapper_to_this_one/1,
     a_node_is_connected_to_and_its_pools_are_there/1,
     what_cannot_be_connected_to_says_so/1,
     a_node_without_servers_is_started_and_stopped/1,
@@ -56,6 +57,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [
+        another_run_leaves_the_port_mapper_to_this_one,
         a_node_is_connected_to_and_its_pools_are_there,
         what_cannot_be_connected_to_says_so,
         a_node_without_servers_is_started_and_stopped,
@@ -128,6 +130,14 @@ with_nodes(Count, Options, _Config, Fun) ->
     end.
 
 %%% Nodes
+
+%% Two checkouts may be tested at the same time.
+another_run_leaves_the_port_mapper_to_this_one(_Config) ->
+    Eval = "'ok = py_distribution:stop(py_distribution:start()), io:put_chars(\"stopped\"), halt().'",
+    Command = ["erl", "-noinput" | py_distribution:with_code()] ++ ["-eval", Eval],
+    ?assertEqual("stopped", os:cmd(lists:append(lists:join(" ", Command)))),
+    {ok, Names} = erl_epmd:names(),
+    ?assert(lists:keymember(hd(string:split(atom_to_list(node()), "@")), 1, Names), Names).
 
 a_node_is_connected_to_and_its_pools_are_there(Config) ->
     with_nodes(2, Config, fun([One | _] = Nodes) ->
