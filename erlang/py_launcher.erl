@@ -304,7 +304,9 @@ ask(#{env := Env} = Config, Python, Flag) -> asked(Config#{env := py_secret:reve
 asked(#{sandbox := Kind} = Config, Python, Flag) when Kind =/= none ->
     case py_sandbox:diagnosis(Config, Python, own([Flag])) of
         {ok, #{program := Program, args := Args, env := Env}} ->
-            said(Program, [{args, Args}, {env, [native(Variable) || Variable <- Env]}]);
+            %% What a box says commands no terminal, whatever was put into it.
+            Said = said(Program, [{args, Args}, {env, [native(Variable) || Variable <- Env]}]),
+            unicode:characters_to_list(py_guard:visible(unicode:characters_to_binary(Said)));
         {error, {sandbox, Reason}} ->
             lists:flatten(unicode:characters_to_list(py_sandbox:text(Reason)))
     end;

@@ -7,7 +7,9 @@
 -type status() :: non_neg_integer() | timeout | badarg | system_limit | file:posix().
 %% The exit status; `timeout' when it was given up; else why it could not be started.
 
-%% @doc What a program prints on both outputs in at most `Timeout' milliseconds; `Options' are those of its port.
+-define(MOST_BYTES, (4 bsl 20)).
+
+%% @doc What a program prints on both outputs in at most `Timeout' milliseconds, up to 4 MiB; `Options' are those of its port.
 -spec run(file:filename_all(), Options :: [term()], Timeout :: pos_integer()) -> {status(), binary()}.
 run(Program, Options, Timeout) ->
     try open_port({spawn_executable, Program}, [stderr_to_stdout, exit_status, binary, hide | Options]) of
@@ -16,14 +18,28 @@ run(Program, Options, Timeout) ->
         error:Reason -> {Reason, iolist_to_binary(io_lib:format("~ts: ~p", [Program, Reason]))}
     end.
 
-collect(Port, Deadline, Acc) ->
+%% One that prints without end is given up, too: whoever asks wants some lines.
+collect(Port, Deadline, Acc) when byte_size(Acc) =< ?MOST_BYTES ->
     receive
-        {Port, {data, Data}} -> collect(Port, Deadline, <<Acc/binary, Data/binary>>);
-        {Port, {exit_status, Status}} -> {Status, Acc}
-    after py_deadline:left_ms(Deadline) ->
-        catch port_close(Port),
-        receive
-            {Port, {exit_status, Status}} -> {Status, Acc}
-        after 0 -> {timeout, Acc}
-        end
+        {Port, {exit_status, Status}} -> {Status, Acc};
+        {Port, {data, Data}} ->
+            case py_deadline:is_over(Deadline) of
+                false -> collect(Port, Deadline, <<Acc/binary, Data/binary>>);
+                true -> given_up(Port, Acc)
+            end
+    after py_deadline:left_ms(Deadline) -> given_up(Port, Acc)
+    end;
+collect(Port, _Deadline, Acc) ->
+    given_up(Port, binary:part(Acc, 0, ?MOST_BYTES)).
+
+given_up(Port, Acc) ->
+    catch port_close(Port),
+    flushed(Port, {timeout, Acc}).
+
+%% What it has sent before is nobody's.
+flushed(Port, Result) ->
+    receive
+        {Port, {exit_status, Status}} -> flushed(Port, {Status, element(2, Result)});
+        {Port, {data, _}} -> flushed(Port, Result)
+    after 0 -> Result
     end.
