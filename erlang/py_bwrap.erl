@@ -9,7 +9,7 @@
 %%% the kernel's settings below `/proc/sys'.
 -module(py_bwrap).
 
--export([arguments/2, is_usable/1, stderr/0, package/0]).
+-export([arguments/2, is_usable/1, stderr/0, package/0, filter_descriptor/0]).
 -export_type([box/0]).
 
 -type box() :: #{
@@ -19,10 +19,12 @@
     footprint := [binary()],
     links := [{Name :: string(), Target :: string()}],
     user := undefined | pos_integer(),
+    filters => boolean(),
     stderr := undefined | file:filename_all()
 }.
 %% The interpreter and its arguments; where the package `erl' lies; what the interpreter is made of; links of the root
-%% directory, such as `/lib'; the user that it becomes; the socket of its standard error.
+%% directory, such as `/lib'; the user that it becomes; whether a program for seccomp is there to be read; the socket of its
+%% standard error.
 
 %% As Debian 12 and Ubuntu 24.04 have it: `--size', `--disable-userns'.
 -define(OLDEST, [0, 8, 0]).
@@ -49,6 +51,10 @@ stderr() -> <<?STDERR>>.
 -spec package() -> string().
 package() -> ?PACKAGE.
 
+%% @doc The descriptor that it reads a program for seccomp(2) from, and closes.
+-spec filter_descriptor() -> string().
+filter_descriptor() -> "9".
+
 %% @doc The arguments of `bwrap'.
 -spec arguments(py_config:pool(), box()) -> [unicode:chardata()].
 arguments(Config, Box) ->
@@ -62,7 +68,8 @@ arguments(Config, Box) ->
     ]).
 
 %% Without a user namespace of its own (root's box has none) it is the changed user that takes all rights away.
-apart(Config, #{user := User}) ->
+apart(Config, #{user := User} = Box) ->
+    lists:append([["--seccomp", filter_descriptor()] || maps:get(filters, Box, false)]) ++
     ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"] ++
         ["--unshare-net" || maps:get(network, Config) =:= none] ++
         ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"] ++

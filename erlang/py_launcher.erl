@@ -119,7 +119,7 @@ open_in(#{sandbox := none, cd := Cd} = Config, Python, _Stderr) ->
         false -> {error, {no_directory, to_string(Cd)}}
     end;
 open_in(Config, Python, Stderr) ->
-    case py_sandbox:command(Config, Python, Stderr, own(flags(Config))) of
+    case py_sandbox:command(Config, Python, Stderr, own(Config, flags(Config))) of
         {ok, #{program := Program, args := Args, env := Env, stdio := Stdio}, Box} ->
             Outside = #{env => Env, cd => undefined, python_path => []},
             opened(open_program(Program, Args, [stream, Stdio, eof], Outside), Box);
@@ -138,12 +138,37 @@ flags(#{sandbox := docker}) -> ["--packet=4", "--use_stdio", "--py"];
 flags(_) -> ["--packet=4", "--nouse_stdio", "--py"].
 
 %% What a sandbox needs to know of the Python half.
-own(Flags) ->
+own(Config, Flags) ->
     #{
         package => filename:join(priv_dir(), "python"),
         arguments => fun(Directory) -> arguments(Directory, Flags) end,
-        flags => Flags
+        flags => Flags,
+        filter => filter(Config)
     }.
+
+%% The file of what a box may not ask of the kernel. One that can't be written keeps the box from starting.
+filter(#{sandbox := bwrap}) ->
+    case py_seccomp:filter(erlang:system_info(system_architecture)) of
+        {ok, Bytes} -> filter_file(Bytes);
+        none -> undefined
+    end;
+filter(_Config) ->
+    undefined.
+
+filter_file(Bytes) ->
+    try py_directory:path("seccomp") of
+        Path ->
+            filelib:is_regular(Path) orelse whole(Path, Bytes),
+            Path
+    catch
+        %% The application is not started: somebody asks what a start would say.
+        error:badarg -> undefined
+    end.
+
+%% Others may be reading it.
+whole(Path, Bytes) ->
+    New = Path ++ "." ++ integer_to_list(erlang:unique_integer([positive])),
+    ok =:= file:write_file(New, Bytes) andalso file:rename(New, Path).
 
 %% @doc Start an interpreter with these arguments and these options of the port.
 -spec open_program(file:filename_all(), [file:filename_all()], Options :: [term()], py_config:pool()) ->
@@ -302,7 +327,7 @@ diagnose(Config, Python) -> ask(Config, Python, "--check").
 ask(#{env := Env} = Config, Python, Flag) -> asked(Config#{env := py_secret:reveal(Env)}, Python, Flag).
 
 asked(#{sandbox := Kind} = Config, Python, Flag) when Kind =/= none ->
-    case py_sandbox:diagnosis(Config, Python, own([Flag])) of
+    case py_sandbox:diagnosis(Config, Python, own(Config, [Flag])) of
         {ok, #{program := Program, args := Args, env := Env}} ->
             %% What a box says commands no terminal, whatever was put into it.
             Said = said(Program, [{args, Args}, {env, [native(Variable) || Variable <- Env]}]),

@@ -53,7 +53,7 @@ command(#{sandbox := Kind} = Config, Python, Stderr, Own) ->
                     bwrap -> {?DETACHED, nouse_stdio};
                     docker -> {?QUIET, use_stdio}
                 end,
-            {ok, shell(Script, Program, Args, Env, Stdio), Box}
+            {ok, shell(Script, Own, Program, Args, Env, Stdio), Box}
     catch
         throw:{refused, Reason} -> {error, {sandbox, Reason}}
     end.
@@ -63,20 +63,26 @@ command(#{sandbox := Kind} = Config, Python, Stderr, Own) ->
     {ok, command()} | {error, {sandbox, reason()}}.
 diagnosis(#{sandbox := Kind} = Config, Python, Own) ->
     try prepared(Kind, Config, Python, undefined, Own) of
-        {Program, Args, Env, _Box} -> {ok, shell("exec \"$@\" </dev/null", Program, Args, Env, use_stdio)}
+        {Program, Args, Env, _Box} -> {ok, shell("exec \"$@\" </dev/null", Own, Program, Args, Env, use_stdio)}
     catch
         throw:{refused, Reason} -> {error, {sandbox, Reason}}
     end.
 
-shell(Script, Program, Args, Env, Stdio) ->
+%% `$0' is the file of the program for seccomp(2), where there is one.
+shell(Script, #{filter := Filter}, Program, Args, Env, Stdio) ->
     Flat = [flat(Arg) || Arg <- [Program | Args]],
-    #{program => "/bin/sh", args => ["-c", Script, "py-sandbox" | Flat], env => Env, stdio => Stdio}.
+    {Reading, Name} =
+        case Filter of
+            undefined -> {Script, "py-sandbox"};
+            _ -> {[Script, " ", py_bwrap:filter_descriptor(), "<\"$0\""], Filter}
+        end,
+    #{program => "/bin/sh", args => ["-c", lists:flatten(Reading), Name | Flat], env => Env, stdio => Stdio}.
 
 %% Bytes of the file system stay what they are.
 flat(Binary) when is_binary(Binary) -> Binary;
 flat(Text) -> unicode:characters_to_list(Text).
 
-prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Package}) ->
+prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Package, filter := Filter}) ->
     Program = program(bwrap),
     {_, Said} = py_program:run(Program, [{args, ["--version"]}], ?PROBE_MS),
     py_bwrap:is_usable(Said) orelse refuse({bwrap, {version, string:trim(binary_to_list(Said))}}),
@@ -93,6 +99,7 @@ prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Pac
         footprint => Footprint,
         links => [{Name, Target} || Name <- ["bin", "lib", "lib32", "lib64", "sbin"], {ok, Target} <- [root_link(Name)]],
         user => User,
+        filters => Filter =/= undefined,
         stderr => Stderr
     },
     {Program, py_bwrap:arguments(Config, Box), Env, {bwrap, Stderr =/= undefined}};

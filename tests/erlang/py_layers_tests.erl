@@ -45,7 +45,7 @@ layers() ->
         [py_guard],
         [py_error],
         [py_sandbox],
-        [py_bwrap, py_docker, py_program],
+        [py_bwrap, py_docker, py_program, py_seccomp],
         [py_atoms],
         [py_table],
         [py_config, py_erlport_options, py_etf],
@@ -73,7 +73,7 @@ the_pure_modules_call_no_process_and_no_port_test_() ->
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
      || Module <- [
             py_wire, py_erlport_wire, py_erlport_options, py_term, py_haystack, py_inflight, py_restart, py_chunk_size,
-            py_bwrap, py_docker, py_guard, py_etf, py_excerpt, py_nearest
+            py_bwrap, py_docker, py_seccomp, py_guard, py_etf, py_excerpt, py_nearest
         ],
         {M, F, _} <- imports(Module)
     ].

@@ -341,5 +341,45 @@ def try_unshare() -> bool:
     return ctypes.CDLL(None).unshare(0x10000000) == 0
 
 
+def asked(number: int, *args: int) -> int:
+    """The error number of a system call; 0 where it was done."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.syscall(number, *[ctypes.c_long(arg) for arg in args])
+    return ctypes.get_errno() if result == -1 else 0
+
+
+def try_chmod(path: str, mode: int) -> str:
+    write(path, "x")
+    return tried(os.chmod, path, mode)
+
+
+def try_make(path: str, mode: int) -> str:
+    return tried(os.open, path, os.O_CREAT | os.O_WRONLY, mode)
+
+
+def try_socket(family: int) -> int:
+    import socket
+
+    try:
+        socket.socket(family, socket.SOCK_STREAM).close()
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+def fork_and_thread() -> int:
+    import subprocess
+    import threading
+
+    threads = [threading.Thread(target=time.sleep, args=(0,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return subprocess.run([sys.executable, "-c", "raise SystemExit(7)"], check=False).returncode
+
+
 def die() -> None:
     os._exit(3)
