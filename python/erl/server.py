@@ -46,6 +46,9 @@ _MOST_NESTED = 64
 """So many calls that wait for Erlang may others nest in; what comes then waits for one of them to go on."""
 _FRAMES_OF_A_LIMIT = 3
 """Nothing nests where more than the limit of recursion divided by this is in use: who nests has need of it, too."""
+_MOST_STRAYS = 100
+"""So many exceptions between two calls are told of; from then on each is a pause of this length, until there is a call."""
+_STRAY_SECONDS = 0.001
 _DOORS = 3
 """So many exceptions in a row may come between two calls: one while the one before it is dealt with, and again."""
 _PLAIN = frozenset((int, str, bytes, float, bool, list, tuple, dict, type(None)))
@@ -59,6 +62,7 @@ class Server:
     # Here nobody replaces them.
     from time import monotonic as _now  # type: ignore[misc]
     from time import perf_counter as _seconds  # type: ignore[misc]
+    from time import sleep as _sleep  # type: ignore[misc]
 
     def __init__(self, port: Port, options: Options, compressed: int = 0) -> None:
         self.handler: Callable[[Any], object] = _ignore
@@ -71,6 +75,8 @@ class Server:
         self._stdout = console.Stdout(self._print, self._output.await_room, self._most_printed())
         self._doubts: dict[object, int] = {}
         self._leaving = False
+        self._strays = 0
+        self._strayed_at = -1
         self._outer: list[int] = []
         """Ids of the calls that wait for Erlang, the innermost one last."""
         self._open: list[int] = []
@@ -171,8 +177,8 @@ class Server:
         while True:
             try:
                 if stray is not None:
-                    self._recover(stray)
-                    stray = None
+                    error, stray = stray, None
+                    self._recover(error)
                 return self._serve_all(doors - 1) if doors else self._serve(None)
             except (PortClosedError, SystemExit):
                 raise
@@ -183,12 +189,21 @@ class Server:
         """Go on behind an exception that came outside of user code: a signal handler's, an audit hook's."""
         self._running, self._asking = 0, False
         self._outer.clear()
-        if not self._settle(0, error):
-            from traceback import print_exception
+        if self._settle(0, error):
+            return
+        if self._inbox.turn != self._strayed_at:
+            self._strayed_at, self._strays = self._inbox.turn, 0
+        self._strays += 1
+        if self._strays > _MOST_STRAYS:
+            self._sleep(_STRAY_SECONDS)  # it may be one that never ends
+        else:
+            try:
+                from traceback import print_exception
 
-            print("An exception between two calls:", file=sys.stderr)
-            print_exception(error, file=sys.stderr)
-        error.__traceback__ = None
+                print("An exception between two calls:", file=sys.stderr)
+                print_exception(error, file=sys.stderr)
+            except Exception:  # whatever user code has made of the standard error, or of modules
+                return
 
     def _settle(self, outer: int, error: BaseException) -> bool:
         """Answer the calls that were begun behind the first `outer` and have no answer; whether there was one."""

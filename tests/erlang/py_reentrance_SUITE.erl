@@ -1,0 +1,196 @@
+%%% Whoever enters a Python while it reads and writes, and calls that nest: nothing is cut, lost, doubled or refused.
+-module(py_reentrance_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([suite/0, all/0, groups/0, init_per_group/2, end_per_group/2]).
+-export([
+    a_handler_that_prints_leaves_an_answer_whole/1,
+    a_handler_that_logs_or_casts_leaves_an_answer_whole/1,
+    a_handler_that_calls_leaves_an_answer_whole/1,
+    a_handler_calls_while_its_call_waits/1,
+    a_handler_that_raises_between_two_calls_ends_nothing/1,
+    a_deadline_holds_while_handlers_call/1,
+    many_calls_that_call_back_are_all_right/1,
+    calls_through_the_bridge_nest_fifty_deep/1,
+    who_nests_has_enough_of_the_limit_of_recursion/1,
+    ten_megabytes_are_printed_at_once/1,
+    prints_for_a_slow_reader_keep_python_small/1,
+    standard_output_is_a_text_stream/1,
+    replaced_functions_of_the_library_are_not_ours/1
+]).
+%% Called from Python.
+-export([slow/1, down/2]).
+
+-define(LARGE_BYTES, (64 bsl 20)).
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() -> [{group, compiled}, {group, uncompiled}].
+
+groups() ->
+    Cases = [
+        a_handler_that_prints_leaves_an_answer_whole,
+        a_handler_that_logs_or_casts_leaves_an_answer_whole,
+        a_handler_that_calls_leaves_an_answer_whole,
+        a_handler_calls_while_its_call_waits,
+        a_handler_that_raises_between_two_calls_ends_nothing,
+        a_deadline_holds_while_handlers_call,
+        many_calls_that_call_back_are_all_right,
+        calls_through_the_bridge_nest_fifty_deep,
+        who_nests_has_enough_of_the_limit_of_recursion,
+        ten_megabytes_are_printed_at_once,
+        prints_for_a_slow_reader_keep_python_small,
+        standard_output_is_a_text_stream,
+        replaced_functions_of_the_library_are_not_ours
+    ],
+    [{compiled, [], Cases}, {uncompiled, [], Cases}].
+
+init_per_group(Codec, Config) ->
+    Path = [?config(data_dir, Config)],
+    Options = #{size => 1, python_path => Path},
+    ok = py_application:start([{default, with_codec(Codec, Options, Config)}]),
+    [{codec, Codec} | Config].
+
+end_per_group(_, _Config) -> py_application:stop().
+
+with_codec(compiled, Options, _Config) ->
+    Options;
+with_codec(uncompiled, #{python_path := Path} = Options, Config) ->
+    %% Where the compiled one can't be imported.
+    Directory = filename:absname(filename:join(?config(priv_dir, Config), "uncompiled")),
+    File = filename:join(Directory, "sitecustomize.py"),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, "import sys\nsys.modules['erl.codec.native'] = None\n"),
+    Options#{python_path => [Directory | Path]}.
+
+call(Function, Args) -> call(Function, Args, #{}).
+
+call(Function, Args, Options) -> py:func(py_entered, Function, Args, Options).
+
+%% What came of a call, and what was printed.
+printed(Fun) ->
+    {Result, Leader} = py_output:of_call(Fun),
+    Text = py_output:text(Leader),
+    py_output:stop(Leader),
+    {Result, Text}.
+
+restarts() ->
+    [#{restarts := Restarts}] = py:workers(default),
+    Restarts.
+
+a_handler_that_prints_leaves_an_answer_whole(_Config) ->
+    [?assertEqual(?LARGE_BYTES, byte_size(call(bytes_while, [<<"print">>, ?LARGE_BYTES]))) || _ <- lists:seq(1, 3)],
+    call(quiet, []),
+    ?assertEqual(0, restarts()).
+
+a_handler_that_logs_or_casts_leaves_an_answer_whole(_Config) ->
+    [
+        ?assertEqual(?LARGE_BYTES, byte_size(call(bytes_while, [What, ?LARGE_BYTES])))
+     || What <- [<<"cast">>, <<"log">>]
+    ],
+    call(quiet, []),
+    ?assertEqual(0, restarts()).
+
+a_handler_that_calls_leaves_an_answer_whole(Config) ->
+    ?assertEqual(?LARGE_BYTES, byte_size(call(bytes_while, [<<"call">>, ?LARGE_BYTES]))),
+    are_right(call(quiet, []), Config),
+    ?assertEqual(0, restarts()).
+
+a_handler_calls_while_its_call_waits(Config) ->
+    Called = call(wait_while_handlers_call, [300]),
+    ?assert(length(Called) > 3),
+    are_right(Called, Config).
+
+%% With the codec in Python, who enters a write can't call.
+are_right(Called, Config) ->
+    Wrong = [Each || Each <- Called, Each =/= true],
+    case ?config(codec, Config) of
+        compiled -> ?assertEqual([], Wrong);
+        uncompiled -> [?assertNotEqual(nomatch, string:find(Text, "while a message was written")) || Text <- Wrong]
+    end.
+
+a_handler_that_raises_between_two_calls_ends_nothing(_Config) ->
+    [#{os_pid := OsPid}] = py:workers(default),
+    lists:foreach(
+        fun(Name) ->
+            call(raise_later, [Name, 0.02]),
+            %% The time in which it raises.
+            timer:sleep(60),
+            ?assertEqual(4.0, py:func(math, sqrt, [16]))
+        end,
+        [<<"TimeoutError">>, <<"KeyboardInterrupt">>, <<"ValueError">>, <<"BrokenPipeError">>]
+    ),
+    ?assertMatch([#{os_pid := OsPid, restarts := 0}], py:workers(default)).
+
+a_deadline_holds_while_handlers_call(_Config) ->
+    ?assertError({py, timeout}, call(wait_while_handlers_call, [60_000], #{timeout => 200})),
+    ?assertEqual(4.0, py:func(math, sqrt, [16])).
+
+slow(Number) ->
+    %% So long that others come meanwhile.
+    timer:sleep(Number rem 3),
+    Number.
+
+many_calls_that_call_back_are_all_right(Config) ->
+    Count =
+        case ?config(codec, Config) of
+            compiled -> 10_000;
+            uncompiled -> 2_000
+        end,
+    Callers = [py_caller:start(fun() -> call(ask, [N]) end) || N <- lists:seq(1, Count)],
+    Results = [py_caller:result(Caller) || Caller <- Callers],
+    ?assertEqual([], [Result || {N, Result} <- lists:zip(lists:seq(1, Count), Results), Result =/= {ok, N}]),
+    ?assertEqual(0, restarts()).
+
+down(Worker, Levels) -> py:func(py_entered, down, [Worker, Levels], #{worker => Worker}).
+
+calls_through_the_bridge_nest_fifty_deep(_Config) ->
+    [#{worker := Worker}] = py:workers(default),
+    ?assertEqual(50, down(Worker, 50)).
+
+who_nests_has_enough_of_the_limit_of_recursion(_Config) ->
+    Deep = [py_caller:start(fun() -> call(recursed, [Levels, 200]) end) || Levels <- [100, 1_000, 1_500, 1_900, 4_000]],
+    Neighbours = [py_caller:start(fun() -> call(needs, [900]) end) || _ <- lists:seq(1, 50)],
+    ?assertEqual([{ok, 900} || _ <- Neighbours], [py_caller:result(Caller) || Caller <- Neighbours]),
+    ?assertEqual([{ok, 1} || _ <- Deep], [py_caller:result(Caller) || Caller <- Deep]).
+
+ten_megabytes_are_printed_at_once(_Config) ->
+    Size = 10_000_000,
+    {Result, Text} = printed(fun() -> call(print_at_once, [Size]) end),
+    ?assertEqual({Size, Size}, {Result, length(Text)}).
+
+prints_for_a_slow_reader_keep_python_small(_Config) ->
+    Reader = spawn_link(fun() -> read(0) end),
+    Before = group_leader(),
+    group_leader(Reader, self()),
+    [KiB] = call(print_much, [300_000]),
+    group_leader(Before, self()),
+    Reader ! {said, self()},
+    Bytes = receive {bytes, Read} -> Read end,
+    ?assert(KiB < 10_000, KiB),
+    ?assertEqual(30_000_000, Bytes).
+
+%% A group leader that takes its time, and counts.
+read(Bytes) ->
+    receive
+        {io_request, From, Reference, {put_chars, unicode, Text}} ->
+            _ = [receive after 1 -> ok end || Bytes rem 50_000 =:= 0],
+            From ! {io_reply, Reference, ok},
+            read(Bytes + byte_size(unicode:characters_to_binary(Text)));
+        {said, From} ->
+            From ! {bytes, Bytes}
+    end.
+
+standard_output_is_a_text_stream(_Config) ->
+    {Result, Text} = printed(fun() -> call(as_a_stream, []) end),
+    ?assertEqual(["utf-8", "backslashreplace", "w", "<stdout>", 1, false, true], Result),
+    ?assertEqual("bytes\nreconfigured\nwrapped \x{bd}\nafter\x{bd}", Text).
+
+replaced_functions_of_the_library_are_not_ours(_Config) ->
+    ?assertEqual(1.0, call(frozen, [])),
+    ?assertEqual(4.0, py:func(math, sqrt, [16])),
+    ?assertEqual(7, call(ask, [7])),
+    ?assertError({py, timeout}, py:func(py_entered, recursed, [0, 5_000], #{timeout => 100})),
+    ?assertEqual(4.0, py:func(math, sqrt, [16])).
