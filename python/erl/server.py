@@ -47,7 +47,7 @@ _MOST_NESTED = 64
 _FRAMES_OF_A_LIMIT = 3
 """Nothing nests where more than the limit of recursion divided by this is in use: who nests has need of it, too."""
 _MOST_STRAYS = 100
-"""So many exceptions between two calls are told of; from then on each is a pause of this length, until there is a call."""
+"""So many exceptions between two calls are told of; from then on each is a pause, until there is a call."""
 _STRAY_SECONDS = 0.001
 _DOORS = 3
 """So many exceptions in a row may come between two calls: one while the one before it is dealt with, and again."""
