@@ -68,8 +68,8 @@
     incarnation = 0 :: non_neg_integer(),
     codec = undefined :: undefined | native | reference,
     last_down = restarting :: down_reason(),
-    %% What a call is told that does not end before its Python is replaced.
-    recycled_for = recycled :: recycled | {memory, pos_integer()},
+    %% While a call ran it held most of what it may have: at the end of a call that is looked at again.
+    is_large = false :: boolean(),
     timer = undefined :: undefined | reference(),
     starters = [] :: [gen_server:from()],
     drainer = undefined :: undefined | gen_server:from(),
@@ -276,7 +276,7 @@ handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
     case py_calls:timeout(Timeout, Calls) of
         {{kill, IsImporting}, Next} -> noreply(doom({deadline, killed}, State#state{calls = Next, is_excused = IsImporting}));
-        {ok, Next} -> noreply(recycle_large(State#state{calls = Next}));
+        {ok, Next} -> noreply(look_at_memory(State#state{calls = Next}));
         unknown -> noreply(State)
     end;
 handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->
@@ -485,7 +485,7 @@ routed(Frame, State) -> request(Frame, State).
 
 answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
     case py_calls:answer(Id, Frame, Calls) of
-        {answered, Left} -> emptied(State#state{calls = Left, served = Served + 1});
+        {answered, Left} -> emptied(recycle_large(State#state{calls = Left, served = Served + 1}));
         {Step, Left} when Step =:= released; Step =:= leave -> emptied(State#state{calls = Left});
         {Step, Left} -> started(Step, own_answer(Step, Frame, State), State#state{calls = Left});
         error -> doom({protocol, head(Frame)}, State)
@@ -587,16 +587,27 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
     end.
 
 %% One that holds three quarters of what it may have is replaced before it gets no more; not a session's, which would lose what
-%% it is there for.
-recycle_large(#state{config = #{scheduler := none}} = State) ->
-    State;
-recycle_large(#state{phase = serving, config = #{max_memory := Most}} = State) when is_integer(Most) ->
-    case own_bytes(State) of
-        Bytes when is_integer(Bytes), Bytes > Most * 3 div 4 -> recycle_serving(State#state{recycled_for = {memory, Bytes}});
-        _ -> State
+%% it is there for. A call that runs may need that much for itself, and give it back: so it is judged at its end.
+look_at_memory(#state{phase = serving, is_large = false, config = #{scheduler := Scheduler, max_memory := Most}} = State) when
+    is_integer(Most), Scheduler =/= none
+->
+    State#state{is_large = holds_most(State)};
+look_at_memory(State) ->
+    State.
+
+recycle_large(#state{is_large = true, phase = serving} = State) ->
+    case holds_most(State) of
+        true -> recycle_serving(State);
+        false -> State#state{is_large = false}
     end;
 recycle_large(State) ->
     State.
+
+holds_most(#state{config = #{max_memory := Most}} = State) ->
+    case own_bytes(State) of
+        Bytes when is_integer(Bytes) -> Bytes > Most * 3 div 4;
+        undefined -> false
+    end.
 
 recycle_serving(#state{phase = serving, config = #{drain_timeout := Timeout}, calls = Calls} = State) ->
     event([worker, recycle], #{}, State),
@@ -663,8 +674,8 @@ timer(gone, #state{calls = Calls} = State) ->
     died(py_interpreter:reason(py_calls:interpreter(Calls)), State);
 timer(start_timeout, #state{config = #{start_timeout := Timeout}, calls = Calls} = State) ->
     doom({start, {no_answer, py_interpreter:python(py_calls:interpreter(Calls)), Timeout}}, State);
-timer(recycle, #state{recycled_for = Reason} = State) ->
-    doom(Reason, State);
+timer(recycle, State) ->
+    doom(recycled, State);
 timer(drain, State) ->
     drained(timeout, State).
 
@@ -678,7 +689,7 @@ died(Cause, #state{calls = Calls, owners = Owners} = State) ->
         calls = py_calls:detach(py_calls:fail_sent(Begun, {error, {worker_down, Reason}}, Calls)),
         owners = py_owners:clear(Owners),
         last_down = Reason,
-        recycled_for = recycled
+        is_large = false
     },
     case State of
         #state{phase = recycling} -> launch(Down);
