@@ -163,9 +163,20 @@ call(_Instance, _Module, _Function, _Args, _Options) ->
 request(Instance, Call, true) ->
     gen_server:cast(Instance, Call);
 request(Instance, Call, false) ->
-    case gen_server:call(Instance, Call, infinity) of
+    try gen_server:call(Instance, Call, infinity) of
         {ok, Frame} -> value(py_wire:answer(Frame), Frame);
         {error, Reason} -> error(Reason)
+    catch
+        %% The reason has the call in it, whoever prints it.
+        exit:{Reason, {gen_server, call, [_ | Rest]}} ->
+            exit({Reason, {gen_server, call, [Instance | shown(Rest)]}})
+    end.
+
+shown(Args) ->
+    case py_config:show_arguments() of
+        all -> Args;
+        cut -> py_excerpt:arguments(Args);
+        none -> ['...']
     end.
 
 value({ok, Value}, _Frame) -> Value;

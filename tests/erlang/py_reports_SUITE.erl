@@ -342,7 +342,14 @@ the_environment_of_an_instance_of_erlport_is_in_no_report(Config) ->
         ?assertEqual(<<?SECRET>>, py_erlport:call(Instance, os, 'environb.get', [<<"TOKEN">>])),
         ok = sys:terminate(Instance, {a, fault})
     end),
-    ?assertEqual([], lines_with_the_secret(Shown)).
+    ?assertEqual([], lines_with_the_secret(Shown)),
+    {ok, Gone} = py_erlport:start([{python, python()}]),
+    ok = py_erlport:stop(Gone),
+    Large = large(),
+    try py_erlport:call(Gone, math, sqrt, [Large]) of _ -> ct:fail(passed)
+    catch
+        exit:{noproc, _} = Reason:_ -> ?assert(string:length(io_lib:format("~p", [Reason])) < ?MOST_CHARACTERS)
+    end.
 
 python() ->
     {ok, Pool} = py_config:pool(#{}),
