@@ -1,5 +1,4 @@
 # Processes of each kind that end with an exception of Python's; Elixir's Logger says so.
-Logger.configure_backend(:console, colors: [enabled: false])
 {:ok, :started} = :py.start()
 
 ended = fn pid ->
