@@ -275,7 +275,10 @@ handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(timer(Event, State#state{timer = undefined}));
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
     case py_calls:timeout(Timeout, Calls) of
-        {{kill, IsImporting}, Next} -> noreply(doom({deadline, killed}, State#state{calls = Next, is_excused = IsImporting}));
+        {{kill, IsImporting}, Next} ->
+            %% A sandboxed one may say that at any time.
+            IsExcused = IsImporting andalso State#state.guard =:= undefined,
+            noreply(doom({deadline, killed}, State#state{calls = Next, is_excused = IsExcused}));
         {ok, Next} -> noreply(look_at_memory(State#state{calls = Next}));
         unknown -> noreply(State)
     end;

@@ -16,7 +16,8 @@
     errors_of_the_bridge_are_not_made_up/1,
     a_session_takes_no_other_shape/1,
     a_budget_of_atoms_outlives_the_worker_process/1,
-    what_is_printed_of_its_objects_commands_no_terminal/1
+    what_is_printed_of_its_objects_commands_no_terminal/1,
+    a_claim_to_import_excuses_no_death/1
 ]).
 
 suite() -> [{timetrap, {minutes, 5}}].
@@ -36,7 +37,8 @@ groups() ->
                     errors_of_the_bridge_are_not_made_up,
                     a_session_takes_no_other_shape,
                     a_budget_of_atoms_outlives_the_worker_process,
-                    what_is_printed_of_its_objects_commands_no_terminal
+                    what_is_printed_of_its_objects_commands_no_terminal,
+                    a_claim_to_import_excuses_no_death
                 ]}
     ].
 
@@ -387,3 +389,13 @@ what_is_printed_of_its_objects_commands_no_terminal(Config) ->
     py_eventually:equals("\\x1b[31mred\n", fun() -> py_output:text(Leader) end),
     py_output:stop(Leader),
     ok = py:release(Red).
+
+%% That of a good Python does not count towards the worker's restarts.
+a_claim_to_import_excuses_no_death(Config) ->
+    [Worker] = start(Config, #{size => 1, start_timeout => 3_000, restart => #{max => 0, within => 60_000, delay => 60_000}}),
+    Frame = term_to_binary({'M', Worker, {'$py.importing', 16#7a7a7a7a}}),
+    ?assertEqual({error, {py, timeout}}, caught(fun() ->
+        py:func(py_taken, stay, [[{bytes, Frame}]], #{pool => taken, timeout => 300})
+    end)),
+    py_eventually:equals([degraded], fun() -> [State || #{state := State} <- py:workers(taken)] end),
+    ?assertEqual(3, py:add(1, 2)).

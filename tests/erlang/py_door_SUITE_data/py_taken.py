@@ -65,6 +65,16 @@ def start(frames: list[bytes]) -> None:
     say(frames)
 
 
+def stay(frames: list[bytes]) -> None:
+    say(frames)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue
+
+
 class Red:
     def __repr__(self) -> str:
         return "\x1b[31mred"
