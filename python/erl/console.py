@@ -69,7 +69,8 @@ class Buffer(io.BufferedIOBase):
 
     def flush(self) -> None:
         """Give away what is collected, in pieces where it is much, as there is room for it."""
-        self._give(self._ready, False)
+        if self.parts:
+            self._give(self._ready, False)
 
     def give(self) -> None:
         """The same without waiting for room."""
@@ -118,7 +119,7 @@ class Stdout(io.TextIOWrapper):
 
     def end(self) -> None:
         """Give away what is written, without waiting for room."""
-        if not self._keeps_nothing:
+        if not self._keeps_nothing:  # it does not say whether there is something
             ready, self.bytes._ready = self.bytes._ready, _go_on
             try:
                 super().flush()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from _collections import deque  # type: ignore[import-not-found]  # `collections` costs more
 from _thread import RLock
 from itertools import compress
+from struct import Struct
 
 from erl import codec, steps
 
@@ -43,6 +44,7 @@ class FrameBuffer:
         if packet not in (1, 2, 4):
             raise ValueError(f"packet must be 1, 2 or 4 bytes, not {packet!r}")
         self.packet = packet
+        self._length_at = Struct({1: ">B", 2: ">H", 4: ">I"}[packet]).unpack_from
         self.backlog: Any = deque()
         self.expected: set[int] = set()
         self.answers: dict[int, bytes] = {}
@@ -55,6 +57,7 @@ class FrameBuffer:
         """Bytes that no frame was cut from yet. A number in front: so many belong to a frame that was dropped."""
         self._moves = steps.Turn()
         self._taken = steps.Turn()
+        self._pop = self.backlog.popleft
         self._reading = RLock()
         self._waits = False
         self._system = _System()
@@ -131,19 +134,22 @@ class FrameBuffer:
         while True:
             seen = self._moves.now
             raw = self._raw.copy()
+            if not raw:
+                return
             frames, rest = self._cut(raw)
             if not frames and len(rest) == len(raw):
                 return
             backlog, answers, unwanted = self._sorted(frames)
-            if self._moves.take(
-                seen,
-                steps.each(self.backlog.extend, backlog),
-                steps.each(self.answers.update, answers),
-                steps.each(self.answered.extend, list(answers)),
-                steps.each(self.marks.update, unwanted),
-                steps.each(self.unwanted.extend, unwanted),
-                steps.replaced(self._raw, len(raw), rest),
-            ):
+            rare: tuple[steps.Step, ...] = ()
+            if answers or unwanted:
+                rare = (
+                    steps.each(self.answers.update, answers),
+                    steps.each(self.answered.extend, list(answers)),
+                    steps.each(self.marks.update, unwanted),
+                    steps.each(self.unwanted.extend, unwanted),
+                )
+            moved = steps.each(self.backlog.extend, backlog)
+            if self._moves.take(seen, *rare, moved, steps.replaced(self._raw, len(raw), rest)):
                 return
 
     def _cut(self, raw: list[Any]) -> tuple[list[bytes], list[Any]]:
@@ -162,46 +168,44 @@ class FrameBuffer:
             if have < stop:
                 break
             if stop <= _LARGE_BYTES:
-                return frames + self._small(data := b"".join(raw)), self._left(data)
+                small, left = self._small(raw[0] if len(raw) == 1 else b"".join(raw))
+                return frames + small, left
             frame, raw = _joined(raw, packet, stop)
             frames.append(frame)
         return frames, raw
 
-    def _small(self, data: bytes) -> list[bytes]:
-        return [data[start:stop] for start, stop in self._spans(data)]
-
-    def _left(self, data: bytes) -> list[bytes]:
-        end = 0
-        for _, stop in self._spans(data):
+    def _small(self, data: bytes) -> tuple[list[bytes], list[bytes]]:
+        """The frames in these bytes, and what is left of them."""
+        frames: list[bytes] = []
+        packet, end, size, length_at = self.packet, 0, len(data), self._length_at
+        while end + packet <= size:
+            start = end + packet
+            stop = start + length_at(data, end)[0]
+            if stop > size:
+                break
+            frames.append(bytes(data[start:stop]))
             end = stop
-        return [data[end:]] if end < len(data) else []
-
-    def _spans(self, data: bytes) -> Iterable[tuple[int, int]]:
-        packet, body = self.packet, self.packet
-        while body <= len(data):
-            stop = body + int.from_bytes(data[body - packet : body], "big")
-            if stop > len(data):
-                return
-            yield body, stop
-            body = stop + packet
+        return frames, [data[end:]] if end < size else []
 
     def _sorted(self, frames: list[bytes]) -> tuple[list[bytes], dict[int, bytes], list[int]]:
-        backlog: list[bytes] = []
+        """Those for the backlog, the answers that are expected, and the ids of calls that are unwanted."""
         answers: dict[int, bytes] = {}
-        unwanted: list[int] = []
-        for frame in frames:
-            id_ = answer_id(frame) if self.expected else None
-            if id_ in self.expected and id_ is not None:
-                answers[id_] = frame
-                continue
-            backlog.append(frame)
-            if len(frame) == 12 and frame.startswith(_UNWANTED):
-                unwanted.append(int.from_bytes(frame[8:], "big"))
-        return backlog, answers, unwanted
+        if self.expected:
+            backlog = []
+            for frame in frames:
+                id_ = answer_id(frame)
+                if id_ is not None and id_ in self.expected:
+                    answers[id_] = frame
+                else:
+                    backlog.append(frame)
+        else:
+            backlog = frames
+        words = [frame for frame in backlog if len(frame) == 12 and frame.startswith(_UNWANTED)]
+        return backlog, answers, [int.from_bytes(frame[8:], "big") for frame in words]
 
     def begin(self, turn: int, then: steps.Step = ()) -> bool:
         """Take the frame that `next` has shown at this `turn`, and do these steps; False where somebody else has."""
-        return bool(self.backlog) and self._taken.take(turn, steps.each(self.backlog.popleft), then)
+        return bool(self.backlog) and self._taken.take(turn, steps.each(self._pop), then)
 
     @property
     def backlog_bytes(self) -> int:
@@ -295,22 +299,35 @@ class _System:
 
     def __init__(self) -> None:
         self._ends: list[int] = []
+        self._polls: dict[int, list[Any]] = {}
+        self._look: tuple[int, Any] = (-1, None)
 
     def is_ready(self, fd: int, ms: int) -> bool:
         """Whether there are bytes, in so many milliseconds; False also where whoever waits is to look again."""
         wake = self._wake_ends()[0]
-        poll = _System.poll()  # one object serves one wait at a time
-        poll.register(fd, _System.POLLIN)
-        poll.register(wake, _System.POLLIN)
-        found = [ready for ready, _ in poll.poll(None if ms < 0 else ms)]
-        if wake in found:
+        polls = self._polls.setdefault(fd, [])
+        try:
+            poll = polls.pop()  # one object serves one wait at a time
+        except IndexError:
+            poll = _System.poll()
+            poll.register(fd, _System.POLLIN)
+            poll.register(wake, _System.POLLIN)
+        found = poll.poll(None if ms < 0 else ms)
+        polls.append(poll)
+        if len(found) == 1 and found[0][0] == fd:
+            return True
+        ready = [each for each, _ in found]
+        if wake in ready:
             _System.read(wake, 4096)
-        return fd in found
+        return fd in ready
 
     def where_ready(self, fd: int) -> Iterable[int]:
         """A step that gives the descriptor if there are bytes."""
-        poll = _System.poll()
-        poll.register(fd, _System.POLLIN)
+        known, poll = self._look
+        if known != fd:
+            poll = _System.poll()
+            poll.register(fd, _System.POLLIN)
+            self._look = fd, poll
         return compress((fd,), map(poll.poll, (0,)))
 
     def wake(self) -> None:

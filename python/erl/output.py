@@ -68,6 +68,11 @@ class Output:
         """Send a frame of output, and do these steps at once; see `Port.write`."""
         self._port.write(frame, *then, self._sent.adding(len(frame) + self._port.packet))
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether something may be dropped."""
+        return self._rate is not None
+
     def admits(self, size: int) -> bool:
         """Whether a text of so many bytes is heard; one that is not is counted."""
         return self._rate is None or self._rate.admits(size, self._now())

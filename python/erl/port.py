@@ -62,13 +62,14 @@ class Port:
 
     def write(self, frame: bytes, *then: steps.Step) -> None:
         """Add a frame to what `flush` writes, and do these steps, all at once. Raises `EncodeError`: see `check`."""
-        self.check(frame)
+        if len(frame) >= self.limit:
+            self.check(frame)
         both: tuple[bytes, ...] = (len(frame).to_bytes(self.packet, "big"), frame)
         if self._out < 0:
             both = ()
         if then:
             # What is done before the frame is added keeps it out by an exception.
-            steps.at_once(steps.together(*then, steps.each(self.pending.extend, both)))
+            steps.at_once(steps.together(*then, map(self.pending.extend, (both,))))
         else:
             self.pending += both
         self._pending_bytes += len(frame)  # may miss one of theirs

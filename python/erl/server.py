@@ -320,7 +320,7 @@ class Server:
 
     def _begin(self, turn: int, id_: int) -> bool:
         """Take the frame of a call: from here on it has begun, and will be answered; False where somebody else has."""
-        step = steps.each(self._open.append, id_)
+        step: steps.Step = map(self._open.append, (id_,))
         if self._begun is not None:
             step = steps.together(step, steps.each(setitem, self._begun, 0, self._begun[0] + 1))
         return self._inbox.begin(turn, step)
@@ -386,9 +386,11 @@ class Server:
 
     def _send_answer(self, id_: int | None, frame: bytes) -> None:
         """Send the answer to a call, or the message handler's exception; if it is too long, say that instead."""
-        answered = (steps.each(self._open.remove, id_),) if id_ in self._open else ()
+        answered: tuple[steps.Step, ...] = ()
+        if id_ in self._open:
+            answered = (map(self._open.remove, (id_,)),)
         try:
-            self._send(frame, *answered)
+            self._port.write(wire.compress(frame, self._compressed) if self._compressed else frame, *answered)
         except errors.EncodeError as error:
             answered = (steps.each(self._open.remove, id_),) if id_ in self._open else ()
             self._send(wire.short_failure(id_, error, self.options), *answered)
@@ -670,7 +672,8 @@ class Server:
         """Send a text that was printed, and do these steps at once."""
         if self._output.admits(len(text)):
             self._output.write(self._printed(text), *then)
-            self._say_lost(False)
+            if self._output.is_limited:
+                self._say_lost(False)
         else:
             steps.at_once(steps.together(*then))
         self._flush()
@@ -689,7 +692,8 @@ class Server:
     def _end_output(self) -> None:
         """Send what is printed and not sent, at the end of a call."""
         self._stdout.end()
-        self._say_lost(True)
+        if self._output.is_limited:
+            self._say_lost(True)
 
     def _say_lost(self, is_end: bool) -> None:
         lost = self._output.lost(is_end)

@@ -55,8 +55,9 @@ class Turn:
 
     def take(self, seen: int, *steps: Step) -> bool:
         """Do these steps, all at once, if there was no other change since `seen`."""
+        now = self._now
         try:
-            at_once(chain(self.step(seen), *steps))
+            at_once(chain(map(now.remove, (seen,)), map(now.append, (seen + 1,)), *steps))
         except ValueError:
             if self.now == seen:
                 raise  # of something else
