@@ -14,7 +14,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([new/0, delete/0, delete/1, path/1, modules/0, is_safe/2]).
+-export([new/0, delete/0, delete/1, path/1, modules/0, is_safe/2, run/0, is_over/2]).
 
 -define(PREFIX_NAME, "erl-py").
 %% The process, when it began, its namespace; what is drawn by lot.
@@ -183,6 +183,20 @@ is_left(Name, Here) when is_list(Name) ->
     end;
 is_left(_Name, _Here) ->
     false.
+
+%% @doc What tells this run of the node from others, beside the number of its process.
+-spec run() -> string().
+run() -> began(os:getpid()) ++ "-" ++ namespace().
+
+%% @doc Whether the run of a node with that process is over, as far as can be seen from here: of one whose number means something
+%% else here nothing is known.
+-spec is_over(OsPid :: string(), Run :: string()) -> boolean().
+is_over(OsPid, Run) ->
+    Here = namespace(),
+    case re:run([OsPid, "-", Run], "\\A[0-9]{1,10}-([0-9A-Z]{1,20})-([0-9A-Z]{1,20})\\z", [{capture, all_but_first, list}]) of
+        {match, [Began, Here]} -> filelib:is_dir("/proc/self") andalso began(OsPid) =/= Began;
+        _ -> false
+    end.
 
 %% When a process began, in ticks since the machine did: field 22 of its `stat', the 20th behind its name.
 began(OsPid) ->

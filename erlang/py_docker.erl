@@ -10,10 +10,12 @@
 -type box() :: #{
     name := string(),
     owner := string(),
+    run => string(),
     user := string(),
     arguments := [string()]
 }.
-%% The container's name; the operating system's number of the BEAM that owns it; `User:Group' that it runs as; the port
+%% The container's name; the operating system's number of the BEAM that owns it, and what tells that run
+%% from others; `User:Group' that it runs as; the port
 %% program's flags.
 
 %% Room in memory at /tmp.
@@ -21,10 +23,11 @@
 
 %% @doc The arguments of `docker'.
 -spec arguments(py_config:pool(), box()) -> [unicode:chardata()].
-arguments(Config, #{name := Name, owner := Owner, user := User, arguments := Flags}) ->
+arguments(Config, #{name := Name, owner := Owner, user := User, arguments := Flags} = Box) ->
     #{image := Image, io := Io, cd := Directory, env := Env, python_path := Paths, python := Python} = Config,
     lists:append([
         ["run", "--rm", "--interactive", "--init", "--pull", "never", "--name", Name, "--label", "erl-py=" ++ Owner],
+        ["--label", "erl-py-run=" ++ maps:get(run, Box, "")],
         ["--log-driver", "none", "--read-only", "--tmpfs", "/tmp:rw,nosuid,nodev," ++ ?ROOM],
         ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", User, "--hostname", "sandbox"],
         ["--network", network(Config)],

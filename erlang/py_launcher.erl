@@ -143,7 +143,9 @@ own(Config, Flags) ->
         package => filename:join(priv_dir(), "python"),
         arguments => fun(Directory) -> arguments(Directory, Flags) end,
         flags => Flags,
-        filter => filter(Config)
+        filter => filter(Config),
+        run => py_directory:run(),
+        is_over => fun py_directory:is_over/2
     }.
 
 %% The file of what a box may not ask of the kernel. One that can't be written keeps the box from starting.

@@ -103,15 +103,15 @@ prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Pac
         stderr => Stderr
     },
     {Program, py_bwrap:arguments(Config, Box), Env, {bwrap, Stderr =/= undefined}};
-prepared(docker, #{image := Image, env := Env} = Config, _Python, _Stderr, #{flags := Flags}) ->
+prepared(docker, #{image := Image, env := Env} = Config, _Python, _Stderr, #{flags := Flags, run := Run, is_over := IsOver}) ->
     Program = program(docker),
     probe(Program, ["version", "--format", "{{.Server.Version}}"], no_daemon),
     probe(Program, ["image", "inspect", "--format", "{{.Id}}", Image], {no_image, Image}),
     check_io(Config),
-    _ = spawn(fun() -> sweep(Program) end),
+    _ = spawn(fun() -> sweep(Program, IsOver) end),
     Name = lists:flatten(io_lib:format("erl-py-~ts-~ts", [os:getpid(), binary:encode_hex(crypto:strong_rand_bytes(6))])),
     Id = integer_to_list(docker_user(Config)),
-    Box = #{name => Name, owner => os:getpid(), user => Id ++ ":" ++ Id, arguments => Flags},
+    Box = #{name => Name, owner => os:getpid(), run => Run, user => Id ++ ":" ++ Id, arguments => Flags},
     {Program, py_docker:arguments(Config, Box), Env, {docker, Program, Name}}.
 
 -spec refuse(reason()) -> no_return().
@@ -318,15 +318,16 @@ close({docker, Program, Name}) ->
     _ = spawn(fun() -> py_program:run(Program, [{args, py_docker:kill(Name)}], ?PROBE_MS) end),
     ok.
 
-%% Containers of BEAMs that were killed.
-sweep(Program) ->
+%% Containers of BEAMs that were killed. One that runs in a container of its own may talk to the same daemon: its number means
+%% nothing here.
+sweep(Program, IsOver) ->
     {_, Ids} = py_program:run(Program, [{args, ["ps", "--quiet", "--filter", "label=erl-py"]}], ?PROBE_MS),
-    Look = ["inspect", "--format", "{{.Name}} {{index .Config.Labels \"erl-py\"}}"],
+    Look = ["inspect", "--format", "{{.Name}} {{index .Config.Labels \"erl-py\"}} {{index .Config.Labels \"erl-py-run\"}}"],
     {_, Said} = py_program:run(Program, [{args, Look ++ words(Ids)}], ?PROBE_MS),
     _ = [
         py_program:run(Program, [{args, py_docker:kill(string:trim(binary_to_list(Name), leading, "/"))}], ?PROBE_MS)
-     || Line <- binary:split(Said, <<"\n">>, [global]), [Name, Owner] <- [words(Line)],
-        re:run(Owner, "^[0-9]+$", [{capture, none}]) =:= match, not filelib:is_dir("/proc/" ++ binary_to_list(Owner))
+     || Line <- binary:split(Said, <<"\n">>, [global]), [Name, Owner, Run] <- [words(Line)],
+        IsOver(binary_to_list(Owner), binary_to_list(Run))
     ],
     ok.
 

@@ -52,6 +52,21 @@ a_directory_s_name_leaves_room_for_that_of_a_socket_test() ->
     ?assert(length(filename:dirname(py_directory:path("any"))) < 80),
     py_directory:delete().
 
+a_run_is_over_when_its_process_is_another_one_test_() ->
+    [Began, Namespace] = string:split(py_directory:run(), "-"),
+    IsLinux = filelib:is_dir("/proc/self"),
+    [
+        ?_assertEqual(Expected, py_directory:is_over(OsPid, Run))
+     || {Expected, OsPid, Run} <- [
+            {false, os:getpid(), py_directory:run()},
+            {IsLinux, os:getpid(), Began ++ "0-" ++ Namespace},
+            {IsLinux, ?NOBODY, py_directory:run()},
+            {false, ?NOBODY, Began ++ "-" ++ Namespace ++ "0"},
+            {false, ?NOBODY, ""}, {false, "", py_directory:run()}, {false, "..", py_directory:run()},
+            {false, ?NOBODY, "<no value>"}, {false, "self", py_directory:run()}
+        ]
+    ].
+
 made(Path, Mode) ->
     ok = filelib:ensure_dir(filename:join(Path, "file")),
     ok = file:change_mode(Path, Mode).
