@@ -36,11 +36,12 @@ run({message, Worker, {'$py.importing', Id}}, {Worker, _}, _) ->
     {importing, Id};
 run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_atom(Level) ->
     {output, record(Record)};
-%% What a process of OTP's obeys would be obeyed. It has no message for Python's users.
-run({message, Worker, _}, {Worker, _}, _) ->
-    {output, ignored};
-run({message, To, Message}, _, _) ->
-    {output, {send, To, Message}};
+%% A worker process would obey what any process of OTP's obeys, and has no message for Python's users.
+run({message, To, Message}, {Worker, _}, _) ->
+    case To =:= Worker orelse py_table:place(To) =/= error of
+        true -> {output, ignored};
+        false -> {output, {send, To, Message}}
+    end;
 run({call, Id, _, _, _, _} = Call, To, Context) ->
     {asked, Id, call(Call, To, Context)};
 run({handler_error, Error}, _, _) ->

@@ -108,7 +108,8 @@ no_frame_crashes_a_worker(Config) ->
      || Frame <- py_frames:conversations() ++ [term_to_binary(Form) || Form <- py_frames:forms(Worker)]
     ],
     %% Some of each, and all of those that are few.
-    Frames = some(cases(), [term_to_binary(Form) || Form <- Forms]) ++ some(cases() div 4, Mutated) ++ py_frames:odd_bytes(),
+    Known = [term_to_binary(Form) || Form <- py_frames:known(Worker)],
+    Frames = Known ++ some(cases(), [term_to_binary(Form) || Form <- Forms]) ++ some(cases() div 4, Mutated) ++ py_frames:odd_bytes(),
     none_crashes(Frames, Workers, fun protocol/1),
     %% A Python that is trusted sends messages to any process, to this one by chance.
     _ = py_application:messages(),

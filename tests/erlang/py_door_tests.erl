@@ -17,7 +17,7 @@ any_frame() ->
     py_frames:seeded(?MODULE),
     Real = py_frames:conversations(),
     ?assert(length(Real) > 50),
-    Forms = [term_to_binary(Form) || Form <- py_frames:odd_forms(self())],
+    Forms = [term_to_binary(Form) || Form <- py_frames:known(self()) ++ py_frames:odd_forms(self())],
     ?assert(length(Forms) > 2_000),
     Mutated = [py_frames:mutated(Frame) || Frame <- Real ++ [term_to_binary(F) || F <- py_frames:forms(self())], _ <- lists:seq(1, 30)],
     Random = [term_to_binary(py_frames:any_term(4)) || _ <- lists:seq(1, 2_000)] ++ [py_frames:any_bytes() || _ <- lists:seq(1, 3_000)],

@@ -2,7 +2,7 @@
 %%% real conversations with bytes changed, random terms and random bytes. Whoever asks seeds `rand' and says how.
 -module(py_frames).
 
--export([seeded/1, values/0, forms/1, odd_forms/1, odd_bytes/0, mutated/1, any_term/1, any_bytes/0, conversations/0, encoded/1]).
+-export([seeded/1, values/0, forms/1, known/1, odd_forms/1, odd_bytes/0, mutated/1, any_term/1, any_bytes/0, conversations/0, encoded/1]).
 
 %% @doc Seed `rand', from the environment variable PY_SEED where that is set, and say with what.
 seeded(Name) ->
@@ -50,6 +50,22 @@ forms(Worker) ->
         {'M', Worker, {'$py.dropped', 5}},
         {'M', Worker, {'$py.log', {warning, "name", "text", "file.py", 3}}},
         {'M', nobody_of_this_name, "message"}
+    ].
+
+%% @doc Those that have ended a worker process once.
+known(Worker) ->
+    [
+        {e, {python, x, <<"bin">>, []}},
+        {e, {python, x, "text", [<<"frame">>]}},
+        {e, {python, x, "text", [{<<"file">>, 1, <<"f">>, <<"source">>}]}},
+        {e, {python, x, "text", [a | b]}},
+        {e, ?ID, {python, x, <<"bin">>, [{<<"file">>, 1, <<"f">>, <<"source">>} | b]}},
+        {'C', 5, erlang, halt, [65 | 66], 'N'},
+        {'C', 5, erlang, whereis, [a | b], 'L'},
+        {'M', Worker, {'$py.own', ?ID, [1 | 2]}},
+        {'M', Worker, {'$py.log', {warning, [a | b], self(), {}, a}}},
+        {'M', Worker, {'$gen_call', a, b}},
+        {'P', [a | b]}
     ].
 
 %% @doc Each of them with each of its fields, at every depth, replaced by each kind of value; and with a field more or less.
