@@ -73,9 +73,9 @@ def __getattr__(name: str) -> Any:
     elif name == "PortId":
         from erl.terms import Port as value
     elif name == "logger":
-        import logging
+        from erl import logs
 
-        value = logging.getLogger("erl")
+        value = logs.logger()
     elif name in ("decoders", "encoders", "errors", "haystack", "shared"):
         __import__(f"erl.{name}")
         value = sys.modules[f"erl.{name}"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Send = Callable[[tuple[object, ...]], None]
     """Takes `(level, logger's name, text, file, line)`."""
 
+_own: tuple[Any, str] | None = None
+"""The handler that is put on the root logger, and the pool's level."""
 _LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
 
 
@@ -57,7 +59,29 @@ class _WhenImported:
         return spec
 
 
+def logger() -> Any:
+    """`erl.logger`: its records reach Erlang whatever user code has configured, and the root's handlers."""
+    import logging
+
+    if _own is None:
+        return logging.getLogger("erl")  # outside of a worker
+    own, level = _own
+
+    class BeamLogger(logging.Logger):
+        """Stands in no table of `logging`, so nobody disables it or takes its handler away."""
+
+        def callHandlers(self, record: Any) -> None:
+            own.handle(record)
+            for other in logging.root.handlers:
+                if other is not own and record.levelno >= other.level:
+                    other.handle(record)
+
+    return BeamLogger("erl", level.upper())
+
+
 def _add_handler(logging: Any, send: Send, level: str) -> None:
+    global _own
+
     class BeamHandler(logging.Handler):  # type: ignore[misc]
         """Sends each record to the worker process."""
 
@@ -76,5 +100,6 @@ def _add_handler(logging: Any, send: Send, level: str) -> None:
             except Exception:
                 self.handleError(record)
 
-    logging.root.addHandler(BeamHandler())
+    _own = BeamHandler(), level
+    logging.root.addHandler(_own[0])
     logging.root.setLevel(level.upper())

@@ -27,8 +27,8 @@ _RATE_TEXTS = 1_000
 _KEPT_TEXTS = 2
 _KEPT_BYTES = 400
 """Room for the line that says what was dropped."""
-_SECONDS = 1.1
-"""A second of Erlang's, which counts what comes and not what leaves."""
+_SECONDS = 1.5
+"""More than a second of Erlang's, which counts what comes and not what leaves."""
 
 
 class Output:

@@ -75,6 +75,7 @@ class Server:
         self._stdout = console.Stdout(self._print, self._output.await_room, self._most_printed())
         self._doubts: dict[object, int] = {}
         self._leaving = False
+        self._is_forked = False
         self._strays = 0
         self._strayed_at = -1
         self._outer: list[int] = []
@@ -223,6 +224,7 @@ class Server:
         self._port.abandon()
         self._stdout.bytes.parts.clear()
         self._output.use_page(None)
+        self._is_forked = True
         api._bind(None)
         if sys.stdout is self._stdout:
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
@@ -661,7 +663,11 @@ class Server:
             self._output.write(frame)
 
     def log(self, record: tuple[object, ...]) -> None:
-        """Send a record of `logging` to the worker process."""
+        """Send a record of `logging` to the worker process; of a process that was forked, to its standard error."""
+        if self._is_forked:
+            level, name, text, *_ = record
+            print(f"{str(level).upper()}:{name}:{text}", file=sys.stderr)
+            return
         self._output.await_room()
         frame = self._compress(wire.message(self.worker, (Atom("$py.log"), record), self.options))
         if self._output.admits(sum(len(text.encode()) for text in record if isinstance(text, str))):

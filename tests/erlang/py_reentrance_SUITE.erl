@@ -18,10 +18,14 @@
     ten_megabytes_are_printed_at_once/1,
     prints_for_a_slow_reader_keep_python_small/1,
     standard_output_is_a_text_stream/1,
+    records_of_a_forked_child_are_on_standard_error/1,
+    the_loggers_own_records_come_whatever_is_configured/1,
     replaced_functions_of_the_library_are_not_ours/1
 ]).
 %% Called from Python.
 -export([slow/1, down/2]).
+%% A handler of `logger'.
+-export([log/2]).
 
 -define(LARGE_BYTES, (64 bsl 20)).
 
@@ -43,6 +47,8 @@ groups() ->
         ten_megabytes_are_printed_at_once,
         prints_for_a_slow_reader_keep_python_small,
         standard_output_is_a_text_stream,
+        records_of_a_forked_child_are_on_standard_error,
+        the_loggers_own_records_come_whatever_is_configured,
         replaced_functions_of_the_library_are_not_ours
     ],
     [{compiled, [], Cases}, {uncompiled, [], Cases}].
@@ -187,6 +193,21 @@ standard_output_is_a_text_stream(_Config) ->
     {Result, Text} = printed(fun() -> call(as_a_stream, []) end),
     ?assertEqual(["utf-8", "backslashreplace", "w", "<stdout>", 1, false, true], Result),
     ?assertEqual("bytes\nreconfigured\nwrapped \x{bd}\nafter\x{bd}", Text).
+
+records_of_a_forked_child_are_on_standard_error(_Config) ->
+    ?assertEqual("WARNING:entered:from a child\n", call(what_a_child_logs, [<<"from a child">>])).
+
+the_loggers_own_records_come_whatever_is_configured(_Config) ->
+    ok = logger:add_handler(?MODULE, ?MODULE, #{config => self()}),
+    try
+        call(configure_logging, [<<"here it is">>]),
+        ?assertEqual(["before", "here it is"], [receive {logged, Text} -> Text after 10_000 -> none end || _ <- [1, 2]])
+    after
+        logger:remove_handler(?MODULE)
+    end.
+
+log(#{msg := {"~ts", [Text]}, meta := #{py_logger := "erl"}}, #{config := Test}) -> Test ! {logged, Text};
+log(_, _) -> ok.
 
 replaced_functions_of_the_library_are_not_ours(_Config) ->
     ?assertEqual(1.0, call(frozen, [])),

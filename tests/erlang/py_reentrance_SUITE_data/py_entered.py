@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.config
+import os
 import signal
 import sys
 import time
@@ -131,6 +133,28 @@ def as_a_stream() -> list[object]:
     ]
 
 
+def what_a_child_logs(text: str) -> str:
+    """What a forked child that logs has on its standard error."""
+    inward, outward = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(outward, 2)
+        logging.getLogger("entered").warning("%s", text)
+        os._exit(0)
+    os.close(outward)
+    os.waitpid(child, 0)
+    with open(inward, encoding="utf-8") as end:
+        return end.read()
+
+
+def configure_logging(text: str) -> None:
+    """Configure `logging` in all ways that take handlers away, then log."""
+    erl.logger.warning("before")
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": True, "root": {"level": "CRITICAL"}})
+    logging.basicConfig(force=True, level=logging.CRITICAL, handlers=[logging.NullHandler()])
+    erl.logger.warning("%s", text)
+
+
 def frozen() -> float:
     """Replace the functions of time in all modules, as freezegun does."""
     real = {time.time, time.monotonic, time.sleep, time.perf_counter}
@@ -138,7 +162,6 @@ def frozen() -> float:
         for name, value in list(vars(module).items()) if hasattr(module, "__dict__") else []:
             if any(value is function for function in real):
                 setattr(module, name, lambda *_: 0.0)
-    import os
     import select
 
     del select.poll
