@@ -198,6 +198,14 @@ class Inbox:
             if wake is not None:
                 wake()
 
+    def refuse_answer(self, id_: int) -> None:
+        """There is no memory for an answer: that is what who waits for it gets."""
+        if id_ in self._frames.expected:
+            self._frames.answers[id_] = b""
+            wake = self._waiters.get(id_)
+            if wake is not None:
+                wake()
+
     def has(self, id_: int | None) -> bool:
         """Whether that answer is here."""
         return id_ in self._frames.answers
@@ -205,8 +213,11 @@ class Inbox:
     def result(self, id_: int) -> object:
         """What Erlang answered. Raises what it raised."""
         assert self.options is not None
-        answer = wire.parse(Reader(self._frames.answers.pop(id_)), self.options)
+        frame = self._frames.answers.pop(id_)
         self._frames.expected.discard(id_)
+        if not frame:
+            raise MemoryError("the answer is larger than the memory that is left")
+        answer = wire.parse(Reader(frame), self.options)
         if answer.error is not None:
             raise answer.error
         if answer.kind == "e":

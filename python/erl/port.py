@@ -8,6 +8,9 @@ enters one.
 from __future__ import annotations
 
 import os
+from select import PIPE_BUF as _PIPE_BUF
+from select import POLLOUT as _POLLOUT
+from select import poll as _poll  # kept: user code that patches itself takes it away
 
 from erl import errors, frames, steps
 
@@ -91,6 +94,15 @@ class Port:
             error = self._outlet.flush(self._out)
             if error:
                 raise PortClosedError(error)
+
+    def flush_at_once(self) -> None:
+        """Write what is pending if that waits for nobody; for a signal handler. Raises `PortClosedError`."""
+        # A pipe that can be written to takes as much as is never written in parts (PIPE_BUF, pipe(7)).
+        if self._out >= 0 and sum(map(len, self.pending)) <= _PIPE_BUF and not self.is_writing:
+            writable = _poll()
+            writable.register(self._out, _POLLOUT)
+            if writable.poll(0):
+                self.flush()
 
     @property
     def is_writing(self) -> bool:

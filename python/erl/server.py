@@ -20,7 +20,21 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` would import
 from _thread import get_ident
 from operator import setitem
 
-from erl import api, codec, console, decoders, encoders, errors, objects, output, references, steps, wire
+from erl import (
+    api,
+    codec,
+    console,
+    decoders,
+    encoders,
+    errors,
+    importing,
+    limits,
+    objects,
+    output,
+    references,
+    steps,
+    wire,
+)
 from erl.codec import Options, Reader
 from erl.inbox import GLANCE, LOOK, Inbox
 from erl.port import Port, PortClosedError
@@ -85,6 +99,9 @@ class Server:
         self._asking = False
         """Whether the call that runs waits for Erlang just now: then it is this module that uses the port."""
         self._running = 0
+        self._aside = 0
+        """The id of the call that is made ready or answered: what it imports then is not user code's."""
+        self._told_of_import = 0
         self._shielded = 0
         """How many parts of the main thread that no interruption may enter are under way."""
         self._begun: memoryview | None = None
@@ -118,6 +135,7 @@ class Server:
             answer=self._answer,
             doubt=self._was_slow,
             closed=PortClosedError,
+            spare=limits.spare,
             later=self._later,
             flags=self.options.flags,
         )
@@ -184,6 +202,9 @@ class Server:
             except (PortClosedError, SystemExit):
                 raise
             except BaseException as error:
+                if isinstance(error, MemoryError):  # what another thread or another call keeps has filled all
+                    limits.spare.clear()
+                    limits.recover()
                 stray = error
 
     def _recover(self, error: BaseException) -> None:
@@ -212,7 +233,7 @@ class Server:
         while len(self._open) > outer:
             found = True
             id_ = self._open[-1]
-            if self._tasks is not None and id_ in self._tasks._ids:
+            if self._tasks is not None and self._tasks.has(id_):
                 self._open.remove(id_)
             else:
                 self._answer(id_, self._failure(id_, error))
@@ -241,10 +262,10 @@ class Server:
         while True:
             seen = inbox.seen
             if until is not None:
+                if self._outer[-1] in self.cancelled:
+                    self._heed(self._outer[-1])  # which may find the answer
                 if inbox.has(until):
                     return
-                if self._outer[-1] in self.cancelled:
-                    self._heed(self._outer[-1])
             if lane is not None:
                 while lane.run():
                     port.flush()
@@ -279,14 +300,20 @@ class Server:
         return left > 0
 
     def _refuse(self, head: bytes, error: MemoryError) -> None:
-        """Answer a call for whose arguments there is no memory; these are the first bytes of its frame."""
-        call = Reader(head).call_head()
-        if call is None:
-            raise error
-        if self._begun is not None:
-            self._begun[0] += 1
-        refusal = MemoryError("the call's arguments are larger than the memory that is left")
-        self._send(self._failure(call[0], refusal))
+        """Answer a message for which there is no memory; these are the first bytes of its frame."""
+        reader = Reader(head)
+        call = reader.call_head()
+        if call is not None:
+            if self._begun is not None:
+                self._begun[0] += 1
+            refusal = MemoryError("the call's arguments are larger than the memory that is left")
+            self._send(self._failure(call[0], refusal))
+            return
+        size, kind = reader.tuple_header(), reader.raw()
+        if size == 3 and kind in ("r", "e"):
+            self._inbox.refuse_answer(reader.raw())
+        else:
+            self._send_answer(None, self._failure(None, error))
 
     def _handle(self, frame: bytes | None, turn: int) -> bool:
         """Do what a frame says that was the next one at this turn; False when there is none."""
@@ -335,6 +362,7 @@ class Server:
         try:
             if not self._begin(turn, id_):
                 return
+            self._aside = id_
             outer = references.take_made() if self._outer else []  # those of the call that this one nests in
             prepare = objects.WRAPPERS.get(name) if module == "erl.objects" and options.tagged else None
             if prepare is not None:
@@ -356,6 +384,10 @@ class Server:
         except PortClosedError:
             raise
         except BaseException as error:  # the door around user code: also SystemExit, KeyboardInterrupt
+            if isinstance(error, MemoryError):
+                limits.spare.clear()
+            args, keywords, run, value = [], None, None, None  # what they hold may be all that there is
+            reader.let_go()
             if id_ not in self._open:
                 raise  # of a handler, before the call has begun: it is still to come
             later, frame = False, self._failure(id_, error)
@@ -367,18 +399,41 @@ class Server:
         if outer:
             references.put_back(outer)
 
-    def _failure(self, id_: int, error: BaseException) -> bytes:
-        """The frame of an exception in a call."""
-        frame = self._failed(id_, error)
+    def _failure(self, id_: int | None, error: BaseException) -> bytes:
+        """The frame of an exception in a call, or in the message handler. Raises nothing, whatever the exception is."""
+        frame = None
+        try:
+            if not limits.is_short(error):
+                frame = self._failed(id_, error)
+        except BaseException:  # no memory, or an exception that can't be looked at
+            frame = None
+        if frame is None:
+            frame = limits.answered(error, lambda error: self._failed_at_last(id_, error))
         # The frames of the traceback hold the call's values; let them go before the next call.
         error.__traceback__ = None
         return frame
 
+    def _failed_at_last(self, id_: int | None, error: BaseException) -> bytes:
+        """The same, with as much as can be told."""
+        for sources in (True, False, None):
+            try:
+                trace = [] if sources is None else objects.trace_of(error, sources)
+                frame = wire.failure(id_, error, trace, self.options)
+            except BaseException:  # user code, in the exception's own methods
+                continue
+            if len(frame) < self._port.limit:
+                return frame
+        return wire.last_words(id_, isinstance(error, MemoryError))
+
     def _answer(self, id_: int, frame: bytes) -> None:
         """Send the answer to a call, after what the call has made and printed."""
-        if references._made:
-            self._own(id_)
-        self._end_output()
+        try:
+            if references._made:
+                self._own(id_)
+            self._end_output()
+        except MemoryError as error:
+            limits.spare.clear()
+            frame = self._failure(id_, error)
         self._send_answer(id_, frame)
 
     def _failed(self, id_: int | None, error: BaseException) -> bytes:
@@ -400,6 +455,8 @@ class Server:
     def _result(self, id_: int, value: object, options: Options) -> bytes:
         """The frame of a result; one that can't be encoded holds no references."""
         given = references.made()  # what the call has sent already stays, whatever becomes of its result
+        if get_ident() == self._thread:
+            self._aside = id_
         try:
             if options.return_ref:
                 value = references.hold(value)
@@ -430,7 +487,7 @@ class Server:
         outer = self._running, self._asking
         start = self._seconds()
         try:
-            self._running, self._asking = id_, False
+            self._running, self._asking, self._aside = id_, False, 0
             if self.cancelled:
                 self._heed(id_)
             value = run(*args, **keywords) if keywords else run(*args)
@@ -480,8 +537,10 @@ class Server:
         except PortClosedError:
             raise
         except BaseException as error:  # the same door, for the message handler
-            self._send_answer(None, self._failed(None, error))
-            error.__traceback__ = None
+            if isinstance(error, MemoryError):
+                limits.spare.clear()
+            value = None
+            self._send_answer(None, self._failure(None, error))
         if references._made:
             self._own(0)  # of no call: the worker's
         self._end_output()
@@ -490,28 +549,28 @@ class Server:
 
     def _later(self, id_: int, value: Any, flags: int) -> None:
         """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
-        if references._made:
-            self._own(id_)
-        self._stdout.end()
-        self._tell("$py.later", id_)
         if self._tasks is None:
             from erl.tasks import Tasks
 
             self._tasks = Tasks(self._ended, self._port.flush, self.event_loop)
+        if references._made:
+            self._own(id_)
+        self._stdout.end()
+        self._tell("$py.later", id_)
         self._tasks.start(id_, value, Options.from_flags(flags))
         if id_ in self._open:
             self._open.remove(id_)
 
-    def _ended(self, id_: int, options: Options, task: Any) -> None:
+    def _ended(self, id_: int, options: Options, value: object, error: BaseException | None) -> None:
         """A coroutine has ended, or is not wanted any more; on the event loop's thread."""
         try:
-            if task is None:
-                raise errors.CallCancelled("Erlang does not want the result of this call any more")
-            frame = self._result(id_, task.result(), options)
-        except BaseException as error:  # the same door, for coroutines
-            frame = self._failure(id_, error)
-        self._own_elsewhere(id_)
-        self._send(frame)
+            frame = self._result(id_, value, options) if error is None else self._failure(id_, error)
+            self._own_elsewhere(id_)
+        except BaseException as second:  # the same door, for coroutines
+            if isinstance(second, MemoryError):
+                limits.spare.clear()
+            frame = self._failure(id_, second)
+        self._send_answer(id_, frame)
 
     # Calls that Erlang does not want any more
 
@@ -531,16 +590,21 @@ class Server:
         if get_ident() != self._thread:
             pthread_kill(self._thread, SIGUSR1)
 
-    def _interrupted(self, _signal: int, _frame: object) -> None:
+    def _interrupted(self, _signal: int, frame: FrameType | None) -> None:
         """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
 
         Where none runs, or it writes, or an earlier interruption looks, the port is in use: then one looks when that is
-        over.
+        over. What a call imports while it is made ready or answered is told of, as in `_heed`.
         """
-        running = 0 if self._shielded else self.running
-        if running and not self._port.is_writing:
+        is_busy = self._shielded or self._port.is_writing
+        running = 0 if is_busy else self.running
+        if running:
             self._look_ahead(running, _MORE_SECONDS)
             self._heed(running)
+        elif not is_busy and self._aside and importing.is_under_way(frame, _OUTERMOST):
+            self._look_ahead(self._aside, _MORE_SECONDS)
+            if self._aside in self.cancelled:
+                self._tell_of_import(self._aside)
         else:
             self.cancelled.add(LOOK)
 
@@ -558,8 +622,19 @@ class Server:
             self.cancelled.discard(LOOK)
             self._look_ahead(id_, 0.0)
         if id_ in self.cancelled:
+            caller = sys._getframe(1)
+            if importing.is_under_way(caller.f_back if caller.f_code is _SERVE else caller, _OUTERMOST):
+                self._tell_of_import(id_)
+                return  # it is interrupted again, and then heeds it
             self.cancelled.discard(id_)
             raise errors.CallCancelled("Erlang does not want the result of this call any more")
+
+    def _tell_of_import(self, id_: int) -> None:
+        """Tell the worker process, once, that the end of an import is waited for. Waits for nothing."""
+        if self._told_of_import != id_:
+            self._told_of_import = id_
+            self._tell("$py.importing", id_)
+        self._port.flush_at_once()
 
     def _look_ahead(self, id_: int | None, pause: float = 0.0) -> None:
         """Sort what has arrived, up to the word that this call is unwanted; None: some of it."""
@@ -718,6 +793,11 @@ async def _until(condition: Callable[[], bool], woken: Any) -> None:
     while not condition():
         await woken.wait()
         woken.clear()
+
+
+_SERVE = Server._serve.__code__
+_OUTERMOST = (_SERVE, Server._run.__code__)
+"""The frames behind which the call begins."""
 
 
 def _invoke(run: Callable[..., object], args: Any, keywords: dict[str, Any] | None) -> object:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import weakref
 from time import perf_counter
 
-from erl import api, codec, errors, objects, references
+from erl import api, codec, limits, objects, references
 from erl.codec import Options
 from erl.terms import Atom
 
@@ -98,7 +98,7 @@ class Stream:
         except (Exception, SystemExit) as error:
             if not items:
                 raise
-            self._error = error
+            self._error = limits.keep(error)
             ended = False
         finally:
             self._taking = False
@@ -272,7 +272,7 @@ class Source:
         try:
             state, items = api.call("py_source", "take", [self._pid, _MOST_FROM_ERLANG])
             self._items = iter(codec.decode(items, self._options))
-        except errors.BridgeError:
+        except BaseException:  # also where it was interrupted: what it has not given must not be passed over
             self.close()
             raise
         if state == "done":

@@ -2,6 +2,10 @@
 
 The thread starts with the first of them. A task has the context (`contextvars`) of its own call, and is cancelled where
 another call would be interrupted: `asyncio.CancelledError` is raised in it.
+
+What a coroutine raises is its call's, whatever it is: `SystemExit` and `KeyboardInterrupt` end no loop here. A loop
+that is stopped, by user code or by what a task of user code's own raises, goes on: other calls' coroutines are on it.
+Where it can't, since it was closed, all calls on it are answered, and the next coroutine begins another one.
 """
 
 from __future__ import annotations
@@ -9,80 +13,149 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, cast
 
+from erl import errors, limits
+from erl.clock import Clock, start_thread
 from erl.codec import Options
 
-Done = Callable[[int, Options, "asyncio.Future[Any] | None"], object]
+Done = Callable[[int, Options, object, "BaseException | None"], object]
+
+_MOST_ENDS = 1000
+"""A loop that ends as often within a second does nothing else."""
 
 
 class Tasks:
-    """The calls on the event loop. `done` is told, on the loop's thread, of each that has ended.
+    """The calls on the event loop.
 
-    It is given no future for a task that was cancelled and has not heeded it yet: nobody waits for that one any more.
+    `done` is told once of each, by whichever thread: its value, or what it raised. For one that is not wanted any more
+    that is `CallCancelled`, whether the task heeds it or not.
     """
 
     def __init__(self, done: Done, flush: Callable[[], object], event_loop: str) -> None:
         self._done = done
         self._flush = flush
-        self._tasks: dict[int, asyncio.Future[Any]] = {}
-        self._ids: set[int] = set()
+        self._kind = event_loop
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._open: dict[int, tuple[asyncio.AbstractEventLoop, Options]] = {}
+        """The calls that are not answered. Who takes one out answers it."""
         self._flushing = False
-        self.loop = _new_loop(event_loop)
-        threading.Thread(target=self._run, name="erl event loop", daemon=True).start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, id_: int, awaitable: Any, options: Options) -> None:
         """Run the coroutine of a call; called on the main thread."""
-        self._ids.add(id_)
-        # As a context of its own: what a task sets there, no other call sees.
-        self.loop.call_soon_threadsafe(self._start, id_, awaitable, options, context=Context())
-
-    def _start(self, id_: int, awaitable: Any, options: Options) -> None:
+        loop = self._running_loop()
+        self._open[id_] = loop, options
         try:
-            task = asyncio.ensure_future(awaitable, loop=self.loop)
-        except Exception as error:  # a future of another loop
-            task = self.loop.create_future()
-            task.set_exception(error)
+            # As a context of its own: what a task sets there, no other call sees.
+            loop.call_soon_threadsafe(self._start, loop, id_, awaitable, context=Context())
+        except RuntimeError as error:  # closed just now
+            self._answer(id_, None, error)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            self._loop = loop = _new_loop(self._kind)
+            start_thread(self._run, (loop,))
+        return loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(Exception):  # of what stands for `threading`
+            threading.current_thread().name = "erl event loop"
+        asyncio.set_event_loop(loop)
+        ends, second = 0, Clock.monotonic()
+        why: BaseException | None = None
+        try:
+            while not loop.is_closed() and ends < _MOST_ENDS:
+                try:
+                    loop.run_forever()
+                except BaseException as error:  # of a task or a callback of user code's own
+                    limits.spare.clear()
+                    why = error
+                ends += 1
+                if Clock.monotonic() > second + 1:
+                    ends, second = 0, Clock.monotonic()
+        finally:
+            self._lost(loop, why)
+
+    def _lost(self, loop: asyncio.AbstractEventLoop, why: BaseException | None) -> None:
+        """This loop does not go on: its calls end here."""
+        if self._loop is loop:
+            self._loop = None
+        error = RuntimeError("the event loop of the coroutines was ended, by user code in one of them")
+        error.__cause__ = why
+        for id_, (of, _) in list(self._open.items()):
+            if of is loop:
+                self._answer(id_, None, error)
+        self._flush()
+
+    def _start(self, loop: asyncio.AbstractEventLoop, id_: int, awaitable: Any) -> None:
+        try:
+            task = loop.create_task(self._answered(id_, awaitable))
+        except BaseException as error:  # no memory, or a task factory of user code's
+            self._answer(id_, None, error)
+            self._flush_soon()
+            return
         self._tasks[id_] = task
-        task.add_done_callback(lambda task: self._end(id_, options, task))
-        if id_ not in self._ids:
+        if id_ not in self._open:
             task.cancel()
 
-    def _end(self, id_: int, options: Options, task: asyncio.Future[Any]) -> None:
+    async def _answered(self, id_: int, awaitable: Any) -> None:
+        value: object = None
+        failure: BaseException | None = None
+        try:
+            value = await awaitable
+        except BaseException as error:  # the door around user code, as in `server`
+            if isinstance(error, MemoryError):
+                limits.spare.clear()
+            failure = error
+        del awaitable
         self._tasks.pop(id_, None)
-        if id_ in self._ids:
-            self._ids.discard(id_)
-            self._done(id_, options, task)
-            self._flush_soon()
-        elif not task.cancelled():
-            task.exception()  # it is seen: nobody else will ask
+        try:
+            self._answer(id_, value, failure)
+        finally:
+            failure = None  # it holds this frame
+        self._flush_soon()
+
+    def _answer(self, id_: int, value: object, failure: BaseException | None) -> None:
+        """Unless that was done: the task was cancelled, and has heeded it later."""
+        call = self._open.pop(id_, None)
+        if call is not None:
+            self._done(id_, call[1], value, failure)
+
+    def has(self, id_: int) -> bool:
+        """Whether that call is answered from here."""
+        return id_ in self._open
 
     def cancel(self, id_: int) -> bool:
         """Cancel the task of a call, from any thread; False where it has none."""
-        if id_ not in self._ids:
+        call = self._open.get(id_)
+        if call is None:
             return False
-        self.loop.call_soon_threadsafe(self._cancel, id_)
+        try:
+            call[0].call_soon_threadsafe(self._cancel, id_)
+        except RuntimeError:
+            return True  # it was closed, and answers all that was on it
         return True
 
     def _cancel(self, id_: int) -> None:
-        if id_ in self._ids:
-            self._ids.discard(id_)
-            task = self._tasks.get(id_)
-            if task is not None:
-                task.cancel()
-            self._done(id_, Options.from_flags(0), None)
-            self._flush_soon()
+        unwanted = errors.CallCancelled("Erlang does not want the result of this call any more")
+        task = self._tasks.get(id_)
+        self._answer(id_, None, unwanted)
+        if task is not None:
+            task.cancel()
+        self._flush_soon()
 
     def _flush_soon(self) -> None:
         """The answers of one turn of the loop are written together."""
         if not self._flushing:
             self._flushing = True
-            self.loop.call_soon(self._flush_now)
+            try:
+                asyncio.get_running_loop().call_soon(self._flush_now)
+            except (RuntimeError, MemoryError):
+                self._flush_now()
 
     def _flush_now(self) -> None:
         self._flushing = False
@@ -93,6 +166,8 @@ def _new_loop(kind: str) -> asyncio.AbstractEventLoop:
     if kind == "uvloop":
         import uvloop  # type: ignore[import-not-found, unused-ignore]
 
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        return loop
-    return asyncio.new_event_loop()
+        return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
+    loop = asyncio.new_event_loop()
+    # What stands for the time in user code's tests, the time of the calls beside it is not.
+    loop.time = Clock.monotonic  # type: ignore[method-assign]
+    return loop

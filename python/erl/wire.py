@@ -30,6 +30,7 @@ VERSION = 1
 """The number of this wire, which both halves must agree on when a worker starts."""
 
 _RESULT = Atom("r")
+_PLAIN = Options.from_flags(0)
 _OUTERMOST = "  called from Erlang\n"
 _SHORT_CHARACTERS = 150
 """With the class of a `BridgeError` they fit in 255 bytes, as long as they are Latin-1."""
@@ -45,7 +46,7 @@ class Message:
 
     __slots__ = ("error", "id", "kind", "value")
 
-    def __init__(self, kind: str, id_: int, value: object, error: errors.BridgeError | None = None) -> None:
+    def __init__(self, kind: str, id_: int, value: object, error: Exception | None = None) -> None:
         self.kind = kind
         self.id = id_
         self.value = value
@@ -76,7 +77,8 @@ def parse(reader: Reader, options: Options) -> Message:
     try:
         value = reader.term(options)
         reader.end()
-    except errors.BridgeError as error:
+    except (errors.BridgeError, MemoryError) as error:
+        reader.let_go()
         if kind == "M":
             raise
         return Message(kind, id_, None, error)
@@ -135,6 +137,15 @@ def short_failure(id_: int | None, error: BaseException, options: Options) -> by
     """As `failure`, for the shortest packets: no trace, and no more of the text than fits."""
     text = text_of(error)[:_SHORT_CHARACTERS]
     return failure(id_, type(error)(text), [], options)
+
+
+def last_words(id_: int | None, of_memory: bool) -> bytes:
+    """As `failure`, where nothing can be told of the exception but whether it was for want of memory."""
+    name = b"builtins.MemoryError" if of_memory else b"builtins.BaseException"
+    error = b"h\x04d\0\x06pythond" + len(name).to_bytes(2, "big") + name + b"jj"
+    if id_ is None:
+        return b"\x83h\x02d\0\x01e" + error
+    return b"\x83h\x03d\0\x01e" + codec.encode(id_, _PLAIN)[1:] + error
 
 
 def suggested(error: BaseException, text: str) -> str:

@@ -5,7 +5,8 @@ imported, the one in Python (`reference`) where not. `implementation` is the nam
 knows nothing of messages beyond the `Reader` that takes one apart, and nothing of the port.
 
 The compiled one has more, which is None where it is missing: a `FrameBuffer` and an `Outlet` like those of
-`erl.frames`, a `Collector` of what is printed, and the `Lane`, in which `erl.server` has the common calls served.
+`erl.frames`, a `Collector` of what is printed, the `Lane`, in which `erl.server` has the common calls served, and
+`trim`, which gives freed memory back to the system.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     FrameBuffer: Callable[[int, int], Any] | None
     Lane: Callable[..., Any] | None
     Outlet: Callable[[], Any] | None
+    trim: Callable[[], None] | None
 else:
     try:
         from erl.codec.native import (
@@ -36,11 +38,12 @@ else:
             encode,
             encode_into,
             implementation,
+            trim,
         )
     except ImportError:
         from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
-        Collector = FrameBuffer = Lane = Outlet = None
+        Collector = FrameBuffer = Lane = Outlet = trim = None
 
 __all__ = [
     "Collector",
@@ -53,6 +56,7 @@ __all__ = [
     "encode",
     "encode_into",
     "implementation",
+    "trim",
 ]
 
 _FRAMES = 6000

@@ -26,6 +26,7 @@ from erl.codec.options import Options
 
 __all__ = [
     "Collector", "FrameBuffer", "Lane", "Options", "Outlet", "Reader", "decode", "encode", "encode_into", "implementation",
+    "trim",
 ]
 
 implementation = "native"
@@ -128,6 +129,10 @@ cdef class Reader:
         """DecodeError if bytes remain. The reader is empty then, and lets go of its data."""
         if self.walk.i != self.size:
             raise errors.DecodeError(f"{self.size - self.walk.i} bytes follow the term")
+        self.let_go()
+
+    def let_go(self):
+        """Be empty."""
         self.data = b""
         self.size = self.walk.i = 0
         self.walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>self.data)
@@ -168,6 +173,24 @@ cdef class Reader:
         return 0
 
 
+cdef extern from *:
+    """
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    #define erl_trim() ((void)malloc_trim(0))
+    #else
+    #define erl_trim() ((void)0)
+    #endif
+    """
+    void trim_heap "erl_trim" () nogil
+
+
+def trim():
+    """Give memory back to the system that was freed, where the C library keeps it."""
+    with nogil:
+        trim_heap()
+
+
 def decode(data, options):
     """The value of a whole term. Raises `DecodeError`, also for bytes that follow it."""
     cdef Walk walk
@@ -195,19 +218,12 @@ def encode_into(bytearray buffer not None, value, options):
     cdef Out out
     begin(&out, first)
     write_whole(&out, value, options.flags, 0)
-    cdef bytes term = whole(&out)
-    try:
-        buffer += term
-    except MemoryError:
-        raise errors.EncodeError("no room for the term: MemoryError") from None
+    buffer += whole(&out)
 
 
 cdef bytes whole(Out* out):
     """What was written."""
-    try:
-        return given(finished(out))
-    except MemoryError:
-        raise errors.EncodeError("no room for the term: MemoryError") from None
+    return given(finished(out))
 
 
 cdef bytes opened(data, Py_ssize_t offset, Walk* walk):
@@ -288,8 +304,10 @@ cdef object refuse_to_decode():
             f"a binary is not UTF-8 (see its byte {cause.start}), so it can't be a str:"
             " write {bytes, B} for bytes"
         ) from None
-    except (RecursionError, MemoryError) as cause:
-        raise errors.DecodeError(f"no room for the term: {type(cause).__name__}") from None
+    except RecursionError:
+        raise errors.DecodeError("no room for the term: RecursionError") from None
+    except MemoryError:
+        raise
     except Exception as cause:
         from struct import error
 
@@ -305,8 +323,8 @@ cdef int write_whole(Out* out, value, int flags, int depth) except -1:
         return 0
     try:
         given(NULL)
-    except (RecursionError, MemoryError) as cause:
-        raise errors.EncodeError(f"no room for the term: {type(cause).__name__}") from None
+    except RecursionError:
+        raise errors.EncodeError("no room for the term: RecursionError") from None
     except TypeError as cause:  # from the table of ways: a metaclass without a hash
         raise errors.EncodeError(f"a value whose type can't be looked up: {cause}") from cause
     finally:

@@ -89,6 +89,7 @@ cdef class Lane:
     cdef object answer
     cdef object doubt
     cdef object closed
+    cdef list spare             # memory for answers to a MemoryError, see `erl.limits`
     cdef object later
     cdef list slots
     cdef int own_flags
@@ -105,7 +106,7 @@ cdef class Lane:
         self, *, FrameBuffer frames not None, list pending not None, list printed not None, list open_calls not None,
         set cancelled not None,
         dict cached not None, dict doubts not None, dict wrappers not None, find, keywords, invoke, failure, answer,
-        doubt, closed, later, int flags,
+        doubt, closed, list spare not None, later, int flags,
     ):
         self.frames = frames
         self.pending = pending
@@ -122,6 +123,7 @@ cdef class Lane:
         self.answer = answer
         self.doubt = doubt
         self.closed = closed
+        self.spare = spare
         self.later = later
         self.use(flags)
 
@@ -182,7 +184,10 @@ cdef class Lane:
         cdef Known known = self.known_call(&head, &size)
         if known is None:
             return False
-        frame = self.frames.taken(size)
+        try:
+            frame = self.frames.taken(size)
+        except MemoryError:
+            return False    # the server refuses the call
         if self.begun != NULL:
             self.begun[0] += 1
         if size > LARGE_BYTES:
@@ -223,6 +228,10 @@ cdef class Lane:
             raise
         except BaseException as error:  # the door around user code, as in `erl.server`
             self.clock = 0
+            if isinstance(error, MemoryError):
+                self.spare.clear()
+            # What they hold may be all that there is.
+            frame = args = keywords = value = run = self.pairs = self.rest = None
             if head.id not in self.open_calls:
                 self.open_calls.append(head.id)
             term = self.failure(head.id, error)

@@ -112,6 +112,10 @@ class Reader(TaggedWalk):
         """DecodeError if bytes remain. The reader is empty then, and lets go of its data."""
         if self.position != self._size:
             raise errors.DecodeError(f"{self._size - self.position} bytes follow the term")
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Be empty."""
         self._data = b""
         self._size = self.position = 0
 

@@ -82,8 +82,8 @@ class Walk:
                 f"a binary is not UTF-8 (see its byte {cause.start}), so it can't be a str:"
                 " write {bytes, B} for bytes"
             ) from None
-        except (RecursionError, MemoryError) as cause:
-            raise errors.DecodeError(f"no room for the term: {type(cause).__name__}") from None
+        except RecursionError:
+            raise errors.DecodeError("no room for the term: RecursionError") from None
 
     def _items(
         self, i: int, count: int, depth: int, starts: list[int] | None = None, pairs: bool = False

@@ -117,8 +117,8 @@ def encode_into(buffer: bytearray, value: object, options: Options) -> None:
     try:
         _write(_mode(options), buffer, value, 0)
         written = True
-    except (RecursionError, MemoryError) as cause:
-        raise errors.EncodeError(f"no room for the term: {type(cause).__name__}") from None
+    except RecursionError:
+        raise errors.EncodeError("no room for the term: RecursionError") from None
     except struct.error:
         raise errors.EncodeError("longer than a term can say (4,294,967,295)") from None
     except TypeError as cause:  # from the table of writers: a metaclass without a hash

@@ -1,0 +1,121 @@
+%%% Coroutines whose code ends what it should not, and those beside them; what they ask of Erlang and do not want any more.
+-module(py_coroutine_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([suite/0, all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    what_a_coroutine_raises_is_its_calls/1,
+    a_loop_that_is_stopped_goes_on/1,
+    what_a_task_of_user_code_raises_ends_no_loop/1,
+    a_loop_is_not_run_in_itself/1,
+    a_loop_that_is_closed_is_replaced/1,
+    a_loop_that_fails_in_each_turn_is_replaced/1
+]).
+
+suite() -> [{timetrap, {seconds, 60}}].
+
+all() ->
+    [
+        what_a_coroutine_raises_is_its_calls,
+        a_loop_that_is_stopped_goes_on,
+        what_a_task_of_user_code_raises_ends_no_loop,
+        a_loop_is_not_run_in_itself,
+        a_loop_that_is_closed_is_replaced,
+        a_loop_that_fails_in_each_turn_is_replaced
+    ].
+
+init_per_suite(Config) -> Config.
+
+end_per_suite(_Config) -> ok.
+
+init_per_testcase(_Case, Config) ->
+    ok = py_application:start([{default, #{size => 1, python_path => [?config(data_dir, Config)]}}]),
+    [#{os_pid := OsPid}] = py:workers(),
+    Sleepers = [sleeper(N) || N <- lists:seq(1, 20)],
+    %% They are on the loop.
+    undefined = py:func(asyncio, sleep, [0.01]),
+    [{os_pid, OsPid}, {sleepers, Sleepers} | Config].
+
+%% One Python has served all of the case.
+end_per_testcase(_Case, Config) ->
+    OsPid = ?config(os_pid, Config),
+    Now = [Now || #{os_pid := Now} <- py:workers()],
+    case {?config(tc_status, Config), Now, py_application:stop()} of
+        {ok, [OsPid], Stopped} -> Stopped;
+        {ok, _, _} -> {fail, another_interpreter};
+        _ -> ok
+    end.
+
+%%% What is raised
+
+what_a_coroutine_raises_is_its_calls(Config) ->
+    ?assertError({python, 'builtins.SystemExit', "3", _}, call(exit_with, [3])),
+    ?assertError({python, 'builtins.SystemExit', "3", _}, call(exit_at_once, [3])),
+    [
+        ?assertError({python, Class, "stop", _}, call(raises, [atom_to_binary(Name)]))
+     || {Name, Class} <- [
+            {'KeyboardInterrupt', 'builtins.KeyboardInterrupt'},
+            {'GeneratorExit', 'builtins.GeneratorExit'},
+            {'SystemExit', 'builtins.SystemExit'},
+            {'CancelledError', 'asyncio.exceptions.CancelledError'},
+            {'StopAsyncIteration', 'builtins.StopAsyncIteration'},
+            {'BaseException', 'builtins.BaseException'}
+        ]
+    ],
+    ?assertError({python, 'builtins.RuntimeError', _, _}, call(raise_stop_iteration, [])),
+    ?assertError({python, 'builtins.SystemExit', [], _}, call(thread_ends, [])),
+    ?assertError({python, 'builtins.SystemExit', "6", _}, call(exits_in_an_async_generator, [])),
+    all_go_on(Config).
+
+a_loop_that_is_stopped_goes_on(Config) ->
+    ?assertEqual("stopped", call(stop_the_loop, [])),
+    [?assertEqual("stopped", call(stop_the_loop, [])) || _ <- lists:seq(1, 50)],
+    all_go_on(Config).
+
+what_a_task_of_user_code_raises_ends_no_loop(Config) ->
+    ?assertEqual("called", call(exit_in_a_callback, [])),
+    ?assertError({python, 'builtins.SystemExit', "4", _}, call(exit_in_a_task, [])),
+    ?assertEqual(["SystemExit", "str"], call(exit_in_a_task_of_many, [])),
+    ?assertEqual("left", call(leave_a_task_that_exits, [])),
+    all_go_on(Config).
+
+a_loop_is_not_run_in_itself(Config) ->
+    ?assertError({python, 'builtins.RuntimeError', _, _}, call(close_the_loop, [])),
+    ?assertError({python, 'builtins.RuntimeError', _, _}, call(run_in_the_running_loop, [])),
+    ?assertError({python, 'builtins.RuntimeError', _, _}, call(run_a_loop, [])),
+    all_go_on(Config).
+
+%%% Loops that end
+
+a_loop_that_is_closed_is_replaced(Config) -> all_end_with(stop_and_close, Config).
+
+a_loop_that_fails_in_each_turn_is_replaced(Config) -> all_end_with(break_the_loop, Config).
+
+all_end_with(Function, Config) ->
+    {Loop, "erl event loop"} = call(loop_number, []),
+    Ended = "the event loop of the coroutines was ended, by user code in one of them",
+    ?assertError({python, 'builtins.RuntimeError', Ended, _}, call(Function, [])),
+    [?assertMatch({error, {python, 'builtins.RuntimeError', Ended, _}}, woken(Sleeper)) || Sleeper <- ?config(sleepers, Config)],
+    {Another, "erl event loop"} = call(loop_number, []),
+    ?assertNotEqual(Loop, Another),
+    ?assertEqual(awake, call(sleep, [0.01, awake])),
+    ?assertEqual(3, py:add(1, 2)).
+
+
+%%% Those beside them
+
+sleeper(N) -> py_caller:start(fun() -> call(sleep, [2, N]) end).
+
+all_go_on(Config) -> all_go_on(Config, fun() -> ?assertEqual(awake, call(sleep, [0.01, awake])) end).
+
+all_go_on(Config, Later) ->
+    Later(),
+    ?assertEqual(3, py:add(1, 2)),
+    Sleepers = ?config(sleepers, Config),
+    [?assertEqual({ok, N}, woken(Sleeper)) || {N, Sleeper} <- lists:enumerate(Sleepers)].
+
+woken(Sleeper) -> py_caller:result(Sleeper).
+
+call(Function, Args) -> py:func(py_coroutines, Function, Args, #{timeout => 20_000}).

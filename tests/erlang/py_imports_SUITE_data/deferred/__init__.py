@@ -1,0 +1,1 @@
+"""Its submodule is imported when it is asked for."""
