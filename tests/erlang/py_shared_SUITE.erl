@@ -379,13 +379,13 @@ results_that_nobody_takes_leave_nothing(_Config) ->
 
 %% Python has said whose the file is, and the answer never comes.
 what_was_told_of_a_call_that_is_too_late_goes(_Config) ->
-    ?assertError({py, timeout}, py:func(py_sharing, share_and_wait, [?LARGE, self()], #{timeout => 300})),
+    ?assertError({py, timeout}, py:func(py_sharing, share_and_wait, [?LARGE, self()], #{timeout => 3_000})),
     Shm = receive {shared, Sent} -> Sent after 5_000 -> ct:fail(not_shared) end,
     py_eventually:holds(fun() -> is_stale(Shm) end),
     %% What its caller owns by another call stays.
     On = #{worker => hd([Worker || #{worker := Worker} <- py:workers()])},
     Ours = py:func(py_sharing, keep_and_give, [?LARGE], On),
-    ?assertError({py, timeout}, py:func(py_sharing, send_kept_and_wait, [self()], On#{timeout => 300})),
+    ?assertError({py, timeout}, py:func(py_sharing, send_kept_and_wait, [self()], On#{timeout => 3_000})),
     receive {shared, Ours} -> ok after 5_000 -> ct:fail(not_shared) end,
     ?assertEqual(3, py:func(operator, add, [1, 2], On)),
     ?assertEqual(content(?LARGE), py:value(Ours)),
