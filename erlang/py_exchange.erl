@@ -32,6 +32,9 @@ run(Worker, Body, Deadline, Owner) ->
             case py_wire:answer(Frame) of
                 {ok, Value} ->
                     {ok, Value};
+                %% What the bridge itself fails with no Python says.
+                {error, {py, _}} ->
+                    unreadable(Worker, Frame);
                 {error, Error} ->
                     {error, py_error:from_python(Error)};
                 {refused, Text} ->

@@ -55,6 +55,7 @@ forms(Worker) ->
 %% @doc Those that have ended a worker process once.
 known(Worker) ->
     [
+        {e, ?ID, {py, timeout}},
         {e, {python, x, <<"bin">>, []}},
         {e, {python, x, "text", [<<"frame">>]}},
         {e, {python, x, "text", [{<<"file">>, 1, <<"f">>, <<"source">>}]}},
