@@ -219,7 +219,11 @@ class FrameBuffer:
             raw = self._raw.copy()
             have = sum(map(len, raw))
             most = self.packet + _DROPPED_HEAD_BYTES
-            head = b"".join([bytes(piece[:most]) for piece in raw[:most]])[:most]
+            head = b""
+            for piece in raw:  # no more than that: memory is short
+                head += bytes(piece[: most - len(head)])
+                if len(head) == most:
+                    break
             stop = self.packet + int.from_bytes(head[: self.packet], "big")
             missing = max(0, stop - have)
             rest: list[Any] = [missing] if missing else _after(raw, stop)

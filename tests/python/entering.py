@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import erl
-from erl import api, errors
+from erl import api, errors, limits
 from erl.terms import Atom
 
 entered: list[str] = []
@@ -86,6 +86,11 @@ def stop() -> list[object]:
     gc.set_threshold(700, 10, 10)
     counts = {kind: entered.count(kind) for kind in set(entered)}
     return [counts, list(wrong), sorted(set(refused)), len(refused)]
+
+
+def bind(most_bytes: int) -> None:
+    """Let this process have no more memory than that."""
+    limits.memory(most_bytes)
 
 
 def add(one: int, other: int) -> int:

@@ -229,3 +229,19 @@ def test_64_mebibytes_come_whole_while_a_handler_prints(compiled: bool) -> None:
         assert (wrong, load.right) == ([], 3)
         assert not (compiled and refused)
         lines_of(load.printed)
+
+
+@compiled
+@pytest.mark.parametrize("mebibytes", [60, 100, 170, 200])
+def test_an_argument_that_memory_has_no_room_for_costs_its_call_alone(compiled: bool, mebibytes: int) -> None:
+    most = mebibytes << 20
+    with Conversation("--py", compiled=compiled) as python:
+        load = Load(python)
+        assert load.once("bind", most) is None
+        for name, argument in (("length", bytes(120 << 20)), ("add", 1)):
+            load._send(
+                (Atom("C"), load.last_id, Atom("entering"), Atom(name), [argument] * (1 + (name == "add")))
+            )
+        kind, _, error = python.receive()
+        assert (kind, error[1]) == ("e", "builtins.MemoryError")  # type: ignore[index]
+        assert python.receive()[2] == 2
