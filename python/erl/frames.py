@@ -145,10 +145,10 @@ class FrameBuffer:
                 rare = (
                     steps.each(self.answers.update, answers),
                     steps.each(self.answered.extend, list(answers)),
-                    steps.each(self.marks.update, unwanted),
+                    steps.each(self.marks.update, iter(unwanted)),
                     steps.each(self.unwanted.extend, unwanted),
                 )
-            moved = steps.each(self.backlog.extend, backlog)
+            moved = steps.each(self.backlog.extend, iter(backlog))
             if self._moves.take(seen, *rare, moved, steps.replaced(self._raw, len(raw), rest)):
                 return
 

@@ -2,7 +2,8 @@
 
 Between any two bytecodes of this package other code may enter: a signal handler, a finalizer, a callback of the
 collector of garbage, a trace function, another thread. A step is one call of compiled code that calls nothing else, so
-nobody sees half of it, and an exception comes before it or after it.
+nobody sees half of it, and an exception comes before it or after it. Nor may it make an object that the collector of
+garbage counts (a list, a tuple, an iterator): before Python 3.12 that may run finalizers.
 """
 
 from __future__ import annotations
