@@ -15,7 +15,7 @@
 
 -export([new/2, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
--export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, later/2, importing/2, owner/2, from/2]).
+-export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
 -export([leader/1, output/4, settle/1]).
 -export([open/1, hold/1, load/1, open_calls/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
@@ -36,7 +36,9 @@
     import_after :: non_neg_integer(),
     max_queue :: non_neg_integer() | infinity,
     %% What Python has asked and has no answer to.
-    questions = #{} :: #{Question :: term() => py_request:running()}
+    questions = #{} :: #{Question :: term() => py_request:running()},
+    %% Those that Python lets no call nest in.
+    alone = [] :: [Question :: term()]
 }).
 -opaque calls() :: #calls{}.
 -type step() :: configure | on_start | released | leave.
@@ -82,7 +84,7 @@ accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting}
         false ->
             case is_nested_too_deep(Call, Calls) of
                 true ->
-                    reply(From, {error, {nested, ?MOST_NESTED}}),
+                    reply(From, {error, {nested, py_inflight:depth(Calls#calls.sent)}}),
                     Calls;
                 false ->
                     accepted(Call, Body, Calls)
@@ -95,11 +97,12 @@ accepted(Call, Body, Calls) ->
         false -> watched(wait(Call, Body, Calls))
     end.
 
-%% Python lets no more calls nest than that: the call would wait for an answer that waits for it.
-is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Questions}) ->
+%% Python lets no more calls nest: the call would wait for an answer that waits for it.
+is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Questions, alone = Alone}) ->
     case py_inflight:innermost(Sent) of
         {ok, Question} when is_map_key(Question, Questions) ->
-            py_request:is_run_by(Caller, map_get(Question, Questions)) andalso py_inflight:depth(Sent) >= ?MOST_NESTED;
+            py_request:is_run_by(Caller, map_get(Question, Questions)) andalso
+                (py_inflight:depth(Sent) >= ?MOST_NESTED orelse lists:member(Question, Alone));
         _ ->
             false
     end.
@@ -210,7 +213,8 @@ answered(Question, Frame, #calls{questions = Questions} = Calls) ->
 
 %% @doc Nobody waits for the answer; it may come all the same.
 -spec told(Question :: term(), calls()) -> calls().
-told(Question, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:told(Question, Sent)}).
+told(Question, #calls{sent = Sent, alone = Alone} = Calls) ->
+    watch_running(Calls#calls{sent = py_inflight:told(Question, Sent), alone = lists:delete(Question, Alone)}).
 
 %% @doc Nobody wants the answer: what is run for it ends, and nothing is written. `error': there is no such question.
 -spec dropped(Question :: term(), calls()) -> {ok, calls()} | error.
@@ -221,6 +225,22 @@ dropped(Question, #calls{questions = Questions} = Calls) ->
             {ok, told(Question, Calls#calls{questions = Left})};
         error ->
             error
+    end.
+
+%% @doc Python lets no call nest in the one that has asked this: what is run for the answer may have called Python already.
+-spec alone(Question :: term(), calls()) -> calls().
+alone(Question, #calls{sent = Sent, waiting = Waiting, questions = Questions, alone = Alone} = Calls) ->
+    case Questions of
+        #{Question := Running} ->
+            Open = py_inflight:all(Sent) ++ [Call || {Call, _} <- queue:to_list(Waiting)],
+            Own = [From || #{from := From, caller := Caller} <- Open, py_request:is_run_by(Caller, Running)],
+            Refuse = fun(From, Acc) ->
+                reply(From, {error, {nested, py_inflight:depth(Sent)}}),
+                cancel(From, Acc)
+            end,
+            lists:foldl(Refuse, Calls#calls{alone = [Question | Alone]}, Own);
+        #{} ->
+            Calls
     end.
 
 %% @doc The call with this id is a coroutine: those behind it need not wait for it.
@@ -457,7 +477,7 @@ fail_sent(Begun, Error, #calls{sent = Sent, tick = Tick} = Calls) ->
     answer_each(Untouched, {error, moved}),
     _ = Tick =:= undefined orelse erlang:cancel_timer(Tick),
     end_questions(Error, Calls),
-    Calls#calls{sent = py_inflight:new(), strain = none, tick = undefined, spent = #{}, questions = #{}}.
+    Calls#calls{sent = py_inflight:new(), strain = none, tick = undefined, spent = #{}, questions = #{}, alone = []}.
 
 %% What Python had asked runs to its end, as after any death of whoever asked; but not for calls that are not wanted.
 end_questions({error, {worker_down, {deadline, killed}}}, #calls{questions = Questions}) ->

@@ -271,7 +271,8 @@ reason(overload) -> "all workers of the pool have as many calls waiting as its m
 reason({nested, Most}) ->
     io_lib:format(
         "~w calls of this worker wait for Erlang inside each other, and the innermost for this one, which would have to be inside "
-        "them, too; call another worker or pool from a function that Python calls", [Most]
+        "them, too. Not more than 64 may, fewer where Python has recursed deep, and none in the middle of an import; call another "
+        "worker or pool from a function that Python calls", [Most]
     );
 reason({scheduler, Term}) -> io_lib:format("the pool's scheduler chose no worker of it: ~tP", [Term, 20]);
 reason({last_worker, Pool}) -> io_lib:format("it is the last worker of pool ~tp; py:stop_pool/1 stops the pool", [Pool]);

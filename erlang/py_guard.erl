@@ -116,7 +116,9 @@ judge({message, Worker, {'$py.own', Id, Ids} = Own}, Worker, Guard) when ?IS_ID(
         false -> doom
     end;
 judge({message, Worker, {Kind, Id}} = Message, Worker, Guard) when
-    Kind =:= '$py.later' orelse Kind =:= '$py.told' orelse Kind =:= '$py.importing' orelse Kind =:= '$py.dropped', ?IS_ID(Id)
+    Kind =:= '$py.later' orelse Kind =:= '$py.told' orelse Kind =:= '$py.importing' orelse Kind =:= '$py.dropped' orelse
+        Kind =:= '$py.alone',
+    ?IS_ID(Id)
 ->
     {do, Message, Guard};
 judge({message, Worker, {'$py.log', {Level, Name, Text, File, Line}}}, Worker, Guard) when is_atom(Level), ?IS_LINE(Line) ->

@@ -34,6 +34,8 @@ run({message, Worker, {'$py.dropped', Id}}, {Worker, _}, _) ->
     {dropped, Id};
 run({message, Worker, {'$py.importing', Id}}, {Worker, _}, _) ->
     {importing, Id};
+run({message, Worker, {'$py.alone', Id}}, {Worker, _}, _) ->
+    {alone, Id};
 run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_atom(Level) ->
     {output, record(Record)};
 %% A worker process would obey what any process of OTP's obeys, and has no message for Python's users.

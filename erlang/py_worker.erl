@@ -559,6 +559,8 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
             State#state{calls = py_calls:told(Id, Calls)};
         {importing, Id} ->
             State#state{calls = py_calls:importing(Id, Calls)};
+        {alone, Id} ->
+            State#state{calls = py_calls:alone(Id, Calls)};
         {asked, Id, Running} ->
             State#state{calls = py_calls:asked(Id, Running, Calls)};
         {dropped, Id} ->

@@ -162,6 +162,11 @@ class Server:
         running: int = self._lane.running  # no call of the lane's nests in another
         return running
 
+    @property
+    def _innermost(self) -> int:
+        """The id of the call that whoever enters just now would be taken for: it may be made ready, or answered."""
+        return self._open[-1] if self._running and self._open else self._current
+
     def count_begun(self, page: Any) -> None:
         """Add one to a native integer, the first of this writable buffer, for each call before its user code runs.
 
@@ -272,6 +277,8 @@ class Server:
             turn = inbox.turn
             if nests is None and inbox.next() is not None:
                 nests = self._may_nest()
+                if not nests:
+                    self._tell("$py.alone", until or 0)
             if nests is not False:
                 if self._handle(inbox.next(), turn):
                     continue
@@ -297,7 +304,8 @@ class Server:
         left = sys.getrecursionlimit() // _FRAMES_OF_A_LIMIT
         while frame is not None and left:
             frame, left = frame.f_back, left - 1
-        return left > 0
+        # In the middle of an import the same thread finds modules that are not whole.
+        return left > 0 and not importing.is_under_way(sys._getframe(), ())
 
     def _refuse(self, head: bytes, error: MemoryError) -> None:
         """Answer a message for which there is no memory; these are the first bytes of its frame."""
@@ -530,9 +538,11 @@ class Server:
 
     def _message(self, turn: int, value: object) -> None:
         self._port.flush()
+        outer = self._running, self._asking
         try:
             if not self._inbox.begin(turn):
                 return
+            self._running, self._asking = 0, False  # of no call, also where it nests in one
             self.handler(value)
         except PortClosedError:
             raise
@@ -541,6 +551,8 @@ class Server:
                 limits.spare.clear()
             value = None
             self._send_answer(None, self._failure(None, error))
+        finally:
+            self._running, self._asking = outer
         if references._made:
             self._own(0)  # of no call: the worker's
         self._end_output()
@@ -675,7 +687,7 @@ class Server:
             inbox.forget(id_)
 
     def _serve_until(self, id_: int, deadline: float | None) -> None:
-        running = self._current
+        running = self._innermost
         asking, depth = self._asking, len(self._outer)
         try:
             self._asking = True

@@ -15,11 +15,15 @@
     a_submodule_that_nobody_has_imported/1,
     a_class_and_its_decorator/1,
     an_import_that_calls_erlang/1,
+    no_call_nests_in_an_import/1,
+    what_an_import_calls_may_not_call_the_same_python/1,
     an_import_in_a_session/1,
     a_call_is_interrupted_behind_its_import/1,
     an_import_that_never_ends_is_killed/1,
     libraries/1
 ]).
+%% Called from Python.
+-export([back/0]).
 
 suite() -> [{timetrap, {seconds, 120}}].
 
@@ -34,6 +38,8 @@ all() ->
         a_submodule_that_nobody_has_imported,
         a_class_and_its_decorator,
         an_import_that_calls_erlang,
+        no_call_nests_in_an_import,
+        what_an_import_calls_may_not_call_the_same_python,
         an_import_in_a_session,
         a_call_is_interrupted_behind_its_import,
         an_import_that_never_ends_is_killed,
@@ -71,6 +77,22 @@ a_submodule_that_nobody_has_imported(_Config) -> right(fun(Options) -> py:func(d
 a_class_and_its_decorator(_Config) -> right(answer, [<<"decorated">>]).
 
 an_import_that_calls_erlang(_Config) -> right(answer, [<<"asking">>]).
+
+%% It would find the module half made.
+no_call_nests_in_an_import(_Config) ->
+    Callers = [py_caller:start(fun() -> py:func(py_imports, answer, [<<"asking">>], #{timeout => 30_000}) end) || _ <- lists:seq(1, 5)],
+    ?assertEqual([{ok, 42} || _ <- Callers], py_caller:results(Callers)).
+
+what_an_import_calls_may_not_call_the_same_python(_Config) ->
+    ?assertEqual("nested", py:func(asking_back, answer, [], #{timeout => 30_000})),
+    ?assertEqual(3, py:add(1, 2)).
+
+back() ->
+    try
+        py:add(1, 2)
+    catch
+        error:{py, {Reason, 1}} -> Reason
+    end.
 
 right(Function, Args) -> right(fun(Options) -> py:func(py_imports, Function, Args, Options) end).
 

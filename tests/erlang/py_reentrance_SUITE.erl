@@ -15,6 +15,7 @@
     many_calls_that_call_back_are_all_right/1,
     calls_through_the_bridge_nest_fifty_deep/1,
     who_nests_has_enough_of_the_limit_of_recursion/1,
+    a_cancellation_is_for_its_call_alone/1,
     ten_megabytes_are_printed_at_once/1,
     prints_for_a_slow_reader_keep_python_small/1,
     standard_output_is_a_text_stream/1,
@@ -44,6 +45,7 @@ groups() ->
         many_calls_that_call_back_are_all_right,
         calls_through_the_bridge_nest_fifty_deep,
         who_nests_has_enough_of_the_limit_of_recursion,
+        a_cancellation_is_for_its_call_alone,
         ten_megabytes_are_printed_at_once,
         prints_for_a_slow_reader_keep_python_small,
         standard_output_is_a_text_stream,
@@ -161,6 +163,24 @@ who_nests_has_enough_of_the_limit_of_recursion(_Config) ->
     Neighbours = [py_caller:start(fun() -> call(needs, [900]) end) || _ <- lists:seq(1, 50)],
     ?assertEqual([{ok, 900} || _ <- Neighbours], [py_caller:result(Caller) || Caller <- Neighbours]),
     ?assertEqual([{ok, 1} || _ <- Deep], [py_caller:result(Caller) || Caller <- Deep]).
+
+%% While the arguments of one that nests in it are read, and while its result is written.
+a_cancellation_is_for_its_call_alone(Config) ->
+    Asking = #{decoders => [{slow, {py_entered, read_slowly}}], encoders => [{'py_entered.Slow', {py_entered, write_slowly}}]},
+    Options = Asking#{size => 1, python_path => [?config(data_dir, Config)]},
+    {ok, _} = py:start_pool(asking, with_codec(?config(codec, Config), Options, Config)),
+    [
+        begin
+            Outer = py_caller:start(fun() -> py:func(py_entered, wait, [5_000], #{pool => asking, timeout => 300}) end),
+            [#{worker := Worker}] = py:workers(asking),
+            py_eventually:equals(1, fun() -> [#{in_flight := Count}] = py:workers(asking), Count end),
+            ?assertEqual(Right, py:func(py_entered, Function, Args, #{worker => Worker, timeout => 20_000})),
+            ?assertEqual({error, {py, timeout}}, py_caller:result(Outer)),
+            ?assertMatch([#{restarts := 0}], py:workers(asking))
+        end
+     || {Function, Args, Right} <- [{length, [{slow, 600}], 600}, {slow, [600], 600}]
+    ],
+    ok = py:stop_pool(asking).
 
 ten_megabytes_are_printed_at_once(_Config) ->
     Size = 10_000_000,

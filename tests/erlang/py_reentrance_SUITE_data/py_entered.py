@@ -167,3 +167,32 @@ def frozen() -> float:
     del select.poll
     os.read = os.write = os.readv = None  # type: ignore[assignment]
     return 1.0
+
+
+def wait(ms: int) -> object:
+    return erl.call("timer", "sleep", [ms])
+
+
+class Slow:
+    """A value that is written by way of Erlang."""
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+
+
+def slow(ms: int) -> Slow:
+    return Slow(ms)
+
+
+def length(value: int) -> int:
+    return value
+
+
+def read_slowly(ms: int) -> int:
+    erl.call("timer", "sleep", [ms])
+    return ms
+
+
+def write_slowly(value: Slow) -> int:
+    erl.call("timer", "sleep", [value.ms])
+    return value.ms
