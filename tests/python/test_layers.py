@@ -23,7 +23,18 @@ LAYERS = [
     {"shared"},
     {"callout", "decoders", "encoders", "haystack", "opaque", "references"},
     {"plain", "terms"},
-    {"by_value", "bytecode", "clock", "doctor", "errors", "footprint", "gate", "importing", "steps", "suggestion"},
+    {
+        "by_value",
+        "bytecode",
+        "clock",
+        "doctor",
+        "errors",
+        "footprint",
+        "gate",
+        "importing",
+        "steps",
+        "suggestion",
+    },
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 

@@ -1,4 +1,4 @@
-"""What the strained calls of the soak test have done in Python: signal handlers, much output, growth, imports cut short."""
+"""What strained calls of the soak test have done in Python: handlers, much output, growth, imports cut short."""
 
 from __future__ import annotations
 
