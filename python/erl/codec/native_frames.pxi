@@ -165,7 +165,15 @@ cdef class FrameBuffer:
         self.backlog_bytes = 0
 
     cdef bint move(self) except -1:
-        """Put the first frame where it belongs; False where it is not complete."""
+        """Put the first frame where it belongs; False where it is not complete. No finalizer runs meanwhile."""
+        cdef bint paused = PyGC_Disable()
+        try:
+            return self.move_first()
+        finally:
+            if paused:
+                PyGC_Enable()
+
+    cdef bint move_first(self) except -1:
         cdef Py_ssize_t size = self.complete()
         cdef const unsigned char* p
         cdef long long id_
