@@ -677,14 +677,26 @@ class Server:
             self._stdout.end()
             self._own_elsewhere(0)
             self._send(frame)
-            if get_ident() != self._thread:
-                self._port.flush()
-                inbox.await_answer(id_, deadline)
-            else:
-                self._serve_until(id_, deadline)
+            try:
+                if get_ident() != self._thread:
+                    self._port.flush()
+                    inbox.await_answer(id_, deadline)
+                else:
+                    self._serve_until(id_, deadline)
+            except (errors.AnswerTimeoutError, PortClosedError):
+                raise
+            except BaseException:  # the call is not wanted any more, or a handler has raised
+                self._drop(id_)
+                raise
             return inbox.result(id_)
         finally:
             inbox.forget(id_)
+
+    def _drop(self, id_: int) -> None:
+        """Nobody waits for this answer any more: what would give it is ended."""
+        if not self._inbox.has(id_):
+            self._tell("$py.dropped", id_)
+            self._port.flush()
 
     def _serve_until(self, id_: int, deadline: float | None) -> None:
         running = self._innermost
@@ -719,10 +731,14 @@ class Server:
             inbox.call_when_answered(id_, lambda: loop.call_soon_threadsafe(woken.set))
             self._send(wire.call(id_, module, function, args, "N", self.options))
             self._port.flush()
-            await asyncio.wait_for(_until(lambda: inbox.has(id_), woken), timeout)
+            try:
+                await asyncio.wait_for(_until(lambda: inbox.has(id_), woken), timeout)
+            except asyncio.TimeoutError:
+                raise errors.AnswerTimeoutError("Erlang has not answered in time") from None
+            except BaseException:  # the coroutine was cancelled, or its loop ends
+                self._drop(id_)
+                raise
             return inbox.result(id_)
-        except asyncio.TimeoutError:
-            raise errors.AnswerTimeoutError("Erlang has not answered in time") from None
         finally:
             inbox.leave(id_)
             inbox.forget(id_)

@@ -11,10 +11,12 @@ Where it can't, since it was closed, all calls on it are answered, and the next 
 from __future__ import annotations
 
 import asyncio
+import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from types import BuiltinFunctionType
 from typing import Any, cast
 
 from erl import errors, limits
@@ -163,6 +165,11 @@ class Tasks:
 
 
 def _new_loop(kind: str) -> asyncio.AbstractEventLoop:
+    if not isinstance(select.select, BuiltinFunctionType):
+        raise RuntimeError(
+            "coroutines run on an event loop in a thread of its own, which can't be where `select` was replaced,"
+            " as gevent and eventlet do: patch without `select` and `thread`, or call a function that is no coroutine"
+        )
     if kind == "uvloop":
         import uvloop  # type: ignore[import-not-found, unused-ignore]
 

@@ -11,8 +11,14 @@
     what_a_task_of_user_code_raises_ends_no_loop/1,
     a_loop_is_not_run_in_itself/1,
     a_loop_that_is_closed_is_replaced/1,
-    a_loop_that_fails_in_each_turn_is_replaced/1
+    a_loop_that_fails_in_each_turn_is_replaced/1,
+    what_a_cancelled_coroutine_asked_is_ended/1,
+    what_a_call_asked_is_ended_with_it/1,
+    a_patched_python_says_why_it_runs_no_coroutine/1,
+    a_frozen_clock_stops_no_deadline/1
 ]).
+%% What Python calls.
+-export([ask/1]).
 
 suite() -> [{timetrap, {seconds, 60}}].
 
@@ -23,7 +29,11 @@ all() ->
         what_a_task_of_user_code_raises_ends_no_loop,
         a_loop_is_not_run_in_itself,
         a_loop_that_is_closed_is_replaced,
-        a_loop_that_fails_in_each_turn_is_replaced
+        a_loop_that_fails_in_each_turn_is_replaced,
+        what_a_cancelled_coroutine_asked_is_ended,
+        what_a_call_asked_is_ended_with_it,
+        a_patched_python_says_why_it_runs_no_coroutine,
+        a_frozen_clock_stops_no_deadline
     ].
 
 init_per_suite(Config) -> Config.
@@ -103,6 +113,78 @@ all_end_with(Function, Config) ->
     ?assertEqual(awake, call(sleep, [0.01, awake])),
     ?assertEqual(3, py:add(1, 2)).
 
+
+%%% What is asked of Erlang
+
+what_a_cancelled_coroutine_asked_is_ended(Config) ->
+    Asked = fun(Function, Args) -> call(Function, Args ++ [atom_to_binary(?MODULE), <<"ask">>, [self_name()]]) end,
+    ?assertEqual("cancelled", Asked(ask_and_cancel, [])),
+    ended(),
+    ?assertError({py, timeout}, py:func(py_coroutines, ask, [atom_to_binary(?MODULE), <<"ask">>, [self_name()]], #{timeout => 200})),
+    ended(),
+    ?assertEqual("timeout", Asked(ask_for, [0.1])),
+    ended(),
+    all_go_on(Config).
+
+what_a_call_asked_is_ended_with_it(Config) ->
+    ?assertError({py, timeout}, py:func(py_coroutines, call, [atom_to_binary(?MODULE), <<"ask">>, [self_name()]], #{timeout => 200})),
+    ended(),
+    all_go_on(Config).
+
+self_name() ->
+    whereis(?MODULE) =:= self() orelse register(?MODULE, self()),
+    ?MODULE.
+
+%% Runs for long, and the worker serves meanwhile.
+ask(Test) ->
+    whereis(Test) ! {asked, self()},
+    receive after 60_000 -> ok end.
+
+ended() ->
+    receive
+        {asked, Pid} ->
+            Monitor = monitor(process, Pid),
+            receive {'DOWN', Monitor, process, Pid, _} -> ok after 10_000 -> ct:fail(still_there) end
+    after 10_000 -> ct:fail(not_asked)
+    end,
+    ?assertEqual(3, py:add(1, 2)).
+
+%%% Functions that are replaced
+
+a_patched_python_says_why_it_runs_no_coroutine(Config) ->
+    [patched(Library, Config) || Library <- ["gevent", "eventlet"]],
+    all_go_on(Config).
+
+patched(Library, Config) ->
+    Pool = #{size => 1, python_path => [?config(data_dir, Config)], kill_after => 500},
+    {ok, _} = py:start_pool(patched, Pool),
+    Options = #{pool => patched, timeout => 20_000},
+    case py:func(py_coroutines, patch, [list_to_binary(Library)], Options) of
+        true ->
+            [#{os_pid := OsPid}] = py:workers(patched),
+            {error, {python, 'builtins.RuntimeError', Why, _}} =
+                py_caller:result(py_caller:start(fun() -> py:func(py_coroutines, sleep, [0.05, awake], Options) end)),
+            ?assertNotEqual(nomatch, string:find(Why, "gevent and eventlet")),
+            ?assertError({py, timeout}, py:func(time, sleep, [60], Options#{timeout => 100})),
+            ?assertEqual(3, py:func(operator, add, [1, 2], Options)),
+            ?assertMatch([#{os_pid := OsPid}], py:workers(patched));
+        false ->
+            ct:comment("without ~s, which is not installed", [Library])
+    end,
+    ok = py:stop_pool(patched).
+
+a_frozen_clock_stops_no_deadline(Config) ->
+    case call(freeze, []) of
+        true ->
+            ?assertEqual(awake, call(sleep, [0.05, awake])),
+            ?assertEqual("timeout", call(time_out, [0.2])),
+            ?assertEqual("timeout", call(time_out_later, [0.2])),
+            ?assertError({py, timeout}, py:func(py_coroutines, sleep, [60, x], #{timeout => 100})),
+            true = call(thaw, []),
+            all_go_on(Config);
+        false ->
+            {skip, "freezegun is not installed here"}
+    end.
 
 %%% Those beside them
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import erl
+from erl import errors
 
 
 async def sleep(seconds: float, value: Any) -> Any:
@@ -178,3 +179,55 @@ def call(module: str, function: str, args: list[Any]) -> Any:
 
 def pid() -> int:
     return os.getpid()
+
+
+# Functions that are replaced
+
+
+def patch(library: str) -> bool:
+    try:
+        if library == "gevent":
+            from gevent import monkey
+
+            monkey.patch_all()
+        else:
+            import eventlet
+
+            eventlet.monkey_patch()
+    except ImportError:
+        return False
+    return True
+
+
+FROZEN: list[Any] = []
+
+
+def freeze() -> bool:
+    try:
+        import freezegun
+    except ImportError:
+        return False
+    FROZEN.append(freezegun.freeze_time("2020-02-02"))
+    FROZEN[0].start()
+    return True
+
+
+def thaw() -> bool:
+    FROZEN.pop().stop()
+    return True
+
+
+def time_out(seconds: float) -> str:
+    try:
+        erl.call("timer", "sleep", [5000], timeout=seconds)
+    except errors.AnswerTimeoutError:
+        return "timeout"
+    return "answered"
+
+
+async def time_out_later(seconds: float) -> str:
+    try:
+        await erl.acall("timer", "sleep", [5000], timeout=seconds)
+    except errors.AnswerTimeoutError:
+        return "timeout"
+    return "answered"
