@@ -14,7 +14,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from itertools import count
 
-from erl import errors, steps, wire
+from erl import errors, limits, steps, wire
 from erl.codec import Reader
 from erl.port import PortClosedError
 from erl.terms import Atom
@@ -121,6 +121,7 @@ class Inbox:
         return True
 
     def _refuse(self, error: MemoryError) -> None:
+        limits.spare.clear()  # to give a frame up takes some
         if self._frames.waiting() <= self._port.packet:
             raise error
         self.refuse(self._frames.drop()[0], error)
