@@ -343,6 +343,7 @@ is_known(calm, _) -> false;
 is_known(Pool, Reason) when Pool =:= bounded; Pool =:= boxed -> py_soak_strain:is_known(Pool, Reason);
 is_known(Pool, overload) -> Pool =:= small;
 is_known(_, {stale_reference, _}) -> true;
+is_known(_, {nested, _}) -> true;
 is_known(_, {unknown_worker, _}) -> true;
 is_known(_, {protocol, _}) -> true;
 is_known(_, {worker_down, {signal, 9, _}}) -> true;
@@ -370,8 +371,11 @@ sunk() ->
 %% Junk may be taken for a text.
 said(Text) ->
     try unicode:characters_to_list(Text) of
-        "soak " ++ Digits -> py_soak_book:printed(list_to_integer(string:trim(Digits)));
+        Lines when is_list(Lines) -> lists:foreach(fun said_line/1, string:split(Lines, "\n", all));
         _ -> ok
     catch
         error:_ -> ok
     end.
+
+said_line("soak " ++ Digits) -> py_soak_book:printed(list_to_integer(Digits));
+said_line(_) -> ok.
