@@ -25,6 +25,8 @@ from erl.codec import Options
 
 Done = Callable[[int, Options, object, "BaseException | None"], object]
 
+_MOST_LEFT = 100
+"""So many tasks may go on that nobody wants. The call of another is not answered, and the interpreter ended for it."""
 _MOST_ENDS = 1000
 """A loop that ends as often within a second does nothing else."""
 
@@ -33,7 +35,7 @@ class Tasks:
     """The calls on the event loop.
 
     `done` is told once of each, by whichever thread: its value, or what it raised. For one that is not wanted any more
-    that is `CallCancelled`, whether the task heeds it or not.
+    that is `CallCancelled`, whether the task heeds it or not, as long as not many have not.
     """
 
     def __init__(self, done: Done, flush: Callable[[], object], event_loop: str) -> None:
@@ -43,6 +45,8 @@ class Tasks:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._open: dict[int, tuple[asyncio.AbstractEventLoop, Options]] = {}
         """The calls that are not answered. Who takes one out answers it."""
+        self._left: set[int] = set()
+        """The tasks whose calls were answered before they ended."""
         self._flushing = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -115,6 +119,7 @@ class Tasks:
             failure = error
         del awaitable
         self._tasks.pop(id_, None)
+        self._left.discard(id_)
         try:
             self._answer(id_, value, failure)
         finally:
@@ -145,9 +150,12 @@ class Tasks:
     def _cancel(self, id_: int) -> None:
         unwanted = errors.CallCancelled("Erlang does not want the result of this call any more")
         task = self._tasks.get(id_)
-        self._answer(id_, None, unwanted)
         if task is not None:
             task.cancel()
+            if len(self._left) >= _MOST_LEFT:
+                return
+            self._left.add(id_)
+        self._answer(id_, None, unwanted)
         self._flush_soon()
 
     def _flush_soon(self) -> None:

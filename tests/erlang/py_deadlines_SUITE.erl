@@ -15,7 +15,8 @@
     a_call_that_starts_threads_is_killed/1,
     a_call_whose_threads_ask_is_killed/1,
     a_coroutine_that_swallows_its_cancellation_holds_up_nobody/1,
-    a_coroutine_that_asks_again_and_again_holds_up_nobody/1
+    a_coroutine_that_asks_again_and_again_holds_up_nobody/1,
+    many_coroutines_that_swallow_it_cost_their_python/1
 ]).
 -export([
     calls_of_others_inside_an_unwanted_one_come_to_their_end/1,
@@ -50,7 +51,8 @@ groups() ->
             a_call_that_starts_threads_is_killed,
             a_call_whose_threads_ask_is_killed,
             a_coroutine_that_swallows_its_cancellation_holds_up_nobody,
-            a_coroutine_that_asks_again_and_again_holds_up_nobody
+            a_coroutine_that_asks_again_and_again_holds_up_nobody,
+            many_coroutines_that_swallow_it_cost_their_python
         ]},
         {others, [
             calls_of_others_inside_an_unwanted_one_come_to_their_end,
@@ -153,6 +155,14 @@ left(Function) ->
     ?assertEqual(3, py:add(1, 2)),
     ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], py_caller:results(Others)),
     ?assertMatch([#{os_pid := Before, in_flight := 0}], py:workers()).
+
+%% They would fill it.
+many_coroutines_that_swallow_it_cost_their_python(_Config) ->
+    Before = os_pid(),
+    Stubborn = [py_caller:start(fun() -> call(swallow, [], #{timeout => 300}) end) || _ <- lists:seq(1, 130)],
+    ?assertEqual([{error, {py, timeout}} || _ <- Stubborn], py_caller:results(Stubborn)),
+    py_eventually:holds(fun() -> os_pid() =/= Before end),
+    ?assertEqual(3, py:add(1, 2)).
 
 %%% Those beside it
 

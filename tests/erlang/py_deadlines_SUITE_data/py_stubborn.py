@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -18,19 +19,15 @@ SUITE = "py_deadlines_SUITE"
 def ask(milliseconds: int) -> None:
     """Wait for Erlang, again and again."""
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             erl.call("timer", "sleep", [milliseconds])
-        except BaseException:
-            pass
 
 
 def ask_much() -> None:
     """Questions that are answered at once."""
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             erl.call("erlang", "phash2", [1])
-        except BaseException:
-            pass
 
 
 def say() -> None:
@@ -45,10 +42,8 @@ def say() -> None:
 def nest(worker: Any, seconds: float) -> None:
     """Calls of its own, made by what it asks."""
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             erl.call(SUITE, "sleep_in", [worker, seconds])
-        except BaseException:
-            pass
 
 
 def spawn() -> None:
@@ -73,26 +68,20 @@ def ask_in_threads() -> None:
     for _ in range(4):
         threading.Thread(target=loop, daemon=True).start()
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(60)
-        except BaseException:
-            pass
 
 
 async def swallow() -> None:
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             await asyncio.sleep(60)
-        except BaseException:
-            pass
 
 
 async def swallow_and_ask() -> None:
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             await erl.acall("timer", "sleep", [50])
-        except BaseException:
-            pass
 
 
 def sleep(seconds: float) -> float:
@@ -124,10 +113,8 @@ def note(name: str, worker: Any, number: int | None, seconds: float) -> None:
     erl.cast(worker, (erl.Atom(name), number))
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(0.01)
-        except BaseException:
-            pass
 
 
 def drop_question(worker: Any) -> Any:
