@@ -15,11 +15,11 @@
 %% @doc Do what one request asks. What it says unasked is the interpreter's to let out (`output', and `uncounted' for what Python does
 %% not count). What it says of the worker's own calls is the worker's to do: that objects which a call made are its caller's (`own');
 %% that a call answers later (`later'), is in the middle of an import (`importing'), or waits for an answer (`asked'), is not to be
-%% waited for (`told'), or does not want it (`dropped').
+%% waited for (`told'), lets no call nest in it (`alone'), or does not want it (`dropped').
 -spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
     {output | uncounted, py_outlet:output()}
     | {own, Id :: integer(), [term()]}
-    | {later | importing | told | dropped, Id :: term()}
+    | {later | importing | alone | told | dropped, Id :: term()}
     | {asked, Id :: term(), running()}
     | error.
 run({print, Text}, _, _) ->
