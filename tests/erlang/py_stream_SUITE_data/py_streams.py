@@ -146,12 +146,11 @@ def waiting(path: str) -> Iterator[str]:
     yield "here"
 
 
-def stepwise(path: str, most: int) -> Iterator[int]:
-    """One after another, each when so many bytes are in the file as there were items."""
-    for number in range(1, most + 1):
-        yield number
-        while not os.path.exists(path) or os.path.getsize(path) < number:
-            time.sleep(0.005)
+def slow(seconds: float, most: int) -> Iterator[float]:
+    """The times at which items were made."""
+    for _ in range(most):
+        time.sleep(seconds)
+        yield time.time()
 
 
 async def own_context(most: int) -> AsyncIterator[tuple[int, bool]]:
