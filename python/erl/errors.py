@@ -53,6 +53,9 @@ class CallCancelled(BaseException):
     through.
     """
 
+    call = 0
+    """The number of the call, where it runs on the main thread."""
+
 
 class AnswerTimeoutError(BridgeError, TimeoutError):
     """Raised when Erlang has not answered a call within the call's timeout. The function may still be running."""

@@ -101,6 +101,7 @@ class Server:
         self._running = 0
         self._aside = 0
         """The id of the call that is made ready or answered: what it imports then is not user code's."""
+        self._hook: Callable[[Any], object] = sys.unraisablehook
         self._told_of_import = 0
         self._shielded = 0
         """How many parts of the main thread that no interruption may enter are under way."""
@@ -186,6 +187,7 @@ class Server:
         """Take over standard output and serve until Erlang closes the port or asks to leave."""
         api._bind(self)
         signal(SIGUSR1, self._interrupted)
+        sys.unraisablehook, self._hook = self._swallowed, sys.unraisablehook
         sys.stdout = self._stdout
         os.register_at_fork(after_in_child=self._forked)
         try:
@@ -639,7 +641,16 @@ class Server:
                 self._tell_of_import(id_)
                 return  # it is interrupted again, and then heeds it
             self.cancelled.discard(id_)
-            raise errors.CallCancelled("Erlang does not want the result of this call any more")
+            cancelled = errors.CallCancelled("Erlang does not want the result of this call any more")
+            cancelled.call = id_
+            raise cancelled
+
+    def _swallowed(self, unraisable: Any) -> None:
+        """What a finalizer raises ends there. An interruption that met one is for its call: the next meets it again."""
+        if type(unraisable.exc_value) is not errors.CallCancelled:
+            self._hook(unraisable)
+        elif unraisable.exc_value.call in self._open:
+            self.cancelled.add(unraisable.exc_value.call)
 
     def _tell_of_import(self, id_: int) -> None:
         """Tell the worker process, once, that the end of an import is waited for. Waits for nothing."""

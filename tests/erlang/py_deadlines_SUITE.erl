@@ -14,6 +14,7 @@
     a_call_that_nests_a_long_call_is_killed/1,
     a_call_that_starts_threads_is_killed/1,
     a_call_whose_threads_ask_is_killed/1,
+    an_interruption_that_meets_a_finalizer_is_not_lost/1,
     a_coroutine_that_swallows_its_cancellation_holds_up_nobody/1,
     a_coroutine_that_asks_again_and_again_holds_up_nobody/1,
     many_coroutines_that_swallow_it_cost_their_python/1
@@ -50,6 +51,7 @@ groups() ->
             a_call_that_nests_a_long_call_is_killed,
             a_call_that_starts_threads_is_killed,
             a_call_whose_threads_ask_is_killed,
+            an_interruption_that_meets_a_finalizer_is_not_lost,
             a_coroutine_that_swallows_its_cancellation_holds_up_nobody,
             a_coroutine_that_asks_again_and_again_holds_up_nobody,
             many_coroutines_that_swallow_it_cost_their_python
@@ -85,6 +87,7 @@ end_per_testcase(_, _Config) -> py_application:stop().
 
 options(an_import_has_more_time) -> #{kill_after => 100, start_timeout => 20_000};
 options(an_import_that_is_killed_counts_no_restart) -> #{kill_after => 100, start_timeout => 2_000, restart => #{max => 0}};
+options(an_interruption_that_meets_a_finalizer_is_not_lost) -> #{kill_after => 3_000};
 options(a_signal_that_is_not_caught_is_not_raised) -> #{kill_after => 20_000};
 options(a_signal_that_is_blocked_kills_nobody) -> #{kill_after => 20_000};
 options(a_wanted_call_inside_an_unwanted_one_is_not_killed) -> #{kill_after => 300};
@@ -141,6 +144,13 @@ sleep_in(Worker, Seconds) -> call(sleep, [Seconds], #{worker => Worker}).
 a_call_that_starts_threads_is_killed(_Config) -> killed(spawn, []).
 
 a_call_whose_threads_ask_is_killed(_Config) -> killed(ask_in_threads, []).
+
+%% What is raised in one ends there.
+an_interruption_that_meets_a_finalizer_is_not_lost(_Config) ->
+    Before = os_pid(),
+    [?assertError({py, timeout}, call(drop, [0.02], #{timeout => 200})) || _ <- lists:seq(1, 10)],
+    ?assertEqual(3, py:add(1, 2)),
+    ?assertEqual(Before, os_pid()).
 
 a_coroutine_that_swallows_its_cancellation_holds_up_nobody(_Config) -> left(swallow).
 

@@ -135,3 +135,20 @@ def call_back(function: str, *args: Any) -> Any:
 
 def deeper(worker: Any, levels: int) -> Any:
     return erl.call(SUITE, "deeper", [worker, levels])
+
+
+class Dropped:
+    """Takes its time to end."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __del__(self) -> None:
+        sleep(self.seconds)
+
+
+def drop(seconds: float) -> None:
+    """Half of the time in finalizers."""
+    while True:
+        Dropped(seconds)
+        sleep(seconds)
