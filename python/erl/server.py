@@ -725,6 +725,7 @@ class Server:
             del self._outer[depth:]
             self._asking = asking
             self._inbox.again()
+            self._port.flush()  # the answers of what has nested, however long this call goes on
         if running in self.cancelled:  # while another one that nests in it waited
             self._heed(running)
 

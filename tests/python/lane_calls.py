@@ -126,6 +126,12 @@ def ask(*values: object) -> object:
     return erl.call(Atom("m"), Atom("f"), list(values))
 
 
+def ask_and_sleep(seconds: float) -> object:
+    answer = ask()
+    time.sleep(seconds)
+    return answer
+
+
 def send(*values: object) -> None:
     erl.cast(Atom("somebody"), list(values))
 

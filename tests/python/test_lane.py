@@ -588,6 +588,17 @@ def test_call_that_was_slow_in_the_lane_holds_back_no_answer_again() -> None:
         assert time.monotonic() - start < 30
 
 
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "reference"])
+def test_call_that_goes_on_after_its_answer_holds_back_none_that_nested_in_it(compiled: bool) -> None:
+    with Conversation("--py", compiled=compiled) as python:
+        python.send_frames(py_func(1, "ask_and_sleep", [60]))
+        question = python.receive()
+        answer = codec.encode((Atom("r"), question[1], None), python.options)
+        # In one write: nothing is waited for between the two.
+        python.send_frames(py_func(2, "add", [1, 1]), answer)
+        assert python.answer(2) == 2
+
+
 def test_process_forked_in_the_lane_runs_no_other_call() -> None:
     with Conversation("--py") as python:
         for id_ in range(1, 4):
