@@ -17,7 +17,7 @@
 -export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
 -export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
 -export([leader/1, output/4, settle/1]).
--export([open/1, hold/1, load/1, open_calls/1, sent/1]).
+-export([open/1, hold/1, load/1, open_calls/1, coroutines/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
 -export_type([calls/0, step/0]).
 
@@ -187,6 +187,10 @@ load(#calls{sent = Sent, waiting = Waiting}) -> py_inflight:size(Sent) + queue:l
 %% @doc How many were sent and not answered.
 -spec open_calls(calls()) -> non_neg_integer().
 open_calls(#calls{sent = Sent}) -> py_inflight:size(Sent).
+
+%% @doc How many of these run beside the others.
+-spec coroutines(calls()) -> non_neg_integer().
+coroutines(#calls{sent = #{later := Later}}) -> map_size(Later).
 
 %% @doc How many this interpreter was sent.
 -spec sent(calls()) -> non_neg_integer().

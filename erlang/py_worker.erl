@@ -69,7 +69,7 @@
     codec = undefined :: undefined | native | reference,
     last_down = restarting :: down_reason(),
     %% While a call ran it held most of what it may have: at the end of a call that is looked at again.
-    is_large = false :: boolean(),
+    large_since = never :: never | integer(),
     timer = undefined :: undefined | reference(),
     starters = [] :: [gen_server:from()],
     drainer = undefined :: undefined | gen_server:from(),
@@ -593,20 +593,36 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
 
 %% One that holds three quarters of what it may have is replaced before it gets no more; not a session's, which would lose what
 %% it is there for. A call that runs may need that much for itself, and give it back: so it is judged at its end.
-look_at_memory(#state{phase = serving, is_large = false, config = #{scheduler := Scheduler, max_memory := Most}} = State) when
+look_at_memory(#state{phase = serving, config = #{scheduler := Scheduler, max_memory := Most}} = State) when
     is_integer(Most), Scheduler =/= none
 ->
-    State#state{is_large = holds_most(State)};
+    case {holds_most(State), py_calls:open_calls(State#state.calls)} of
+        {true, 0} -> recycle_serving(State);
+        {true, _} when State#state.large_since =:= never -> State#state{large_since = erlang:monotonic_time(millisecond)};
+        {true, _} -> State;
+        {false, _} -> State#state{large_since = never}
+    end;
 look_at_memory(State) ->
     State.
 
-recycle_large(#state{is_large = true, phase = serving} = State) ->
-    case holds_most(State) of
-        true -> recycle_serving(State);
-        false -> State#state{is_large = false}
+%% A call has ended. Where coroutines go on, one of them may hold it: as long as that is not for long.
+recycle_large(#state{large_since = Since, phase = serving, calls = Calls, config = #{drain_timeout := Patience}} = State) when
+    is_integer(Since)
+->
+    Now = erlang:monotonic_time(millisecond),
+    case py_calls:coroutines(Calls) of
+        0 -> recycle_if_large(State);
+        _ when Now - Since > Patience -> recycle_if_large(State);
+        _ -> State
     end;
 recycle_large(State) ->
     State.
+
+recycle_if_large(State) ->
+    case holds_most(State) of
+        true -> recycle_serving(State);
+        false -> State#state{large_since = never}
+    end.
 
 holds_most(#state{config = #{max_memory := Most}} = State) ->
     case own_bytes(State) of
@@ -694,7 +710,7 @@ died(Cause, #state{calls = Calls, owners = Owners} = State) ->
         calls = py_calls:detach(py_calls:fail_sent(Begun, {error, {worker_down, Reason}}, Calls)),
         owners = py_owners:clear(Owners),
         last_down = Reason,
-        is_large = false
+        large_since = never
     },
     case State of
         #state{phase = recycling} -> launch(Down);
