@@ -377,5 +377,9 @@ said(Text) ->
         error:_ -> ok
     end.
 
-said_line("soak " ++ Digits) -> py_soak_book:printed(list_to_integer(Digits));
-said_line(_) -> ok.
+%% What a handler was about to print when its call was interrupted may stand before it.
+said_line(Line) ->
+    case string:split(Line, "soak ") of
+        [_, Digits] -> py_soak_book:printed(list_to_integer(Digits));
+        [_] -> ok
+    end.
