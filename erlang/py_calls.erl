@@ -278,13 +278,21 @@ from(Id, #calls{sent = Sent}) ->
         _ -> none
     end.
 
-%% @doc The group leader of the call that runs.
+%% @doc The group leader of the call that runs. While all wait for Erlang a handler or a thread may print: for the innermost of them.
 -spec leader(calls()) -> pid().
 leader(#calls{sent = Sent}) ->
     case py_inflight:running(Sent) of
         {_, #{group_leader := Leader}} -> Leader;
-        none -> group_leader()
+        none -> of_innermost(Sent)
     end.
+
+of_innermost(#{stack := [{Innermost, _, _} | _], open := Open}) ->
+    case Open of
+        #{Innermost := #{group_leader := Leader}} -> Leader;
+        #{} -> group_leader()
+    end;
+of_innermost(_Sent) ->
+    group_leader().
 
 %% @doc Let out what Python says unasked, for whoever called it.
 -spec output(py_outlet:output(), Bytes :: non_neg_integer(), map(), calls()) -> calls().
