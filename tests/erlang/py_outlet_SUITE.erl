@@ -107,20 +107,6 @@ finish(Reader) ->
     unlink(Reader),
     exit(Reader, kill).
 
-%% What the BEAM has more than before at its highest, while a function runs.
-growth(Fun) ->
-    Before = erlang:memory(total),
-    Watcher = spawn_link(fun() -> highest(0) end),
-    Result = Fun(),
-    Watcher ! {highest, self()},
-    receive {Watcher, Highest} -> {Result, Highest - Before} end.
-
-highest(Highest) ->
-    receive
-        {highest, To} -> To ! {self(), max(Highest, erlang:memory(total))}
-    after 5 -> highest(max(Highest, erlang:memory(total)))
-    end.
-
 elapsed(Fun) ->
     Began = erlang:monotonic_time(millisecond),
     Result = Fun(),
@@ -143,7 +129,7 @@ a_slow_reader_gets_all(_Config) ->
 texts_for_a_slow_reader_do_not_pile_up(_Config) ->
     Reader = reader(0),
     Slow = spawn_link(fun() -> hold_now_and_then(Reader) end),
-    {Result, Growth} = growth(fun() -> py_caller:result(caller(Reader, fun() -> call(say, [200_000, 99]) end)) end),
+    {Result, Growth} = py_beam:growth(fun() -> py_caller:result(caller(Reader, fun() -> call(say, [200_000, 99]) end)) end),
     ?assertEqual({ok, 200_000}, Result),
     ?assert(Growth < 64_000_000, Growth),
     unlink(Slow),
@@ -290,7 +276,7 @@ casts_for_a_slow_process_do_not_pile_up(_Config) ->
 
 large_casts_for_a_slow_process_do_not_pile_up(_Config) ->
     Receiver = receiver(),
-    {Caller, Growth} = growth(fun() ->
+    {Caller, Growth} = py_beam:growth(fun() ->
         Caller = py_caller:start(fun() -> call(cast, [Receiver, 200, 1_000_000]) end),
         receive after 1_000 -> Caller end
     end),

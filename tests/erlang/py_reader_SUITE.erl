@@ -96,20 +96,6 @@ call(Pool, Function, Args, Options) -> py:func(py_flooding, Function, Args, Opti
 
 serves(Pool) -> py_eventually:equals(3, fun() -> catch py:func(operator, add, [1, 2], #{pool => Pool}) end, 30_000).
 
-%% What the BEAM has more than before at its highest, while a function runs.
-growth(Fun) ->
-    Before = erlang:memory(total),
-    Watcher = spawn_link(fun() -> highest(0) end),
-    Result = Fun(),
-    Watcher ! {highest, self()},
-    receive {Watcher, Highest} -> {Result, Highest - Before} end.
-
-highest(Highest) ->
-    receive
-        {highest, To} -> To ! {self(), max(Highest, erlang:memory(total))}
-    after 5 -> highest(max(Highest, erlang:memory(total)))
-    end.
-
 outcome(Fun) ->
     try
         {ok, Fun()}
@@ -124,7 +110,7 @@ cast(Size) -> term_to_binary({'M', nobody_of_this_name, binary:copy(<<"x">>, Siz
 
 flooded(Frame, Config) ->
     start(Config),
-    {Outcome, Growth} = growth(fun() -> outcome(fun() -> call(boxed, flood, [{bytes, Frame}], #{}) end) end),
+    {Outcome, Growth} = py_beam:growth(fun() -> outcome(fun() -> call(boxed, flood, [{bytes, Frame}], #{}) end) end),
     ?assertMatch({error, {py, {worker_down, {flooded, _}}}}, Outcome),
     %% The bound, what the reader had not looked at, and what the terms take in the worker.
     ?assert(Growth < 400_000_000, Growth),
