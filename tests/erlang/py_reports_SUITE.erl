@@ -220,16 +220,8 @@ no_function_of_ours_stands_below_the_api(_Config) ->
 
 %%% A start that fails
 
-%% A virtual environment with nothing in it.
-bare_venv(Config) ->
-    Directory = filename:absname(filename:join(?config(priv_dir, Config), "bare")),
-    Base = py:const(sys, '_base_executable'),
-    _ = os:cmd(lists:concat(["'", Base, "' -m venv --without-pip '", Directory, "'"])),
-    ?assert(filelib:is_file(filename:join([Directory, "bin", "python"]))),
-    Directory.
-
 a_python_that_lacks_erlang_py_is_told_once(Config) ->
-    Bare = #{size => 3, python => {venv, bare_venv(Config)}, env => [{"PYTHONPATH", false}]},
+    Bare = #{size => 3, python => {venv, py_venv:bare(Config)}, env => [{"PYTHONPATH", false}]},
     Said = ?config(said, Config),
     %% A pool: whoever starts it is told.
     ets:delete_all_objects(Said),
@@ -255,7 +247,7 @@ a_python_that_lacks_erlang_py_is_told_once(Config) ->
 is_loud(Text) -> lists:any(fun(Word) -> string:find(Text, Word) =/= nomatch end, ["erlang-py", "CRASH", "crasher", "SUPERVISOR"]).
 
 the_doctor_says_what_is_missing(Config) ->
-    Bare = bare_venv(Config),
+    Bare = py_venv:bare(Config),
     Well = doctor(),
     [
         ?assertNotEqual(nomatch, string:find(Well, Word), Well)

@@ -459,22 +459,14 @@ a_python_that_is_too_old_is_refused_with_its_version(_Config) ->
 is_old(Python) ->
     "old" =:= string:trim(os:cmd(Python ++ " -c 'import sys; print(\"old\" if sys.version_info < (3, 10) else \"new\")'")).
 
-%% A virtual environment with nothing in it.
-bare_venv(Config) ->
-    Directory = filename:absname(filename:join(?config(priv_dir, Config), "bare")),
-    Base = py:const(sys, '_base_executable'),
-    _ = os:cmd(lists:concat(["'", Base, "' -m venv --without-pip '", Directory, "'"])),
-    ?assert(filelib:is_file(filename:join([Directory, "bin", "python"]))),
-    Directory.
-
 a_python_without_erlang_py_is_told_what_to_install(Config) ->
-    Directory = bare_venv(Config),
+    Directory = py_venv:bare(Config),
     {failed, Python, Text} = mark(#{python => {venv, Directory}, env => [{"PYTHONPATH", false}]}),
     ?assertEqual(filename:join([Directory, "bin", "python"]), Python),
     contains([Python, "erlang-py", "-m pip install erlang-py"], Text).
 
 a_python_without_erl_bridge_gets_it_from_the_application(Config) ->
-    Directory = bare_venv(Config),
+    Directory = py_venv:bare(Config),
     %% Only erlang-py's module beside it.
     ErlangPy = py:const(erlang, '__file__'),
     Path = filename:join(Directory, "path"),
