@@ -45,11 +45,11 @@ stop(Drain) ->
 
 %% What the application's own stop finds has ended then.
 drain(Drain) ->
-    case py_table:pools() of
+    case py_registry:pools() of
         [] ->
             ok;
         Pools ->
-            py_table:stopping(),
+            py_registry:stopping(),
             py_pools_sup:drain(Pools, Drain)
     end.
 
@@ -107,7 +107,7 @@ add_worker(Name) -> running(Name, fun() -> py_pool:add_worker(Name) end).
 %% @doc Take a worker away when its open calls have ended, or after its pool's `drain_timeout'.
 -spec remove_worker(pid()) -> ok | {error, {py, term()}}.
 remove_worker(Worker) ->
-    case py_table:place(Worker) of
+    case py_registry:place(Worker) of
         {ok, {Name, _}} -> py_pool:remove_worker(Name, Worker);
         error -> {error, {py, {unknown_worker, Worker}}}
     end.
@@ -116,7 +116,7 @@ remove_worker(Worker) ->
 %% that one serves.
 -spec restart_worker(pid()) -> ok | {error, {py, term()}}.
 restart_worker(Worker) ->
-    case py_table:place(Worker) of
+    case py_registry:place(Worker) of
         {ok, _} ->
             case gen_server:receive_response(py_worker:recycle(Worker), infinity) of
                 {reply, ok} -> ok;
@@ -130,13 +130,13 @@ restart_worker(Worker) ->
 
 %% @doc Load a Python module again in all workers of all pools.
 -spec reload(py_term:name()) -> [{pid(), ok | not_loaded | {error, term()}}].
-reload(Module) -> lists:append([reload(Pool, Module) || Pool <- py_table:pools()]).
+reload(Module) -> lists:append([reload(Pool, Module) || Pool <- py_registry:pools()]).
 
 %% @doc The same in one pool.
 -spec reload(py_config:pool_name(), py_term:name()) -> [{pid(), ok | not_loaded | {error, term()}}].
 reload(Pool, Module) ->
     running(Pool, fun() ->
-        [{Worker, reload_in(Worker, Module)} || {_Slot, Worker} <- py_table:workers(Pool)]
+        [{Worker, reload_in(Worker, Module)} || {_Slot, Worker} <- py_registry:workers(Pool)]
     end).
 
 reload_in(Worker, Module) ->
@@ -148,20 +148,20 @@ reload_in(Worker, Module) ->
     end.
 
 running(Name, Fun) ->
-    case py_table:pool(Name) of
+    case py_registry:pool(Name) of
         {ok, _} -> Fun();
         {error, Reason} -> {error, {py, Reason}}
     end.
 
 %% @doc All workers of all pools.
 -spec workers() -> [py_worker:info()].
-workers() -> lists:append([infos(Pool) || Pool <- py_table:pools()]).
+workers() -> lists:append([infos(Pool) || Pool <- py_registry:pools()]).
 
 %% @doc The workers of one pool, by slot. One that is just being replaced is left out. Fails with
 %% `{py, {unknown_pool, Pool}}' or `{py, not_started}'.
 -spec workers(py_config:pool_name()) -> [py_worker:info()].
 workers(Pool) ->
-    case py_table:pool(Pool) of
+    case py_registry:pool(Pool) of
         {ok, _} -> infos(Pool);
         {error, Reason} -> py_error:raise({py, Reason}, {workers, [Pool]})
     end.
@@ -172,7 +172,7 @@ infos(Pool) ->
             {ok, Info} -> [Info];
             {error, _} -> []
         end
-     || {_Slot, Worker} <- py_table:workers(Pool)
+     || {_Slot, Worker} <- py_registry:workers(Pool)
     ]).
 
 %% @doc Versions of everything that takes part. Starts nothing.
@@ -196,7 +196,7 @@ application_version(Name) ->
     end.
 
 python() ->
-    case py_table:pools() of
+    case py_registry:pools() of
         [] -> not_started;
         [Pool | _] -> string:split(py_call:const(const, [sys, version, #{pool => Pool, timeout => 5_000}]), "\n", all)
     end.

@@ -10,7 +10,7 @@ start(_Type, _Args) ->
         {ok, Sup} ->
             case start_pools(py_config:pools()) of
                 ok ->
-                    true = py_table:started(),
+                    true = py_registry:started(),
                     {ok, Sup};
                 {error, _} = Error ->
                     py_sup:stop(Sup),
@@ -55,14 +55,14 @@ start_tree() ->
 %% What runs may end, for as long as its pool allows.
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
-    py_table:stopping(),
-    py_pools_sup:drain(py_table:pools(), default),
+    py_registry:stopping(),
+    py_pools_sup:drain(py_registry:pools(), default),
     State.
 
 -spec stop(term()) -> ok.
 stop(_State) ->
     py_directory:delete(),
-    py_table:forget_pools().
+    py_registry:forget_pools().
 
 start_pools({ok, Pools}) -> start_each(maps:to_list(Pools));
 start_pools({error, Reason}) -> {error, {py, Reason}}.

@@ -24,7 +24,7 @@ stop(Sup) ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    py_table:new(),
+    py_registry:new(),
     py_nodes:new(),
     %% Where it is drawn by lot, it is drawn once: workers start side by side.
     _ = py_key:get(),
@@ -32,6 +32,6 @@ init([]) ->
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
     Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
     Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
-    Pushed = #{id => py_pushed, start => {py_pushed, start_link, []}},
+    Pushed = #{id => py_cluster_modules, start => {py_cluster_modules, start_link, []}},
     Children = [py_nodes:child_spec(), Watchdog, Shared, Pushed, Pools, Sessions],
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

@@ -125,7 +125,7 @@ showing(Args) ->
     end.
 
 of_pool(Pool) ->
-    case py_table:pool(Pool) of
+    case py_registry:pool(Pool) of
         {ok, #{show_arguments := Given}} when Given =/= undefined -> Given;
         _ -> py_config:show_arguments()
     end.

@@ -141,7 +141,7 @@ release(release = Api, [Reference] = All) ->
 cast(cast, [Worker, Message]) when is_pid(Worker), node(Worker) =/= node() ->
     py_worker:cast(Worker, Message);
 cast(cast, [Worker, Message]) when is_pid(Worker) ->
-    case py_table:place(Worker) of
+    case py_registry:place(Worker) of
         {ok, _} -> py_worker:cast(Worker, Message);
         error -> {error, {py, {unknown_worker, Worker}}}
     end;

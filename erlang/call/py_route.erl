@@ -11,7 +11,7 @@
 -define(PINNED, '$py_worker').
 
 %% @doc A checked call, here or on the node that its options name. Other nodes call this, too.
--spec perform(py_exchange:entry(), [term()], py_config:call_options(), py_owners:owner()) ->
+-spec perform(py_send:entry(), [term()], py_config:call_options(), py_owners:owner()) ->
     {ok, term()} | {error, term()}.
 perform(Entry, Args, Options, Owner) ->
     case py_events:is_on() of
@@ -46,13 +46,13 @@ attempt(Entry, Args, #{scope := cluster} = Options, Owner) when not is_map_key(n
     end;
 attempt(Entry, Args, Options, Owner) ->
     Name = pool_name(Options),
-    case py_table:pool(Name) of
+    case py_registry:pool(Name) of
         {ok, #{timeout := Default, mapping := Mapping} = Pool} ->
             Deadline = py_deadline:after_ms(maps:get(timeout, Options, Default)),
-            Body = py_exchange:body(Entry, Args, Mapping, Options),
+            Body = py_send:body(Entry, Args, Mapping, Options),
             case worker(Body, Args, Name, Pool, Options) of
                 {ok, Worker} ->
-                    case py_exchange:run(Worker, Body, Deadline, Owner) of
+                    case py_send:run(Worker, Body, Deadline, Owner) of
                         moved ->
                             py_events:emit([call, retry], #{}, #{pool => Name}),
                             attempt(Entry, Args, Options#{timeout => py_deadline:left_ms(Deadline)}, Owner);
@@ -82,7 +82,7 @@ without_pool(Entry, Args, Options, Owner, Reason) ->
         [{_, Worker, _, _} | _] when node(Worker) =/= node() ->
             remote(node(Worker), Entry, Args, Options, Owner);
         [{_, Worker, _, _} | _] when not is_map_key(pool, Options) ->
-            case py_table:place(Worker) of
+            case py_registry:place(Worker) of
                 {ok, {Other, _}} -> attempt(Entry, Args, Options#{pool => Other}, Owner);
                 error -> {error, {py, Reason}}
             end;
@@ -136,7 +136,7 @@ is_refusal(_) -> false.
 
 pool_name(#{pool := Name}) -> Name;
 pool_name(#{worker := Worker}) ->
-    case py_table:place(Worker) of
+    case py_registry:place(Worker) of
         {ok, {Name, _}} -> Name;
         error -> default
     end;
@@ -147,7 +147,7 @@ pool_name(_) -> default.
 %% @doc The worker that calls of this process go to which name no other pool: the one that it keeps to, or any.
 -spec pick(py_config:pool_name()) -> {ok, pid()} | {error, term()}.
 pick(Name) ->
-    case py_table:pool(Name) of
+    case py_registry:pool(Name) of
         {ok, Pool} -> chosen(Name, Pool, #{});
         {error, _} = Error -> Error
     end.
@@ -167,7 +167,7 @@ pinned(Pool, Worker, Fun) ->
 
 %% A call that holds references goes where they are.
 worker(Body, Args, Name, Pool, Options) ->
-    case py_exchange:mentions_references(Body) of
+    case py_send:mentions_references(Body) of
         true ->
             case lists:usort([Worker || {_, Worker, _, _} <- py_term:references(Args)]) of
                 [] -> chosen(Name, Pool, Options);
@@ -184,14 +184,14 @@ home(Worker, _Args, _Name, #{worker := Other}) when Other =/= Worker ->
 home(Worker, _Args, _Name, _Options) when node(Worker) =/= node() -> {remote, node(Worker)};
 %% Where the call names no pool, timeout and mapping are those of the reference's.
 home(Worker, Args, Name, Options) ->
-    case py_table:place(Worker) of
+    case py_registry:place(Worker) of
         {ok, {Other, _}} when Other =/= Name, not is_map_key(pool, Options) -> {pool, Other};
         {ok, _} -> {ok, Worker};
         error -> {error, {stale_reference, hd(py_term:references(Args))}}
     end.
 
 chosen(_Name, _Pool, #{worker := Worker}) ->
-    case py_table:place(Worker) of
+    case py_registry:place(Worker) of
         {ok, _} -> {ok, Worker};
         error -> {error, {unknown_worker, Worker}}
     end;

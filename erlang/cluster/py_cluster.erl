@@ -77,7 +77,7 @@ await_groups(Node, Pools, Deadline) ->
 
 %% Those that have started there; none where the application does not run.
 pools_on(Node) ->
-    case on(Node, py_table, pools, [], ?JOINED_MS) of
+    case on(Node, py_registry, pools, [], ?JOINED_MS) of
         {error, {py, not_started}} -> {ok, []};
         Result -> Result
     end.
@@ -122,7 +122,7 @@ provide(Node, Options, Deadline) ->
         {ok, Loaded} when Loaded =:= ok; Loaded =:= {error, {already_loaded, py}} ->
             configure(Node, maps:get(pools, Options, undefined), py_deadline:left_ms(Deadline));
         {ok, {error, _}} ->
-            case py_ship:to(Node, Deadline) of
+            case py_cluster_code:to(Node, Deadline) of
                 ok ->
                     Pools = maps:get(pools, Options, application:get_env(py, pools, undefined)),
                     configure(Node, Pools, py_deadline:left_ms(Deadline));
@@ -197,7 +197,7 @@ status() -> py_print:cluster(workers()).
 %% @doc Give a Python module, or the package that it is in, to all other nodes that have pools: the source files that a
 %% worker of the pool `default' here would import. They are on the path of every worker there, before what is installed,
 %% also of workers that start later. Where the module is imported already it is loaded again. Nodes that come later are
-%% given it by one of those that have it, see {@link py_pushed}.
+%% given it by one of those that have it, see {@link py_cluster_modules}.
 %%
 %% Returns what became of it on each node: `{error, {py, timeout}}' where a worker was busy for half a minute, which loads it
 %% after that. Fails as a call does: with Python's `ModuleNotFoundError', or with its `ValueError' for a module that has no
@@ -206,7 +206,7 @@ status() -> py_print:cluster(workers()).
 push(Module) ->
     py_term:is_name(Module) orelse
         py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, push, [Module]}),
-    py_pushed:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
+    py_cluster_modules:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
     Options = #{strings => binary, binaries => bytes, arrays => opaque},
     {Name, Files} =
         case py_route:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
@@ -214,7 +214,7 @@ push(Module) ->
             {error, Error} -> py_error:raise(Error, {?MODULE, push, [Module]})
         end,
     Others = nodes() -- [node()],
-    Answers = py_remote:multicall(Others, {py_pushed, take, [py_pushed:new(Name, Files)]}, ?PUSH_MS),
+    Answers = py_remote:multicall(Others, {py_cluster_modules, take, [py_cluster_modules:new(Name, Files)]}, ?PUSH_MS),
     [{Node, pushed(Answer)} || {Node, Answer} <- Answers].
 
 pushed({ok, Result}) -> Result;

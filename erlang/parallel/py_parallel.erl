@@ -208,7 +208,7 @@ workers(Options) ->
 
 %% @doc The same with what each has to do, and its slot.
 -spec loaded(py_config:call_options()) ->
-    {ok, [{Calls :: non_neg_integer(), py_table:slot(), pid()}]} | {error, py_error:reason()}.
+    {ok, [{Calls :: non_neg_integer(), py_registry:slot(), pid()}]} | {error, py_error:reason()}.
 loaded(#{node := Node} = Options) when Node =/= node() ->
     There = {?MODULE, loaded, [maps:without([node, scope], Options)]},
     case py_remote:call(Node, pool(Options), There, maps:get(timeout, Options, infinity)) of
@@ -227,10 +227,10 @@ loaded(#{scope := cluster} = Options) when not is_map_key(node, Options) ->
     end;
 loaded(Options) ->
     Name = pool(Options),
-    case py_table:pool(Name) of
+    case py_registry:pool(Name) of
         {ok, #{load := Load}} ->
             %% What can't serve has the largest number of all.
-            {ok, [{atomics:get(Load, Slot), Slot, Worker} || {Slot, Worker} <- py_table:workers(Name)]};
+            {ok, [{atomics:get(Load, Slot), Slot, Worker} || {Slot, Worker} <- py_registry:workers(Name)]};
         {error, Reason} ->
             {error, Reason}
     end.

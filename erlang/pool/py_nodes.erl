@@ -72,7 +72,7 @@ pick(Pool, Without) ->
 
 %% Where the pool is not, nobody has said how.
 scheduler(Pool) ->
-    case py_table:pool(Pool) of
+    case py_registry:pool(Pool) of
         {ok, #{scheduler := Scheduler}} -> Scheduler;
         {error, _} -> least_busy
     end.
@@ -132,7 +132,7 @@ ask(Node, Pool, Now) ->
 %% @doc What the pool of that name has in hand on this node.
 -spec load(py_config:pool_name()) -> load().
 load(Pool) ->
-    case py_table:pool(Pool) of
+    case py_registry:pool(Pool) of
         {ok, #{load := Load, size := Size}} -> load(Load, Size, 0, 0);
         {error, _} -> none
     end.
@@ -140,8 +140,8 @@ load(Pool) ->
 load(_Load, 0, InHand, Serving) ->
     {InHand, Serving};
 load(Load, Slot, InHand, Serving) ->
-    case py_table:is_serving(Load, Slot) of
-        true -> load(Load, Slot - 1, InHand + py_table:in_hand(Load, Slot), Serving + 1);
+    case py_registry:is_serving(Load, Slot) of
+        true -> load(Load, Slot - 1, InHand + py_registry:in_hand(Load, Slot), Serving + 1);
         false -> load(Load, Slot - 1, InHand, Serving)
     end.
 

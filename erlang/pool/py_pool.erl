@@ -12,14 +12,14 @@
 -record(state, {
     name :: py_config:pool_name(),
     config :: py_config:pool(),
-    load :: py_table:load(),
+    load :: py_registry:load(),
     %% Those with a worker that is not being taken away, and those with one that is.
-    slots :: [py_table:slot()],
-    leaving = [] :: [py_table:slot()]
+    slots :: [py_registry:slot()],
+    leaving = [] :: [py_registry:slot()]
 }).
 
 -type failure() :: {py, term()}.
--type lease() :: {py_table:slot(), py_table:ticket()}.
+-type lease() :: {py_registry:slot(), py_registry:ticket()}.
 %% A worker that was started for somebody, through all of its processes.
 
 %% @doc Start the workers of a pool; returns when all of them serve, or with the first one's reason.
@@ -52,7 +52,7 @@ lease(Name, Config) -> ask(Name, {lease, Config}).
 give_back(Name, Lease) -> ask(Name, {give_back, Lease}).
 
 ask(Name, Request) ->
-    case py_table:pool_process(Name) of
+    case py_registry:pool_process(Name) of
         {ok, Pool} ->
             try
                 gen_server:call(Pool, Request, infinity)
@@ -65,14 +65,14 @@ ask(Name, Request) ->
 
 -spec init({py_config:pool_name(), py_config:pool()}) -> {ok, #state{}} | ignore.
 init({Name, #{size := Size} = Config}) ->
-    py_table:put_pool_process(Name, self()),
+    py_registry:put_pool_process(Name, self()),
     %% Whoever had a worker of a predecessor's has none now.
-    py_table:close_slots(Name),
-    State = #state{name = Name, config = Config, load = py_table:new_load(), slots = lists:seq(1, Size)},
+    py_registry:close_slots(Name),
+    State = #state{name = Name, config = Config, load = py_registry:new_load(), slots = lists:seq(1, Size)},
     Workers = [start_worker(Slot, Config, State) || Slot <- State#state.slots],
     %% A pool that has been there before is there again, whatever its workers say: they go on trying, and their calls
     %% tell why. Failing here would take the other pools along in the end.
-    case lists:keymember(Name, 1, py_table:configs()) orelse await(Workers) of
+    case lists:keymember(Name, 1, py_registry:configs()) orelse await(Workers) of
         Started when Started =:= ok; Started =:= true ->
             Published = published(State),
             %% Workers that all are somebody's are nothing to other nodes.
@@ -80,13 +80,13 @@ init({Name, #{size := Size} = Config}) ->
             {ok, Published};
         {error, Reason} ->
             %% Who starts the pool tells it. To its supervisors it would be a failure of theirs, and two pages of reports.
-            py_table:put_failure(Name, Reason),
+            py_registry:put_failure(Name, Reason),
             ignore
     end.
 
 published(#state{name = Name, config = Config, load = Load, slots = Slots, leaving = Leaving} = State) ->
     #{scheduler := Scheduler, call_timeout := Timeout, max_queue := MaxQueue, show_arguments := Shown} = Config,
-    py_table:put_pool(Name, #{
+    py_registry:put_pool(Name, #{
         load => Load,
         size => lists:max([1 | Slots ++ Leaving]),
         scheduler => Scheduler,
@@ -97,17 +97,17 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
     }),
     %% What starts this pool again starts it in its present size; one whose workers are others' to want, with none.
     _ = [
-        py_table:put_config(Name, Config#{size := length(Slots)})
-     || maps:get(size, Config) > 0, lists:keymember(Name, 1, py_table:configs())
+        py_registry:put_config(Name, Config#{size := length(Slots)})
+     || maps:get(size, Config) > 0, lists:keymember(Name, 1, py_registry:configs())
     ],
     State.
 
 %% The slot is none for callers until its worker says so: the supervisor may be busy with one that leaves.
 start_worker(Slot, Config, #state{name = Name, load = Load}) ->
-    Ticket = py_table:open_slot(Name, Slot),
+    Ticket = py_registry:open_slot(Name, Slot),
     %% The supervisor starts the next process of this worker with the same arguments.
     Own = Config#{atoms => py_guard:budget(Name, Config)},
-    {ok, Pid} = py_worker_sup:start_worker(py_table:worker_sup(Name), [Name, Slot, Ticket, Load, Own]),
+    {ok, Pid} = py_worker_sup:start_worker(py_registry:worker_sup(Name), [Name, Slot, Ticket, Load, Own]),
     {Slot, Ticket, Pid}.
 
 %% All of them start at the same time; each reports once, within its `start_timeout'. All are asked before the first has
@@ -129,7 +129,7 @@ handle_call(size, _From, #state{slots = Slots} = State) ->
 handle_call({lease, Config}, From, State) ->
     {noreply, grow(1, Config, fun([{Slot, Ticket, _}]) -> {ok, {Slot, Ticket}} end, From, State)};
 handle_call({give_back, {Slot, Ticket}}, From, #state{name = Name, config = Config} = State) ->
-    case py_table:is_open_slot(Name, Slot, Ticket) of
+    case py_registry:is_open_slot(Name, Slot, Ticket) of
         %% Whoever gives it back waits for nothing that it does.
         true -> {noreply, (shrink([Slot], From, State#state{config = Config#{drain_timeout := 0}}))#state{config = Config}};
         false -> {reply, ok, State}
@@ -143,7 +143,7 @@ handle_call({resize, Size}, From, #state{slots = Slots} = State) ->
 handle_call(add_worker, From, State) ->
     {noreply, grow(1, State#state.config, fun([{_, _, Worker}]) -> {ok, Worker} end, From, State)};
 handle_call({remove_worker, Worker}, From, #state{slots = Slots} = State) ->
-    case py_table:place(Worker) of
+    case py_registry:place(Worker) of
         {ok, {_, Slot}} when Slots =:= [Slot] -> {reply, {error, {py, {last_worker, State#state.name}}}, State};
         {ok, {_, Slot}} -> {noreply, shrink([Slot], From, State)};
         error -> {reply, {error, {py, {unknown_worker, Worker}}}, State}
@@ -156,7 +156,7 @@ handle_cast(_Message, State) -> {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({gone, Slot}, #state{leaving = Leaving, load = Load} = State) ->
-    py_table:delete_slot(Load, Slot),
+    py_registry:delete_slot(Load, Slot),
     {noreply, published(State#state{leaving = lists:delete(Slot, Leaving)})};
 handle_info({failed, Slots}, State) ->
     {noreply, shrink(Slots, none, State)};
@@ -188,9 +188,9 @@ grow(Count, Config, Answer, From, #state{slots = Slots, leaving = Leaving, name 
 
 shrink(Gone, From, #state{slots = Slots, leaving = Leaving, name = Name, config = #{drain_timeout := Timeout}} = State) ->
     Pool = self(),
-    Sup = py_table:worker_sup(Name),
-    lists:foreach(fun(Slot) -> py_table:close_slot(Name, Slot) end, Gone),
-    Workers = [{Slot, Worker} || Slot <- Gone, {ok, Worker} <- [py_table:worker(Name, Slot)]],
+    Sup = py_registry:worker_sup(Name),
+    lists:foreach(fun(Slot) -> py_registry:close_slot(Name, Slot) end, Gone),
+    Workers = [{Slot, Worker} || Slot <- Gone, {ok, Worker} <- [py_registry:worker(Name, Slot)]],
     %% Those whose process is just being replaced find out by themselves.
     _ = [Pool ! {gone, Slot} || Slot <- Gone, not lists:keymember(Slot, 1, Workers)],
     _ = spawn_link(fun() ->
@@ -200,7 +200,7 @@ shrink(Gone, From, #state{slots = Slots, leaving = Leaving, name = Name, config 
                 _ = gen_server:receive_response(Request, infinity),
                 py_worker_sup:stop_worker(Sup, Worker),
                 %% One that was killed could not take itself out.
-                py_table:delete_worker(Worker),
+                py_registry:delete_worker(Worker),
                 Pool ! {gone, Slot}
             end,
             Asked

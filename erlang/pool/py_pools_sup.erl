@@ -16,14 +16,14 @@ start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 start_pool(Name, Config) ->
     case supervisor:start_child(?MODULE, child(Name, Config)) of
         {ok, Pid} ->
-            case py_table:take_failure(Name) of
+            case py_registry:take_failure(Name) of
                 none ->
-                    py_table:put_config(Name, Config),
+                    py_registry:put_config(Name, Config),
                     {ok, Pid};
                 {error, Reason} ->
                     _ = supervisor:terminate_child(?MODULE, Name),
                     _ = supervisor:delete_child(?MODULE, Name),
-                    py_table:delete_workers(Name),
+                    py_registry:delete_workers(Name),
                     {error, {py, {start, Name, Reason}}}
             end;
         {error, {already_started, Pid}} -> {error, {py, {already_started, Pid}}};
@@ -31,7 +31,7 @@ start_pool(Name, Config) ->
             _ = supervisor:delete_child(?MODULE, Name),
             start_pool(Name, Config);
         {error, Reason} ->
-            py_table:delete_workers(Name),
+            py_registry:delete_workers(Name),
             {error, {py, {start, Name, reason(Reason)}}}
     end.
 
@@ -42,7 +42,7 @@ stop_pool(Name, Drain) ->
     drain([Name], Drain),
     case supervisor:terminate_child(?MODULE, Name) of
         ok ->
-            py_table:delete_pool(Name),
+            py_registry:delete_pool(Name),
             supervisor:delete_child(?MODULE, Name);
         {error, not_found} -> {error, not_found}
     end.
@@ -50,15 +50,15 @@ stop_pool(Name, Drain) ->
 %% @doc Let no new call into these pools, and wait for the open ones; `default': as long as each pool's `drain_timeout' says.
 -spec drain([py_config:pool_name()], timeout() | default) -> ok.
 drain(Names, Drain) ->
-    lists:foreach(fun py_table:close_pool/1, Names),
+    lists:foreach(fun py_registry:close_pool/1, Names),
     Requests = [
         py_worker:drain(Worker, drain_timeout(Name, Drain))
-     || Name <- Names, {_Slot, Worker} <- py_table:workers(Name)
+     || Name <- Names, {_Slot, Worker} <- py_registry:workers(Name)
     ],
     lists:foreach(fun(Request) -> gen_server:receive_response(Request, infinity) end, Requests).
 
 drain_timeout(Name, default) ->
-    case lists:keyfind(Name, 1, py_table:configs()) of
+    case lists:keyfind(Name, 1, py_registry:configs()) of
         {Name, #{drain_timeout := Timeout}} -> Timeout;
         false -> 0
     end;
@@ -67,7 +67,7 @@ drain_timeout(_Name, Drain) ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    Pools = [child(Name, Config) || {Name, Config} <- py_table:configs()],
+    Pools = [child(Name, Config) || {Name, Config} <- py_registry:configs()],
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Pools}}.
 
 child(Name, Config) -> #{id => Name, start => {py_pool_sup, start_link, [Name, Config]}, type => supervisor}.

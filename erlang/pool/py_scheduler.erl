@@ -15,7 +15,7 @@
 
 %% @doc The worker that gets the next call. `overload': all that could take it have their queues full. `{scheduler, Term}':
 %% the user's scheduler returned that, which is no worker of the pool, or failed with it.
--spec pick(py_config:pool_name(), py_table:pool()) ->
+-spec pick(py_config:pool_name(), py_registry:pool()) ->
     {ok, pid()} | {error, {worker_down, restarting} | overload | {scheduler, term()} | {unknown_pool, term()}}.
 %% Each of its workers is somebody's, who names it.
 pick(Name, #{scheduler := none}) ->
@@ -32,7 +32,7 @@ pick(Name, #{load := Load, size := Size, scheduler := least_busy, max_queue := M
             pick(Name, Pool);
         {error, {worker_down, _}} = Error ->
             %% It may have been taken away since; the choice of an empty slot means that all are.
-            case py_table:is_absent(Load, Slot) andalso not py_table:is_absent(Load, element(1, least_busy(Load, Size))) of
+            case py_registry:is_absent(Load, Slot) andalso not py_registry:is_absent(Load, element(1, least_busy(Load, Size))) of
                 true -> pick(Name, Pool);
                 false -> Error
             end;
@@ -48,9 +48,9 @@ pick(Name, #{load := Load, size := Size, scheduler := Scheduler, max_queue := Mo
 
 %% Of callers that see the same worker idle at the same time one gets it: for the others it is `taken', and they look again.
 take(Name, Load, Slot, 0, _Most) ->
-    case py_table:worker(Name, Slot) of
+    case py_registry:worker(Name, Slot) of
         {ok, Worker} ->
-            case py_table:take_idle(Load, Slot) of
+            case py_registry:take_idle(Load, Slot) of
                 true -> {ok, Worker};
                 false -> taken
             end;
@@ -61,13 +61,13 @@ take(Name, Load, Slot, _InHand, Most) ->
     take(Name, Load, Slot, Most).
 
 take(Name, Load, Slot, Most) ->
-    case py_table:worker(Name, Slot) of
+    case py_registry:worker(Name, Slot) of
         {ok, Worker} ->
-            case py_table:take(Load, Slot) of
+            case py_registry:take(Load, Slot) of
                 InHand when InHand - 1 =< Most ->
                     {ok, Worker};
                 InHand ->
-                    py_table:give_back(Load, Slot),
+                    py_registry:give_back(Load, Slot),
                     py_events:emit([queue, full], #{waiting => InHand - 2}, #{pool => Name}),
                     {error, overload}
             end;
@@ -88,7 +88,7 @@ least_busy(_Load, _Size, _Slot, Best, Least) ->
     {Best, Least}.
 
 choose(random, Load, Size) -> first_serving(Load, Size, rand:uniform(Size), Size);
-choose(round_robin, Load, Size) -> first_serving(Load, Size, 1 + py_table:turn(Load) rem Size, Size);
+choose(round_robin, Load, Size) -> first_serving(Load, Size, 1 + py_registry:turn(Load) rem Size, Size);
 choose(first, Load, Size) -> first_serving(Load, Size, 1, Size);
 choose(oldest, Load, Size) -> by_age(fun erlang:'<'/2, Load, Size);
 choose(youngest, Load, Size) -> by_age(fun erlang:'>'/2, Load, Size).
@@ -97,7 +97,7 @@ choose(youngest, Load, Size) -> by_age(fun erlang:'>'/2, Load, Size).
 first_serving(_Load, _Size, Slot, 0) ->
     Slot;
 first_serving(Load, Size, Slot, Left) ->
-    case py_table:is_serving(Load, Slot) of
+    case py_registry:is_serving(Load, Slot) of
         true -> Slot;
         false -> first_serving(Load, Size, 1 + Slot rem Size, Left - 1)
     end.
@@ -109,17 +109,17 @@ by_age(Before, Load, Size) ->
     end.
 
 earlier(Before, Load, Slot, Best) ->
-    case Before(py_table:started_at(Load, Slot), py_table:started_at(Load, Best)) of
+    case Before(py_registry:started_at(Load, Slot), py_registry:started_at(Load, Best)) of
         true -> Slot;
         false -> Best
     end.
 
-serving(Load, Size) -> [Slot || Slot <- lists:seq(1, Size), py_table:is_serving(Load, Slot)].
+serving(Load, Size) -> [Slot || Slot <- lists:seq(1, Size), py_registry:is_serving(Load, Slot)].
 
 candidates(Name, Load, Size) ->
     [
-        {Slot, #{worker => Worker, in_flight => py_table:in_hand(Load, Slot), started_ms => py_table:started_at(Load, Slot)}}
-     || Slot <- serving(Load, Size), {ok, Worker} <- [py_table:worker(Name, Slot)]
+        {Slot, #{worker => Worker, in_flight => py_registry:in_hand(Load, Slot), started_ms => py_registry:started_at(Load, Slot)}}
+     || Slot <- serving(Load, Size), {ok, Worker} <- [py_registry:worker(Name, Slot)]
     ].
 
 %% The one place that catches whatever the user's scheduler throws: it belongs to the caller.

@@ -26,6 +26,6 @@ stop_worker(Sup, Worker) ->
 
 -spec init(py_config:pool_name()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Pool) ->
-    py_table:put_worker_sup(Pool, self()),
+    py_registry:put_worker_sup(Pool, self()),
     Worker = #{id => py_worker, start => {py_worker, start_link, []}, restart => transient, shutdown => 10_000},
     {ok, {#{strategy => simple_one_for_one, intensity => 1_000, period => 10}, [Worker]}}.

@@ -1,7 +1,7 @@
 %%% @doc What a sandboxed interpreter needs of this machine: the program that makes the box, what the box is made of, whom it
 %%% runs as; and where, once it runs, the interpreter is.
 %%%
-%%% The command lines are `py_bwrap''s and `py_docker''s. What is missing is an error that says what to do about it.
+%%% The command lines are `py_sandbox_bwrap''s and `py_sandbox_docker''s. What is missing is an error that says what to do about it.
 -module(py_sandbox).
 
 -export([command/4, diagnosis/3, settings/1, inner/2, processes/1, held_bytes/1, exactly_held_bytes/1, close/1, text/1]).
@@ -74,7 +74,7 @@ shell(Script, #{filter := Filter}, Program, Args, Env, Stdio) ->
     {Reading, Name} =
         case Filter of
             undefined -> {Script, "py-sandbox"};
-            _ -> {[Script, " ", py_bwrap:filter_descriptor(), "<\"$0\""], Filter}
+            _ -> {[Script, " ", py_sandbox_bwrap:filter_descriptor(), "<\"$0\""], Filter}
         end,
     #{program => "/bin/sh", args => ["-c", lists:flatten(Reading), Name | Flat], env => Env, stdio => Stdio}.
 
@@ -85,7 +85,7 @@ flat(Text) -> unicode:characters_to_list(Text).
 prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Package, filter := Filter}) ->
     Program = program(bwrap),
     {_, Said} = py_program:run(Program, [{args, ["--version"]}], ?PROBE_MS),
-    py_bwrap:is_usable(Said) orelse refuse({bwrap, {version, string:trim(binary_to_list(Said))}}),
+    py_sandbox_bwrap:is_usable(Said) orelse refuse({bwrap, {version, string:trim(binary_to_list(Said))}}),
     check_io(Config),
     User = user(Config),
     check_processes(User, Config),
@@ -94,7 +94,7 @@ prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Pac
     [Executable | Footprint] = footprint(Python, Package, Env),
     Box = #{
         python => Executable,
-        arguments => Arguments(py_bwrap:package()),
+        arguments => Arguments(py_sandbox_bwrap:package()),
         package => Package,
         footprint => Footprint,
         links => [{Name, Target} || Name <- ["bin", "lib", "lib32", "lib64", "sbin"], {ok, Target} <- [root_link(Name)]],
@@ -102,7 +102,7 @@ prepared(bwrap, Config, Python, Stderr, #{arguments := Arguments, package := Pac
         filters => Filter =/= undefined,
         stderr => Stderr
     },
-    {Program, py_bwrap:arguments(Config, Box), Env, {bwrap, Stderr =/= undefined}};
+    {Program, py_sandbox_bwrap:arguments(Config, Box), Env, {bwrap, Stderr =/= undefined}};
 prepared(docker, #{image := Image, env := Env} = Config, _Python, _Stderr, #{flags := Flags, run := Run, is_over := IsOver}) ->
     Program = program(docker),
     probe(Program, ["version", "--format", "{{.Server.Version}}"], no_daemon),
@@ -112,7 +112,7 @@ prepared(docker, #{image := Image, env := Env} = Config, _Python, _Stderr, #{fla
     Name = lists:flatten(io_lib:format("erl-py-~ts-~ts", [os:getpid(), binary:encode_hex(crypto:strong_rand_bytes(6))])),
     Id = integer_to_list(docker_user(Config)),
     Box = #{name => Name, owner => os:getpid(), run => Run, user => Id ++ ":" ++ Id, arguments => Flags},
-    {Program, py_docker:arguments(Config, Box), Env, {docker, Program, Name}}.
+    {Program, py_sandbox_docker:arguments(Config, Box), Env, {docker, Program, Name}}.
 
 -spec refuse(reason()) -> no_return().
 refuse(Reason) -> throw({refused, Reason}).
@@ -265,7 +265,7 @@ version_text(Version) ->
 %% @doc What the interpreter in the box is told of the files that one outside shares with its worker process: it has no
 %% page to count in, which it could fill the machine's memory with.
 -spec settings(box()) -> #{page := undefined, stderr := binary() | undefined}.
-settings({bwrap, true}) -> #{page => undefined, stderr => py_bwrap:stderr()};
+settings({bwrap, true}) -> #{page => undefined, stderr => py_sandbox_bwrap:stderr()};
 settings(_) -> #{page => undefined, stderr => undefined}.
 
 %% @doc The interpreter's own number on this machine, below that of what made the box: who is to be interrupted. Of a
@@ -315,7 +315,7 @@ kilobytes(OsPid, File, Pattern) ->
 close({bwrap, _}) ->
     ok;
 close({docker, Program, Name}) ->
-    _ = spawn(fun() -> py_program:run(Program, [{args, py_docker:kill(Name)}], ?PROBE_MS) end),
+    _ = spawn(fun() -> py_program:run(Program, [{args, py_sandbox_docker:kill(Name)}], ?PROBE_MS) end),
     ok.
 
 %% Containers of BEAMs that were killed. One that runs in a container of its own may talk to the same daemon: its number means
@@ -325,7 +325,7 @@ sweep(Program, IsOver) ->
     Look = ["inspect", "--format", "{{.Name}} {{index .Config.Labels \"erl-py\"}} {{index .Config.Labels \"erl-py-run\"}}"],
     {_, Said} = py_program:run(Program, [{args, Look ++ words(Ids)}], ?PROBE_MS),
     _ = [
-        py_program:run(Program, [{args, py_docker:kill(string:trim(binary_to_list(Name), leading, "/"))}], ?PROBE_MS)
+        py_program:run(Program, [{args, py_sandbox_docker:kill(string:trim(binary_to_list(Name), leading, "/"))}], ?PROBE_MS)
      || Line <- binary:split(Said, <<"\n">>, [global]), [Name, Owner, Run] <- [words(Line)],
         IsOver(binary_to_list(Owner), binary_to_list(Run))
     ],

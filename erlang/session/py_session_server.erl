@@ -267,7 +267,7 @@ worker(State) -> worker(State, py_deadline:after_ms(?REPLACED_MS)).
 
 worker(#state{lease = {Slot, Ticket}} = State, Until) ->
     Pool = py_config:session_pool(),
-    case py_table:is_open_slot(Pool, Slot, Ticket) andalso py_table:worker(Pool, Slot) of
+    case py_registry:is_open_slot(Pool, Slot, Ticket) andalso py_registry:worker(Pool, Slot) of
         {ok, Worker} ->
             {ok, Worker};
         false ->
@@ -308,7 +308,7 @@ now_at(undefined) ->
     {undefined, undefined};
 now_at({Slot, Ticket}) ->
     Pool = py_config:session_pool(),
-    case py_table:is_open_slot(Pool, Slot, Ticket) andalso py_table:worker(Pool, Slot) of
+    case py_registry:is_open_slot(Pool, Slot, Ticket) andalso py_registry:worker(Pool, Slot) of
         {ok, Worker} ->
             case py_worker:info(Worker) of
                 {ok, #{os_pid := OsPid}} -> {Worker, OsPid};

@@ -101,7 +101,7 @@ has_room(#state{leases = Leases, waiting = Waiting, starting = Starting, max = M
 %% The pool, which an operator may have stopped.
 pool(#state{config = Config} = State) ->
     Name = py_config:session_pool(),
-    case py_table:pool(Name) of
+    case py_registry:pool(Name) of
         {ok, _} ->
             {ok, State#state{ready = [Lease || {Slot, Ticket} = Lease <- State#state.ready, is_open(Name, Slot, Ticket)]}};
         {error, {unknown_pool, _}} ->
@@ -113,7 +113,7 @@ pool(#state{config = Config} = State) ->
             Error
     end.
 
-is_open(Name, Slot, Ticket) -> py_table:is_open_slot(Name, Slot, Ticket).
+is_open(Name, Slot, Ticket) -> py_registry:is_open_slot(Name, Slot, Ticket).
 
 wait(Waiter, Config, #state{config = Config, waiting = Waiting} = State) ->
     supply(State#state{waiting = queue:in(Waiter, Waiting)});

@@ -40,7 +40,7 @@ run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, _
     {output, record(Record)};
 %% A worker process would obey what any process of OTP's obeys, and has no message for Python's users.
 run({message, To, Message}, {Worker, _}, _) ->
-    case To =:= Worker orelse py_table:place(To) =/= error of
+    case To =:= Worker orelse py_registry:place(To) =/= error of
         true -> {output, ignored};
         false -> {output, {send, To, Message}}
     end;

@@ -53,9 +53,9 @@
 
 -record(state, {
     pool :: py_config:pool_name(),
-    slot :: py_table:slot(),
-    ticket :: py_table:ticket(),
-    load :: py_table:load(),
+    slot :: py_registry:slot(),
+    ticket :: py_registry:ticket(),
+    load :: py_registry:load(),
     config :: py_config:pool(),
     phase = starting :: starting | serving | recycling | restarting | degraded | draining,
     calls :: py_calls:calls(),
@@ -177,7 +177,7 @@ drain(Worker, Timeout) -> gen_server:send_request(Worker, {drain, Timeout}).
 %%% The process
 
 -spec start_link(
-    py_config:pool_name(), py_table:slot(), py_table:ticket(), py_table:load(), py_config:pool()
+    py_config:pool_name(), py_registry:slot(), py_registry:ticket(), py_registry:load(), py_config:pool()
 ) -> gen_server:start_ret().
 start_link(Pool, Slot, Ticket, Load, Config) ->
     gen_server:start_link(?MODULE, {Pool, Slot, Ticket, Load, Config}, [{spawn_opt, [{message_queue_data, off_heap}]}]).
@@ -185,9 +185,9 @@ start_link(Pool, Slot, Ticket, Load, Config) ->
 -spec init(tuple()) -> {ok, #state{}, {continue, first_launch | unwanted}}.
 init({Pool, Slot, Ticket, Load, Config}) ->
     process_flag(trap_exit, true),
-    case py_table:is_open_slot(Pool, Slot, Ticket) of
+    case py_registry:is_open_slot(Pool, Slot, Ticket) of
         true ->
-            py_table:put_worker(Pool, Slot, self()),
+            py_registry:put_worker(Pool, Slot, self()),
             {ok, report(new_state(Pool, Slot, Ticket, Load, Config)), {continue, first_launch}};
         false ->
             {ok, new_state(Pool, Slot, Ticket, Load, Config), {continue, unwanted}}
@@ -332,7 +332,7 @@ format_status(Status) -> py_excerpt:status(Status).
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
-    py_table:delete_worker(self()),
+    py_registry:delete_worker(self()),
     [gen_server:reply(Starter, {error, stopped}) || Starter <- State#state.starters],
     Error = {error, {worker_down, stopped}},
     Answered = State#state{calls = py_calls:give_back_waiting(Calls)},
@@ -350,11 +350,11 @@ terminate(_Reason, #state{calls = Calls, phase = Phase} = State) ->
 
 %% A predecessor that was killed could not end its interpreter, and one that is stopped does not see its port close.
 close_left(#state{ticket = Ticket}) ->
-    lists:foreach(fun py_interpreter:close/1, [Left || {ok, Left} <- [py_table:take_interpreter(Ticket)]]).
+    lists:foreach(fun py_interpreter:close/1, [Left || {ok, Left} <- [py_registry:take_interpreter(Ticket)]]).
 
 close(Interpreter, #state{ticket = Ticket}) ->
     py_interpreter:close(Interpreter),
-    _ = py_table:take_interpreter(Ticket),
+    _ = py_registry:take_interpreter(Ticket),
     ok.
 
 await_exit(true, State) -> await_exit(?LEAVE_MS, flush(ask_to_leave(State)));
@@ -393,7 +393,7 @@ launch(#state{config = Config, incarnation = Before, calls = Calls, ticket = Tic
     Name = lists:flatten(io_lib:format("~ts.~w", [pid_to_list(self()), Before + 1])),
     case py_interpreter:open(Config, Name) of
         {ok, Interpreter} ->
-            py_table:put_interpreter(Ticket, Interpreter),
+            py_registry:put_interpreter(Ticket, Interpreter),
             Started = State#state{
                 guard = py_guard:new(Config),
                 phase = starting, incarnation = Before + 1, calls = py_calls:attach(Interpreter, Calls)
@@ -452,7 +452,7 @@ codec(_) -> reference.
 
 serve(#state{load = Load, slot = Slot, starters = Starters, calls = Calls} = State) ->
     Now = erlang:monotonic_time(millisecond),
-    py_table:report_start(Load, Slot, Now),
+    py_registry:report_start(Load, Slot, Now),
     [gen_server:reply(Starter, ok) || Starter <- Starters],
     event([worker, start], #{}, State),
     measure_later(State),
@@ -652,8 +652,8 @@ ask_to_leave(State) -> internal(leave, py_wire:body('erl.worker', leave, []), St
 %%% A worker that is taken away
 
 drain(From, Timeout, #state{phase = Phase, calls = Calls, load = Load, slot = Slot, starters = Starters} = State) ->
-    py_table:delete_slot(Load, Slot),
-    py_table:delete_worker(self()),
+    py_registry:delete_slot(Load, Slot),
+    py_registry:delete_worker(self()),
     [gen_server:reply(Starter, {error, stopped}) || Starter <- Starters],
     Draining = State#state{
         drainer = From, phase = draining, calls = py_calls:give_back_waiting(py_calls:hold(Calls)), starters = []
@@ -771,7 +771,7 @@ stop_timer(#state{timer = Timer} = State) ->
 report(#state{phase = draining} = State) ->
     State;
 report(#state{load = Load, slot = Slot, phase = Phase, calls = Calls} = State) ->
-    py_table:report_load(Load, Slot, py_calls:load(Calls), Phase =:= serving),
+    py_registry:report_load(Load, Slot, py_calls:load(Calls), Phase =:= serving),
     State.
 
 event(Name, Measurements, State) -> event(Name, Measurements, State, #{}).

@@ -240,7 +240,7 @@ a_callback_may_stop_its_own_pool(Config) ->
     {ok, _} = py:start_pool(doomed, #{size => 1, drain_timeout => 200, python_path => [?config(data_dir, Config)]}),
     Stop = [<<"py_citizen_SUITE">>, <<"stop_pool">>, [doomed]],
     ?assertError({py, {worker_down, stopped}}, py:func(py_citizen, try_call, Stop, #{pool => doomed})),
-    py_eventually:equals([default], fun py_table:pools/0),
+    py_eventually:equals([default], fun py_registry:pools/0),
     ?assertEqual(3, py:add(1, 2)).
 
 stop_pool(Name) -> py:stop_pool(Name).

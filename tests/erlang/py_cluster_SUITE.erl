@@ -722,22 +722,22 @@ in_time(Expected, Call) ->
 
 a_module_is_pushed_to_all_nodes(Config) ->
     Directory = module_directory(Config, "pushed_one"),
-    ok = file:write_file(filename:join(Directory, "py_pushed.py"), <<"def version():\n    return 1\n">>),
+    ok = file:write_file(filename:join(Directory, "py_cluster_modules.py"), <<"def version():\n    return 1\n">>),
     with_nodes(2, Config, fun([One, Two]) ->
         true = lists:all(fun({_, R}) -> R =:= {ok, undefined} end, py:call_all('erl.pushed', use, [list_to_binary(Directory)])),
         On = #{node => One},
-        ?assertError({python, 'builtins.ModuleNotFoundError', _, _}, py:func(py_pushed, version, On)),
-        ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(py_pushed)),
-        ?assertEqual([{ok, 1}, {ok, 1}], [R || {_, R} <- py:call_all(py_pushed, version, [], On)]),
+        ?assertError({python, 'builtins.ModuleNotFoundError', _, _}, py:func(py_cluster_modules, version, On)),
+        ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(py_cluster_modules)),
+        ?assertEqual([{ok, 1}, {ok, 1}], [R || {_, R} <- py:call_all(py_cluster_modules, version, [], On)]),
         %% Again, when it has changed.
-        ok = file:write_file(filename:join(Directory, "py_pushed.py"), <<"def version():\n    return 'second'\n">>),
+        ok = file:write_file(filename:join(Directory, "py_cluster_modules.py"), <<"def version():\n    return 'second'\n">>),
         ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(<<"py-pushed">>)),
-        ?assertEqual([{ok, "second"}, {ok, "second"}], [R || {_, R} <- py:call_all(py_pushed, version, [], On)]),
+        ?assertEqual([{ok, "second"}, {ok, "second"}], [R || {_, R} <- py:call_all(py_cluster_modules, version, [], On)]),
         %% One that can't be loaded again: each node says why.
-        ok = file:write_file(filename:join(Directory, "py_pushed.py"), <<"1 / 0\n">>),
+        ok = file:write_file(filename:join(Directory, "py_cluster_modules.py"), <<"1 / 0\n">>),
         ?assertMatch(
             [{_, {error, {python, 'builtins.ZeroDivisionError', _, _}}}, {Two, ok}],
-            lists:sort(fun(A, _) -> element(1, A) =:= One end, py_cluster:push(py_pushed))
+            lists:sort(fun(A, _) -> element(1, A) =:= One end, py_cluster:push(py_cluster_modules))
         )
     end).
 
@@ -782,7 +782,7 @@ a_node_that_comes_later_has_the_pushed_modules(Config) ->
         {ok, stopped} = py:stop(),
         with_nodes(1, #{args => py_distribution:with_code() ++ ["-connect_all", "false"]}, Config, fun([Two]) ->
             {ok, started} = py_distribution:start_py(Two, [{default, pool(Config)}]),
-            ?assertEqual([], erpc:call(Two, py_pushed, latest, [])),
+            ?assertEqual([], erpc:call(Two, py_cluster_modules, latest, [])),
             true = erpc:call(Two, net_kernel, connect_node, [One]),
             py_eventually:equals([{ok, 22}, {ok, 22}], fun() ->
                 Answers = erpc:call(Two, py, call_all, [builtins, eval, [<<"getattr(__import__('py_later'), 'NUMBER', 0)">>], #{}]),
@@ -790,7 +790,7 @@ a_node_that_comes_later_has_the_pushed_modules(Config) ->
             end)
         end),
         {ok, started} = py:start(),
-        ?assertEqual(erpc:call(One, py_pushed, latest, []), py_pushed:latest())
+        ?assertEqual(erpc:call(One, py_cluster_modules, latest, []), py_cluster_modules:latest())
     end).
 
 nodes_that_were_apart_take_the_last_version(Config) ->
@@ -810,9 +810,9 @@ nodes_that_were_apart_take_the_last_version(Config) ->
         ok = py_cluster:connect(Node),
         py_eventually:equals([2, 2], Version),
         %% What is old already is not taken.
-        ?assertEqual(ok, erpc:call(Node, py_pushed, take, [{<<"py_apart">>, {0, node()}, [{<<"py_apart.py">>, <<"VERSION = 0\n">>}]}])),
+        ?assertEqual(ok, erpc:call(Node, py_cluster_modules, take, [{<<"py_apart">>, {0, node()}, [{<<"py_apart.py">>, <<"VERSION = 0\n">>}]}])),
         ?assertEqual([2, 2], Version()),
-        ?assertEqual(erpc:call(Node, py_pushed, latest, []), py_pushed:latest())
+        ?assertEqual(erpc:call(Node, py_cluster_modules, latest, []), py_cluster_modules:latest())
     end).
 
 a_module_that_changes_at_once_is_not_taken_for_the_old_one(Config) ->

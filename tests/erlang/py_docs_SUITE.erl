@@ -82,7 +82,7 @@ run_page(Page) ->
     Found = run_blocks(filename:basename(Page), [Block || {"erlang", Block} <- blocks(Page)]),
     %% A page may have stopped the application, or left a pool.
     {ok, started} = py:start(),
-    [ok = py:stop_pool(Pool) || Pool <- py_table:pools(), Pool =/= default],
+    [ok = py:stop_pool(Pool) || Pool <- py_registry:pools(), Pool =/= default],
     Found.
 
 run_blocks(Page, Blocks) ->

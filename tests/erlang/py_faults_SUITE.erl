@@ -1322,7 +1322,7 @@ no_scheduler_chooses_a_worker_that_does_not_serve(Config) ->
             py_eventually:holds(fun() -> map_get(state, info(Dead)) =:= degraded end),
             Open = slow(Config, Draining),
             Remove = py_caller:start(fun() -> py:remove_worker(Draining) end),
-            py_eventually:equals(error, fun() -> py_table:place(Draining) end),
+            py_eventually:equals(error, fun() -> py_registry:place(Draining) end),
             ?assertEqual(
                 [OsPid], lists:usort([py:func(os, getpid, #{pool => chosen}) || _ <- lists:seq(1, 30)]), Scheduler
             ),

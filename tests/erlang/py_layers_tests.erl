@@ -1,69 +1,33 @@
-%%% The layers of the application: a module calls modules of lower layers only.
+%%% The layers of the application: the folders of `erlang/'. A module knows modules of its own folder and of lower ones only.
 -module(py_layers_tests).
 
 -include_lib("eunit/include/eunit.hrl").
 
-%% From the top down. Modules of one layer do not call each other.
+%% From the top down.
 layers() ->
     [
-        [py_app, 'py-util'],
-        [py_sup, py],
-        %% What an operator and the shell ask.
-        [py_top],
-        [py_cluster],
-        [py_admin, py_print, py_doctor],
-        [py_parallel, py_stream, py_ship, py_session, py_pushed],
-        [py_sessions_sup],
-        [py_session_sup],
-        [py_session_server],
-        [py_sessions],
-        [py_async, py_chunks, py_source],
-        %% Features are built on this one.
-        [py_call],
-        [py_route],
-        [py_remote],
-        [py_pools_sup],
-        [py_pool_sup],
-        [py_scheduler, py_pool],
-        [py_worker_sup],
-        [py_nodes],
-        [py_exchange],
-        [py_worker, py_erlport],
-        [py_calls, py_settings],
-        [py_request],
-        [py_interpreter],
-        [py_watchdog, py_reader],
-        [py_launcher, py_channel],
-        [py_erlport_wire],
-        [py_wire],
-        [py_shared],
-        [py_shared_owner],
-        %% Leaves: they call nothing but other leaves.
-        [
-            py_key, py_inflight, py_outlet, py_restart, py_owners, py_directory, py_events, py_chunk_size, py_progress
-        ],
-        [py_guard],
-        [py_error],
-        [py_sandbox],
-        [py_bwrap, py_docker, py_program, py_seccomp],
-        [py_atoms],
-        [py_table],
-        [py_config, py_erlport_options, py_etf],
-        [py_term, py_haystack, py_deadline, py_excerpt, py_nearest, py_secret]
+        app, api, cluster, session, parallel, erlport, call, pool, worker, memory, interpreter, sandbox, wire, base
     ].
 
 %% The modules that may read or write frames.
-knows_bytes() -> [py_exchange, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_reader, py_channel].
+knows_bytes() -> [py_send, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_reader, py_channel].
 
-every_module_has_a_layer_test() ->
-    ?assertEqual([], modules() -- lists:append(layers())),
-    ?assertEqual([], lists:append(layers()) -- modules()).
+every_folder_is_a_layer_test() ->
+    ?assertEqual([], lists:usort([folder(Module) || Module <- modules()]) -- layers()).
 
-a_module_calls_lower_layers_only_test_() ->
+a_module_knows_lower_layers_only_test_() ->
     [
-        {lists:concat([Caller, " calls ", Callee]), ?_assert(depth(Caller) < depth(Callee))}
-     || {Caller, Callee} <- calls()
+        {lists:concat([Module, " knows ", Known]), ?_assert(depth(Module) =< depth(Known))}
+     || {Module, Known} <- known()
     ].
+
+no_modules_call_each_other_in_a_circle_test() ->
+    Graph = digraph:new(),
+    _ = [digraph:add_vertex(Graph, Module) || Module <- modules()],
+    _ = [digraph:add_edge(Graph, Caller, Callee) || {Caller, Callee} <- calls()],
+    Circles = digraph_utils:cyclic_strong_components(Graph),
+    digraph:delete(Graph),
+    ?assertEqual([], Circles).
 
 frames_are_known_to_the_call_path_only_test() ->
     ?assertEqual([], [Caller || {Caller, py_wire} <- calls()] -- knows_bytes()).
@@ -73,7 +37,7 @@ the_pure_modules_call_no_process_and_no_port_test_() ->
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
      || Module <- [
             py_wire, py_erlport_wire, py_erlport_options, py_term, py_haystack, py_inflight, py_restart, py_chunk_size,
-            py_bwrap, py_docker, py_seccomp, py_guard, py_etf, py_excerpt, py_nearest
+            py_sandbox_bwrap, py_sandbox_docker, py_seccomp, py_guard, py_etf, py_excerpt, py_nearest
         ],
         {M, F, _} <- imports(Module)
     ].
@@ -82,22 +46,58 @@ effects() ->
     [{erlang, F} || F <- [send, '!', spawn, open_port, port_command, monitor, start_timer, monotonic_time]] ++
         [{ets, F} || F <- [insert, lookup, new]] ++ [{gen_server, F} || F <- [call, cast]].
 
-depth(Module) -> depth(Module, layers(), 1).
+depth(Module) ->
+    Folder = folder(Module),
+    length(lists:takewhile(fun(Layer) -> Layer =/= Folder end, layers())).
 
-depth(Module, [Layer | Below], Depth) ->
-    case lists:member(Module, Layer) of
-        true -> Depth;
-        false -> depth(Module, Below, Depth + 1)
-    end.
+folder(Module) ->
+    Source = proplists:get_value(source, Module:module_info(compile)),
+    list_to_atom(filename:basename(filename:dirname(Source))).
 
 calls() ->
     All = modules(),
     lists:usort([{Caller, Callee} || Caller <- All, {Callee, _, _} <- imports(Caller),
         Callee =/= Caller, lists:member(Callee, All)]).
 
+%% Each module that another one calls, has a type of, or names with a function of it: for a supervisor, another node, `apply'.
+known() ->
+    All = modules(),
+    lists:usort([{Module, Known} || Module <- All, Known <- named(forms(Module)), Known =/= Module, lists:member(Known, All)]).
+
+named({remote, _, {atom, _, Module}, _}) -> [Module];
+named({remote_type, _, [{atom, _, Module}, _, Arguments]}) -> [Module | named(Arguments)];
+named({'fun', _, {function, {atom, _, Module}, _, _}}) -> [Module];
+named({tuple, _, Elements}) -> by_name(Elements) ++ named(Elements);
+named({call, _, Function, Arguments}) -> by_name(Arguments) ++ named(Function) ++ named(Arguments);
+named(Tuple) when is_tuple(Tuple) -> named(tuple_to_list(Tuple));
+named([First | Rest]) -> named(First) ++ named(Rest);
+named(_) -> [].
+
+%% `M, F, [_]' side by side, where M has an F of so many arguments.
+by_name([{atom, _, Module}, {atom, _, Function} = Second, Arguments | Rest]) ->
+    [Module || length_of(Arguments) =/= none, is_exported(Module, Function, length_of(Arguments))] ++
+        by_name([Second, Arguments | Rest]);
+by_name([_ | Rest]) ->
+    by_name(Rest);
+by_name([]) ->
+    [].
+
+is_exported(Module, Function, Arity) ->
+    lists:member(Module, modules()) andalso lists:member({Function, Arity}, Module:module_info(exports)).
+
+length_of({nil, _}) -> 0;
+length_of({cons, _, _, Tail}) -> case length_of(Tail) of none -> none; Arity -> Arity + 1 end;
+length_of(_) -> none.
+
+forms(Module) ->
+    {ok, {Module, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(beam(Module), [abstract_code]),
+    Forms.
+
 imports(Module) ->
-    {ok, {Module, [{imports, Imports}]}} = beam_lib:chunks(filename:join(ebin(), atom_to_list(Module)), [imports]),
+    {ok, {Module, [{imports, Imports}]}} = beam_lib:chunks(beam(Module), [imports]),
     Imports.
+
+beam(Module) -> filename:join(ebin(), atom_to_list(Module)).
 
 %% What is compiled beside `py' and is no test.
 modules() ->

@@ -143,7 +143,7 @@ checked(Step, Model) ->
 %% Which pools there are is never in doubt.
 pools(Model) ->
     Expected = lists:sort([default | maps:keys(Model)]),
-    Expected = py_table:pools().
+    Expected = py_registry:pools().
 
 do({start, Name, Size}, Model) when is_map_key(Name, Model) ->
     {error, {py, {already_started, _}}} = py:start_pool(Name, options(Size)),
@@ -180,7 +180,7 @@ there({stop, Name}, #{size := Size} = Pool) ->
     Killed = killed(Pool),
     ok = py:stop_pool(Name),
     collect(Killed),
-    0 = length([Worker || {_, Worker} <- py_table:workers(Name)]),
+    0 = length([Worker || {_, Worker} <- py_registry:workers(Name)]),
     true = Size > 0,
     gone;
 there({resize, Name, Size}, Pool) ->
@@ -307,7 +307,7 @@ agree(Sizes) ->
         [{default, 1} | maps:to_list(Sizes)]
     ).
 
-answers(Name) -> [answer(#{worker => Worker}) || {_, Worker} <- py_table:workers(Name)].
+answers(Name) -> [answer(#{worker => Worker}) || {_, Worker} <- py_registry:workers(Name)].
 
 answer(Options) -> result(fun() -> py:func(operator, add, [1, 2], Options#{timeout => 1_000}) end).
 

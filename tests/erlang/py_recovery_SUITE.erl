@@ -75,10 +75,10 @@ a_killed_process_of_the_tree_comes_back_with_its_pools(_Config) ->
      || Find <- [fun worker/0, fun pool/0, fun worker_sup/0, fun pool_sup/0, fun pools_sup/0, fun watchdog/0]
     ],
     %% What answered last may still have been the old ones.
-    py_eventually:equals([default, other], fun py_table:pools/0),
+    py_eventually:equals([default, other], fun py_registry:pools/0),
     ?assert(answers(default) andalso answers(other)).
 
-worker() -> hd([Pid || {_, Pid} <- py_table:workers(default)]).
+worker() -> hd([Pid || {_, Pid} <- py_registry:workers(default)]).
 
 pools_sup() -> whereis(py_pools_sup).
 
@@ -106,7 +106,7 @@ a_stopped_pool_does_not_come_back(_Config) ->
     ok = py:stop_pool(other),
     exit(whereis(py_pools_sup), kill),
     py_eventually:holds(fun() -> is_pid(whereis(py_pools_sup)) andalso answers(default) end),
-    py_eventually:equals([default], fun py_table:pools/0),
+    py_eventually:equals([default], fun py_registry:pools/0),
     ?assertError({py, {unknown_pool, other}}, py:func(os, getcwd, #{pool => other})).
 
 a_callback_whose_process_is_killed_fails_in_python(_Config) ->

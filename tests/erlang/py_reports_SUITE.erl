@@ -294,7 +294,7 @@ the_environment_of_a_pool_is_in_no_report(Config) ->
     Options = #{size => 1, env => [{"TOKEN", ?SECRET}], on_start => {operator, add, [<<?SECRET>>, <<"x">>]}},
     Shown = reported("terminating", Config, fun() ->
         {ok, _} = py:start_pool(tea, Options),
-        {ok, Pool} = py_table:pool_process(tea),
+        {ok, Pool} = py_registry:pool_process(tea),
         [#{worker := Worker}] = py:workers(tea),
         %% What has gone wrong in a call of it is not told with the call.
         _ = spawn(fun() -> py:func(time, sleep, [0.2], #{pool => tea}) end),

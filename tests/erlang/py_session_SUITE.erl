@@ -483,9 +483,9 @@ a_pool_that_is_stopped_comes_back(_Config) ->
     ?assertEqual(3, py_session:eval(Session, "1 + 2")),
     ?assertEqual(2, py_session:eval(py_session:open(), "2")),
     %% The same with the pool's process killed.
-    {ok, Pool} = py_table:pool_process(py_sessions),
+    {ok, Pool} = py_registry:pool_process(py_sessions),
     exit(Pool, kill),
-    py_eventually:holds(fun() -> py_table:pool_process(py_sessions) =/= {ok, Pool} end),
+    py_eventually:holds(fun() -> py_registry:pool_process(py_sessions) =/= {ok, Pool} end),
     ?assertError({py, {session_restarted, replaced}}, py_session:eval(Session, "x")),
     ?assertEqual(3, py_session:eval(Session, "1 + 2")).
 
@@ -725,7 +725,7 @@ a_session_starts_from_a_warm_worker(_Config) ->
 
 no_session_starts_no_python(_Config) ->
     ?assertEqual(1, length(py_os_process:pythons())),
-    ?assertEqual([default], py_table:pools()).
+    ?assertEqual([default], py_registry:pools()).
 
 a_wrong_configuration_stops_the_start(_Config) ->
     [

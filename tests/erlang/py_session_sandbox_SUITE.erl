@@ -567,6 +567,6 @@ modules_of_other_nodes_are_not_told_to_it(_Config) ->
     Free = py_session:open(#{persistent => true}),
     undefined = py_session:eval(Free, "import sys\npath = list(sys.path)"),
     Version = {erlang:system_time(microsecond), 'py_other@nowhere'},
-    ok = py_pushed:take({<<"py_session_tea">>, Version, [{<<"py_session_tea.py">>, <<"kind = 'green'\n">>}]}),
+    ok = py_cluster_modules:take({<<"py_session_tea">>, Version, [{<<"py_session_tea.py">>, <<"kind = 'green'\n">>}]}),
     ?assertEqual([], py_session:eval(Boxed, "told")),
     ?assertEqual("green", py_session:eval(Free, "import py_session_tea\npy_session_tea.kind")).

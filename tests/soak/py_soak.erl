@@ -43,7 +43,7 @@ run(Seconds, Seed, Python, Directory, Out, IsTerminal) ->
     Self = self(),
     spawn_link(fun() -> py_soak_load:stop(Keeper), Self ! stopped end),
     stopped(),
-    Pools = py_table:pools() -- [py_config:session_pool()],
+    Pools = py_registry:pools() -- [py_config:session_pool()],
     [last_call(Pool) || Pool <- Pools],
     [let_go(Pool, erlang:monotonic_time(millisecond) + ?LAST_CALL_MS) || Pool <- Pools],
     nothing_shared(erlang:monotonic_time(millisecond) + ?LAST_CALL_MS),
@@ -89,7 +89,7 @@ stopped() ->
 last_call(Pool) -> last_call(Pool, erlang:monotonic_time(millisecond) + ?LAST_CALL_MS).
 
 last_call(Pool, Deadline) ->
-    Answers = [answers(Worker) || {_, Worker} <- py_table:workers(Pool)],
+    Answers = [answers(Worker) || {_, Worker} <- py_registry:workers(Pool)],
     case Answers =/= [] andalso lists:all(fun(Answer) -> Answer =:= 3 end, Answers) of
         true ->
             ok;
@@ -118,7 +118,7 @@ let_go(Pool, Deadline) ->
     ],
     Monitors = [
         {Worker, monitors, Count}
-     || {_, Worker} <- py_table:workers(Pool),
+     || {_, Worker} <- py_registry:workers(Pool),
         {monitors, List} <- [process_info(Worker, monitors)],
         Count <- [length(List)],
         Count > 0

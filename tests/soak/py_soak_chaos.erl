@@ -63,19 +63,19 @@ do(resize, _) ->
     operation(resize, fun() -> py:resize(Pool, Size) end);
 do(add_worker, _) ->
     Pool = pool(),
-    length(py_table:workers(Pool)) < 5 andalso operation(add_worker, fun() -> py:add_worker(Pool) end);
+    length(py_registry:workers(Pool)) < 5 andalso operation(add_worker, fun() -> py:add_worker(Pool) end);
 do(remove_worker, _) ->
     with_worker(fun(_, Worker) -> operation(remove_worker, fun() -> py:remove_worker(Worker) end) end);
 do(restart_worker, _) ->
     with_worker(fun(_, Worker) -> operation(restart_worker, fun() -> py:restart_worker(Worker) end) end);
 do(recycle_all, _) ->
-    [operation(restart_worker, fun() -> py:restart_worker(Worker) end) || {_, Worker} <- py_table:workers(pool())].
+    [operation(restart_worker, fun() -> py:restart_worker(Worker) end) || {_, Worker} <- py_registry:workers(pool())].
 
 pool() -> lists:nth(rand:uniform(length(?POOLS)), ?POOLS).
 
 with_worker(Fun) ->
     Pool = pool(),
-    case py_table:workers(Pool) of
+    case py_registry:workers(Pool) of
         [] ->
             none;
         Workers ->

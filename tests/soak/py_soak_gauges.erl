@@ -43,7 +43,7 @@ sample() ->
         python_bytes => median(resident(Infos)),
         ports => length(erlang:ports()),
         processes => length(processes()),
-        table_rows => ets:info(py_table, size),
+        table_rows => ets:info(py_registry, size),
         tables => length(ets:all()),
         descriptors => length(list("/proc/self/fd")),
         atoms => erlang:system_info(atom_count),
@@ -53,7 +53,7 @@ sample() ->
         sessions => length(py_session:list())
     }.
 
-workers() -> lists:append([py_table:workers(Pool) || Pool <- py_table:pools()]).
+workers() -> lists:append([py_registry:workers(Pool) || Pool <- py_registry:pools()]).
 
 resident(Infos) -> [Bytes || #{memory_bytes := Bytes} <- Infos, is_integer(Bytes)].
 

@@ -170,7 +170,7 @@ work(log) ->
     expect(log, Token, options(), fun(Options) -> py:func(soak_work, log, [Token], Options) end);
 work(named) ->
     Pool = pool(),
-    case py_table:workers(Pool) of
+    case py_registry:workers(Pool) of
         [] ->
             ok;
         Workers ->

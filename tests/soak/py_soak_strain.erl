@@ -38,7 +38,7 @@ work(back, #{pool := Pool}) ->
     %% Many at once, on one worker.
     Number = rand:uniform(1_000_000),
     Many = lists:seq(Number, Number + 20 + rand:uniform(80)),
-    case py_table:workers(Pool) of
+    case py_registry:workers(Pool) of
         [] ->
             ok;
         Workers ->
@@ -62,7 +62,7 @@ work(grow, _) ->
 work(import, #{pool := Pool} = Options) ->
     Name = iolist_to_binary(["soak_package_", integer_to_list(rand:uniform(?PACKAGES))]),
     Args = [py_soak_book:packages_path(), Name, 0.2],
-    case py_table:workers(Pool) of
+    case py_registry:workers(Pool) of
         [] ->
             ok;
         Workers ->
@@ -97,7 +97,7 @@ grow() ->
     end).
 
 with_box(Fun) ->
-    lists:member(boxed, py_table:pools()) andalso Fun(#{pool => boxed, timeout => ?TIMEOUT_MS}).
+    lists:member(boxed, py_registry:pools()) andalso Fun(#{pool => boxed, timeout => ?TIMEOUT_MS}).
 
 %% The errors that fit these pools.
 is_known(bounded, Reason) -> Reason =:= timeout;

@@ -1,5 +1,5 @@
 %%% The command lines of sandboxes.
--module(py_bwrap_tests).
+-module(py_sandbox_bwrap_tests).
 
 -include_lib("eunit/include/eunit.hrl").
 
@@ -18,7 +18,7 @@ arguments(Options) -> arguments(Options, #{}).
 
 arguments(Options, Box) ->
     {ok, Pool} = py_config:pool(Options#{sandbox => bwrap}),
-    [unicode:characters_to_list(Arg) || Arg <- py_bwrap:arguments(Pool, maps:merge(box(), Box))].
+    [unicode:characters_to_list(Arg) || Arg <- py_sandbox_bwrap:arguments(Pool, maps:merge(box(), Box))].
 
 %% These stand side by side.
 has(Parts, Arguments) ->
@@ -83,7 +83,7 @@ the_directory_is_one_of_the_box_test() ->
 
 an_old_bubblewrap_is_known_test_() ->
     [
-        ?_assertEqual(Expected, py_bwrap:is_usable(Said))
+        ?_assertEqual(Expected, py_sandbox_bwrap:is_usable(Said))
      || {Expected, Said} <- [
             {true, <<"bubblewrap 0.8.0\n">>}, {true, <<"bubblewrap 0.11.0\n">>}, {true, <<"bubblewrap 1.0.0\n">>},
             {false, <<"bubblewrap 0.4.1\n">>}, {false, <<"bubblewrap 0.6.1\n">>}, {false, <<"no version">>}, {false, <<>>}
@@ -95,7 +95,7 @@ an_old_bubblewrap_is_known_test_() ->
 docker(Options) ->
     {ok, #{env := Env} = Pool} = py_config:pool(Options#{sandbox => docker}),
     Box = #{name => "erl-py-7-AB", owner => "7", user => "1000:1000", arguments => ["--packet=4", "--use_stdio", "--py"]},
-    [unicode:characters_to_list(Arg) || Arg <- py_docker:arguments(Pool#{env := py_secret:reveal(Env)}, Box)].
+    [unicode:characters_to_list(Arg) || Arg <- py_sandbox_docker:arguments(Pool#{env := py_secret:reveal(Env)}, Box)].
 
 a_container_is_bound_test() ->
     Arguments = docker(#{max_cpu_seconds => 9}),
@@ -130,4 +130,4 @@ a_container_gets_what_the_pool_names_test() ->
     ],
     ?assertNot(lists:any(fun(Arg) -> string:find(Arg, "green") =/= nomatch end, Arguments)),
     ?assertNot(lists:member("NONE", Arguments)),
-    ?assertEqual(["kill", "erl-py-7-AB"], py_docker:kill("erl-py-7-AB")).
+    ?assertEqual(["kill", "erl-py-7-AB"], py_sandbox_docker:kill("erl-py-7-AB")).

@@ -10,7 +10,7 @@
 %%%
 %%% Of two versions of a module the later one counts, see {@link new/2}. What this node has pushed itself its workers find
 %%% where it comes from: it is kept for others, and not written.
--module(py_pushed).
+-module(py_cluster_modules).
 -behaviour(gen_server).
 
 -include_lib("kernel/include/file.hrl").
@@ -69,7 +69,7 @@ module(Name) ->
 %% see what others send.
 -spec is_sandboxed(py_config:pool_name()) -> boolean().
 is_sandboxed(Pool) ->
-    case lists:keyfind(Pool, 1, py_table:configs()) of
+    case lists:keyfind(Pool, 1, py_registry:configs()) of
         {_, #{sandbox := Kind}} -> Kind =/= none;
         false -> false
     end.
@@ -189,7 +189,7 @@ loaded(Name) ->
     Args = ['erl.pushed', take, [directory(), Name], []],
     Calls = [
         {Args, #{worker => Worker, timeout => infinity}}
-     || Pool <- py_table:pools(), {_Slot, Worker} <- py_table:workers(Pool), is_free(Worker)
+     || Pool <- py_registry:pools(), {_Slot, Worker} <- py_registry:workers(Pool), is_free(Worker)
     ],
     {ok, Results} = py_async:take(py_async:start(Calls, infinity), infinity, all),
     lists:foldl(fun first_error/2, ok, Results).

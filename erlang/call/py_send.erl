@@ -1,5 +1,5 @@
 %%% @doc One call and one worker: the body that is sent, and what the frame that comes back means.
--module(py_exchange).
+-module(py_send).
 
 -export([body/4, mentions_references/1, run/4]).
 -export_type([entry/0]).

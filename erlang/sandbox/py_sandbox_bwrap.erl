@@ -7,7 +7,7 @@
 %%% The box's process is nobody. For an ordinary user that is what a user namespace makes of it. A BEAM that runs as root
 %%% has it take another user id, which no account has: to be root without rights is still to own the machine's files, and
 %%% the kernel's settings below `/proc/sys'.
--module(py_bwrap).
+-module(py_sandbox_bwrap).
 
 -export([arguments/2, is_usable/1, stderr/0, package/0, filter_descriptor/0]).
 -export_type([box/0]).
