@@ -36,7 +36,7 @@ run(Worker, Body, Deadline, Owner) ->
                 {error, {py, _}} ->
                     unreadable(Worker, Frame);
                 {error, Error} ->
-                    {error, py_error:from_python(Error)};
+                    {error, py_exception:from_python(Error)};
                 {refused, Text} ->
                     {error, {py, {encode, Text}}};
                 error ->
@@ -58,7 +58,7 @@ guarded({ok, Value}, ok, Worker, _Frame, _Budget) ->
     end;
 guarded({error, Error}, _Looked, _Worker, _Frame, Budget) ->
     case py_guard:failure(Error, Budget) of
-        {python, _, _, _} = Python -> {error, py_error:from_python(Python)};
+        {python, _, _, _} = Python -> {error, py_exception:from_python(Python)};
         Other -> {error, Other}
     end;
 guarded({refused, Text}, _Looked, _Worker, _Frame, _Budget) ->

@@ -12,7 +12,7 @@
 -export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, flush/1, is_pending/1, output/5, settle/1, message/2]).
 -export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
--export_type([interpreter/0, ending/0]).
+-export_type([interpreter/0]).
 
 -record(interpreter, {
     port :: port(),
@@ -39,9 +39,6 @@
     doom = undefined :: term()
 }).
 -opaque interpreter() :: #interpreter{}.
--type ending() ::
-    {exit_status, 0..255, LastLines :: string()} | {signal, 1..127, LastLines :: string()} | closed.
-%% How an interpreter ended that nobody killed; with the last lines that it wrote to standard error.
 
 -define(KEPT_BYTES, 2_048).
 -define(KEPT_LINES, 20).
@@ -353,7 +350,7 @@ begun(#interpreter{page = Page}) ->
     end.
 
 %% @doc What it died of.
--spec reason(interpreter()) -> ending() | term().
+-spec reason(interpreter()) -> py_error:ending() | term().
 reason(#interpreter{doom = Doom}) when Doom =/= undefined -> Doom;
 reason(#interpreter{status = undefined}) -> closed;
 reason(#interpreter{status = Status, said = Said}) when Status > 128 -> {signal, Status - 128, last_lines(Said)};

@@ -335,7 +335,7 @@ asked(#{sandbox := Kind} = Config, Python, Flag) when Kind =/= none ->
             Said = said(Program, [{args, Args}, {env, [native(Variable) || Variable <- Env]}]),
             unicode:characters_to_list(py_guard:visible(unicode:characters_to_binary(Said)));
         {error, {sandbox, Reason}} ->
-            lists:flatten(unicode:characters_to_list(py_sandbox:text(Reason)))
+            lists:flatten(unicode:characters_to_list(py_reason:sandbox_text(Reason)))
     end;
 asked(Config, Python, Flag) ->
     said(Python, [{args, arguments([Flag])} | common_options(Config)]).

@@ -4,7 +4,7 @@
 %%% The command lines are `py_sandbox_bwrap''s and `py_sandbox_docker''s. What is missing is an error that says what to do about it.
 -module(py_sandbox).
 
--export([command/4, diagnosis/3, settings/1, inner/2, processes/1, held_bytes/1, exactly_held_bytes/1, close/1, text/1]).
+-export([command/4, diagnosis/3, settings/1, inner/2, processes/1, held_bytes/1, exactly_held_bytes/1, close/1]).
 -export_type([kind/0, box/0, reason/0]).
 
 -include_lib("kernel/include/file.hrl").
@@ -330,40 +330,3 @@ sweep(Program, IsOver) ->
         IsOver(binary_to_list(Owner), binary_to_list(Run))
     ],
     ok.
-
-%%% For people
-
-%% @doc Why there is no box, and what to do about it.
--spec text(reason()) -> unicode:chardata().
-text({bwrap, no_program}) ->
-    "the sandbox needs bubblewrap, and there is no bwrap on PATH; as root: apt-get install bubblewrap "
-    "(Fedora: dnf install bubblewrap, Alpine: apk add bubblewrap)";
-text({bwrap, {version, Said}}) ->
-    io_lib:format("the sandbox needs bubblewrap 0.8.0 or later; bwrap --version says: ~ts", [Said]);
-text({bwrap, {footprint, Python, Said}}) ->
-    io_lib:format("~ts could not say what the sandbox must contain:~n~ts", [Python, Said]);
-text({bwrap, {max_processes, Kernel}}) ->
-    io_lib:format(
-        "on Linux ~ts max_processes would count all processes of this user, from 5.14 on those of the sandbox; "
-        "max_processes => infinity does without", [Kernel]);
-text({docker, no_program}) ->
-    "the sandbox needs Docker, and there is no docker on PATH; install it (https://docs.docker.com/engine/install), or use "
-    "sandbox => bwrap";
-text({docker, {no_daemon, Said}}) ->
-    io_lib:format(
-        "the sandbox needs a Docker daemon that this user may talk to; start it (systemctl start docker), or name it in "
-        "DOCKER_HOST, or use sandbox => bwrap. docker version says:~n~ts", [Said]);
-text({docker, {no_image, Image}}) ->
-    io_lib:format(
-        "there is no image ~ts here; make docker-image builds the default one from docker/Dockerfile, docker pull gets "
-        "others", [Image]);
-text({_, {no_directory, Io}}) ->
-    io_lib:format("the pool's io option names no directory: ~ts", [Io]);
-text({_, {io_link, Io, Link}}) ->
-    io_lib:format(
-        "the directory ~ts of the pool's io option is reached by the link ~ts, which is neither root's nor of the directory's "
-        "owner: whoever made it may not have the right to go there; name the directory itself", [Io, Link]);
-text({_, {io_owner, Io, Posix}}) ->
-    io_lib:format(
-        "the directory ~ts of the pool's io option is root's, and is not given to the sandbox's user (~tp); name one below it, "
-        "or one that another user than root owns", [Io, Posix]).

@@ -23,19 +23,8 @@
 -export([call/4, cast/2, release/3, ask_start/1, told_start/1, info/1, distrust/2, recycle/1, drain/2]).
 -export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
--export_type([down_reason/0, info/0]).
+-export_type([info/0]).
 
--type down_reason() ::
-    py_interpreter:ending()
-    | {deadline, killed}
-    | {memory, Bytes :: pos_integer()}
-    | {protocol, binary()}
-    | {flooded, Bytes :: pos_integer()}
-    | {start, term()}
-    | recycled
-    | stopped
-    | restarting.
-%% Why a worker lost its interpreter.
 -type info() :: #{
     worker := pid(),
     pool := py_config:pool_name(),
@@ -67,7 +56,7 @@
     is_excused = false :: boolean(),
     incarnation = 0 :: non_neg_integer(),
     codec = undefined :: undefined | native | reference,
-    last_down = restarting :: down_reason(),
+    last_down = restarting :: py_error:down_reason(),
     %% While a call ran it held most of what it may have: at the end of a call that is looked at again.
     large_since = never :: never | integer(),
     timer = undefined :: undefined | reference(),
@@ -422,9 +411,9 @@ started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls =
 started(on_start, {ok, _Value}, State) ->
     serve(State);
 started(Step, {error, Error}, #state{guard = undefined} = State) ->
-    doom({start, {Step, Error}}, State);
+    doom({start, {Step, py_exception:from_python(Error)}}, State);
 started(Step, {error, Error}, #state{atoms = Atoms} = State) ->
-    doom({start, {Step, py_guard:failure(Error, Atoms)}}, State);
+    doom({start, {Step, py_exception:from_python(py_guard:failure(Error, Atoms))}}, State);
 started(_Step, _Unreadable, State) ->
     doom({start, unreadable_answer}, State).
 

@@ -241,7 +241,7 @@ rows(Page) ->
     [list_to_atom(Name) || [Name] <- Rows].
 
 every_reason_is_documented(_Config) ->
-    Reasons = members(py_error, reason) ++ members(py_worker, down_reason) ++ members(py_launcher, reason),
+    Reasons = members(py_error, reason) ++ members(py_error, down_reason) ++ members(py_error, ending) ++ members(py_launcher, reason),
     ?assert(length(Reasons) > 10),
     ?assertEqual([], [Reason || Reason <- Reasons, string:find(page("errors.md"), Reason) =:= nomatch]).
 

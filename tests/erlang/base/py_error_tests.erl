@@ -88,17 +88,6 @@ each_reason_of_the_bridge_says_what_was_wrong_test_() ->
      || {Reason, Words} <- reasons(), Word <- Words
     ].
 
-the_bridges_own_exceptions_are_the_bridges_errors_test_() ->
-    [
-        ?_assertEqual(Expected, py_error:from_python({python, Class, "text", []}))
-     || {Expected, Class} <- [
-            {{py, {encode, "text"}}, 'erl.errors.EncodeError'},
-            {{py, {decode, "text"}}, 'erl.errors.DecodeError'},
-            {{py, {stale_reference, "text"}}, 'erl.errors.StaleReferenceError'},
-            {{python, 'builtins.ValueError', "text", []}, 'builtins.ValueError'}
-        ]
-    ].
-
 raising_names_the_api_function_and_its_arguments_test() ->
     Error = {python, 'builtins.ValueError', "text", []},
     try py_error:raise(Error, {func, [a, b, [1]]}) of

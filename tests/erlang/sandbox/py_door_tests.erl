@@ -105,7 +105,7 @@ valued(ok, Value) ->
 
 failed({python, Class, Text, Trace} = Error) ->
     true = is_atom(Class) andalso is_text(Text) andalso length(Trace) >= 0,
-    told(py_error:from_python(Error)),
+    told(py_exception:from_python(Error)),
     has_no_escape(Error);
 failed({erlang, Class, Reason, Stack} = Error) ->
     true = lists:member(Class, [error, exit, throw]),
@@ -137,7 +137,7 @@ honest(Request, Answer) ->
         _ -> true
     end,
     case Answer of
-        {error, Error} -> told(py_error:from_python(Error)), told({py, {start, tea, {on_start, Error}}});
+        {error, Error} -> told(py_exception:from_python(Error)), told({py, {start, tea, {on_start, Error}}});
         _ -> true
     end,
     flush().

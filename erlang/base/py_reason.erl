@@ -1,0 +1,218 @@
+%%% @doc What a reason is for people: what was wrong, where, and what to do about it. A function of the reason and of nothing else.
+%%%
+%%% Each reason that an error of ours can have is listed in {@link py_error}.
+-module(py_reason).
+
+-export([text/1, start_text/1, source_text/1, sandbox_text/1, utf8/1]).
+
+%% @doc A failure for people: Python's traceback, or what was wrong and what to do. Whatever Python has sent as one is a text
+%% here, and nothing that fails: processes ask that have others to look after.
+-spec text(term()) -> unicode:chardata().
+text(Error) -> printable(fun told/1, Error).
+
+printable(Told, Error) ->
+    try
+        Text = Told(Error),
+        case unicode:characters_to_binary(Text) of
+            Binary when is_binary(Binary) -> Text;
+            _ -> characters(Text)
+        end
+    catch
+        error:_ -> io_lib:format("~tP", [Error, 20])
+    end.
+
+told({python, Class, Text, Trace}) when is_atom(Class), is_list(Trace) ->
+    traceback(Class, Text, Trace);
+told({erlang, Class, Reason, Stack}) when is_atom(Class), is_list(Stack) ->
+    io_lib:format("an Erlang function that Python called raised ~tp: ~tP", [Class, Reason, 20]);
+told({py, Reason}) ->
+    reason(Reason);
+told(_) ->
+    "".
+
+traceback(Class, Text, Trace) ->
+    Frames = [Frame || {_, _, _, _} = Frame <- Trace, element(1, Frame) =/= cause],
+    [
+        [io_lib:format("In item ~w of the list:~n", [Index]) || {item, Index} <- Trace],
+        [[traceback(C, T, F), "\n\nThat led to:\n\n"] || {cause, C, T, F} <- Trace],
+        ["Traceback (most recent call last):\n" || Frames =/= []],
+        [frame(Frame) || Frame <- lists:reverse(Frames)],
+        atom_to_list(Class),
+        [[": ", characters(Text)] || Text =/= "", Text =/= <<>>]
+    ].
+
+frame({File, Line, Function, Source}) ->
+    [
+        io_lib:format("  File \"~ts\", line ~w, in ~ts~n", [characters(File), Line, characters(Function)]),
+        ["    " ++ characters(Source) ++ "\n" || Source =/= "", Source =/= <<>>]
+    ].
+
+reason(timeout) -> "the call did not end within its timeout";
+reason(not_started) -> "the application py is not running, or not yet; py:start() starts it";
+reason({no_directory, Path}) ->
+    io_lib:format(
+        "there is no place for the application's directory: in /dev/shm, TMPDIR and ~ts nothing can be written, or others can "
+        "put something else in its place (a directory that all may write in must be sticky)", [Path]);
+reason(overload) -> "all workers of the pool have as many calls waiting as its max_queue allows";
+reason({nested, Most}) ->
+    io_lib:format(
+        "~w calls of this worker wait for Erlang inside each other, and the innermost for this one, which would have to be inside "
+        "them, too. Not more than 64 may, fewer where Python has recursed deep, and none in the middle of an import; call another "
+        "worker or pool from a function that Python calls", [Most]
+    );
+reason({scheduler, Term}) -> io_lib:format("the pool's scheduler chose no worker of it: ~tP", [Term, 20]);
+reason({last_worker, Pool}) -> io_lib:format("it is the last worker of pool ~tp; py:stop_pool/1 stops the pool", [Pool]);
+reason({too_many_workers, Most}) -> io_lib:format("a pool has ~w workers at most", [Most]);
+reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; py:status() shows those that there are", [Name]);
+reason({unknown_worker, Worker}) -> io_lib:format("~tp is no worker; py:workers() lists them", [Worker]);
+reason({worker_down, {start, Reason}}) -> start_text(Reason);
+reason({worker_down, Reason}) -> ["the worker's Python ended: ", down(Reason)];
+reason({stale_reference, Text}) when is_list(Text) -> Text;
+reason({stale_reference, Reference}) -> io_lib:format("the worker of ~tp is gone", [Reference]);
+reason({shared_memory, Text}) -> Text;
+reason({elsewhere, Text}) -> Text;
+reason({no_shared_memory, Text}) -> Text;
+reason({encode, Text}) -> Text;
+reason({decode, Text}) -> Text;
+reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP", [Reason, 20]);
+reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
+reason({not_distributed, Node}) ->
+    io_lib:format("this node has no name to connect to ~tp with: start it with -sname or -name", [Node]);
+reason({ship, sandboxed}) ->
+    "modules come from the pool default, and it is in sandboxes: what it says a module is is not run elsewhere";
+reason({ship, Reason}) -> io_lib:format("the code could not be put there: ~tP", [Reason, 20]);
+reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
+reason(cancelled) -> "the call was cancelled";
+reason(session_closed) -> "the session is closed: by py_session:close/1, by an eval that gave its value, or with its owner";
+reason({session_restarted, Reason}) ->
+    [
+        "the session's Python ended: ",
+        down(Reason),
+        "\nThe session has a new one from now on, in which its init runs again; what else was defined is lost."
+    ];
+reason({too_many_sessions, Most}) ->
+    io_lib:format("~w sessions are open, as many as the application's sessions => #{max => ~w} allows", [Most, Most]);
+reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
+reason({bad_config, Pool, Problem}) ->
+    io_lib:format("the configuration of ~ts: ~ts", [configured(Pool), py_config:describe(Problem)]);
+reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
+
+configured(sessions) -> "sessions";
+configured(py) -> "the application";
+configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
+
+down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);
+down({signal, Signal, Lines}) -> io_lib:format("signal ~w~ts~ts", [Signal, signal(Signal), said(Lines)]);
+down({memory, Bytes}) ->
+    io_lib:format("it had ~w bytes of memory, too many for max_memory, and was killed", [Bytes]);
+down({deadline, killed}) -> "it was killed after a call outlived its deadline";
+down({protocol, Head}) -> io_lib:format("it broke the protocol with ~tP and was killed", [Head, 20]);
+down({flooded, Bytes}) ->
+    io_lib:format("it sent faster than what it sends can be dealt with (~w bytes waited) and was killed", [Bytes]);
+down(recycled) -> "it was replaced, and this call had not ended within the pool's drain_timeout";
+down(stopped) -> "it was stopped";
+down(replaced) -> "another has taken its place, which does not have what the first one had begun";
+down(restarting) -> "it is being restarted";
+down(closed) -> "it closed its port";
+down(Reason) -> io_lib:format("~tP", [Reason, 20]).
+
+said("") -> "";
+said(Lines) -> ["; the last that it wrote to standard error:\n", Lines].
+
+signal(6) -> " (abort)";
+signal(9) -> " (kill)";
+signal(11) -> " (segmentation fault)";
+signal(15) -> " (termination)";
+signal(24) -> " (its CPU seconds are used up)";
+signal(_) -> "".
+
+%% @doc Why an interpreter did not start, and what to do about it.
+-spec start_text(term()) -> unicode:chardata().
+start_text(Reason) -> printable(fun start_told/1, Reason).
+
+start_told({start, Reason}) ->
+    start_text(Reason);
+start_told({no_python, Source, Path}) ->
+    io_lib:format("no executable ~ts (~ts)", [Path, source_text(Source)]);
+start_told({no_directory, Path}) ->
+    io_lib:format("the pool's cd option names no directory: ~ts", [Path]);
+start_told({sandbox, Reason}) ->
+    sandbox_text(Reason);
+start_told({open_port, Path, Reason}) ->
+    io_lib:format("can't start ~ts: ~tp", [Path, Reason]);
+start_told({failed, Python, ""}) ->
+    io_lib:format("~ts ended before it answered, and said nothing", [Python]);
+start_told({failed, Python, Text}) ->
+    io_lib:format("~ts did not start:~n~ts", [Python, Text]);
+start_told({no_answer, Python, Timeout}) ->
+    io_lib:format("~ts did not answer within its start_timeout of ~w ms", [Python, Timeout]);
+start_told({configure, Error}) ->
+    ["its Python refused the configuration: ", text(Error)];
+start_told({on_start, Error}) ->
+    ["on_start failed:\n", text(Error)];
+start_told(Reason) ->
+    io_lib:format("~tP", [Reason, 20]).
+
+%% @doc Where the name of an interpreter came from.
+-spec source_text(atom()) -> string().
+source_text(python_option) -> "from the pool's python option";
+source_text('PY_PYTHON') -> "from PY_PYTHON";
+source_text('VIRTUAL_ENV') -> "from VIRTUAL_ENV";
+source_text(checkout) -> "the checkout's virtual environment; `make setup' makes it anew";
+source_text(path) -> "looked for on PATH; set PY_PYTHON or the pool's python option".
+
+%% @doc Why there is no box, and what to do about it.
+-spec sandbox_text(term()) -> unicode:chardata().
+sandbox_text({bwrap, no_program}) ->
+    "the sandbox needs bubblewrap, and there is no bwrap on PATH; as root: apt-get install bubblewrap "
+    "(Fedora: dnf install bubblewrap, Alpine: apk add bubblewrap)";
+sandbox_text({bwrap, {version, Said}}) ->
+    io_lib:format("the sandbox needs bubblewrap 0.8.0 or later; bwrap --version says: ~ts", [Said]);
+sandbox_text({bwrap, {footprint, Python, Said}}) ->
+    io_lib:format("~ts could not say what the sandbox must contain:~n~ts", [Python, Said]);
+sandbox_text({bwrap, {max_processes, Kernel}}) ->
+    io_lib:format(
+        "on Linux ~ts max_processes would count all processes of this user, from 5.14 on those of the sandbox; "
+        "max_processes => infinity does without", [Kernel]);
+sandbox_text({docker, no_program}) ->
+    "the sandbox needs Docker, and there is no docker on PATH; install it (https://docs.docker.com/engine/install), or use "
+    "sandbox => bwrap";
+sandbox_text({docker, {no_daemon, Said}}) ->
+    io_lib:format(
+        "the sandbox needs a Docker daemon that this user may talk to; start it (systemctl start docker), or name it in "
+        "DOCKER_HOST, or use sandbox => bwrap. docker version says:~n~ts", [Said]);
+sandbox_text({docker, {no_image, Image}}) ->
+    io_lib:format(
+        "there is no image ~ts here; make docker-image builds the default one from docker/Dockerfile, docker pull gets "
+        "others", [Image]);
+sandbox_text({_, {no_directory, Io}}) ->
+    io_lib:format("the pool's io option names no directory: ~ts", [Io]);
+sandbox_text({_, {io_link, Io, Link}}) ->
+    io_lib:format(
+        "the directory ~ts of the pool's io option is reached by the link ~ts, which is neither root's nor of the directory's "
+        "owner: whoever made it may not have the right to go there; name the directory itself", [Io, Link]);
+sandbox_text({_, {io_owner, Io, Posix}}) ->
+    io_lib:format(
+        "the directory ~ts of the pool's io option is root's, and is not given to the sandbox's user (~tp); name one below it, "
+        "or one that another user than root owns", [Io, Posix]).
+
+%% @doc A text as UTF-8, whatever it was made of.
+-spec utf8(term()) -> unicode:unicode_binary().
+utf8(Text) ->
+    try unicode:characters_to_binary(Text) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> unicode:characters_to_binary(characters(Text))
+    catch
+        error:badarg -> unicode:characters_to_binary(characters(Text))
+    end.
+
+%% What a text has that is no character is shown as one that says so. (A `str' of Python's can have half of a surrogate pair.)
+characters([First | Rest]) -> [characters(First) | characters(Rest)];
+characters([]) -> [];
+characters(C) when is_integer(C), C >= 0, C < 16#d800; is_integer(C), C > 16#dfff, C =< 16#10ffff -> C;
+characters(Bytes) when is_binary(Bytes) ->
+    case unicode:characters_to_list(Bytes) of
+        List when is_list(List) -> List;
+        _ -> binary_to_list(Bytes)
+    end;
+characters(_) -> 16#fffd.
