@@ -64,12 +64,12 @@
 ]).
 -export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0, handle/0, outcome/0, stream_options/0]).
 
--type arg() :: term().
+-type arg() :: py_term:arg().
 %% Any term; see `docs/values.md' for what Python makes of it.
 -type value() :: term().
 %% What Python returned, mapped as the call's options say.
 -type name() :: py_term:name().
--type target() :: name() | py_term:opaque() | py_term:ref() | term().
+-type target() :: py_term:target().
 %% A dotted path, or a callable from Python.
 -type keywords() :: py_term:keywords().
 -type options() :: py_config:call_options().

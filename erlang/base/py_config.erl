@@ -14,12 +14,13 @@
 -export([sessions/0, session/1, session_call/1, session_pool/0, box/2]).
 -export_type([pool_name/0, pool/0, pool_options/0, scheduler/0, python/0, mfargs/0, call_options/0, problem/0]).
 -export_type([scatter_options/0, pmap_options/0, preduce_options/0, parallel/0, stream_options/0, source_options/0]).
--export_type([show_arguments/0, session_options/0, session_call_options/0, session/0]).
+-export_type([report/0, sandbox_kind/0, show_arguments/0, session_options/0, session_call_options/0, session/0]).
 
 -type pool_name() :: atom().
 -type scheduler() :: least_busy | round_robin | random | first | youngest | oldest | {module(), Function :: atom()}.
 -type python() :: undefined | file:name_all() | {venv, file:name_all()}.
 %% A path, a name on `PATH', or the directory of a virtual environment.
+-type sandbox_kind() :: bwrap | docker.
 -type mfargs() :: {py_term:name(), py_term:name(), [term()]}.
 -type pool_options() :: #{
     size => pos_integer(),
@@ -49,7 +50,7 @@
     matrices => boolean(),
     arrays => opaque | value | shared,
     pickle => signed | any,
-    sandbox => none | py_sandbox:kind(),
+    sandbox => none | sandbox_kind(),
     io => undefined | file:name_all(),
     network => none | host | string(),
     max_cpu_seconds => pos_integer() | infinity,
@@ -80,12 +81,14 @@
     arrays => opaque | value | shared
 }.
 %% The last argument of every call.
+-type report() :: #{done := non_neg_integer(), total := non_neg_integer(), elapsed_ms := non_neg_integer()}.
+%% How far a long operation is.
 -type scatter_options() :: #{window => pos_integer(), atom() => term()}.
 %% And those of {@link call_options()}, as below. `window': how many calls each worker has in hand at most.
 -type pmap_options() :: #{
     chunk => pos_integer(),
     ordered => boolean(),
-    progress => boolean() | fun((py_progress:report()) -> term()),
+    progress => boolean() | fun((report()) -> term()),
     retry => non_neg_integer(),
     window => pos_integer(),
     atom() => term()
@@ -94,7 +97,7 @@
 -type preduce_options() :: #{
     chunk => pos_integer(),
     initial => term(),
-    progress => boolean() | fun((py_progress:report()) -> term()),
+    progress => boolean() | fun((report()) -> term()),
     retry => non_neg_integer(),
     window => pos_integer(),
     atom() => term()

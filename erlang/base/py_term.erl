@@ -5,10 +5,14 @@
 -module(py_term).
 
 -export([keywords/1, is_keywords/1, is_name/1, flags/1, mapping/1, references/1, has_pickle/1, reference_shape/0, is_ref/1, is_shm/1]).
--export_type([name/0, keywords/0, ref/0, shm/0, opaque/0, mapping/0]).
+-export_type([name/0, arg/0, target/0, keywords/0, ref/0, shm/0, opaque/0, mapping/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
 %% A dotted Python name. A `-' in it is a `_' in Python.
+-type arg() :: term().
+%% What a call is given: any term, see `docs/values.md' for what Python makes of it.
+-type target() :: name() | opaque() | ref() | term().
+%% What a call is made of: a dotted path, or a callable from Python.
 -type keywords() :: [{atom() | binary() | string(), term()}] | #{atom() | binary() | string() => term()}.
 -type ref() :: {'$py.ref', Worker :: pid(), Incarnation :: pos_integer(), Id :: pos_integer()}.
 %% An object that stayed in its Python.

@@ -9,7 +9,7 @@
 -export([release/2, cast/2, with_worker/2, target/1]).
 
 -type args() :: [term()].
--type target() :: {py:target(), Function :: term(), args(), [{binary(), term()}], Options :: term()}.
+-type target() :: {py_term:target(), Function :: term(), args(), [{binary(), term()}], Options :: term()}.
 %% What a call names, without what is not there: `undefined' for a function, no arguments, no keywords, no options.
 
 %%% The API's shapes

@@ -2,13 +2,12 @@
 -module(py_progress).
 
 -export([new/3, wait_ms/1, tell/2, finish/2]).
--export_type([progress/0, report/0]).
+-export_type([progress/0]).
 
--type report() :: #{done := non_neg_integer(), total := non_neg_integer(), elapsed_ms := non_neg_integer()}.
 -opaque progress() ::
     none
     | #{
-        to := fun((report()) -> term()) | line,
+        to := fun((py_config:report()) -> term()) | line,
         name := string(),
         total := non_neg_integer(),
         started := integer(),
@@ -22,7 +21,7 @@
 -define(FIRST_LINE_MS, 1_000).
 
 %% @doc For the option `progress'. `true' shows a line where the group leader is a terminal, from the first second on.
--spec new(boolean() | fun((report()) -> term()), Name :: string(), Total :: non_neg_integer()) -> progress().
+-spec new(boolean() | fun((py_config:report()) -> term()), Name :: string(), Total :: non_neg_integer()) -> progress().
 new(false, _Name, _Total) ->
     none;
 new(true, Name, Total) ->

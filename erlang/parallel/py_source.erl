@@ -22,7 +22,7 @@
 
 -type source() :: {'$py.source', {pid(), Flags :: 0..15}}.
 %% No more than an argument: what is in it is for Python.
--type producer() :: fun(() -> {ok, py:arg()} | [py:arg()] | done) | pid().
+-type producer() :: fun(() -> {ok, py_term:arg()} | [py_term:arg()] | done) | pid().
 %% Gives the next item, the next ones, or the end. A pid is that of a `gen_server', asked by
 %% `gen_server:call(Pid, {py_next, Most})', which answers with a list of up to `Most' items or with `done'.
 

@@ -5,11 +5,10 @@
 -module(py_sandbox).
 
 -export([command/4, diagnosis/3, settings/1, inner/2, processes/1, held_bytes/1, exactly_held_bytes/1, close/1]).
--export_type([kind/0, box/0, reason/0]).
+-export_type([box/0, reason/0]).
 
 -include_lib("kernel/include/file.hrl").
 
--type kind() :: bwrap | docker.
 -type command() :: #{
     program := file:filename_all(),
     args := [unicode:chardata()],
@@ -18,15 +17,15 @@
 }.
 -opaque box() :: {bwrap, HasStderr :: boolean()} | {docker, Program :: file:filename_all(), Name :: string()}.
 -type reason() ::
-    {kind(), no_program}
+    {py_config:sandbox_kind(), no_program}
     | {bwrap, {version, Said :: string()}}
     | {bwrap, {footprint, Python :: string(), Said :: string()}}
     | {bwrap, {max_processes, Kernel :: string()}}
     | {docker, {no_daemon, Said :: string()}}
     | {docker, {no_image, string()}}
-    | {kind(), {no_directory, Io :: string()}}
-    | {kind(), {io_owner, Io :: string(), file:posix()}}
-    | {kind(), {io_link, Io :: string(), Link :: string()}}.
+    | {py_config:sandbox_kind(), {no_directory, Io :: string()}}
+    | {py_config:sandbox_kind(), {io_owner, Io :: string(), file:posix()}}
+    | {py_config:sandbox_kind(), {io_link, Io :: string(), Link :: string()}}.
 
 -define(PROBE_MS, 10_000).
 %% `$@' is a command without this BEAM's own three descriptors: nothing in a box reads what is typed in the shell.

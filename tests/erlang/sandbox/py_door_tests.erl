@@ -137,7 +137,10 @@ honest(Request, Answer) ->
         _ -> true
     end,
     case Answer of
-        {error, Error} -> told(py_exception:from_python(Error)), told({py, {start, tea, {on_start, Error}}});
+        {error, Error} ->
+            Converted = py_exception:from_python(Error),
+            told(Converted),
+            told({py, {start, tea, {on_start, Converted}}});
         _ -> true
     end,
     flush().
@@ -170,7 +173,7 @@ any_error_is_told_test() ->
             told({py, {worker_down, Error}}),
             true = is_text(py_error:start_text(Error)),
             true = is_text(py_error:start_text({configure, Error})),
-            true = is_text(py_error:start_text({on_start, Error}))
+            true = is_text(py_error:start_text({on_start, py_exception:from_python(Error)}))
         end
      || Error <- Errors
     ],
