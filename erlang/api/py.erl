@@ -90,7 +90,7 @@
 
 %% @doc Start the application and its pools; returns when Python serves. `erl -s py' calls this.
 -spec start() -> {ok, started} | {error, term()}.
-start() -> py_admin:start().
+start() -> py_pools:start().
 
 %% @doc Stop the application. Open calls may end, for as long as the `drain_timeout' of their pools (5 seconds unless said
 %% otherwise); new ones get `{py, not_started}'. No Python process is left when it returns.
@@ -158,11 +158,11 @@ with_worker(Pool, Fun) -> py_call:with_worker(with_worker, [Pool, Fun]).
 
 %% @doc What each worker is doing.
 -spec workers() -> [py_worker:info()].
-workers() -> py_admin:workers().
+workers() -> py_pools:workers().
 
 %% @doc What each worker of a pool is doing.
 -spec workers(py_config:pool_name()) -> [py_worker:info()].
-workers(Pool) -> py_admin:workers(Pool).
+workers(Pool) -> py_pools:workers(Pool).
 
 %% @doc Print what there is of all that py needs, for each pool of the configuration: the interpreter, its versions, the codec; and what
 %% is missing, with what to do about it. Works without the application running.
@@ -171,11 +171,11 @@ doctor() -> py_doctor:print(py_admin:versions()).
 
 %% @doc Print {@link workers/0} as a table.
 -spec status() -> ok.
-status() -> py_print:status(workers()).
+status() -> py_pool_table:status(workers()).
 
 %% @doc Print {@link workers/1} as a table.
 -spec status(py_config:pool_name()) -> ok.
-status(Pool) -> py_print:status(workers(Pool)).
+status(Pool) -> py_pool_table:status(workers(Pool)).
 
 %% @doc Show {@link workers/0} every second, with what has changed, until a key is pressed (the enter key where the shell
 %% gives whole lines).
@@ -389,7 +389,7 @@ pmap(Module, Function, List) -> py_parallel:pmap(pmap, [Module, Function, List])
 
 %% @doc The same with options: those of a call, where `timeout' is the deadline of the whole; `chunk', the number of items in
 %% a call (default: chosen by how long the calls take); `ordered => false' for the order in which the chunks are done;
-%% `progress => true' for a line in the terminal, or a fun of a {@link py_progress:report()}; `retry', how often a chunk is
+%% `progress => true' for a line in the terminal, or a fun of a {@link py_config:report()}; `retry', how often a chunk is
 %% repeated after a failure of the bridge (default 0: calls need not be repeatable), never after an exception or a timeout;
 %% `window', how many chunks a worker has in hand (default 2).
 %%

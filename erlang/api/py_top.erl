@@ -14,10 +14,10 @@ run(EveryMs) ->
     show(EveryMs, Reader, Monitor, #{}).
 
 show(EveryMs, Reader, Monitor, Before) ->
-    Workers = py_admin:workers(),
+    Workers = py_pools:workers(),
     Now = erlang:monotonic_time(millisecond),
     io:format("\e[H\e[2J~ts  (enter ends it)~n~n", [summary(Workers, Before, Now)]),
-    py_print:status(Workers),
+    py_pool_table:status(Workers),
     receive
         {Reader, pressed} ->
             demonitor(Monitor, [flush]),

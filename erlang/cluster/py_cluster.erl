@@ -142,7 +142,7 @@ configure(Node, Pools, Timeout) ->
     end.
 
 start_there(Node, Timeout) ->
-    case on(Node, py, start, [], Timeout) of
+    case on(Node, py_pools, start, [], Timeout) of
         {ok, {ok, started}} -> ok;
         {ok, {error, _} = Error} -> Error;
         {error, _} = Error -> Error
@@ -158,7 +158,7 @@ visible(Node) ->
 %% @doc Stop the application on a node, as {@link py:stop/0} does there.
 -spec stop(node()) -> {ok, stopped} | {error, failure()}.
 stop(Node) ->
-    case on(Node, py, stop, [], infinity) of
+    case on(Node, py_pools, stop, [default], infinity) of
         {ok, {ok, stopped}} -> {ok, stopped};
         {error, _} = Error -> Error
     end.
@@ -185,12 +185,12 @@ nodes(Pool) -> py_nodes:members(Pool).
 %% @doc What each worker of each node is doing, as {@link py:workers/0}; without those of a node that does not answer.
 -spec workers() -> [py_worker:info()].
 workers() ->
-    Answers = py_remote:multicall(nodes(), {py_admin, workers, []}, ?ANSWER_MS),
+    Answers = py_remote:multicall(nodes(), {py_pools, workers, []}, ?ANSWER_MS),
     lists:append([Workers || {_Node, {ok, Workers}} <- Answers]).
 
 %% @doc Print the pools of all nodes as a table: workers, those that serve, calls in flight and calls served.
 -spec status() -> ok.
-status() -> py_print:cluster(workers()).
+status() -> py_pool_table:cluster(workers()).
 
 %%% Modules
 

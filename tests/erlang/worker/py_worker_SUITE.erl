@@ -226,7 +226,7 @@ what_to_do_about_the_codec_in_python_is_said(Config) ->
     [?assertNotEqual(nomatch, string:find(Text, Words)) || Words <- ["interpreter of uncompiled", "docs/setup.md"]],
     py_output:stop(Leader),
     Native = [#{pool => default, codec => native}],
-    ?assertEqual("", lists:flatten(py_print:codec_advice(Native))).
+    ?assertEqual("", lists:flatten(py_pool_table:codec_advice(Native))).
 
 least_busy_passes_by_the_busy_workers(Config) ->
     {ok, _} = py:start_pool(three, pool(Config, #{size => 3})),
