@@ -148,7 +148,7 @@ os_pid(#interpreter{inner = Inner}) -> Inner.
 memory_bytes(#interpreter{box = undefined, os_pid = OsPid}) ->
     py_launcher:resident_bytes(OsPid);
 memory_bytes(#interpreter{os_pid = OsPid}) ->
-    case [Bytes || Pid <- py_sandbox:processes(OsPid), Bytes <- [py_launcher:resident_bytes(Pid)], is_integer(Bytes)] of
+    case [Bytes || Pid <- py_sandbox_processes:all(OsPid), Bytes <- [py_launcher:resident_bytes(Pid)], is_integer(Bytes)] of
         [] -> undefined;
         Some -> lists:sum(Some)
     end.
@@ -156,13 +156,13 @@ memory_bytes(#interpreter{os_pid = OsPid}) ->
 %% @doc How much memory of its own it has, in bytes, which its end gives back; a sandboxed one with all that it has started.
 -spec own_bytes(interpreter()) -> non_neg_integer() | undefined.
 own_bytes(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:own_bytes(OsPid);
-own_bytes(#interpreter{os_pid = OsPid}) -> py_sandbox:held_bytes(OsPid).
+own_bytes(#interpreter{os_pid = OsPid}) -> py_sandbox_processes:held_bytes(OsPid).
 
 %% @doc Whether a sandboxed one, with all that it has started, has more memory of its own than this. A process that has as much
 %% as it can get is told so by its system; its stack, and the first process of the box, are no reason to end it.
 -spec exceeds(MostBytes :: pos_integer(), interpreter()) -> {true, Bytes :: pos_integer()} | false.
 exceeds(Most, #interpreter{box = Box, os_pid = OsPid}) when Box =/= undefined ->
-    case py_sandbox:held_bytes(OsPid) > Most + ?ASIDE_BYTES andalso py_sandbox:exactly_held_bytes(OsPid) of
+    case py_sandbox_processes:held_bytes(OsPid) > Most + ?ASIDE_BYTES andalso py_sandbox_processes:exactly_held_bytes(OsPid) of
         Bytes when is_integer(Bytes), Bytes > Most + ?ASIDE_BYTES -> {true, Bytes};
         _ -> false
     end;

@@ -1,4 +1,4 @@
-%%% @doc The command that runs an interpreter in bubblewrap (bwrap(1)). Pure.
+%%% @doc A box of bubblewrap's (bwrap(1)): the command that runs an interpreter in it, and what is in it once it runs.
 %%%
 %%% What the box sees is put together from nothing: the parts of the file system that the interpreter is made of, read-only;
 %%% `/io' where the pool has one; a `/proc' of its own processes, a `/dev' without devices of the machine, and room in
@@ -8,8 +8,10 @@
 %%% has it take another user id, which no account has: to be root without rights is still to own the machine's files, and
 %%% the kernel's settings below `/proc/sys'.
 -module(py_sandbox_bwrap).
+-behaviour(py_sandbox).
 
--export([arguments/2, is_usable/1, stderr/0, package/0, filter_descriptor/0]).
+-export([command/4, settings/1, inner/2, close/1]).
+-export([arguments/2, is_usable/1]).
 -export_type([box/0]).
 
 -type box() :: #{
@@ -26,6 +28,9 @@
 %% directory, such as `/lib'; the user that it becomes; whether a program for seccomp is there to be read; the socket of its
 %% standard error.
 
+-define(PROBE_MS, 10_000).
+%% `$@' is a command without this BEAM's own three descriptors: nothing in a box reads what is typed in the shell.
+-define(DETACHED, "exec \"$@\" </dev/null >/dev/null 2>&1").
 %% As Debian 12 and Ubuntu 24.04 have it: `--size', `--disable-userns'.
 -define(OLDEST, [0, 8, 0]).
 %% Where Python finds these in the box.
@@ -35,6 +40,85 @@
 -define(SHARE, 4).
 -define(ROOM_BYTES, 268_435_456).
 
+%% @private
+-spec command(py_config:pool(), file:filename_all(), file:filename_all() | undefined, py_sandbox:own()) ->
+    {py_sandbox:made(), HasStderr :: boolean()}.
+command(Config, Python, Stderr, #{arguments := Arguments, package := Package, filter := Filter}) ->
+    Program = py_sandbox_host:program(bwrap),
+    {_, Said} = py_program:run(Program, [{args, ["--version"]}], ?PROBE_MS),
+    is_usable(Said) orelse py_sandbox_host:refuse({bwrap, {version, string:trim(binary_to_list(Said))}}),
+    py_sandbox_host:check_io(Config),
+    User = py_sandbox_host:user(Config),
+    check_processes(User, Config),
+    Env = environment(Config),
+    own_stderr(User, Stderr),
+    [Executable | Footprint] = footprint(Python, Package, Env),
+    Box = #{
+        python => Executable,
+        arguments => Arguments(?PACKAGE),
+        package => Package,
+        footprint => Footprint,
+        links => [{Name, Target} || Name <- ["bin", "lib", "lib32", "lib64", "sbin"], {ok, Target} <- [root_link(Name)]],
+        user => User,
+        filters => Filter =/= undefined,
+        stderr => Stderr
+    },
+    Made = #{program => Program, args => arguments(Config, Box), env => Env, script => ?DETACHED, stdio => nouse_stdio},
+    {Made, Stderr =/= undefined}.
+
+%% Nothing of this BEAM's environment: what is not named is removed.
+environment(#{env := Env, python_path := Paths}) ->
+    Inherited = [{hd(string:split(Variable, "=")), false} || Variable <- os:getenv(), hd(Variable) =/= $=],
+    Own = [{"HOME", "/tmp"}, {"LANG", "C.UTF-8"}, {"PATH", "/usr/bin:/bin"}] ++
+        [{"PYTHONPATH", string:join([py_sandbox_host:text_of(filename:absname(Path)) || Path <- Paths], ":")} || Paths =/= []],
+    maps:to_list(lists:foldl(fun(Some, Acc) -> maps:merge(Acc, maps:from_list(Some)) end, #{}, [Inherited, Own, Env])).
+
+%% What the interpreter is made of it says itself; outside of the box, before anybody's code has run in it.
+footprint(Python, Package, Env) ->
+    Script = filename:join([Package, "erl", "footprint.py"]),
+    case py_program:run(Python, [{args, [Script]}, {env, Env}, {cd, "/"}], ?PROBE_MS) of
+        {0, <<"/", _/binary>> = Said} -> [Path || Path <- binary:split(Said, <<0>>, [global]), Path =/= <<>>];
+        {_, Said} -> py_sandbox_host:refuse({bwrap, {footprint, py_sandbox_host:text_of(Python), string:trim(binary_to_list(Said))}})
+    end.
+
+root_link(Name) -> file:read_link_all("/" ++ Name).
+
+own_stderr(undefined, _) -> ok;
+own_stderr(_, undefined) -> ok;
+%% The directory that it lies in keeps everybody else out.
+own_stderr(_User, Stderr) -> _ = file:change_mode(Stderr, 8#666), ok.
+
+%% An ordinary user's limit holds for the box alone since Linux 5.14; before, all of the user's processes count.
+check_processes(undefined, #{max_processes := Most}) when is_integer(Most) ->
+    Kernel = os:version(),
+    Kernel >= {5, 14, 0} orelse py_sandbox_host:refuse({bwrap, {max_processes, version_text(Kernel)}});
+check_processes(_, _) ->
+    true.
+
+version_text(Version) when is_tuple(Version) ->
+    lists:flatten(lists:join(".", [integer_to_list(Number) || Number <- tuple_to_list(Version)]));
+version_text(Version) ->
+    Version.
+
+%% @private
+-spec settings(HasStderr :: boolean()) -> #{page := undefined, stderr := binary() | undefined}.
+settings(true) -> #{page => undefined, stderr => <<?STDERR>>};
+settings(false) -> #{page => undefined, stderr => undefined}.
+
+%% @private The first process of the box waits for the others.
+-spec inner(boolean(), OsPid :: non_neg_integer()) -> non_neg_integer() | undefined.
+inner(_, OsPid) ->
+    case [Python || First <- py_sandbox_processes:children(OsPid), Python <- py_sandbox_processes:children(First)] of
+        [Python | _] -> Python;
+        [] -> undefined
+    end.
+
+%% @private Nothing outlives the program that made it.
+-spec close(boolean()) -> ok.
+close(_) -> ok.
+
+%%% The command line
+
 %% @doc Whether a `bwrap' that says this of its version will do.
 -spec is_usable(binary()) -> boolean().
 is_usable(Said) ->
@@ -42,18 +126,6 @@ is_usable(Said) ->
         {match, Numbers} -> [list_to_integer(Number) || Number <- Numbers] >= ?OLDEST;
         nomatch -> false
     end.
-
-%% @doc Where the box has the socket of its standard error.
--spec stderr() -> binary().
-stderr() -> <<?STDERR>>.
-
-%% @doc The directory in the box that has the package `erl'.
--spec package() -> string().
-package() -> ?PACKAGE.
-
-%% @doc The descriptor that it reads a program for seccomp(2) from, and closes.
--spec filter_descriptor() -> string().
-filter_descriptor() -> "9".
 
 %% @doc The arguments of `bwrap'.
 -spec arguments(py_config:pool(), box()) -> [unicode:chardata()].
@@ -69,7 +141,7 @@ arguments(Config, Box) ->
 
 %% Without a user namespace of its own (root's box has none) it is the changed user that takes all rights away.
 apart(Config, #{user := User} = Box) ->
-    lists:append([["--seccomp", filter_descriptor()] || maps:get(filters, Box, false)]) ++
+    lists:append([["--seccomp", py_seccomp:descriptor()] || maps:get(filters, Box, false)]) ++
     ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"] ++
         ["--unshare-net" || maps:get(network, Config) =:= none] ++
         ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"] ++

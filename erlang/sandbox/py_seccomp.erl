@@ -9,7 +9,7 @@
 %%% passes over.
 -module(py_seccomp).
 
--export([filter/1]).
+-export([filter/1, descriptor/0]).
 
 -define(LOAD, 16#20).
 -define(IF_EQUAL, 16#15).
@@ -35,6 +35,10 @@
 -define(CREATES, 16#400040).
 %% AF_UNIX, AF_INET, AF_INET6, AF_NETLINK.
 -define(FAMILIES, [1, 2, 10, 16]).
+
+%% @doc The descriptor that bubblewrap reads a program from, and closes.
+-spec descriptor() -> string().
+descriptor() -> "9".
 
 %% @doc The program for an architecture, as `erlang:system_info(system_architecture)' has it; `none' for one whose numbers are not
 %% known here.

@@ -396,7 +396,7 @@ a_killed_box_is_replaced_and_leaves_nothing(Config) ->
         begin
             _ = call(leave_child),
             [#{os_pid := OsPid}] = py:workers(boxed),
-            Family = py_sandbox:processes(maker(OsPid)),
+            Family = py_sandbox_processes:all(maker(OsPid)),
             ?assert(length(Family) >= 3, Family),
             {error, {py, {worker_down, _}}} = replaced(fun() ->
                 Caller = py_caller:start(fun() -> call(sleep, [60]) end),
@@ -440,7 +440,7 @@ nothing_outlives_its_worker_process(Config) ->
     start(Config),
     _ = call(leave_child),
     [#{os_pid := OsPid}] = py:workers(boxed),
-    Family = py_sandbox:processes(maker(OsPid)),
+    Family = py_sandbox_processes:all(maker(OsPid)),
     Caller = py_caller:start(fun() -> call(spin_on) end),
     exit(worker(), kill),
     {error, {py, {worker_down, _}}} = py_caller:result(Caller),
@@ -451,7 +451,7 @@ nothing_outlives_its_pool(Config) ->
     Io = directory(Config),
     start(Config, #{size => 2, io => Io}),
     _ = call(leave_child),
-    Families = [py_sandbox:processes(maker(OsPid)) || #{os_pid := OsPid} <- py:workers(boxed)],
+    Families = [py_sandbox_processes:all(maker(OsPid)) || #{os_pid := OsPid} <- py:workers(boxed)],
     ok = py:stop_pool(boxed),
     py_eventually:equals([], fun() -> [Pid || Pid <- lists:append(Families), py_os_process:alive(Pid)] end),
     ?assertEqual([], filelib:wildcard(py_directory:path("*.err"))).

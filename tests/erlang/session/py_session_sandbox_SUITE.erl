@@ -294,7 +294,7 @@ a_fork_bomb_is_contained(_Config) ->
                 #{timeout => 20_000})
         end)
     ),
-    Family = py_sandbox:processes(parent(parent(os_pid(Session)))),
+    Family = py_sandbox_processes:all(parent(parent(os_pid(Session)))),
     ?assert(length(Family) =< 22, Family),
     ?assertEqual(1, py_session:eval(Other, "1")),
     py_session:close(Session),
@@ -334,7 +334,7 @@ a_box_ends_with_its_session(_Config) ->
                 py_session:eval(Session, "time.sleep(60)")
             end),
             {Session, Pid} = receive {opened, Opened, By} -> {Opened, By} end,
-            Family = py_sandbox:processes(parent(parent(os_pid(Session)))),
+            Family = py_sandbox_processes:all(parent(parent(os_pid(Session)))),
             ?assert(length(Family) >= 3, Family),
             End(Session, Pid),
             _ = py_caller:result(Owner),
