@@ -722,22 +722,22 @@ in_time(Expected, Call) ->
 
 a_module_is_pushed_to_all_nodes(Config) ->
     Directory = module_directory(Config, "pushed_one"),
-    ok = file:write_file(filename:join(Directory, "py_cluster_modules.py"), <<"def version():\n    return 1\n">>),
+    ok = file:write_file(filename:join(Directory, "pushed_module.py"), <<"def version():\n    return 1\n">>),
     with_nodes(2, Config, fun([One, Two]) ->
         true = lists:all(fun({_, R}) -> R =:= {ok, undefined} end, py:call_all('erl.pushed', use, [list_to_binary(Directory)])),
         On = #{node => One},
-        ?assertError({python, 'builtins.ModuleNotFoundError', _, _}, py:func(py_cluster_modules, version, On)),
-        ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(py_cluster_modules)),
-        ?assertEqual([{ok, 1}, {ok, 1}], [R || {_, R} <- py:call_all(py_cluster_modules, version, [], On)]),
+        ?assertError({python, 'builtins.ModuleNotFoundError', _, _}, py:func(pushed_module, version, On)),
+        ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(pushed_module)),
+        ?assertEqual([{ok, 1}, {ok, 1}], [R || {_, R} <- py:call_all(pushed_module, version, [], On)]),
         %% Again, when it has changed.
-        ok = file:write_file(filename:join(Directory, "py_cluster_modules.py"), <<"def version():\n    return 'second'\n">>),
-        ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(<<"py-pushed">>)),
-        ?assertEqual([{ok, "second"}, {ok, "second"}], [R || {_, R} <- py:call_all(py_cluster_modules, version, [], On)]),
+        ok = file:write_file(filename:join(Directory, "pushed_module.py"), <<"def version():\n    return 'second'\n">>),
+        ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(<<"pushed-module">>)),
+        ?assertEqual([{ok, "second"}, {ok, "second"}], [R || {_, R} <- py:call_all(pushed_module, version, [], On)]),
         %% One that can't be loaded again: each node says why.
-        ok = file:write_file(filename:join(Directory, "py_cluster_modules.py"), <<"1 / 0\n">>),
+        ok = file:write_file(filename:join(Directory, "pushed_module.py"), <<"1 / 0\n">>),
         ?assertMatch(
             [{_, {error, {python, 'builtins.ZeroDivisionError', _, _}}}, {Two, ok}],
-            lists:sort(fun(A, _) -> element(1, A) =:= One end, py_cluster:push(py_cluster_modules))
+            lists:sort(fun(A, _) -> element(1, A) =:= One end, py_cluster:push(pushed_module))
         )
     end).
 
