@@ -109,6 +109,11 @@ bench: build ## ours beside the floors: a table, bench/results/*.json, docs/img/
 bench-nodes: build ## calls to other nodes with a delay on the way: a table
 	@$(OWN_PYTHON) bench/nodes/run $(VENV_BIN)/python $(NODES)
 
+# SVG=file for a picture.
+.PHONY: bench-growth
+bench-growth: build ## what one costs among 1, 10, 100 times as many workers, callers, handles, sessions, streams: a table
+	@$(OWN_PYTHON) bench/growth/run $(VENV_BIN)/python $(ROUNDS) $(SVG)
+
 bench-compare: build ## the same beside that of BASE=revision
 	@scripts/bench-compare $(BASE) $(ROUNDS)
 
