@@ -34,7 +34,8 @@ def table(subjects: Subjects) -> str:
         for count, values in counts.items():
             median = statistics.median(values)
             lines.append(
-                f"| {subject} | {count:,} | {median:.4g} | {min(values):.4g} to {max(values):.4g} | {median / first:.2f} |"
+                f"| {subject} | {count:,} | {median:.4g} | {min(values):.4g} to {max(values):.4g} "
+                f"| {median / first:.2f} |"
             )
     return "\n".join(lines)
 
@@ -73,11 +74,13 @@ def svg(subjects: Subjects) -> str:
                 f'stroke="{"#999" if exponent == 0 else "#ddd"}"/>'
             )
             parts.append(
-                f'<text x="{left - 8}" y="{y(10**exponent) + 4:.1f}" text-anchor="end" fill="#222">{10.0**exponent:g}</text>'
+                f'<text x="{left - 8}" y="{y(10**exponent) + 4:.1f}" text-anchor="end" fill="#222">'
+                f"{10.0**exponent:g}</text>"
             )
     for exponent in range(math.ceil(math.log10(min(counts))), math.floor(math.log10(max(counts))) + 1):
         parts.append(
-            f'<text x="{x(10**exponent):.1f}" y="{top + height + 20}" text-anchor="middle" fill="#222">{10**exponent:,}</text>'
+            f'<text x="{x(10**exponent):.1f}" y="{top + height + 20}" text-anchor="middle" fill="#222">'
+            f"{10**exponent:,}</text>"
         )
     for number, (subject, points) in enumerate(relative.items()):
         colour = COLOURS[number % len(COLOURS)]
