@@ -72,7 +72,7 @@
 -type target() :: py_term:target().
 %% A dotted path, or a callable from Python.
 -type keywords() :: py_term:keywords().
--type options() :: py_config:call_options().
+-type options() :: py_call_options:options().
 %% `pool' (default `default'), `worker' (a pid), `node'; `timeout' in milliseconds or `infinity' (default: the pool's
 %% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref';
 %% `haystack => boolean()', `frames => grid | columns | arrow', `matrices => boolean()' (see `docs/haystack.md');
@@ -82,7 +82,7 @@
 -type outcome() :: {ok, value()} | {error, py_error:python_error() | {py, py_error:reason()} | term()}.
 %% How a call ended, where the error of one call must not hide the results of others.
 
--type stream_options() :: py_config:stream_options().
+-type stream_options() :: py_parallel_options:stream().
 %% {@link options()}, and `window', the most items that Python may be ahead (default 256). `timeout' is that of one batch of
 %% items, `return => ref' keeps each item in Python.
 
@@ -108,7 +108,7 @@ restart() -> py_admin:restart().
 
 %% @doc Start one more pool under a name of its own. Errors: `badarg' for a bad option;
 %% `{error, {py, {start, Name, Reason}}}' when its Python does not start; `{error, {py, {already_started, Pid}}}'.
--spec start_pool(py_config:pool_name(), py_config:pool_options()) -> {ok, pid()} | {error, {py, term()}}.
+-spec start_pool(py_config:pool_name(), py_pool_options:options()) -> {ok, pid()} | {error, {py, term()}}.
 start_pool(Name, Options) -> py_admin:start_pool(Name, Options).
 
 %% @doc Stop a pool and its workers; open calls may end, for as long as the pool's `drain_timeout'.
@@ -361,7 +361,7 @@ scatter(Module, Function, ArgLists) -> py_parallel:scatter(scatter, [Module, Fun
 
 %% @doc The same with the options of each call, and `window', how many a worker has in hand at most. `timeout' is each
 %% call's, and counts from now.
--spec scatter(name(), name(), [[arg()]], py_config:scatter_options()) -> [handle()].
+-spec scatter(name(), name(), [[arg()]], py_parallel_options:scatter()) -> [handle()].
 scatter(Module, Function, ArgLists, Options) -> py_parallel:scatter(scatter, [Module, Function, ArgLists, Options]).
 
 %% @doc The results of calls in the order of their handles. The first call that fails is raised at once, and cancels the
@@ -389,12 +389,12 @@ pmap(Module, Function, List) -> py_parallel:pmap(pmap, [Module, Function, List])
 
 %% @doc The same with options: those of a call, where `timeout' is the deadline of the whole; `chunk', the number of items in
 %% a call (default: chosen by how long the calls take); `ordered => false' for the order in which the chunks are done;
-%% `progress => true' for a line in the terminal, or a fun of a {@link py_config:report()}; `retry', how often a chunk is
+%% `progress => true' for a line in the terminal, or a fun of a {@link py_parallel_options:report()}; `retry', how often a chunk is
 %% repeated after a failure of the bridge (default 0: calls need not be repeatable), never after an exception or a timeout;
 %% `window', how many chunks a worker has in hand (default 2).
 %%
 %% The first error ends the whole. An exception has `{item, N}' at the end of its trace.
--spec pmap(name(), name(), [arg()], py_config:pmap_options()) -> [value()].
+-spec pmap(name(), name(), [arg()], py_parallel_options:pmap()) -> [value()].
 pmap(Module, Function, List, Options) -> py_parallel:pmap(pmap, [Module, Function, List, Options]).
 
 %% @doc One value of all items, by an associative function of two arguments: chunks are reduced in Python, and then their
@@ -403,7 +403,7 @@ pmap(Module, Function, List, Options) -> py_parallel:pmap(pmap, [Module, Functio
 preduce(Module, Function, List) -> py_parallel:preduce(preduce, [Module, Function, List]).
 
 %% @doc The same with options: those of {@link pmap/4} without `ordered', and `initial', which stands before the first item.
--spec preduce(name(), name(), [arg()], py_config:preduce_options()) -> value().
+-spec preduce(name(), name(), [arg()], py_parallel_options:preduce()) -> value().
 preduce(Module, Function, List, Options) -> py_parallel:preduce(preduce, [Module, Function, List, Options]).
 
 %% @doc Send a message to the message handler that Python code has set (`erl.set_message_handler'): to that of a worker, or of
@@ -463,7 +463,7 @@ stream_close(Stream) -> py_stream:close([Stream]).
 source(Producer) -> py_source:new([Producer]).
 
 %% @doc The same, `binaries => bytes' for items whose binaries are `bytes' (default `str').
--spec source(py_source:producer(), py_config:source_options()) -> py_source:source().
+-spec source(py_source:producer(), py_parallel_options:source()) -> py_source:source().
 source(Producer, Options) -> py_source:new([Producer, Options]).
 
 %%% Builtins and operators

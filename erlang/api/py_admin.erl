@@ -20,19 +20,19 @@ restart() ->
     end.
 
 %% @doc Start a pool; returns when its workers serve.
--spec start_pool(py_config:pool_name(), py_config:pool_options()) -> {ok, pid()} | {error, {py, term()}}.
+-spec start_pool(py_config:pool_name(), py_pool_options:options()) -> {ok, pid()} | {error, {py, term()}}.
 start_pool(Name, Options) when is_atom(Name) ->
-    case py_config:pool(Options) of
+    case py_pool_options:check(Options) of
         {ok, Config} ->
             case whereis(py_pools_sup) of
                 undefined -> {error, {py, not_started}};
                 _ -> py_pools_sup:start_pool(Name, Config)
             end;
         {error, Problem} ->
-            py_error:badarg(2, py_config:describe(Problem), {start_pool, [Name, py_config:without_secrets(Options)]})
+            py_error:badarg(2, py_options:describe(Problem), {start_pool, [Name, py_pool_options:without_secrets(Options)]})
     end;
 start_pool(Name, Options) ->
-    py_error:badarg(1, "must be the name of a pool, an atom", {start_pool, [Name, py_config:without_secrets(Options)]}).
+    py_error:badarg(1, "must be the name of a pool, an atom", {start_pool, [Name, py_pool_options:without_secrets(Options)]}).
 
 %% @doc Stop a pool when its open calls have ended or after this time.
 -spec stop_pool(py_config:pool_name(), Drain :: timeout() | default) ->
@@ -53,7 +53,7 @@ stop_pool(Name, Drain) ->
 %% calls.
 -spec resize(py_config:pool_name(), pos_integer()) -> ok | {error, {py, term()}}.
 resize(Name, Size) ->
-    (is_integer(Size) andalso Size >= 1 andalso Size =< py_config:max_workers()) orelse
+    (is_integer(Size) andalso Size >= 1 andalso Size =< py_pool_options:max_workers()) orelse
         py_error:badarg(2, "must be an integer from 1 to 1024", {resize, [Name, Size]}),
     running(Name, fun() -> py_pool:resize(Name, Size) end).
 

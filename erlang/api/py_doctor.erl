@@ -21,8 +21,8 @@ report(Versions) ->
                 _ -> "running"
             end
         ]),
-        [["! ", py_error:text({py, Reason}), "\n"] || {error, Reason} <- [py_config:sessions(), py_config:max_shared_bytes(), py_config:environment()]],
-        [["! ", py_config:describe(Problem), "\n"] || {ok, Unknown} <- [py_config:environment()], Problem <- Unknown],
+        [["! ", py_error:text({py, Reason}), "\n"] || {error, Reason} <- [py_session_options:configured(), py_config:max_shared_bytes(), py_config:environment()]],
+        [["! ", py_options:describe(Problem), "\n"] || {ok, Unknown} <- [py_config:environment()], Problem <- Unknown],
         case py_config:pools() of
             {ok, Pools} -> [pool(Name, Config) || {Name, Config} <- lists:sort(maps:to_list(Pools))];
             {error, Reason} -> ["! ", py_error:text({py, Reason}), "\n"]

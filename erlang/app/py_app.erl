@@ -24,7 +24,7 @@ start(_Type, _Args) ->
 
 %% Not refused: it may be another version's, or another application's of this name.
 warn(Problem) ->
-    logger:warning("the application's environment: ~ts", [py_config:describe(Problem)], #{domain => [py]}).
+    logger:warning("the application's environment: ~ts", [py_options:describe(Problem)], #{domain => [py]}).
 
 %% `py:start/0', which has set `start_failure', tells why, in one line of log. To the application's master it is no crash then, of
 %% which it would say a page.
@@ -40,7 +40,7 @@ failed({error, Reason} = Error) ->
 %% Sessions are opened later, memory is shared later; what is wrong with their options is told now.
 start_tree() ->
     Environment = py_config:environment(),
-    case [Error || {error, _} = Error <- [py_config:max_shared_bytes(), py_config:sessions(), Environment]] of
+    case [Error || {error, _} = Error <- [py_config:max_shared_bytes(), py_session_options:configured(), Environment]] of
         [] ->
             {ok, Unknown} = Environment,
             [warn(Problem) || Problem <- Unknown],

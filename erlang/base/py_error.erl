@@ -54,7 +54,7 @@
     | {too_many_sessions, pos_integer()}
     | {start, term(), term()}
     | {already_started, pid()}
-    | {bad_config, term(), py_config:problem()}.
+    | {bad_config, term(), py_options:problem()}.
 -type down_reason() ::
     ending()
     | {deadline, killed}

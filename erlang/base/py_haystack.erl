@@ -36,7 +36,7 @@
 
 %% @doc What Python says of arguments that it can't read, with what to do about a matrix among them, whose binary is taken for
 %% text in a call that does not have the forms of this module.
--spec explained(string(), [term()], py_term:mapping()) -> string().
+-spec explained(string(), [term()], py_mapping:mapping()) -> string().
 explained(Text, _Args, #{haystack := true}) ->
     Text;
 explained(Text, Args, _Mapping) when is_list(Text) ->

@@ -94,7 +94,7 @@ reason({too_many_sessions, Most}) ->
     io_lib:format("~w sessions are open, as many as the application's sessions => #{max => ~w} allows", [Most, Most]);
 reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
 reason({bad_config, Pool, Problem}) ->
-    io_lib:format("the configuration of ~ts: ~ts", [configured(Pool), py_config:describe(Problem)]);
+    io_lib:format("the configuration of ~ts: ~ts", [configured(Pool), py_options:describe(Problem)]);
 reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
 
 configured(sessions) -> "sessions";

@@ -25,11 +25,12 @@
 -type pool() :: #{
     load := load(),
     size := slot(),
-    scheduler := py_config:scheduler(),
+    scheduler := py_pool_options:scheduler(),
     timeout := timeout(),
     max_queue := non_neg_integer() | infinity,
-    show_arguments := undefined | py_config:show_arguments(),
-    mapping := py_term:mapping()
+    show_arguments := undefined | py_call_options:show_arguments(),
+    mapping := py_mapping:mapping(),
+    flags := py_mapping:flags()
 }.
 
 -define(TABLE, ?MODULE).
@@ -227,7 +228,7 @@ place(Pid) ->
 %% @doc Counters of a pool that has no worker yet.
 -spec new_load() -> load().
 new_load() ->
-    Most = py_config:max_workers(),
+    Most = py_pool_options:max_workers(),
     Load = atomics:new(2 * Most + 1, [{signed, true}]),
     [delete_slot(Load, Slot) || Slot <- lists:seq(1, Most)],
     Load.
@@ -239,7 +240,7 @@ report_load(Load, Slot, Calls, false) -> atomics:put(Load, Slot, Calls + ?NOT_SE
 
 %% @doc For a worker: it serves from this time on (milliseconds of the monotonic clock).
 -spec report_start(load(), slot(), integer()) -> ok.
-report_start(Load, Slot, Ms) -> atomics:put(Load, py_config:max_workers() + 1 + Slot, Ms).
+report_start(Load, Slot, Ms) -> atomics:put(Load, py_pool_options:max_workers() + 1 + Slot, Ms).
 
 %% @doc There is no worker in that slot any more.
 -spec delete_slot(load(), slot()) -> ok.
@@ -261,7 +262,7 @@ in_hand(Load, Slot) -> atomics:get(Load, Slot) band (?NOT_SERVING - 1).
 
 %% @doc A number that grows by one with each turn.
 -spec turn(load()) -> non_neg_integer().
-turn(Load) -> atomics:add_get(Load, py_config:max_workers() + 1, 1).
+turn(Load) -> atomics:add_get(Load, py_pool_options:max_workers() + 1, 1).
 
 -spec is_serving(load(), slot()) -> boolean().
 is_serving(Load, Slot) -> atomics:get(Load, Slot) < ?NOT_SERVING.
@@ -271,4 +272,4 @@ is_serving(Load, Slot) -> atomics:get(Load, Slot) < ?NOT_SERVING.
 is_absent(Load, Slot) -> atomics:get(Load, Slot) >= ?ABSENT.
 
 -spec started_at(load(), slot()) -> integer().
-started_at(Load, Slot) -> atomics:get(Load, py_config:max_workers() + 1 + Slot).
+started_at(Load, Slot) -> atomics:get(Load, py_pool_options:max_workers() + 1 + Slot).

@@ -1,11 +1,11 @@
-%%% @doc What the API's arguments become on the wire: names, keywords, mapping flags, references. Pure.
+%%% @doc What the API's arguments become on the wire: names, keywords, references. Pure.
 %%%
 %%% Erlang terms need no conversion of their own: the external term format carries all of them, and Python's side
 %%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
 -module(py_term).
 
--export([keywords/1, is_keywords/1, is_name/1, flags/1, mapping/1, references/1, has_pickle/1, reference_shape/0, is_ref/1, is_shm/1]).
--export_type([name/0, arg/0, target/0, keywords/0, ref/0, shm/0, opaque/0, mapping/0]).
+-export([keywords/1, is_keywords/1, is_name/1, references/1, has_pickle/1, reference_shape/0, is_ref/1, is_shm/1]).
+-export_type([name/0, arg/0, target/0, keywords/0, ref/0, shm/0, opaque/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
 %% A dotted Python name. A `-' in it is a `_' in Python.
@@ -25,17 +25,6 @@
 %% An array, or bytes, in a file of that node's shared memory.
 -type opaque() :: {'$erlport.opaque', python | erlang, binary()}.
 %% An object that travels as a pickle.
--type mapping() :: #{
-    strings => list | binary,
-    dicts => tagged | map,
-    binaries => str | bytes,
-    return => value | ref,
-    haystack => boolean(),
-    frames => grid | columns | arrow,
-    matrices => boolean(),
-    arrays => opaque | value | shared
-}.
-
 
 %% @doc Keyword arguments as `[{Name, Value}]' with binary names, order kept; `error' for anything else.
 -spec keywords(term()) -> {ok, [{binary(), term()}]} | error.
@@ -74,26 +63,6 @@ is_keywords(_) -> false.
 %% @doc Whether a term can be a Python name.
 -spec is_name(term()) -> boolean().
 is_name(Name) -> is_atom(Name) orelse is_binary(Name).
-
-%% @doc The mapping options as the flags integer that a wrapper call's arguments begin with
-%% (`erl.codec.Options.from_flags' reads it).
--spec flags(mapping()) -> 0..2047.
-flags(Options) ->
-    bit(strings, binary, 1, Options) bor bit(dicts, map, 2, Options) bor
-        bit(binaries, bytes, 4, Options) bor bit(return, ref, 8, Options) bor
-        bit(haystack, true, 32, Options) bor bit(frames, columns, 64, Options) bor
-        bit(frames, arrow, 128, Options) bor bit(matrices, true, 256, Options) bor
-        bit(arrays, value, 512, Options) bor bit(arrays, shared, 1024, Options).
-
-%% @doc Those of a pool's options that are defaults of its calls' mapping.
--spec mapping(#{atom() => term()}) -> mapping().
-mapping(PoolOptions) -> maps:with([strings, dicts, haystack, frames, matrices, arrays], PoolOptions).
-
-bit(Key, Value, Bit, Options) ->
-    case Options of
-        #{Key := Value} -> Bit;
-        #{} -> 0
-    end.
 
 %% @doc What every reference is: a tuple of this size that begins with this atom.
 -spec reference_shape() -> {atom(), pos_integer()}.

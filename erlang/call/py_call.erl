@@ -74,7 +74,7 @@ pycall(pycall = Api, [Module, Function | Rest] = All) ->
             [A, O] -> {A, O}
         end,
     is_arguments(Args, 3, {Api, All}),
-    Mapped = is_map(Options) andalso map_size(maps:without(py_config:places(), Options)) > 0,
+    Mapped = is_map(Options) andalso map_size(maps:without(py_call_options:places(), Options)) > 0,
     case is_raw_name(Module) andalso is_raw_name(Function) andalso not Mapped of
         true ->
             run({raw, Module, Function}, Args, Options, length(All), {Api, All});
@@ -192,7 +192,7 @@ keywords(Keywords, Position, Api) ->
 wrapped(Entry, Args, Options, Position, Api) -> run({wrapper, Entry}, Args, Options, Position, Api).
 
 run(Entry, Args, Options, Position, Api) ->
-    case py_config:call(Options) of
+    case py_call_options:check(Options) of
         {ok, Checked} ->
             case py_route:perform(Entry, Args, Checked, self()) of
                 {ok, Value} -> Value;
@@ -204,7 +204,7 @@ run(Entry, Args, Options, Position, Api) ->
                     {unknown_option, _, _} -> "; keywords as a map need an options map after them (#{} will do)";
                     _ -> ""
                 end,
-            py_error:badarg(Position, [py_config:describe(Problem), Hint], Api)
+            py_error:badarg(Position, [py_options:describe(Problem), Hint], Api)
     end.
 
 %% @doc Run `Fun' with its calls that name no worker all on one: in the process that calls this, on the pool of that worker.

@@ -11,7 +11,7 @@
 -define(PINNED, '$py_worker').
 
 %% @doc A checked call, here or on the node that its options name. Other nodes call this, too.
--spec perform(py_send:entry(), [term()], py_config:call_options(), py_owners:owner()) ->
+-spec perform(py_send:entry(), [term()], py_call_options:options(), py_owners:owner()) ->
     {ok, term()} | {error, term()}.
 perform(Entry, Args, Options, Owner) ->
     case py_events:is_on() of
@@ -47,9 +47,9 @@ attempt(Entry, Args, #{scope := cluster} = Options, Owner) when not is_map_key(n
 attempt(Entry, Args, Options, Owner) ->
     Name = pool_name(Options),
     case py_registry:pool(Name) of
-        {ok, #{timeout := Default, mapping := Mapping} = Pool} ->
+        {ok, #{timeout := Default, mapping := Mapping, flags := Flags} = Pool} ->
             Deadline = py_deadline:after_ms(maps:get(timeout, Options, Default)),
-            Body = py_send:body(Entry, Args, Mapping, Options),
+            Body = py_send:body(Entry, Args, Flags, Options),
             case worker(Body, Args, Name, Pool, Options) of
                 {ok, Worker} ->
                     case py_send:run(Worker, Body, Deadline, Owner) of

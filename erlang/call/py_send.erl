@@ -8,11 +8,11 @@
 %% A function of Python's `erl.objects', which is told how to map values; or ErlPort's message.
 
 %% @doc The encoded call. Raises `badarg' where a term has no form in Python.
--spec body(entry(), [term()], Mapping :: map(), py_config:call_options()) -> py_wire:body().
-body({raw, Module, Function}, Args, _Mapping, _Options) ->
+-spec body(entry(), [term()], OfPool :: py_mapping:flags(), py_call_options:options()) -> py_wire:body().
+body({raw, Module, Function}, Args, _OfPool, _Options) ->
     py_wire:body(Module, Function, Args);
-body({wrapper, Entry}, Args, Mapping, Options) ->
-    py_wire:body('erl.objects', Entry, [py_term:flags(maps:merge(Mapping, Options)) | Args]).
+body({wrapper, Entry}, Args, OfPool, Options) ->
+    py_wire:body('erl.objects', Entry, [py_mapping:flags(OfPool, Options) | Args]).
 
 %% @doc Whether references to Python's objects may be among the arguments.
 -spec mentions_references(py_wire:body()) -> boolean().

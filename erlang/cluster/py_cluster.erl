@@ -9,7 +9,7 @@
 -compile({no_auto_import, [nodes/0, nodes/1]}).
 -export_type([start_options/0]).
 
--type start_options() :: #{pools => [{py_config:pool_name(), py_config:pool_options()}], timeout => timeout()}.
+-type start_options() :: #{pools => [{py_config:pool_name(), py_pool_options:options()}], timeout => timeout()}.
 %% `pools': those to start there, as in `sys.config' (default: what that node is configured with; where its code is sent from
 %% here, what this node is configured with). `timeout' in milliseconds (default 60000).
 -type failure() :: {py, py_error:reason()}.
@@ -97,7 +97,7 @@ start(Node, Options) ->
     is_atom(Node) orelse py_error:badarg(1, "must be a node", Api),
     case py_config:cluster(Options) of
         {ok, Checked} -> start_checked(Node, Checked);
-        {error, Problem} -> py_error:badarg(2, py_config:describe(Problem), Api)
+        {error, Problem} -> py_error:badarg(2, py_options:describe(Problem), Api)
     end.
 
 start_checked(Node, #{timeout := Timeout} = Options) ->

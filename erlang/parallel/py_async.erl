@@ -19,7 +19,7 @@
 -export([start/2, take/3, cancel/1, is_handle/1]).
 -export_type([handle/0, call/0, result/0]).
 
--type call() :: {Args :: [term()], py_config:call_options()}.
+-type call() :: {Args :: [term()], py_call_options:options()}.
 %% Of the wrapper `call', checked.
 -type result() :: {ok, term()} | {error, term()}.
 -opaque handle() :: {'$py.async', Owner :: pid(), Group :: pid(), Index :: pos_integer(), States :: atomics:atomics_ref()}.

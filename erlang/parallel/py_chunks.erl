@@ -22,7 +22,7 @@
     each := boolean(),
     size := py_chunk_size:size(),
     window := pos_integer(),
-    options := py_config:call_options(),
+    options := py_call_options:options(),
     retry := non_neg_integer(),
     deadline := py_deadline:deadline(),
     progress := py_progress:progress()
@@ -141,7 +141,7 @@ result(Chunk, #{args := Args, options := Options, each := Each} = Job, Owner) ->
     end.
 
 %% @doc One call, within the job's deadline and with its retries. What it leaves in Python belongs to `Owner'.
--spec attempt([term()], py_config:call_options(), job(), py_owners:owner()) -> {ok, term()} | {error, term()}.
+-spec attempt([term()], py_call_options:options(), job(), py_owners:owner()) -> {ok, term()} | {error, term()}.
 attempt(Args, Options, #{retry := Most, deadline := Deadline}, Owner) -> attempt(Args, Options, Deadline, Owner, 0, Most).
 
 attempt(Args, Options, Deadline, Owner, Retries, Most) ->

@@ -207,7 +207,7 @@ workers(Options) ->
     end.
 
 %% @doc The same with what each has to do, and its slot.
--spec loaded(py_config:call_options()) ->
+-spec loaded(py_call_options:options()) ->
     {ok, [{Calls :: non_neg_integer(), py_registry:slot(), pid()}]} | {error, py_error:reason()}.
 loaded(#{node := Node} = Options) when Node =/= node() ->
     There = {?MODULE, loaded, [maps:without([node, scope], Options)]},
@@ -273,15 +273,15 @@ are_handles(Handles, Api) ->
 timeout([], _Api) ->
     infinity;
 timeout([Timeout], Api) ->
-    case py_config:call(#{timeout => Timeout}) of
+    case py_call_options:check(#{timeout => Timeout}) of
         {ok, _} -> Timeout;
         {error, {bad_option, timeout, _, Expected}} -> py_error:badarg(2, ["must be ", Expected], Api)
     end.
 
 options(Options, Position, Api) ->
-    case py_config:call(Options) of
+    case py_call_options:check(Options) of
         {ok, Checked} -> Checked;
-        {error, Problem} -> py_error:badarg(Position, py_config:describe(Problem), Api)
+        {error, Problem} -> py_error:badarg(Position, py_options:describe(Problem), Api)
     end.
 
 %% Options of calls whose workers are chosen here.
@@ -293,7 +293,7 @@ free_options([Options], Position, Api) ->
     Checked.
 
 parallel_options(Kind, Rest, Position, Api) ->
-    case py_config:parallel(Kind, case Rest of [] -> #{}; [Options] -> Options end) of
+    case py_parallel_options:check(Kind, case Rest of [] -> #{}; [Options] -> Options end) of
         {ok, OfCalls, Parallel} -> {OfCalls, Parallel};
-        {error, Problem} -> py_error:badarg(Position, py_config:describe(Problem), Api)
+        {error, Problem} -> py_error:badarg(Position, py_options:describe(Problem), Api)
     end.

@@ -7,7 +7,7 @@
 -opaque progress() ::
     none
     | #{
-        to := fun((py_config:report()) -> term()) | line,
+        to := fun((py_parallel_options:report()) -> term()) | line,
         name := string(),
         total := non_neg_integer(),
         started := integer(),
@@ -21,7 +21,7 @@
 -define(FIRST_LINE_MS, 1_000).
 
 %% @doc For the option `progress'. `true' shows a line where the group leader is a terminal, from the first second on.
--spec new(boolean() | fun((py_config:report()) -> term()), Name :: string(), Total :: non_neg_integer()) -> progress().
+-spec new(boolean() | fun((py_parallel_options:report()) -> term()), Name :: string(), Total :: non_neg_integer()) -> progress().
 new(false, _Name, _Total) ->
     none;
 new(true, Name, Total) ->

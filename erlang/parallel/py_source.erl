@@ -29,7 +29,7 @@
 -define(BATCH_US, 2_000).
 
 %% @doc `[Producer]' or `[Producer, Options]': a source that belongs to the process that calls this.
--spec new([producer() | py_config:source_options()]) -> source().
+-spec new([producer() | py_parallel_options:source()]) -> source().
 new([Producer | Rest] = Args) ->
     is_function(Producer, 0) orelse is_pid(Producer) orelse
         py_error:badarg(1, "must be a function without arguments, or a pid", {source, Args}),
@@ -38,12 +38,12 @@ new([Producer | Rest] = Args) ->
             [] -> #{};
             [Given] -> Given
         end,
-    case py_config:source(Options) of
+    case py_parallel_options:source(Options) of
         {ok, Checked} ->
             {ok, Pid} = gen_server:start(?MODULE, {self(), Producer}, []),
-            {'$py.source', {Pid, py_term:flags(Checked)}};
+            {'$py.source', {Pid, py_mapping:flags(Checked)}};
         {error, Problem} ->
-            py_error:badarg(2, py_config:describe(Problem), {source, Args})
+            py_error:badarg(2, py_options:describe(Problem), {source, Args})
     end.
 
 %% @doc The next items, for Python. Fails as the producer has failed, when the items before it have been taken, and with

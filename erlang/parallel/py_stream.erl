@@ -31,7 +31,7 @@
 -record(state, {
     owner :: pid(),
     window :: pos_integer(),
-    options :: py_config:call_options(),
+    options :: py_call_options:options(),
     iterator = undefined :: undefined | py_term:ref(),
     %% Items that nobody has read: those at hand, the batches behind them, and how many there are in all.
     items = [] :: [term()],
@@ -51,7 +51,7 @@
 open(All) ->
     Api = {stream, All},
     {Target, Function, Args, Keywords, Options} = py_call:target(Api),
-    case py_config:stream(Options) of
+    case py_parallel_options:stream(Options) of
         {ok, Window, Checked} ->
             {ok, Pid} = gen_server:start(?MODULE, {self(), Window, Checked}, []),
             Start = ['erl.streams', start, [Target, Function, Args, Keywords], []],
@@ -68,7 +68,7 @@ open(All) ->
                     py_error:raise(Error, Api)
             end;
         {error, Problem} ->
-            py_error:badarg(length(All), py_config:describe(Problem), Api)
+            py_error:badarg(length(All), py_options:describe(Problem), Api)
     end.
 
 %% @doc `[Stream]' or `[Stream, Timeout]'.
@@ -120,9 +120,9 @@ process(_, Position, Api) -> no_stream(Position, Api).
 no_stream(Position, Api) -> py_error:badarg(Position, "must be a stream", Api).
 
 checked(Timeout, Position, Api) ->
-    case py_config:call(#{timeout => Timeout}) of
+    case py_call_options:check(#{timeout => Timeout}) of
         {ok, _} -> Timeout;
-        {error, Problem} -> py_error:badarg(Position, py_config:describe(Problem), Api)
+        {error, Problem} -> py_error:badarg(Position, py_options:describe(Problem), Api)
     end.
 
 ask(Pid, What, Timeout, Api) ->
@@ -150,7 +150,7 @@ response({error, {Reason, _}}, _) -> {error, {py, {worker_down, Reason}}}.
 
 %%% The process
 
--spec init({pid(), pos_integer(), py_config:call_options()}) -> {ok, #state{}}.
+-spec init({pid(), pos_integer(), py_call_options:options()}) -> {ok, #state{}}.
 init({Owner, Window, Options}) ->
     process_flag(trap_exit, true),
     _ = monitor(process, Owner),

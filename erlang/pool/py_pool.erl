@@ -93,7 +93,8 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
         timeout => Timeout,
         max_queue => MaxQueue,
         show_arguments => Shown,
-        mapping => py_term:mapping(Config)
+        mapping => py_mapping:of_pool(Config),
+        flags => py_mapping:flags(Config)
     }),
     %% What starts this pool again starts it in its present size; one whose workers are others' to want, with none.
     _ = [
@@ -167,7 +168,7 @@ handle_info(_Message, State) ->
 grow(Count, Config, Answer, From, #state{slots = Slots, leaving = Leaving, name = Name} = State) ->
     Free = lists:seq(1, length(Slots) + length(Leaving) + Count) -- (Slots ++ Leaving),
     New = lists:sublist(Free, Count),
-    case length(New) =:= Count andalso lists:max([0 | New]) =< py_config:max_workers() of
+    case length(New) =:= Count andalso lists:max([0 | New]) =< py_pool_options:max_workers() of
         true ->
             Workers = [start_worker(Slot, Config, State) || Slot <- New],
             Pool = self(),
@@ -182,7 +183,7 @@ grow(Count, Config, Answer, From, #state{slots = Slots, leaving = Leaving, name 
             end),
             published(State#state{slots = Slots ++ New});
         false ->
-            gen_server:reply(From, {error, {py, {too_many_workers, py_config:max_workers()}}}),
+            gen_server:reply(From, {error, {py, {too_many_workers, py_pool_options:max_workers()}}}),
             State
     end.
 

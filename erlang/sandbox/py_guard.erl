@@ -72,7 +72,7 @@ budget(_Pool, #{atoms := Budget}) ->
 budget(_Pool, #{sandbox := none}) ->
     node;
 budget(Pool, _Config) ->
-    case py_config:session_pool() of
+    case py_session_options:pool() of
         Pool -> py_atoms:session();
         _ -> {sandbox, Pool}
     end.

@@ -37,15 +37,15 @@
 %% How a kind of box is made: the program, run by the line `script' of a shell, which calls it `"$@"'.
 -opaque box() :: {module(), State :: term()}.
 -type reason() ::
-    {py_config:sandbox_kind(), no_program}
+    {py_pool_options:sandbox_kind(), no_program}
     | {bwrap, {version, Said :: string()}}
     | {bwrap, {footprint, Python :: string(), Said :: string()}}
     | {bwrap, {max_processes, Kernel :: string()}}
     | {docker, {no_daemon, Said :: string()}}
     | {docker, {no_image, string()}}
-    | {py_config:sandbox_kind(), {no_directory, Io :: string()}}
-    | {py_config:sandbox_kind(), {io_owner, Io :: string(), file:posix()}}
-    | {py_config:sandbox_kind(), {io_link, Io :: string(), Link :: string()}}.
+    | {py_pool_options:sandbox_kind(), {no_directory, Io :: string()}}
+    | {py_pool_options:sandbox_kind(), {io_owner, Io :: string(), file:posix()}}
+    | {py_pool_options:sandbox_kind(), {io_link, Io :: string(), Link :: string()}}.
 
 %% How to start the interpreter `Python' in a box; `Stderr' is the socket that is to be its standard error. Throws
 %% `{refused, reason()}'. The state is what the other callbacks get.
@@ -60,7 +60,7 @@
 
 -define(ASKED, "exec \"$@\" </dev/null").
 
--spec module(py_config:sandbox_kind()) -> module().
+-spec module(py_pool_options:sandbox_kind()) -> module().
 module(bwrap) -> py_sandbox_bwrap;
 module(docker) -> py_sandbox_docker.
 

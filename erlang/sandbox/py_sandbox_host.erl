@@ -17,7 +17,7 @@
 refuse(Reason) -> throw({refused, Reason}).
 
 %% @doc The program that makes boxes of this kind.
--spec program(py_config:sandbox_kind()) -> file:filename().
+-spec program(py_pool_options:sandbox_kind()) -> file:filename().
 program(Kind) ->
     case os:find_executable(atom_to_list(Kind)) of
         false -> refuse({Kind, no_program});

@@ -39,7 +39,7 @@ open() -> opened([], open).
 
 %% @doc Open a session: `persistent', `timeout', `owner', `binaries', and the options of a pool that are about one
 %% interpreter. It is closed when its owner ends, the calling process where no other is named.
--spec open(py_config:session_options()) -> session().
+-spec open(py_session_options:options()) -> session().
 open(Options) -> opened([Options], open).
 
 %% @doc The session of the calling process, which is opened where there is none, and stays open until that process ends.
@@ -48,7 +48,7 @@ own() -> own_of([]).
 
 %% @doc The same; the options are those of a session that is opened now. A session that is there already must have what they
 %% say of its sandbox.
--spec own(py_config:session_options()) -> session().
+-spec own(py_session_options:options()) -> session().
 own(Options) -> own_of([Options]).
 
 own_of(Args) ->
@@ -66,12 +66,12 @@ own_of(Args) ->
 as_boxed(Session, []) ->
     Session;
 as_boxed({'$py.session', Pid} = Session, [Options] = Args) ->
-    Api = {?MODULE, own, lists:map(fun py_config:without_secrets/1, Args)},
-    case py_config:session(Options) of
+    Api = {?MODULE, own, lists:map(fun py_pool_options:without_secrets/1, Args)},
+    case py_session_options:check(Options) of
         {ok, _, Wanted} ->
             case ask(Pid, copy) of
                 #{config := Config} ->
-                    py_config:box(Options, Config) =:= py_config:box(Options, Wanted) orelse
+                    py_session_options:box(Options, Config) =:= py_session_options:box(Options, Wanted) orelse
                         py_error:badarg(1, "the process has a session of its own already, with other options of a sandbox: "
                             "close it first, or open another one", Api),
                     Session;
@@ -79,7 +79,7 @@ as_boxed({'$py.session', Pid} = Session, [Options] = Args) ->
                     own_opened(Args)
             end;
         {error, Problem} ->
-            py_error:badarg(1, py_config:describe(Problem), Api)
+            py_error:badarg(1, py_options:describe(Problem), Api)
     end.
 
 own_opened(Args) ->
@@ -88,19 +88,19 @@ own_opened(Args) ->
     Session.
 
 opened(Args, Function) ->
-    Api = {?MODULE, Function, lists:map(fun py_config:without_secrets/1, Args)},
+    Api = {?MODULE, Function, lists:map(fun py_pool_options:without_secrets/1, Args)},
     Options =
         case Args of
             [] -> #{};
             [Given] -> Given
         end,
-    case py_config:session(Options) of
+    case py_session_options:check(Options) of
         {ok, Checked, Config} when Function =:= own ->
             started(#{options => Checked#{persistent := true, owner := self()}, config => Config}, Api);
         {ok, Checked, Config} ->
             started(#{options => Checked, config => Config}, Api);
         {error, Problem} ->
-            py_error:badarg(1, py_config:describe(Problem), Api)
+            py_error:badarg(1, py_options:describe(Problem), Api)
     end.
 
 started(Argument, Api) ->
@@ -127,9 +127,9 @@ close(Session) ->
 timeout(Session, Timeout) ->
     Api = {?MODULE, timeout, [Session, Timeout]},
     Pid = process(Session, Api),
-    case py_config:session_call(#{timeout => Timeout}) of
+    case py_session_options:call(#{timeout => Timeout}) of
         {ok, _} -> told(Pid, {timeout, Timeout}, Session, Api);
-        {error, Problem} -> py_error:badarg(2, py_config:describe(Problem), Api)
+        {error, Problem} -> py_error:badarg(2, py_options:describe(Problem), Api)
     end.
 
 %% @doc A function of the session that runs once, before anything else is sent, and again in each new interpreter. It runs
@@ -169,13 +169,13 @@ told(Pid, Request, Session, Api) ->
 eval(Session, Source) -> evaluated(Session, Source, #{}, {?MODULE, eval, [Session, Source]}).
 
 %% @doc The same with options: `timeout' in place of the session's, `return', and the mapping options of a call.
--spec eval(session(), source(), py_config:session_call_options()) -> term().
+-spec eval(session(), source(), py_session_options:call_options()) -> term().
 eval(Session, Source, Options) -> evaluated(Session, Source, Options, {?MODULE, eval, [Session, Source, Options]}).
 
 evaluated(Session, Source, Options, Api) ->
     Pid = process(Session, Api),
     Block = {eval, source(Source, Api)},
-    case py_config:session_call(Options) of
+    case py_session_options:call(Options) of
         {ok, Checked} ->
             is_shared_in_a_box(Checked, Pid) andalso
                 py_error:badarg(3, "option arrays must be opaque or value in a sandbox, which has no part in shared memory", Api),
@@ -187,7 +187,7 @@ evaluated(Session, Source, Options, Api) ->
                 end
             end);
         {error, Problem} ->
-            py_error:badarg(3, py_config:describe(Problem), Api)
+            py_error:badarg(3, py_options:describe(Problem), Api)
     end.
 
 %% No other Python reads what one in a box has pickled, and this one is about to end.

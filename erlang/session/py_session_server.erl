@@ -20,7 +20,7 @@
 -export_type([argument/0, block/0, turn/0, status/0, init_fun/0]).
 
 -type argument() :: #{
-    options := py_config:session(),
+    options := py_session_options:session(),
     config := py_config:pool(),
     init => undefined | init_fun(),
     snapshot => py_secret:secret(),
@@ -49,7 +49,7 @@
 -record(turn, {caller :: pid(), monitor :: reference(), fresh :: boolean(), phase :: init | run}).
 
 -record(state, {
-    options :: py_config:session(),
+    options :: py_session_options:session(),
     config :: py_config:pool(),
     lease = undefined :: undefined | py_pool:lease(),
     failure = undefined :: undefined | term(),
@@ -233,7 +233,7 @@ turn(Worker, Timeout, #state{token = Token, init = Init, is_initialised = IsInit
         blocks => lists:reverse(State#state.pending),
         timeout => Timeout,
         kill_after => KillAfter,
-        mapping => (py_term:mapping(Config))#{binaries => Binaries},
+        mapping => (py_mapping:of_pool(Config))#{binaries => Binaries},
         persistent => Persistent,
         boxed => maps:get(sandbox, Config) =/= none,
         nested => false
@@ -266,7 +266,7 @@ lost(#state{restarts = Restarts} = State) ->
 worker(State) -> worker(State, py_deadline:after_ms(?REPLACED_MS)).
 
 worker(#state{lease = {Slot, Ticket}} = State, Until) ->
-    Pool = py_config:session_pool(),
+    Pool = py_session_options:pool(),
     case py_registry:is_open_slot(Pool, Slot, Ticket) andalso py_registry:worker(Pool, Slot) of
         {ok, Worker} ->
             {ok, Worker};
@@ -307,7 +307,7 @@ status(#state{options = #{owner := Owner, persistent := Persistent, timeout := T
 now_at(undefined) ->
     {undefined, undefined};
 now_at({Slot, Ticket}) ->
-    Pool = py_config:session_pool(),
+    Pool = py_session_options:pool(),
     case py_registry:is_open_slot(Pool, Slot, Ticket) andalso py_registry:worker(Pool, Slot) of
         {ok, Worker} ->
             case py_worker:info(Worker) of

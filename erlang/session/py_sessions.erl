@@ -51,8 +51,8 @@ leave() ->
 -spec init([]) -> {ok, #state{}} | ignore.
 init([]) ->
     %% The workers of a predecessor that was killed.
-    _ = py_pools_sup:stop_pool(py_config:session_pool(), 0),
-    case py_config:sessions() of
+    _ = py_pools_sup:stop_pool(py_session_options:pool(), 0),
+    case py_session_options:configured() of
         {ok, #{warm := Warm, max := Max}, Config} ->
             {ok, #state{config = Config, warm = Warm, max = Max}};
         {error, Reason} ->
@@ -100,7 +100,7 @@ has_room(#state{leases = Leases, waiting = Waiting, starting = Starting, max = M
 
 %% The pool, which an operator may have stopped.
 pool(#state{config = Config} = State) ->
-    Name = py_config:session_pool(),
+    Name = py_session_options:pool(),
     case py_registry:pool(Name) of
         {ok, _} ->
             {ok, State#state{ready = [Lease || {Slot, Ticket} = Lease <- State#state.ready, is_open(Name, Slot, Ticket)]}};
@@ -138,7 +138,7 @@ start_some(_Count, _Config, State) -> State.
 start(For, Config, #state{starting = Starting} = State) ->
     Self = self(),
     {Starter, _} = spawn_monitor(fun() ->
-        Self ! {started, self(), py_pool:lease(py_config:session_pool(), Config)}
+        Self ! {started, self(), py_pool:lease(py_session_options:pool(), Config)}
     end),
     State#state{starting = Starting#{Starter => For}}.
 
@@ -192,5 +192,5 @@ for({Session, _, _}, Session) -> nobody;
 for(For, _Session) -> For.
 
 give_back(Lease) ->
-    _ = spawn(fun() -> py_pool:give_back(py_config:session_pool(), Lease) end),
+    _ = spawn(fun() -> py_pool:give_back(py_session_options:pool(), Lease) end),
     ok.

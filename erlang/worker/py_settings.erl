@@ -9,7 +9,7 @@ new(Config) ->
     Same = maps:with([pickle, log_level, encoders, decoders, max_memory, event_loop], Config),
     Same#{
         key => py_key:get(Config),
-        flags => py_term:flags(py_term:mapping(Config)) bor 4,
+        flags => py_mapping:flags(Config) bor 4,
         shared => py_shared_owner:place(Config),
         modules => modules(Config)
     }.

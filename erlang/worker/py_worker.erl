@@ -28,7 +28,7 @@
 -type info() :: #{
     worker := pid(),
     pool := py_config:pool_name(),
-    sandbox := none | py_config:sandbox_kind(),
+    sandbox := none | py_pool_options:sandbox_kind(),
     os_pid := non_neg_integer() | undefined,
     state := starting | serving | recycling | restarting | degraded | draining,
     codec := native | reference | undefined,

@@ -37,7 +37,8 @@ the_pure_modules_call_no_process_and_no_port_test_() ->
         {lists:concat([Module, " calls ", M, ":", F]), ?_assertNot(lists:member({M, F}, effects()))}
      || Module <- [
             py_wire, py_erlport_wire, py_erlport_options, py_term, py_haystack, py_inflight, py_restart, py_chunk_size,
-            py_reason, py_exception, py_pool_table, py_seccomp, py_guard, py_etf, py_excerpt, py_nearest
+            py_reason, py_exception, py_pool_table, py_options, py_mapping, py_call_options, py_parallel_options,
+            py_seccomp, py_guard, py_etf, py_excerpt, py_nearest
         ],
         {M, F, _} <- imports(Module)
     ].

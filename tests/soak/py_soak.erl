@@ -43,7 +43,7 @@ run(Seconds, Seed, Python, Directory, Out, IsTerminal) ->
     Self = self(),
     spawn_link(fun() -> py_soak_load:stop(Keeper), Self ! stopped end),
     stopped(),
-    Pools = py_registry:pools() -- [py_config:session_pool()],
+    Pools = py_registry:pools() -- [py_session_options:pool()],
     [last_call(Pool) || Pool <- Pools],
     [let_go(Pool, erlang:monotonic_time(millisecond) + ?LAST_CALL_MS) || Pool <- Pools],
     nothing_shared(erlang:monotonic_time(millisecond) + ?LAST_CALL_MS),

@@ -29,7 +29,7 @@ all() ->
 init_per_suite(Config) ->
     case {os:find_executable("elixir"), os:find_executable("iex")} of
         {Elixir, Iex} when is_list(Elixir), is_list(Iex) ->
-            {ok, Pool} = py_config:pool(#{}),
+            {ok, Pool} = py_pool_options:check(#{}),
             {ok, _, Python} = py_launcher:find(Pool),
             [{elixir, Elixir}, {iex, Iex}, {python, Python} | Config];
         _ ->

@@ -223,7 +223,7 @@ is_as_expected(Shown, {like, Regexp}) -> re:run(Shown, Regexp, [unicode]) =/= no
 is_as_expected(Shown, Expected) -> Shown =:= lists:flatten(Expected).
 
 terminal(Prompt, Command, Config) ->
-    {ok, Pool} = py_config:pool(#{}),
+    {ok, Pool} = py_pool_options:check(#{}),
     {ok, _, Python} = py_launcher:find(Pool),
     Program = filename:join(?config(data_dir, Config), "terminal.py"),
     Port = open_port({spawn_executable, Python}, [{args, [Program, Prompt | Command]}, {packet, 4}, binary, exit_status]),

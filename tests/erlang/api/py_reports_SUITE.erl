@@ -344,6 +344,6 @@ the_environment_of_an_instance_of_erlport_is_in_no_report(Config) ->
     end.
 
 python() ->
-    {ok, Pool} = py_config:pool(#{}),
+    {ok, Pool} = py_pool_options:check(#{}),
     {ok, _, Python} = py_launcher:find(Pool),
     Python.

@@ -18,7 +18,7 @@ with_table_test_() ->
     ]}.
 
 pool() ->
-    #{load => atomics:new(1, []), size => 1, scheduler => least_busy, timeout => infinity, mapping => #{}}.
+    #{load => atomics:new(1, []), size => 1, scheduler => least_busy, timeout => infinity, mapping => #{}, flags => 0}.
 
 a_pool_is_found_by_its_name() ->
     Pool = pool(),

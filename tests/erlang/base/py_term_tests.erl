@@ -1,4 +1,4 @@
-%%% Names, keywords, flags, references: the pure half of a call's arguments.
+%%% Names, keywords, references: the pure half of a call's arguments.
 -module(py_term_tests).
 
 -include_lib("eunit/include/eunit.hrl").
@@ -58,29 +58,6 @@ a_name_is_an_atom_or_a_binary_test() ->
     ?assert(py_term:is_name(math)),
     ?assert(py_term:is_name(<<"math">>)),
     [?assertNot(py_term:is_name(No)) || No <- ["math", 1, {math}, #{}, <<1:3>>]].
-
-each_mapping_option_is_a_bit_test_() ->
-    [
-        ?_assertEqual(Flags, py_term:flags(Options))
-     || {Flags, Options} <- [
-            {0, #{}},
-            {0, #{strings => list, dicts => tagged, binaries => str, return => value}},
-            {1, #{strings => binary}},
-            {2, #{dicts => map}},
-            {4, #{binaries => bytes}},
-            {8, #{return => ref}},
-            {15, #{strings => binary, dicts => map, binaries => bytes, return => ref}},
-            {3, #{strings => binary, dicts => map, timeout => 5, pool => ml}},
-            {0, #{haystack => false, frames => grid, matrices => false, arrays => opaque}},
-            {32, #{haystack => true}},
-            {64, #{frames => columns}},
-            {128, #{frames => arrow}},
-            {256, #{matrices => true}},
-            {512, #{arrays => value}},
-            {1024, #{arrays => shared}},
-            {355, #{strings => binary, dicts => map, haystack => true, frames => columns, matrices => true}}
-        ]
-    ].
 
 ref(Id) -> {'$py.ref', self(), 1, Id}.
 

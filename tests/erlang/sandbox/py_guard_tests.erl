@@ -24,7 +24,7 @@ a_trusted_python_has_no_guard_test() ->
     ?assertEqual({sandbox, tea}, py_guard:budget(tea, #{sandbox => bwrap})).
 
 each_session_has_a_budget_of_its_own_test() ->
-    Budget = fun() -> py_guard:budget(py_config:session_pool(), #{sandbox => bwrap}) end,
+    Budget = fun() -> py_guard:budget(py_session_options:pool(), #{sandbox => bwrap}) end,
     ?assertNotEqual(Budget(), Budget()).
 
 requests_test_() ->
@@ -288,5 +288,5 @@ long_texts_are_cut_test() ->
 
 %% Each worker's own stays with the worker, whatever becomes of its process.
 a_budget_that_was_drawn_up_is_kept_test() ->
-    Config = #{sandbox => bwrap, atoms => py_guard:budget(py_config:session_pool(), #{sandbox => bwrap})},
-    ?assertEqual(py_guard:budget(py_config:session_pool(), Config), py_guard:budget(py_config:session_pool(), Config)).
+    Config = #{sandbox => bwrap, atoms => py_guard:budget(py_session_options:pool(), #{sandbox => bwrap})},
+    ?assertEqual(py_guard:budget(py_session_options:pool(), Config), py_guard:budget(py_session_options:pool(), Config)).

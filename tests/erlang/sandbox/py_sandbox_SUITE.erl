@@ -126,7 +126,7 @@ init_per_group(docker, Config) ->
         false ->
             skip("no docker on PATH");
         Program ->
-            Image = #{image := Name} = element(2, py_config:pool(#{sandbox => docker})),
+            Image = #{image := Name} = element(2, py_pool_options:check(#{sandbox => docker})),
             case py_program:run(Program, [{args, ["image", "inspect", "--format", "{{.Id}}", Name]}], 10_000) of
                 {0, _} -> [{image, Image} | Config];
                 {_, Said} -> skip(["no Docker daemon, or no image (make docker-image): ", Said])

@@ -17,7 +17,7 @@ box() ->
 arguments(Options) -> arguments(Options, #{}).
 
 arguments(Options, Box) ->
-    {ok, Pool} = py_config:pool(Options#{sandbox => bwrap}),
+    {ok, Pool} = py_pool_options:check(Options#{sandbox => bwrap}),
     [unicode:characters_to_list(Arg) || Arg <- py_sandbox_bwrap:arguments(Pool, maps:merge(box(), Box))].
 
 %% These stand side by side.
@@ -93,7 +93,7 @@ an_old_bubblewrap_is_known_test_() ->
 %%% Docker's
 
 docker(Options) ->
-    {ok, #{env := Env} = Pool} = py_config:pool(Options#{sandbox => docker}),
+    {ok, #{env := Env} = Pool} = py_pool_options:check(Options#{sandbox => docker}),
     Box = #{name => "erl-py-7-AB", owner => "7", user => "1000:1000", arguments => ["--packet=4", "--use_stdio", "--py"]},
     [unicode:characters_to_list(Arg) || Arg <- py_sandbox_docker:arguments(Pool#{env := py_secret:reveal(Env)}, Box)].
 
