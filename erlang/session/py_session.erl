@@ -10,8 +10,8 @@
 %%% Every function but {@link eval/2} and {@link status/1} returns the session, so that calls chain. What is defined and
 %%% executed is sent with the next `eval' or `sync', in order.
 %%%
-%%% The calls of Python are made here, in the caller's process, by `py_route': so the caller decodes its own value, and what
-%%% is printed appears where the caller prints. The session's process, `py_session_server', gives turns.
+%%% The calls of Python are made in the caller's process, in turns ({@link py_session_turn}): so the caller decodes its own value, and
+%%% what is printed appears where the caller prints. The session's process, {@link py_session_server}, gives the turns.
 -module(py_session).
 
 -export([open/0, open/1, own/0, own/1, timeout/2, init/2, define/3, exec/2, eval/2, eval/3, sync/1, close/1]).
@@ -24,12 +24,6 @@
 
 %% In the dictionary of a process: its own session.
 -define(OWN, '$py_session').
-%% How much longer than `kill_after' a session is asked what has become of it when a deadline has passed.
--define(VERDICT_MS, 2_000).
-%% What is said of names that are not copied, at most.
--define(MOST_LEFT, 1_000).
--define(NAME_CHARACTERS, 200).
--define(WHY_CHARACTERS, 1_000).
 
 %%% Opening and closing
 
@@ -69,7 +63,7 @@ as_boxed({'$py.session', Pid} = Session, [Options] = Args) ->
     Api = {?MODULE, own, lists:map(fun py_pool_options:without_secrets/1, Args)},
     case py_session_options:check(Options) of
         {ok, _, Wanted} ->
-            case ask(Pid, copy) of
+            case py_session_server:ask(Pid, copy) of
                 #{config := Config} ->
                     py_session_options:box(Options, Config) =:= py_session_options:box(Options, Wanted) orelse
                         py_error:badarg(1, "the process has a session of its own already, with other options of a sandbox: "
@@ -106,7 +100,7 @@ opened(Args, Function) ->
 started(Argument, Api) ->
     case py_session_sup:start_session(Argument) of
         {ok, Pid} ->
-            case ask(Pid, ready) of
+            case py_session_server:ask(Pid, ready) of
                 ok -> {'$py.session', Pid};
                 {error, Reason} -> py_error:raise({py, Reason}, Api)
             end;
@@ -117,7 +111,7 @@ started(Argument, Api) ->
 %% @doc Close a session, and end what runs in it. One that is closed is no error.
 -spec close(session()) -> session().
 close(Session) ->
-    _ = ask(process(Session, {?MODULE, close, [Session]}), close),
+    _ = py_session_server:ask(process(Session, {?MODULE, close, [Session]}), close),
     Session.
 
 %%% What a session is given
@@ -156,7 +150,7 @@ exec(Session, Source) ->
     told(Pid, {add, {exec, source(Source, Api)}}, Session, Api).
 
 told(Pid, Request, Session, Api) ->
-    case ask(Pid, Request) of
+    case py_session_server:ask(Pid, Request) of
         ok -> Session;
         {error, Reason} -> py_error:raise({py, Reason}, Api)
     end.
@@ -179,8 +173,8 @@ evaluated(Session, Source, Options, Api) ->
         {ok, Checked} ->
             is_shared_in_a_box(Checked, Pid) andalso
                 py_error:badarg(3, "option arrays must be opaque or value in a sandbox, which has no part in shared memory", Api),
-            turn(Session, Checked, Api, fun(Turn) ->
-                Result = run([Block], Checked, Turn),
+            py_session_turn:take(Session, Pid, Checked, Api, fun(Turn) ->
+                Result = py_session_turn:run([Block], Checked, Turn),
                 case maps:get(persistent, Turn) orelse maps:get(nested, Turn) of
                     true -> {Result, done};
                     false -> {readable(Result, Turn), closed}
@@ -204,7 +198,7 @@ readable(Result, _Turn) ->
     Result.
 
 is_shared_in_a_box(#{arrays := shared}, Pid) ->
-    case ask(Pid, copy) of
+    case py_session_server:ask(Pid, copy) of
         #{config := #{sandbox := Kind}} -> Kind =/= none;
         {error, _} -> false
     end;
@@ -215,8 +209,8 @@ is_shared_in_a_box(_, _Pid) ->
 -spec sync(session()) -> session().
 sync(Session) ->
     Api = {?MODULE, sync, [Session]},
-    _ = process(Session, Api),
-    _ = turn(Session, #{}, Api, fun(Turn) -> {run([], #{}, Turn), done} end),
+    Pid = process(Session, Api),
+    _ = py_session_turn:take(Session, Pid, #{}, Api, fun(Turn) -> {py_session_turn:run([], #{}, Turn), done} end),
     Session.
 
 %% @doc A copy of a session, of the calling process, with the options of the first one: what has been defined so far, as far
@@ -225,16 +219,16 @@ sync(Session) ->
 fork(Session) ->
     Api = {?MODULE, fork, [Session]},
     Pid = process(Session, Api),
-    {Snapshot, Left} = turn(Session, #{}, Api, fun(Turn) ->
+    {Snapshot, Left} = py_session_turn:take(Session, Pid, #{}, Api, fun(Turn) ->
         {
-            case run([], #{}, Turn) of
-                {ok, _} -> snapshot(Turn);
+            case py_session_turn:run([], #{}, Turn) of
+                {ok, _} -> py_session_turn:snapshot(Turn);
                 Failed -> Failed
             end,
             done
         }
     end),
-    case ask(Pid, copy) of
+    case py_session_server:ask(Pid, copy) of
         #{options := Options} = Copied ->
             Argument = Copied#{options := Options#{owner := self()}, snapshot => py_secret:hide(Snapshot), not_copied => Left},
             filled(started(Argument, Api), Api);
@@ -244,169 +238,12 @@ fork(Session) ->
 
 %% What can't be read there is told now.
 filled({'$py.session', Pid} = Copy, Api) ->
-    try turn(Copy, #{}, Api, fun(Turn) -> {run([], #{}, Turn), done} end) of
+    try py_session_turn:take(Copy, Pid, #{}, Api, fun(Turn) -> {py_session_turn:run([], #{}, Turn), done} end) of
         _ -> Copy
     catch
         Class:Reason:Stack ->
-            _ = ask(Pid, close),
+            _ = py_session_server:ask(Pid, close),
             erlang:raise(Class, Reason, Stack)
-    end.
-
-%% The session to oneself for as long as `Fun' runs: `{{ok, Value} | {error, Error}, How}', `How' for the session's process.
-turn({'$py.session', Pid} = Session, Options, Api, Fun) ->
-    case ask(Pid, {turn, maps:get(timeout, Options, default)}) of
-        {ok, #{timeout := Timeout} = Granted} ->
-            Turn = Granted#{deadline => py_deadline:after_ms(Timeout)},
-            try begun(Session, Turn, Fun) of
-                {{ok, Value}, How} ->
-                    over(How, Turn, Pid),
-                    Value;
-                {{error, Error}, _} ->
-                    py_error:raise(failed(Error, Turn, Pid), Api)
-            catch
-                %% Of `init'.
-                Class:Reason:Stack ->
-                    over(done, Turn, Pid),
-                    erlang:raise(Class, Reason, Stack)
-            end;
-        {error, Reason} ->
-            py_error:raise({py, Reason}, Api)
-    end.
-
-over(_How, #{nested := true}, _Pid) -> ok;
-%% Who opens the next session finds the room that this one had.
-over(closed, _Turn, Pid) -> ask(Pid, {over, closed});
-over(How, _Turn, Pid) -> gen_server:cast(Pid, {over, self(), How}).
-
-%% The namespace, `init', then what was asked for.
-begun({'$py.session', Pid} = Session, Turn, Fun) ->
-    case start(Turn, Pid) of
-        {ok, _} ->
-            case initialised(Session, Turn, Pid) of
-                {ok, Blocks} -> Fun(Turn#{blocks := Blocks});
-                {error, _} = Error -> {Error, done}
-            end;
-        {error, _} = Error ->
-            {Error, done}
-    end.
-
-start(#{start := ready}, _Pid) ->
-    {ok, ready};
-start(#{start := Start, token := Token} = Turn, Pid) ->
-    {Function, Args} =
-        case Turn of
-            #{start := empty} -> {start, [Token]};
-            %% No box has a key that others know: what comes from one is read in one, which is bound to the same.
-            #{boxed := IsBoxed} -> {restore, [Token, {bytes, Start}, IsBoxed]}
-        end,
-    case call(Function, Args, #{}, Turn) of
-        {ok, _} = Started ->
-            gen_server:cast(Pid, {started, self(), Token}),
-            Started;
-        %% Nothing has run that could have kept it from being in time.
-        {error, {py, timeout}} ->
-            {error, {not_begun, timeout}};
-        %% No namespace was there to be lost; the next start has to wait, where too many have ended too fast.
-        {error, {py, {worker_down, _} = Reason}} ->
-            {error, {not_begun, Reason}};
-        Error ->
-            Error
-    end.
-
-initialised(_Session, #{init := undefined, blocks := Blocks}, _Pid) ->
-    {ok, Blocks};
-initialised(Session, #{init := Init} = Turn, Pid) ->
-    _ = Init(Session),
-    case ask(Pid, init_blocks) of
-        {error, Reason} ->
-            {error, {py, Reason}};
-        OfInit ->
-            case run([], #{}, Turn#{blocks := OfInit}) of
-                {ok, _} ->
-                    case ask(Pid, initialised) of
-                        {error, Reason} -> {error, {py, Reason}};
-                        Blocks -> {ok, Blocks}
-                    end;
-                Error ->
-                    Error
-            end
-    end.
-
-%% A turn that sends nothing needs no call, and finds out by none that the namespace is gone.
-run(Last, Options, #{blocks := Before, token := Token} = Turn) ->
-    AsReference = maps:get(return, Options, value) =:= ref,
-    found(call(run, [Token, Before ++ Last, AsReference], maps:without([return, timeout], Options), Turn)).
-
-found({ok, {true, Value}}) -> {ok, Value};
-found({ok, {false, _}}) -> {error, {py, {session_restarted, replaced}}};
-%% A sandboxed Python answers with what it likes.
-found({ok, _}) -> {error, {py, {protocol, unreadable_answer}}};
-found(Error) -> Error.
-
-snapshot(#{token := Token} = Turn) ->
-    case call(snapshot, [Token], #{strings => list, haystack => false, arrays => opaque}, Turn) of
-        {ok, {true, Bytes, Left}} when is_binary(Bytes), length(Left) >= 0 -> {ok, {Bytes, left(Left)}};
-        {ok, {false, _, _}} -> {error, {py, {session_restarted, replaced}}};
-        {ok, _} -> {error, {py, {protocol, unreadable_answer}}};
-        {error, _} = Error -> Error
-    end.
-
-%% Everybody who lists the sessions gets it: it is neither long nor of another shape, whoever made it.
-left(Left) -> [{said(Name, ?NAME_CHARACTERS), said(Why, ?WHY_CHARACTERS)} || {Name, Why} <- lists:sublist(Left, ?MOST_LEFT)].
-
-said(Text, Most) ->
-    try
-        Visible = py_guard:visible(unicode:characters_to_binary(Text)),
-        lists:flatten(string:slice(unicode:characters_to_list(Visible), 0, Most))
-    catch
-        error:_ -> ""
-    end.
-
-call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}) ->
-    Mapped = maps:merge(Mapping, Options),
-    Call = Mapped#{worker => Worker, timeout => py_deadline:left_ms(Deadline)},
-    py_route:perform({wrapper, call}, ['erl.session', Function, Args, []], Call, self()).
-
-%%% Failures
-
-%% The error as the caller gets it; the session's process is told what it means for the namespace.
-failed({not_begun, Reason}, Turn, Pid) ->
-    settled(done, {py, Reason}, Turn, Pid);
-failed({py, timeout} = Error, Turn, Pid) ->
-    case outlived(Turn) of
-        true -> settled(done, Error, Turn, Pid);
-        {false, Why} -> settled(lost, {py, {session_restarted, Why}}, Turn, Pid)
-    end;
-failed({py, {session_restarted, _}} = Error, Turn, Pid) ->
-    settled(lost, Error, Turn, Pid);
-%% One that can't be replaced says why.
-failed({py, {worker_down, {start, _}}} = Error, Turn, Pid) ->
-    settled(lost, Error, Turn, Pid);
-failed({py, {worker_down, Why}}, Turn, Pid) ->
-    settled(lost, {py, {session_restarted, Why}}, Turn, Pid);
-failed({py, {unknown_worker, _}}, Turn, Pid) ->
-    settled(lost, {py, {session_restarted, replaced}}, Turn, Pid);
-failed(Error, Turn, Pid) ->
-    settled(done, Error, Turn, Pid).
-
-settled(_How, Error, #{nested := true}, _Pid) ->
-    Error;
-settled(How, Error, _Turn, Pid) ->
-    case ask(Pid, {over, How}) of
-        ok -> Error;
-        %% That is why it failed, where the worker went with the session.
-        {error, Reason} when How =:= lost -> {py, Reason};
-        {error, _} -> Error
-    end.
-
-%% Whether the namespace has outlived a deadline: the call was interrupted, or it could not be and Python was killed.
-%% It is known when the next call is served, or that long after.
-outlived(#{kill_after := KillAfter, token := Token} = Turn) ->
-    case call(run, [Token, [], false], #{}, Turn#{deadline := py_deadline:after_ms(KillAfter + ?VERDICT_MS)}) of
-        {ok, {false, _}} -> {false, {deadline, killed}};
-        {error, {py, {worker_down, Why}}} -> {false, Why};
-        {error, {py, {unknown_worker, _}}} -> {false, replaced};
-        _ -> true
     end.
 
 %%% Looking
@@ -414,7 +251,7 @@ outlived(#{kill_after := KillAfter, token := Token} = Turn) ->
 %% @doc What a session is doing: `state' is `idle', `busy' or `closed'; of a closed one there is no more to say.
 -spec status(session()) -> py_session_server:status().
 status(Session) ->
-    case ask(process(Session, {?MODULE, status, [Session]}), status) of
+    case py_session_server:ask(process(Session, {?MODULE, status, [Session]}), status) of
         {error, _} -> #{session => Session, state => closed};
         Status -> Status
     end.
@@ -422,7 +259,7 @@ status(Session) ->
 %% @doc The {@link status/1} of all open sessions of this node, the oldest first.
 -spec list() -> [py_session_server:status()].
 list() ->
-    Open = [Status || Pid <- py_session_sup:sessions(), #{age_ms := _} = Status <- [ask(Pid, status)]],
+    Open = [Status || Pid <- py_session_sup:sessions(), #{age_ms := _} = Status <- [py_session_server:ask(Pid, status)]],
     lists:sort(fun(#{age_ms := A}, #{age_ms := B}) -> A >= B end, Open).
 
 %%% Arguments
@@ -450,12 +287,4 @@ identifier(Name, Api) ->
     case re:run(Name, "^[A-Za-z_\\x80-\\xff][A-Za-z0-9_\\x80-\\xff-]*$", [{capture, none}]) of
         match -> Name;
         nomatch -> py_error:badarg(2, "must be the name of a Python variable", Api)
-    end.
-
-ask(Pid, Request) ->
-    try
-        gen_server:call(Pid, Request, infinity)
-    catch
-        exit:{{nodedown, Node}, _} -> {error, {node_down, Node}};
-        exit:_ -> {error, session_closed}
     end.

@@ -1,7 +1,7 @@
 %%% @doc The process of a session: what is to be sent next, whose turn it is, and which worker it has.
 %%%
 %%% It calls no Python and runs no code of the user's, so it always answers. Whoever evaluates asks for a turn, does the
-%%% calls in its own process (see {@link py_session}) and says how they ended:
+%%% calls in its own process (see {@link py_session_turn}) and says how they ended:
 %%%
 %%% ```
 %%% > {turn, Timeout}      {ok, Turn}: this caller has the session to itself; {error, Reason}
@@ -15,7 +15,7 @@
 -module(py_session_server).
 -behaviour(gen_server).
 
--export([start_link/1]).
+-export([start_link/1, ask/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([argument/0, block/0, turn/0, status/0, init_fun/0]).
 
@@ -75,6 +75,16 @@
 
 -spec start_link(argument()) -> gen_server:start_ret().
 start_link(Argument) -> gen_server:start_link(?MODULE, Argument, []).
+
+%% @doc Ask a session of this node or another one; `session_closed' where there is none any more.
+-spec ask(pid(), Request :: term()) -> term() | {error, session_closed | {node_down, node()}}.
+ask(Pid, Request) ->
+    try
+        gen_server:call(Pid, Request, infinity)
+    catch
+        exit:{{nodedown, Node}, _} -> {error, {node_down, Node}};
+        exit:_ -> {error, session_closed}
+    end.
 
 -spec init(argument()) -> {ok, #state{}, {continue, lease}}.
 init(#{options := #{owner := Owner} = Options, config := Config} = Argument) ->
