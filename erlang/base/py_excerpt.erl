@@ -10,7 +10,7 @@
 %%% '''
 -module(py_excerpt).
 
--export([arguments/1, term/1, term/2, stack/1, status/1]).
+-export([arguments/1, term/1, stack/1, status/1]).
 
 %% How much is shown, in the characters that it takes, more or less.
 -define(CHARACTERS, 512).
@@ -50,8 +50,6 @@ status(Status) ->
 -spec term(term()) -> term().
 term(Term) -> term(Term, ?CHARACTERS).
 
-%% @doc A term in about as many characters.
--spec term(term(), pos_integer()) -> term().
 term(Term, Characters) ->
     {Short, _} = cut(Term, Characters),
     Short.

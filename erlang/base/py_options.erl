@@ -5,7 +5,7 @@
 %%% and none is put together for a check: it is given several.
 -module(py_options).
 
--export([check/2, from_list/1, defaults/1, known/1, describe/1, is_natural/1, is_positive/1, is_timeout/1]).
+-export([check/2, from_list/1, defaults/1, describe/1, is_natural/1, is_positive/1]).
 -export_type([table/0, problem/0]).
 
 -type table() :: #{atom() => entry()}.
@@ -41,6 +41,8 @@ check_each([{Key, Value} | Rest], Options, Tables) ->
 check_each([], Options, _Tables) ->
     {ok, Options}.
 
+known(Tables) -> lists:sort(lists:append([maps:keys(Table) || Table <- Tables])).
+
 entry(Key, [Table | Rest]) ->
     case Table of
         #{Key := Entry} -> Entry;
@@ -67,6 +69,8 @@ passes(Value, natural) -> is_natural(Value);
 passes(_Value, any) -> true;
 passes(Value, Check) when is_function(Check) -> Check(Value);
 passes(Value, Values) -> is_among(Value, Values).
+
+is_timeout(Value) -> Value =:= infinity orelse is_natural(Value).
 
 shown(_Value, {_, _, _, secret}) -> '...';
 shown(Value, _Entry) -> Value.
@@ -99,10 +103,6 @@ defaults(Table) ->
         Table
     ).
 
-%% @doc The options that there are, sorted.
--spec known([table()]) -> [atom()].
-known(Tables) -> lists:sort(lists:append([maps:keys(Table) || Table <- Tables])).
-
 %% @doc What is wrong, for people.
 -spec describe(problem()) -> unicode:chardata().
 describe({unknown_option, Key, Known}) ->
@@ -122,9 +122,6 @@ describe({no_map, Term}) ->
     io_lib:format("options must be a map, not ~tP", [py_excerpt:term(Term), 12]).
 
 %%% Values of several kinds of options
-
--spec is_timeout(term()) -> boolean().
-is_timeout(Value) -> Value =:= infinity orelse is_natural(Value).
 
 -spec is_natural(term()) -> boolean().
 is_natural(Value) -> is_integer(Value) andalso Value >= 0 andalso Value =< ?LONGEST_MS.

@@ -8,7 +8,7 @@
 -module(py_registry).
 
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1, put_pool_process/2, pool_process/1]).
--export([put_failure/2, take_failure/1, put_config/2, delete_config/1, configs/0]).
+-export([put_failure/2, take_failure/1, put_config/2, configs/0]).
 -export([put_pool/2, pool/1, started/0, stopping/0, close_pool/1, delete_pool/1, pools/0]).
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
@@ -71,9 +71,6 @@ pool_process(Pool) ->
 -spec put_config(py_config:pool_name(), py_config:pool()) -> true.
 put_config(Name, Config) -> ets:insert(?TABLE, {{config, Name}, Config}).
 
--spec delete_config(py_config:pool_name()) -> true.
-delete_config(Name) -> ets:delete(?TABLE, {config, Name}).
-
 %% @doc The pools that were started and not stopped.
 -spec configs() -> [{py_config:pool_name(), py_config:pool()}].
 configs() -> [{Name, Config} || [Name, Config] <- ets:match(?TABLE, {{config, '$1'}, '$2'})].
@@ -127,7 +124,7 @@ is_started() ->
 %% not be deleted by what is left of the old one.
 -spec delete_pool(py_config:pool_name()) -> true.
 delete_pool(Name) ->
-    delete_config(Name),
+    ets:delete(?TABLE, {config, Name}),
     close_pool(Name),
     ets:delete(?TABLE, {pool_process, Name}),
     delete_workers(Name).

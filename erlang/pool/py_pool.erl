@@ -5,7 +5,7 @@
 -module(py_pool).
 -behaviour(gen_server).
 
--export([start_link/2, size/1, resize/2, add_worker/1, remove_worker/2, lease/2, give_back/2]).
+-export([start_link/2, resize/2, add_worker/1, remove_worker/2, lease/2, give_back/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([lease/0]).
 
@@ -25,10 +25,6 @@
 %% @doc Start the workers of a pool; returns when all of them serve, or with the first one's reason.
 -spec start_link(py_config:pool_name(), py_config:pool()) -> gen_server:start_ret().
 start_link(Name, Config) -> gen_server:start_link(?MODULE, {Name, Config}, []).
-
-%% @doc How many workers the pool has, without those that are being taken away.
--spec size(py_config:pool_name()) -> pos_integer().
-size(Name) -> ask(Name, size).
 
 %% @doc Have this many workers; returns when the new ones serve and the others are gone.
 -spec resize(py_config:pool_name(), pos_integer()) -> ok | {error, failure()}.
@@ -125,8 +121,6 @@ await(Workers) ->
     ).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}} | {reply, term(), #state{}}.
-handle_call(size, _From, #state{slots = Slots} = State) ->
-    {reply, length(Slots), State};
 handle_call({lease, Config}, From, State) ->
     {noreply, grow(1, Config, fun([{Slot, Ticket, _}]) -> {ok, {Slot, Ticket}} end, From, State)};
 handle_call({give_back, {Slot, Ticket}}, From, #state{name = Name, config = Config} = State) ->

@@ -23,7 +23,7 @@
 
 -export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1]).
 -export([answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1]).
--export([frame/1, input/0, split/2, split/3]).
+-export([frame/1, input/0, split/3]).
 -export_type([body/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
@@ -189,11 +189,7 @@ frame(Term) -> [<<(iolist_size(Term)):32>> | Term].
 input() -> {0, []}.
 
 %% @doc The frames that more bytes complete, in order. The parts of a large frame are put together once, when the last is
-%% there. `{error, Head}' where a frame does not begin as a term does: these bytes were never meant for us.
--spec split(binary(), input()) -> {ok, [binary()], input()} | {error, Head :: binary()}.
-split(Data, Input) -> split(Data, Input, infinity).
-
-%% @doc The same with frames of at most so many bytes.
+%% there. `{error, Head}' where a frame does not begin as a term does, or is longer than this: these bytes were never meant for us.
 -spec split(binary(), input(), MostBytes :: pos_integer() | infinity) ->
     {ok, [binary()], input()} | {error, Head :: binary()}.
 split(Data, {Missing, Parts}, _Most) when byte_size(Data) < Missing ->

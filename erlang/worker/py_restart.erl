@@ -5,7 +5,7 @@
 %%% A worker never gives up for good, and never takes anything else down.
 -module(py_restart).
 
--export([new/1, died/2, excused/1, served/1]).
+-export([new/1, died/2, excused/1]).
 -export_type([budget/0]).
 
 -opaque budget() :: #{
@@ -41,7 +41,3 @@ delay(_, Delay) -> Delay.
 %% @doc It ended in the middle of an import that took too long: nothing that the next one would have to wait for.
 -spec excused(budget()) -> {restarting, DelayMs :: 0, budget()}.
 excused(Budget) -> {restarting, 0, Budget}.
-
-%% @doc A call was served since the last death: the delay starts from its base again.
--spec served(budget()) -> budget().
-served(#{delay := Delay} = Budget) -> Budget#{current := Delay}.

@@ -166,7 +166,7 @@ a_long_stream_of_small_frames_is_split_test() ->
 
 bytes_that_begin_no_frame_are_told_at_once_test_() ->
     [
-        {Text, ?_assertMatch({error, Head} when byte_size(Head) =< 64, py_wire:split(Bytes, py_wire:input()))}
+        {Text, ?_assertMatch({error, Head} when byte_size(Head) =< 64, py_wire:split(Bytes, py_wire:input(), infinity))}
      || {Text, Bytes} <- [
             {"a banner", <<"Welcome to Python\n">>},
             {"an empty frame", <<0:32, 0:32>>},
@@ -178,10 +178,10 @@ bytes_that_begin_no_frame_are_told_at_once_test_() ->
 split_by(Size, Stream, Input) ->
     case Stream of
         <<Part:Size/binary, Rest/binary>> when Rest =/= <<>> ->
-            {ok, Frames, More} = py_wire:split(Part, Input),
+            {ok, Frames, More} = py_wire:split(Part, Input, infinity),
             Frames ++ split_by(Size, Rest, More);
         Last ->
-            {ok, Frames, Left} = py_wire:split(Last, Input),
+            {ok, Frames, Left} = py_wire:split(Last, Input, infinity),
             ?assertEqual(py_wire:input(), Left),
             Frames
     end.

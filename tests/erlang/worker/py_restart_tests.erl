@@ -46,13 +46,6 @@ an_empty_budget_is_degraded_at_the_first_death_test() ->
 a_degraded_worker_recovers_when_its_deaths_are_past_test() ->
     ?assertEqual({restarting, 0}, lists:last(deaths([0, 1, 2, 3, 5_000], budget()))).
 
-a_call_that_was_served_starts_the_delay_from_its_base_test() ->
-    {degraded, 100, Degraded} = lists:foldl(
-        fun(Now, {_, _, Acc}) -> py_restart:died(Now, Acc) end, {none, 0, budget()}, [0, 1, 2, 3]
-    ),
-    ?assertMatch({degraded, 200, _}, py_restart:died(4, Degraded)),
-    ?assertMatch({degraded, 100, _}, py_restart:died(4, py_restart:served(Degraded))).
-
 a_maximum_below_the_base_delay_is_the_base_delay_test() ->
     Small = py_restart:new(#{max => 0, within => 1_000, delay => 50, max_delay => 10}),
     ?assertEqual([{degraded, 50}, {degraded, 50}], deaths([0, 1], Small)).
