@@ -38,6 +38,7 @@
     | {too_many_workers, pos_integer()}
     | {unknown_pool, term()}
     | {unknown_worker, term()}
+    | {other_pool, py_config:pool_name()}
     | {stale_reference, string() | py_term:ref()}
     | {shared_memory, string()}
     | {elsewhere, string()}

@@ -67,6 +67,8 @@ reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; py:status()
 reason({unknown_worker, Worker}) -> io_lib:format("~tp is no worker; py:workers() lists them", [Worker]);
 reason({worker_down, {start, Reason}}) -> start_text(Reason);
 reason({worker_down, Reason}) -> ["the worker's Python ended: ", down(Reason)];
+reason({other_pool, Name}) ->
+    io_lib:format("the references of the call are in pool ~tp, which may map values in another way: encode it for that pool", [Name]);
 reason({stale_reference, Text}) when is_list(Text) -> Text;
 reason({stale_reference, Reference}) -> io_lib:format("the worker of ~tp is gone", [Reference]);
 reason({shared_memory, Text}) -> Text;

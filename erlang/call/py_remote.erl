@@ -11,7 +11,7 @@
 %%% had stopped for a while, ends at once. The result brings what the pool has in hand there, for {@link py_nodes}.
 -module(py_remote).
 
--export([call/4, multicall/3]).
+-export([call/4, multicall/3, end_with/1]).
 %% For other nodes.
 -export([run/3]).
 
@@ -68,9 +68,15 @@ answer(_Node, _) -> {error, not_started}.
 %% @doc The other end of {@link call/4}.
 -spec run(Caller :: pid(), py_config:pool_name(), mfargs()) -> {term(), py_nodes:load()}.
 run(Caller, Pool, {Module, Function, Args}) ->
+    end_with(Caller),
+    {apply(Module, Function, Args), py_nodes:load(Pool)}.
+
+%% @doc The calling process is killed when that one ends, whatever it waits for.
+-spec end_with(pid()) -> ok.
+end_with(Caller) ->
     Runner = self(),
     _ = spawn(fun() -> watch(Caller, Runner) end),
-    {apply(Module, Function, Args), py_nodes:load(Pool)}.
+    ok.
 
 watch(Caller, Runner) ->
     Calling = monitor(process, Caller),

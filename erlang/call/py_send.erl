@@ -1,11 +1,17 @@
 %%% @doc One call and one worker: the body that is sent, and what the frame that comes back means.
 -module(py_send).
 
--export([body/4, mentions_references/1, run/4]).
--export_type([entry/0]).
+-export([body/4, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
+-export([exchange/5, ask/4, answer/2, cancel/2, seen/3, read/3]).
+-export_type([entry/0, trust/0]).
 
 -type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
 %% A function of Python's `erl.objects', which is told how to map values; or ErlPort's message.
+-type trust() :: trusted | {box, py_atoms:budget()}.
+%% Whose frame it is: that of a sandboxed Python is read with care, and with new atoms of this budget only.
+
+%% The pause before another worker is looked for, where one is being replaced.
+-define(REPLACED_MS, 5).
 
 %% @doc The encoded call. Raises `badarg' where a term has no form in Python.
 -spec body(entry(), [term()], OfPool :: py_mapping:flags(), py_call_options:options()) -> py_wire:body().
@@ -18,34 +24,118 @@ body({wrapper, Entry}, Args, OfPool, Options) ->
 -spec mentions_references(py_wire:body()) -> boolean().
 mentions_references(Body) -> py_wire:mentions(Body, py_term:reference_shape()).
 
-%% @doc Have a worker run it. `moved': Python has not begun it, and this worker will not have it run.
--spec run(pid(), py_wire:body(), py_deadline:deadline(), py_owners:owner()) -> {ok, term()} | {error, term()} | moved.
-run(Worker, Body, Deadline, Owner) ->
+%% @doc Have a worker run it, and wait. `moved': Python has not begun it, and this worker will not have it run. With the monitor of
+%% an owner the call is cancelled when that ends.
+-spec exchange(pid(), py_wire:body(), py_deadline:deadline(), py_owners:owner(), Watched :: reference() | none) ->
+    {frame, binary(), trust(), Worker :: pid()} | {error, {py, py_error:reason()}} | moved.
+exchange(Worker, Body, Deadline, Owner, none) ->
     case py_worker:call(Worker, Body, py_deadline:left_ms(Deadline), Owner) of
-        {ok, Frame, Budget} ->
-            case py_guard:look(Frame) of
-                {refused, Text} -> {error, {py, {encode, Text}}};
-                error -> unreadable(Worker, Frame);
-                Looked -> guarded(py_wire:answer(Frame, Budget), Looked, Worker, Frame, Budget)
-            end;
-        {ok, Frame} ->
-            case py_wire:answer(Frame) of
-                {ok, Value} ->
-                    {ok, Value};
-                %% What the bridge itself fails with no Python says.
-                {error, {py, _}} ->
-                    unreadable(Worker, Frame);
-                {error, Error} ->
-                    {error, py_exception:from_python(Error)};
-                {refused, Text} ->
-                    {error, {py, {encode, Text}}};
-                error ->
-                    unreadable(Worker, Frame)
-            end;
-        {error, moved} ->
-            moved;
-        {error, Reason} ->
-            {error, {py, Reason}}
+        {ok, Frame} -> {frame, Frame, trusted, Worker};
+        {ok, Frame, Budget} -> {frame, Frame, {box, Budget}, Worker};
+        {error, moved} -> moved;
+        {error, Reason} -> {error, {py, Reason}}
+    end;
+exchange(Worker, Body, Deadline, Owner, Watched) ->
+    Alias = ask(Worker, Body, Owner, group_leader()),
+    receive
+        {Alias, _} = Message ->
+            answer(Message, Worker);
+        {'DOWN', Alias, process, _, _} = Message ->
+            paused(answer(Message, Worker));
+        {'DOWN', Watched, process, _, _} ->
+            given_up(Worker, Alias, cancelled)
+    after py_deadline:left_ms(Deadline) ->
+        given_up(Worker, Alias, timeout)
+    end.
+
+%% From the first line on nothing can arrive; what arrived just before still counts.
+given_up(Worker, Alias, Reason) ->
+    demonitor(Alias, [flush]),
+    receive
+        {Alias, _} = Message -> answer(Message, Worker)
+    after 0 ->
+        cancel(Worker, Alias),
+        {error, {py, Reason}}
+    end.
+
+%% Its supervisor may be busy: a caller that looks for another one must not keep a core so.
+paused({gone, Ms}) -> receive after Ms -> moved end;
+paused(Answer) -> Answer.
+
+%% @doc Have a worker run it. The answer is a message to the calling process that {@link answer/2} understands, sent at most once, or
+%% the `DOWN' of the worker with the same reference.
+-spec ask(pid(), py_wire:body(), py_owners:owner(), Leader :: pid()) -> reference().
+ask(Worker, Body, Owner, Leader) ->
+    Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
+    Worker ! {py_call, Alias, self(), Owner, Leader, Body},
+    Alias.
+
+%% @doc What a message says of a call that this worker was asked for. `gone': it is `moved' after a pause of so many milliseconds.
+-spec answer({reference(), term()} | {'DOWN', reference(), process, pid(), term()}, Worker :: pid()) ->
+    {frame, binary(), trust(), Worker :: pid()} | {error, {py, py_error:reason()}} | moved | {gone, Milliseconds :: pos_integer()}.
+answer({_, {frame, Frame}}, Worker) -> {frame, Frame, trusted, Worker};
+answer({_, {frame, Frame, Budget}}, Worker) -> {frame, Frame, {box, Budget}, Worker};
+answer({_, {error, moved}}, _Worker) -> moved;
+answer({_, {error, Reason}}, _Worker) -> {error, {py, Reason}};
+%% One that stops answers all that it has read.
+answer({'DOWN', _, process, _, noproc}, _Worker) -> {gone, ?REPLACED_MS};
+answer({'DOWN', _, process, _, shutdown}, _Worker) -> moved;
+answer({'DOWN', _, process, _, {shutdown, _}}, _Worker) -> moved;
+answer({'DOWN', _, process, _, Reason}, _Worker) -> {error, {py, {worker_down, Reason}}}.
+
+%% @doc Nobody wants the answer. What is on its way already is dropped, or a message that nobody knows.
+-spec cancel(pid(), reference()) -> ok.
+cancel(Worker, Alias) ->
+    demonitor(Alias),
+    Worker ! {py_cancel, Alias},
+    ok.
+
+%% @doc An answer's frame for whoever does not decode it; the errors that say that nothing was begun, since other bytes are wanted.
+-spec seen(binary(), trust(), Worker :: pid()) -> {frame, binary(), trust()} | {error, {py, py_error:reason()}}.
+seen(Frame, Trust, Worker) ->
+    case py_wire:raises(Frame, [<<"erl.errors.ElsewhereError">>, <<"erl.errors.NoSharedMemoryError">>]) of
+        false ->
+            {frame, Frame, Trust};
+        true ->
+            case read(Frame, Trust, Worker) of
+                {error, {py, {Where, _}}} = Error when Where =:= elsewhere; Where =:= no_shared_memory -> Error;
+                _ -> {frame, Frame, Trust}
+            end
+    end.
+
+%% @doc Whether an answer's frame is an exception, and no value.
+-spec is_failure(binary()) -> boolean().
+is_failure(Frame) -> not py_wire:is_result(Frame).
+
+%% @doc Whether a frame may hold terms of shared memory.
+-spec mentions_shared(binary()) -> boolean().
+mentions_shared(Frame) -> py_wire:is_compressed(Frame) orelse binary:match(Frame, <<"$py.shm">>) =/= nomatch.
+
+%% @doc The arguments in a body of the wrapper `call', as {@link body/4} was given them.
+-spec arguments(py_wire:body()) -> [term()].
+arguments(Body) -> tl(py_wire:arguments(Body)).
+
+%% @doc The value or the error in the frame of an answer of this worker's.
+-spec read(binary(), trust(), Worker :: pid()) -> {ok, term()} | {error, term()}.
+read(Frame, {box, Budget}, Worker) ->
+    case py_guard:look(Frame) of
+        {refused, Text} -> {error, {py, {encode, Text}}};
+        error -> unreadable(Worker, Frame);
+        Looked -> guarded(py_wire:answer(Frame, Budget), Looked, Worker, Frame, Budget)
+    end;
+read(Frame, trusted, Worker) ->
+    case py_wire:answer(Frame) of
+        {ok, Value} ->
+            {ok, Value};
+        %% What the bridge itself fails with no Python says.
+        {error, {py, _}} ->
+            unreadable(Worker, Frame);
+        {error, Error} ->
+            {error, py_exception:from_python(Error)};
+        {refused, Text} ->
+            {error, {py, {encode, Text}}};
+        error ->
+            unreadable(Worker, Frame)
     end.
 
 %% What a sandboxed Python has answered.

@@ -22,7 +22,7 @@
 -module(py_wire).
 
 -export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1]).
--export([answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1]).
+-export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
 -export([frame/1, input/0, split/3]).
 -export_type([body/0, id/0, request/0, input/0]).
 
@@ -76,6 +76,12 @@ is_large({bytes, Binary}) when byte_size(Binary) > ?LARGE_BYTES -> true;
 is_large({_, {_, _, Binary}}) when byte_size(Binary) > ?LARGE_BYTES -> true;
 is_large([Arg | Rest]) when is_binary(Arg); is_tuple(Arg) -> is_large(Arg) orelse is_large(Rest);
 is_large(_) -> false.
+
+%% @doc The arguments in a body that this module has made.
+-spec arguments(body()) -> [term()].
+arguments(Body) ->
+    {_Module, _Function, Args} = binary_to_term(iolist_to_binary([<<?VERSION, ?SMALL_TUPLE, 3>> | Body])),
+    Args.
 
 %% @doc Whether a tuple of that size that begins with that atom may occur in the body. A large binary in the arguments is an
 %% element of its own, so this costs a search at memory speed and no second walk over the terms.
@@ -152,6 +158,37 @@ is_result(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, _/binary>>) -> t
 is_result(<<?VERSION, ?SMALL_TUPLE, 3, ?ATOM, 1:16, $r, _/binary>>) -> true;
 is_result(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM, 1, $r, _/binary>>) -> true;
 is_result(_) -> false.
+
+%% @doc Whether an answer's frame is an exception of one of these classes, as its head says: `{'e', Id, {python, Class, ...}}'. Of a
+%% compressed one that is not looked at.
+-spec raises(binary(), [Class :: binary()]) -> boolean().
+raises(<<?VERSION, ?SMALL_TUPLE, 3, Rest/binary>>, Classes) ->
+    case named(Rest) of
+        {<<"e">>, <<?SMALL_INTEGER, _, Error/binary>>} -> is_of(Error, Classes);
+        {<<"e">>, <<?INTEGER, _:32, Error/binary>>} -> is_of(Error, Classes);
+        _ -> false
+    end;
+raises(_, _) ->
+    false.
+
+is_of(<<?SMALL_TUPLE, 4, Error/binary>>, Classes) ->
+    case named(Error) of
+        {<<"python">>, Rest} ->
+            case named(Rest) of
+                {Class, _} -> lists:member(Class, Classes);
+                none -> false
+            end;
+        _ ->
+            false
+    end;
+is_of(_, _) ->
+    false.
+
+%% The atom that bytes begin with.
+named(<<?SMALL_ATOM_UTF8, Size, Name:Size/binary, Rest/binary>>) -> {Name, Rest};
+named(<<?SMALL_ATOM, Size, Name:Size/binary, Rest/binary>>) -> {Name, Rest};
+named(<<?ATOM, Size:16, Name:Size/binary, Rest/binary>>) -> {Name, Rest};
+named(_) -> none.
 
 %% @doc The value or the error in an answer frame; `refused' when it would make too many atoms, `error' when it can't be
 %% read.

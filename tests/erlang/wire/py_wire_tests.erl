@@ -185,3 +185,25 @@ split_by(Size, Stream, Input) ->
             ?assertEqual(py_wire:input(), Left),
             Frames
     end.
+
+%% With each tag that an atom and a number have, as far as this release writes them.
+a_frame_says_the_class_of_its_exception_test_() ->
+    Classes = [<<"erl.errors.A">>, <<"erl.errors.B">>],
+    Frame = fun(Term, Options) -> term_to_binary(Term, Options) end,
+    [
+        {lists:flatten(io_lib:format("~0tp ~0tp", [Term, Options])), ?_assertEqual(Expected, py_wire:raises(Frame(Term, Options), Classes))}
+     || Options <- [[{minor_version, 1}], [{minor_version, 2}]],
+        {Expected, Term} <- [
+            {true, {e, 1, {python, 'erl.errors.A', "text", []}}},
+            {true, {e, 70_000, {python, 'erl.errors.B', "text", []}}},
+            {false, {e, 1, {python, 'erl.errors.C', "text", []}}},
+            {false, {r, 1, {python, 'erl.errors.A', "text", []}}},
+            {false, {e, 1, {erlang, 'erl.errors.A', "text", []}}},
+            {false, {e, 1, {python, <<"erl.errors.A">>, "text", []}}},
+            {false, {e, {python, 'erl.errors.A', "text", []}}}
+        ]
+    ] ++ [?_assertNot(py_wire:raises(binary:part(Frame({e, 1, {python, 'erl.errors.A', "", []}}, []), 0, Size), Classes)) || Size <- [0, 1, 5, 9, 20]].
+
+a_body_has_its_arguments_test() ->
+    Args = [1, <<"a">>, {bytes, binary:copy(<<"x">>, 100_000)}, #{a => [b]}],
+    ?assertEqual(Args, py_wire:arguments(py_wire:body(m, f, Args))).
