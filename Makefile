@@ -44,10 +44,12 @@ repl: lfe build repl-no-deps ## the LFE REPL with py running
 
 .PHONY: shell-no-deps
 shell-no-deps: ## the Erlang shell with what is built already
+	@echo 'py runs here: py:func(math, sqrt, [2]).  h(py, func). says what a function does, h(py). which there are; q(). leaves.'
 	@erl $(CODE_PATH) -s py
 
 .PHONY: repl-no-deps
 repl-no-deps: lfe ## the LFE REPL with what is built already
+	@echo "py runs here: (py:func 'math 'sqrt '(2))  (h 'py 'func) says what a function does; (q) leaves."
 	@$(LFE) $(CODE_PATH) -s py
 
 .PHONY: lfe

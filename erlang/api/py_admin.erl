@@ -1,4 +1,5 @@
 %%% @doc What an operator asks: start, stop, one pool, one worker, versions.
+%%% @private
 -module(py_admin).
 
 -export([stop/1, restart/0, start_pool/2, stop_pool/2, versions/0]).

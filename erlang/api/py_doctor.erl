@@ -1,6 +1,7 @@
 %%% @doc What there is of all that py needs, what is missing, and what to do: for whoever asks why it does not start.
 %%%
 %%% Starts no pool and needs none: each pool of the configuration is looked at by itself.
+%%% @private
 -module(py_doctor).
 
 -export([print/1, report/1]).

@@ -1,4 +1,5 @@
 %%% @doc What the shell shows of an object in full: its own output is cut after a few dozen elements.
+%%% @private
 -module(py_print).
 
 -export([prepr/1, pdir/1, pvars/1]).

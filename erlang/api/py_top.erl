@@ -1,4 +1,5 @@
 %%% @doc A live table of the workers, for the shell.
+%%% @private
 -module(py_top).
 
 -export([run/1]).

@@ -1,4 +1,5 @@
 %%% @doc The OTP application `py': starts and stops the supervision tree.
+%%% @private
 -module(py_app).
 -behaviour(application).
 

@@ -3,6 +3,7 @@
 %%% other. Without these four no pool runs: should one die, the pools are started again. Sessions, which have their workers from a pool, come last.
 %%%
 %%% The tables of pools, workers and nodes belong to this process, so that they outlive whatever restarts below.
+%%% @private
 -module(py_sup).
 -behaviour(supervisor).
 

@@ -1,4 +1,5 @@
 %%% @doc A timeout of several steps: when it is over, and how much of it each step still has.
+%%% @private
 -module(py_deadline).
 
 -export([after_ms/1, left_ms/1, is_over/1, timed/2]).

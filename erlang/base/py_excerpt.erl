@@ -8,6 +8,7 @@
 %%% {bytes, <<0:16777216>>}     {bytes, <<"... (2097152 bytes)">>}
 %%% lists:seq(1, 1_000_000)     [1, 2, 3, ..., 128, '...']
 %%% '''
+%%% @private
 -module(py_excerpt).
 
 -export([arguments/1, term/1, stack/1, status/1]).

@@ -1,4 +1,5 @@
 %%% @doc The name that somebody may have meant. Pure.
+%%% @private
 -module(py_nearest).
 
 -export([of_name/2]).

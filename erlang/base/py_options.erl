@@ -3,6 +3,7 @@
 %%% Each kind of options has a module with its table: {@link py_pool_options}, {@link py_call_options}, {@link py_session_options},
 %%% {@link py_parallel_options}; what maps values has {@link py_mapping}. The tables of what is checked in every call are literals,
 %%% and none is put together for a check: it is given several.
+%%% @private
 -module(py_options).
 
 -export([check/2, from_list/1, defaults/1, describe/1, is_natural/1, is_positive/1]).

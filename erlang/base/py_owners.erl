@@ -1,6 +1,7 @@
 %%% @doc Which process owns which references of one worker. Pure but for the monitors it sets.
 %%%
 %%% A reference belongs to the process whose call made it, until that process ends or someone releases it.
+%%% @private
 -module(py_owners).
 
 -export([new/0, own/3, down/2, release/2, clear/1, count/1]).

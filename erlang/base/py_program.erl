@@ -1,4 +1,5 @@
 %%% @doc Runs a program to its end, for what it prints. Knows nothing of Python.
+%%% @private
 -module(py_program).
 
 -export([run/3]).

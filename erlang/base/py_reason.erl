@@ -1,6 +1,7 @@
 %%% @doc What a reason is for people: what was wrong, where, and what to do about it. A function of the reason and of nothing else.
 %%%
 %%% Each reason that an error of ours can have is listed in {@link py_error}.
+%%% @private
 -module(py_reason).
 
 -export([text/1, start_text/1, source_text/1, sandbox_text/1, utf8/1]).

@@ -5,6 +5,7 @@
 %%%
 %%% How busy a worker is stands outside the table, in the pool's `atomics' array (one counter a slot, see {@link load()}),
 %%% because it changes twice a call.
+%%% @private
 -module(py_registry).
 
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1, put_pool_process/2, pool_process/1]).

@@ -2,6 +2,7 @@
 %%%
 %%% It is held in a fun. A crash report of a process, a supervisor's report of its child, an error report print their state and their
 %%% arguments in full, and of a fun only that it is one. Two that hide the same are equal.
+%%% @private
 -module(py_secret).
 
 -export([hide/1, reveal/1]).

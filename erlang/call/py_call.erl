@@ -2,6 +2,7 @@
 %%%
 %%% The functions below take the API function's arguments as a list, which is also what the shell shows when the call fails. Where
 %%% a call runs is `py_route''s.
+%%% @private
 -module(py_call).
 
 -export([func/2, method/2, attr/2, const/2, pycall/2]).

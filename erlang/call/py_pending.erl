@@ -21,6 +21,7 @@
 %%% How many are open is bounded by whoever sends: there are at most an answer, a `DOWN' and a `timeout' for each in its mailbox, and
 %%% in its memory the bodies and the answers that it has not taken. A process that writes to others while they do not read must stop
 %%% sending, by {@link size/1} and by bytes; one that waits for anything else is late with its deadlines.
+%%% @private
 -module(py_pending).
 
 -export([new/0, send/5, send/6, message/2, cancel/2, size/1]).

@@ -9,6 +9,7 @@
 %%% So a caller that dies, is cancelled, or whose node is lost, cancels what runs for it on the other node. A caller with a
 %%% timeout lives on after it: a process that ends with the call stands for it, so that what a node begins too late, since it
 %%% had stopped for a while, ends at once. The result brings what the pool has in hand there, for {@link py_nodes}.
+%%% @private
 -module(py_remote).
 
 -export([call/4, multicall/3, end_with/1]).

@@ -10,6 +10,7 @@
 %%% references are in a pool of another mapping; `{elsewhere, _}' and `{no_shared_memory, _}', where the worker can't map what is in shared
 %%% memory: if the arguments have some of that kind the function has not run, else it has met it itself.
 %%% `docs/architecture.md' has who owns what, and who may die when.
+%%% @private
 -module(py_route).
 
 -export([perform/4, observed/3, mended/6, send/3, encoded/3, local/1, pick/1, pinned/3]).

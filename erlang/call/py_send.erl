@@ -1,4 +1,5 @@
 %%% @doc One call and one worker: the body that is sent, and what the frame that comes back means.
+%%% @private
 -module(py_send).
 
 -export([body/4, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).

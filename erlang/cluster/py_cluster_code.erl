@@ -3,6 +3,7 @@
 %%% What is running here is packed: the modules, the application's resource file, the Python package. The other node needs
 %%% nothing of ours to unpack it. It stays in the cache directory of that node's user, under a name made from its content,
 %%% so that it is sent once.
+%%% @private
 -module(py_cluster_code).
 
 -export([to/2]).

@@ -10,6 +10,7 @@
 %%%
 %%% Of two versions of a module the later one counts, see {@link new/2}. What this node has pushed itself its workers find
 %%% where it comes from: it is kept for others, and not written.
+%%% @private
 -module(py_cluster_modules).
 -behaviour(gen_server).
 

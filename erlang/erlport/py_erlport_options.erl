@@ -1,4 +1,5 @@
 %%% @doc ErlPort's options: what there is, what it may be, what it is when nothing is said. Pure.
+%%% @private
 -module(py_erlport_options).
 
 -export([start/1, call/1]).

@@ -4,6 +4,7 @@
 %%% where Latin-1 can (ERTS external term format, tag 100), maps as maps, and what that Python has no type for wrapped:
 %%% `{'$erlport.opaque', erlang, Bytes}', the term's bytes without the version byte. Pids, references, ports, funs and bit
 %%% strings are wrapped, at any depth, also in a key. Python sends them back bare.
+%%% @private
 -module(py_erlport_wire).
 
 -export([body/3, call/2, message/1, result/2, failure/2, compress/2]).

@@ -3,6 +3,7 @@
 %%% The port is opened as a stream and the frames' lengths are written here. So all that a worker has to say
 %%% while its mailbox is not empty goes out in one system call, and Python wakes up once for it; a port in
 %%% `{packet, 4}' makes a system call, and mostly a wake-up, of every frame.
+%%% @private
 -module(py_channel).
 
 -export([new/1, write/2, is_pending/1, flush/1]).

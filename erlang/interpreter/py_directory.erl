@@ -10,6 +10,7 @@
 %%% Other users can make directories and links of such names beside it. Theirs are left alone, whatever they hold: only what
 %%% belongs to this user, is a directory, and lets nobody else in is taken away. Between the look and the deletion nobody can
 %%% put something else in its place, since this is done only where {@link is_safe/2} holds.
+%%% @private
 -module(py_directory).
 
 -include_lib("kernel/include/file.hrl").

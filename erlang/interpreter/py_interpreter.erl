@@ -7,6 +7,7 @@
 %%% its own, is passed on to the standard error of the BEAM, and its last lines are kept. How many calls it began stands
 %%% in a mapped page (a file of eight words in the machine's byte order: see "Output" in docs/architecture.md), which Python
 %%% counts up before it runs one.
+%%% @private
 -module(py_interpreter).
 
 -export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).

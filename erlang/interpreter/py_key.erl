@@ -1,4 +1,5 @@
 %%% @doc The key that signs opaque pickles: one for all nodes that share a cookie, else one for this run of the node.
+%%% @private
 -module(py_key).
 
 -export([get/0, get/1]).

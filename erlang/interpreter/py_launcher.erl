@@ -12,6 +12,7 @@
 %%% </ol>
 %%%
 %%% Python's protocol descriptors are 3 and 4, so nothing that is printed while an interpreter starts reaches the wire.
+%%% @private
 -module(py_launcher).
 
 -export([find/1, priv_dir/0, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).

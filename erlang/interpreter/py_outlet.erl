@@ -12,6 +12,7 @@
 %%% stopped  texts are dropped, and counted     -> open: it has answered all; it is told how much it was not shown
 %%% dead     texts are dropped
 %%% '''
+%%% @private
 -module(py_outlet).
 
 -export([new/3, put/5, settle/1, ended/2, close/1, utf8/1, deliver/2]).

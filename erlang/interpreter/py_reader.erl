@@ -14,6 +14,7 @@
 %%% closed                             the port has gone, and will say nothing more
 %%% lost                               the process has ended, and others keep its pipes open
 %%% '''
+%%% @private
 -module(py_reader).
 
 -export([open/4, look/1, taken/3, stop/1]).

@@ -10,6 +10,7 @@
 %%% > - OsPid      is none any more
 %%% > q            leave
 %%% '''
+%%% @private
 -module(py_watchdog).
 -behaviour(gen_server).
 

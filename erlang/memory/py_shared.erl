@@ -5,6 +5,7 @@
 %%% array, whose elements lie there in row-major order. A part of a part is arithmetic.
 %%%
 %%% Knows nothing of workers. Who owns a file, `py_shared_owner' keeps.
+%%% @private
 -module(py_shared).
 
 -export([share/1, value/1, split/1, free/1, info/0, by_value/3, bytes/1]).

@@ -8,6 +8,7 @@
 %%%
 %%% The files are in the application's directory, so that all of them go with the application, and those of a BEAM that was
 %%% killed at the next start. Should this process die, the pools are started again, and all files are gone.
+%%% @private
 -module(py_shared_owner).
 -behaviour(gen_server).
 

@@ -14,6 +14,7 @@
 %%%
 %%% The group ends when each of its calls has been taken or cancelled, and when its owner does. A runner is the keeper
 %%% (see {@link py_owners}) of what its result has in shared memory: it hands that on when the owner has the result and keeps it.
+%%% @private
 -module(py_async).
 
 -export([start/2, take/3, cancel/1, is_handle/1]).

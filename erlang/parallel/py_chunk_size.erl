@@ -4,6 +4,7 @@
 %%% all workers to end at nearly the same time. Where the size is not given, it begins at one item and follows what is
 %%% measured; towards the end of the list the chunks become smaller again. Where the way to the workers is so long that they
 %%% wait for the next chunk, chunks become longer.
+%%% @private
 -module(py_chunk_size).
 
 -export([window/2, new/2, measured/5, next/3, for_reduce/2, cut/3, again/3]).

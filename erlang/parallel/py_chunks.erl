@@ -12,6 +12,7 @@
 %%%
 %%% The guard ends all runners at once: when the caller has ended, and when the caller ends it. It is the keeper (see
 %%% {@link py_owners}) of what the results have in shared memory: it hands that on when the caller has them all.
+%%% @private
 -module(py_chunks).
 
 -export([run/3, attempt/4]).

@@ -2,6 +2,7 @@
 %%%
 %%% The functions take the API function's arguments as a list, as those of {@link py_call} do. The calls themselves are
 %%% {@link py_async}'s, or {@link py_chunks}' where a list is worked on in chunks.
+%%% @private
 -module(py_parallel).
 
 -export([call_all/2, call_n/2, async/2, scatter/2, await/2, gather/2, gather_all/2, cancel/2, pmap/2, preduce/2]).

@@ -1,4 +1,5 @@
 %%% @doc How far a long operation is, told to a fun or shown in a line of the terminal.
+%%% @private
 -module(py_progress).
 
 -export([new/3, wait_ms/1, tell/2, finish/2]).

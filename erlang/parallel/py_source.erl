@@ -13,6 +13,7 @@
 %%%
 %%% Two processes: this one belongs to its owner and always answers, the other one runs the producer, however long that
 %%% takes. Both end when the items have, when Python or somebody else closes the source, or with the owner.
+%%% @private
 -module(py_source).
 -behaviour(gen_server).
 

@@ -16,6 +16,7 @@
 %%% Each call runs in a process of its own, so that this one always answers. That process is the keeper (see {@link py_owners})
 %%% of what the items have in shared memory until the first of them is given. The stream ends when the last has been read, when
 %%% it is closed, or with its owner. Then its reference is released, and Python closes the generator.
+%%% @private
 -module(py_stream).
 -behaviour(gen_server).
 

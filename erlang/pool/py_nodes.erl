@@ -11,6 +11,7 @@
 %%%
 %%% What another node has in hand it says with each result. Until the next one comes, the calls that were sent since are
 %%% added. What was not heard for a while is asked for, in the background: no call waits for that.
+%%% @private
 -module(py_nodes).
 
 -export([new/0, child_spec/0, join/1, members/1, pools/0, pick/2, load/1, report/3]).

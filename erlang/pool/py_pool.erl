@@ -2,6 +2,7 @@
 %%%
 %%% No call passes through it: a caller chooses a worker by itself, see {@link py_scheduler}. What takes long (a worker that
 %%% starts, or ends its calls) is waited for by a process of its own, which answers whoever has asked.
+%%% @private
 -module(py_pool).
 -behaviour(gen_server).
 

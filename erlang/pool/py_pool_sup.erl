@@ -1,6 +1,7 @@
 %%% @doc One pool: its workers, then the process that looks after them.
 %%%
 %%% `one_for_all': the pool process counts on the workers it started, and a new one starts its own.
+%%% @private
 -module(py_pool_sup).
 -behaviour(supervisor).
 

@@ -1,4 +1,5 @@
 %%% @doc What workers do as tables for people: each worker of a node, the pools of several nodes.
+%%% @private
 -module(py_pool_table).
 
 -export([status/1, codec_advice/1, cluster/1]).

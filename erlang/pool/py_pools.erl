@@ -1,4 +1,5 @@
 %%% @doc The pools of this node as a whole: the application's start and stop, and all workers that there are. Other nodes ask this, too.
+%%% @private
 -module(py_pools).
 
 -export([start/0, stop/1, workers/0, workers/1]).

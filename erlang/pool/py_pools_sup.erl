@@ -1,6 +1,7 @@
 %%% @doc Holds one supervisor for each pool. Pools do not depend on each other.
 %%%
 %%% What was started stands in the table, so that a new supervisor after a killed one starts the same pools.
+%%% @private
 -module(py_pools_sup).
 -behaviour(supervisor).
 

@@ -5,6 +5,7 @@
 %%%
 %%% A worker that can't serve is passed over as long as another can. Where none can, the call goes to one that will be able
 %%% to soon, and waits there.
+%%% @private
 -module(py_scheduler).
 
 -export([pick/2]).

@@ -5,6 +5,7 @@
 %%% supervisor sees only worker processes that die themselves, which is a fault of this application or an
 %%% `exit(Pid, kill)': hence the high intensity. A worker that it starts again and that nobody wants any more leaves by
 %%% itself: hence `transient'.
+%%% @private
 -module(py_worker_sup).
 -behaviour(supervisor).
 

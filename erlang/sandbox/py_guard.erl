@@ -8,6 +8,7 @@
 %%% It is one door with two leaves. What a frame's bytes would become is looked at before they do: an answer by {@link look/1},
 %%% which its caller asks for, a request by {@link admit/2}, in the worker process. What they have become is looked at then:
 %%% {@link value/2} and {@link failure/2}, {@link request/4}.
+%%% @private
 -module(py_guard).
 
 -export([new/1, budget/2, admit/2, request/4, answered/1, look/1, value/2, failure/2, visible/1]).

@@ -4,6 +4,7 @@
 %%% A kind is a module that makes the command line of its box, and knows what is in it once it runs. What boxes need of this
 %%% machine is in {@link py_sandbox_host}, what runs in one in {@link py_sandbox_processes}. What is missing is an error that says
 %%% what to do about it, see {@link py_reason}.
+%%% @private
 -module(py_sandbox).
 
 -export([command/4, diagnosis/3, settings/1, inner/2, close/1]).

@@ -7,6 +7,7 @@
 %%% The box's process is nobody. For an ordinary user that is what a user namespace makes of it. A BEAM that runs as root
 %%% has it take another user id, which no account has: to be root without rights is still to own the machine's files, and
 %%% the kernel's settings below `/proc/sys'.
+%%% @private
 -module(py_sandbox_bwrap).
 -behaviour(py_sandbox).
 

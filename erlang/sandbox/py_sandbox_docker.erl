@@ -2,6 +2,7 @@
 %%%
 %%% The protocol goes over the container's standard input and output. What bounds the box is Docker's: cgroups for memory and
 %%% processes, its own namespaces for the rest. The image brings the interpreter; `docker/Dockerfile' makes one.
+%%% @private
 -module(py_sandbox_docker).
 -behaviour(py_sandbox).
 

@@ -1,4 +1,5 @@
 %%% @doc What a box needs of this machine, whatever kind it is: its program, the directory `io', whom it runs as.
+%%% @private
 -module(py_sandbox_host).
 
 -export([program/1, refuse/1, text_of/1, check_io/1, user/1, own_user/0]).

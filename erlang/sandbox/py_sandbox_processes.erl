@@ -1,4 +1,5 @@
 %%% @doc What runs in a box, as the machine's `/proc' has it: its processes, and how much memory they hold.
+%%% @private
 -module(py_sandbox_processes).
 
 -export([children/1, all/1, held_bytes/1, exactly_held_bytes/1]).

@@ -7,6 +7,7 @@
 %%%
 %%% A program is a list of instructions (linux/filter.h): `{Code, JumpTrue, JumpFalse, K}'; a jump counts the instructions that it
 %%% passes over.
+%%% @private
 -module(py_seccomp).
 
 -export([filter/1, descriptor/0]).

@@ -12,6 +12,7 @@
 %%% '''
 %%%
 %%% A turn ends with its caller, too. Whatever a turn was given is not given again.
+%%% @private
 -module(py_session_server).
 -behaviour(gen_server).
 

@@ -1,4 +1,5 @@
 %%% @doc The sessions. One that ends is not started again: its namespace is gone, and its owner knows.
+%%% @private
 -module(py_session_sup).
 -behaviour(supervisor).
 

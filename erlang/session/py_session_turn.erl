@@ -3,6 +3,7 @@
 %%% The session's process grants it with all that is to be known of the session (`py_session_server'). A namespace that is not there
 %%% yet is started, `init' runs in it, then what was asked for; the end says what it means for the namespace, which is lost with
 %%% its Python.
+%%% @private
 -module(py_session_turn).
 
 -export([take/5, run/3, snapshot/1]).

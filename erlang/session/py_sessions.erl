@@ -6,6 +6,7 @@
 %%% session that was opened with others waits for a worker of its own.
 %%%
 %%% What takes long (a worker that starts, or leaves) is waited for by a process of its own.
+%%% @private
 -module(py_sessions).
 -behaviour(gen_server).
 

@@ -1,6 +1,7 @@
 %%% @doc Holds the sessions, and the process that knows which worker is whose.
 %%%
 %%% `one_for_all': without that process no session knows a worker, and no worker is given back.
+%%% @private
 -module(py_sessions_sup).
 -behaviour(supervisor).
 

@@ -3,6 +3,7 @@
 %%% An atom is never given back, and a BEAM whose table is full ends. So atoms that are new to this node are counted while
 %%% it lives, and a frame that would bring more than the budget has left is not decoded. What names them is found by a walk
 %%% over the bytes (ERTS User's Guide, "External Term Format"), and only where a frame has new ones at all.
+%%% @private
 -module(py_atoms).
 
 -export([decode/1, decode/2, walk/1, session/0]).

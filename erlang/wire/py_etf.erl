@@ -3,6 +3,7 @@
 %%% A frame of somebody who is not trusted is walked over first (ERTS User's Guide, "External Term Format"). A term can take
 %%% sixteen times the bytes that it came in; and some kinds of terms leave something behind in the emulator that is not on the
 %%% heap: a handle of another node an entry in its table of nodes, a function of a module an entry that is never given back.
+%%% @private
 -module(py_etf).
 
 -export([look/2, own_node/0]).

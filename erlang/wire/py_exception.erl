@@ -1,4 +1,5 @@
 %%% @doc What Python raised, as it came over the wire, as an error of its kind.
+%%% @private
 -module(py_exception).
 
 -export([from_python/1]).

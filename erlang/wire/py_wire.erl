@@ -19,6 +19,7 @@
 %%% A call is made in two steps, so that the caller pays for its own arguments and the worker process for none:
 %%% {@link body/3} in the caller, {@link call/2} puts the id in front of it. {@link route/1} reads no more of an
 %%% answer than its kind and its id.
+%%% @private
 -module(py_wire).
 
 -export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1]).

@@ -11,6 +11,7 @@
 %%% it has had `kill_after' (in the middle of an import `start_timeout'), the worker is asked to kill it. What it asks of Erlang
 %%% does not stop that clock; a call that is wanted and runs inside it does. Until then what arrives waits, so that it need not
 %%% die along, but for where a wanted call waits inside, which may be for that.
+%%% @private
 -module(py_calls).
 
 -export([new/2, attach/2, detach/1, interpreter/1, update/2]).

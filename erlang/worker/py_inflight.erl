@@ -8,6 +8,7 @@
 %%%
 %%% Each call has a number in the order of sending, from 1 in each interpreter (ids wrap, these do not). What Python has
 %%% begun is a prefix of that order, so a count says which calls it has not: see {@link split/2}.
+%%% @private
 -module(py_inflight).
 
 -export([new/0, size/1, sent/1, add/2, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).

@@ -1,6 +1,7 @@
 %%% @doc What Python asks of Erlang: print a text, send a message, log a record, call a function.
 %%%
 %%% Nothing here makes the worker process wait: calls run in a process of their own, which hands its answer to the worker.
+%%% @private
 -module(py_request).
 
 -export([run/3, call/3, drop/1, is_run_by/2]).

@@ -3,6 +3,7 @@
 %%% Up to `max' deaths within `within' milliseconds are followed by the base `delay'; from then on the worker is
 %%% `degraded' (its calls fail at once instead of waiting) and the delay doubles with each death, up to `max_delay'.
 %%% A worker never gives up for good, and never takes anything else down.
+%%% @private
 -module(py_restart).
 
 -export([new/1, died/2, excused/1]).

@@ -1,4 +1,5 @@
 %%% @doc What an interpreter is told in its first call (`erl.worker.configure'), of what is the same for all of a pool.
+%%% @private
 -module(py_settings).
 
 -export([new/1]).

@@ -17,6 +17,7 @@
 %%% `{py_answer, Incarnation, Id, Frame}' from a process that ran a call of Python's.
 %%%
 %%% What becomes of single calls is `py_calls''; this process decides over interpreters.
+%%% @private
 -module(py_worker).
 -behaviour(gen_server).
 

@@ -1,0 +1,119 @@
+%%% What the application says of itself: its registered names, its processes, what of it is public, and what the shell knows of that.
+-module(py_app_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([suite/0, all/0]).
+-export([
+    every_name_that_is_registered_is_the_applications/1,
+    the_pages_draw_the_processes_that_there_are/1,
+    what_is_public_is_this/1,
+    what_is_public_has_docs_in_its_beam/1,
+    the_shell_says_what_can_be_typed_and_answers_h/1
+]).
+
+%% The longest that a shell may take on a busy machine.
+-define(LONGEST_RUN, "120").
+
+suite() -> [{timetrap, {minutes, 3}}].
+
+all() ->
+    [
+        every_name_that_is_registered_is_the_applications,
+        the_pages_draw_the_processes_that_there_are,
+        what_is_public_is_this,
+        what_is_public_has_docs_in_its_beam,
+        the_shell_says_what_can_be_typed_and_answers_h
+    ].
+
+every_name_that_is_registered_is_the_applications(_Config) ->
+    ok = py_application:start(),
+    Registered = [Name || Name <- registered(), application:get_application(whereis(Name)) =:= {ok, py}],
+    {ok, Declared} = application:get_key(py, registered),
+    ok = py_application:stop(),
+    ?assertEqual(lists:sort(Registered), lists:sort(Declared)).
+
+the_pages_draw_the_processes_that_there_are(_Config) ->
+    ok = py_application:start(),
+    Children = lists:reverse([atom_to_list(Id) || {Id, _, _, _} <- supervisor:which_children(py_sup)]),
+    ok = py_application:stop(),
+    ?assertEqual(Children, children_in("README.md")),
+    ?assertEqual(Children, children_in("docs/architecture.md")).
+
+%% Those right below the root of the drawing.
+children_in(Page) ->
+    [_, Drawing | _] = re:split(text(Page), "^py_sup +.*$", [multiline, {return, list}]),
+    {match, Names} = re:run(hd(string:split(Drawing, "```")), "^[|`]-- ([a-z_]+)", [global, multiline, {capture, all_but_first, list}]),
+    lists:append(Names).
+
+%%% What is public
+
+%% The functions of the first line, and the types that they take and fail with.
+public() ->
+    [
+        py, 'py-util', py_session, py_cluster, py_erlport, py_haystack, py_events,
+        py_error, py_config, py_pool_options, py_call_options, py_session_options, py_parallel_options, py_mapping, py_term
+    ].
+
+what_is_public_is_this(_Config) ->
+    Sources = filelib:wildcard(filename:join([py_checkout:root(), "erlang", "*", "*.erl"])),
+    Public = [filename:basename(Source, ".erl") || Source <- Sources, not is_private(Source)],
+    ?assertEqual(lists:sort([atom_to_list(Module) || Module <- public()]), lists:sort(Public)).
+
+is_private(Source) ->
+    {ok, Text} = file:read_file(Source),
+    re:run(Text, "^%%% @private$", [multiline, {capture, none}]) =:= match.
+
+what_is_public_has_docs_in_its_beam(_Config) ->
+    Documented = [{Module, code:get_doc(Module)} || Module <- public()],
+    ?assertEqual([], [Module || {Module, Docs} <- Documented, not is_docs(Docs)]),
+    %% Those of builtins and operators are Python's.
+    ?assertEqual([], [{Module, F} || {Module, Docs} <- Documented, F <- lists:usort(untold(Docs)), not is_python(Module, F)]).
+
+%% Functions that have no sentence at any arity.
+untold({ok, {docs_v1, _, _, _, _, _, Entries}}) ->
+    Functions = [{F, Sentence} || {{function, F, _}, _, _, Sentence, _} <- Entries, Sentence =/= hidden],
+    [F || {F, _} <- Functions] -- [F || {F, #{}} <- Functions, {G, _} <- Functions, F =:= G].
+
+is_python(py, Function) ->
+    Text = iolist_to_binary([text(File) || File <- ["erlang/api/py_builtins.hrl", "erlang/api/py_operators.hrl"]]),
+    binary:match(Text, iolist_to_binary(io_lib:format("-spec ~p(", [Function]))) =/= nomatch;
+is_python(_Module, _Function) ->
+    false.
+
+is_docs({ok, {docs_v1, _, erlang, _, #{}, _, [_ | _]}}) -> true;
+is_docs(_) -> false.
+
+%%% The shell
+
+the_shell_says_what_can_be_typed_and_answers_h(_Config) ->
+    Printed = shell("h(py, func, 5).\npy:add(1, 2).\nhalt().\n"),
+    [
+        ?assertNotEqual(nomatch, string:find(Printed, Text), Printed)
+     || Text <- ["h(py, func).", "Call a function of a module with positional and keyword arguments.", "3"]
+    ].
+
+%% As somebody has it who types these lines; with the application under test, whatever was built last.
+shell(Typed) ->
+    Ebin = filename:dirname(filename:absname(code:which(py))),
+    Port = open_port({spawn_executable, os:find_executable("sh")}, [
+        {args, ["-c", "printf '%s' \"$1\" | timeout -k 5 " ?LONGEST_RUN " make -o build shell", "sh", Typed]},
+        {cd, py_checkout:root()},
+        {env, [{"ERL_FLAGS", "-pa " ++ Ebin}, {"MAKEFLAGS", false}, {"MFLAGS", false}, {"MAKELEVEL", false}]},
+        exit_status,
+        stderr_to_stdout,
+        binary,
+        hide
+    ]),
+    collect(Port, <<>>).
+
+collect(Port, Printed) ->
+    receive
+        {Port, {data, More}} -> collect(Port, <<Printed/binary, More/binary>>);
+        {Port, {exit_status, 0}} -> unicode:characters_to_list(Printed);
+        {Port, {exit_status, Status}} -> ct:fail({Status, Printed})
+    end.
+
+text(Page) ->
+    {ok, Text} = file:read_file(filename:join(py_checkout:root(), Page)),
+    Text.
