@@ -14,6 +14,7 @@
     what_the_pages_show_is_what_the_shell_shows/1,
     a_result_that_differs_is_told/1,
     every_relative_link_leads_to_a_file/1,
+    every_anchor_is_a_heading/1,
     every_function_of_py_is_documented/1,
     every_option_is_documented/1,
     every_reason_is_documented/1,
@@ -29,6 +30,7 @@ all() ->
     ?SESSIONS ++
         [
             every_relative_link_leads_to_a_file,
+            every_anchor_is_a_heading,
             every_function_of_py_is_documented,
             every_option_is_documented,
             every_reason_is_documented,
@@ -204,6 +206,35 @@ links(Page) ->
 is_relative("") -> false;
 is_relative("#" ++ _) -> false;
 is_relative(Link) -> re:run(Link, "^[a-z]+:") =:= nomatch.
+
+%% `page.md#heading', or `#heading' on the same page.
+every_anchor_is_a_heading(_Config) ->
+    Dead = [
+        {filename:basename(Page), Target ++ "#" ++ Anchor}
+     || Page <- pages(), {Target, Anchor} <- anchors(Page), not lists:member(Anchor, headings(target(Page, Target)))
+    ],
+    ?assertEqual([], Dead).
+
+anchors(Page) ->
+    case re:run(text(Page), "\\]\\(([^)#\\s:]*)#([^)]+)\\)", [global, {capture, all_but_first, list}]) of
+        {match, Found} -> [{Target, Anchor} || [Target, Anchor] <- Found];
+        nomatch -> []
+    end.
+
+target(Page, "") -> Page;
+target(Page, Target) -> filename:join(filename:dirname(Page), Target).
+
+%% As a forge names them: small letters, a hyphen for a space, nothing for what is neither.
+headings(Page) ->
+    case re:run(text(Page), "^#+ (.*)$", [global, multiline, {capture, all_but_first, list}]) of
+        {match, Found} ->
+            [
+                lists:flatten(string:replace(re:replace(string:lowercase(Heading), "[^a-z0-9 _-]", "", [global, {return, list}]), " ", "-", all))
+             || [Heading] <- Found
+            ];
+        nomatch ->
+            []
+    end.
 
 %% Written as `name/1', `name/0,1' or `name/0-3'.
 every_function_of_py_is_documented(_Config) ->

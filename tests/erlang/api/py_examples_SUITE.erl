@@ -101,7 +101,7 @@ the_tour_shows_real_results_and_ends(_Config) ->
     %% The call had begun when its Python was killed: it fails, and does not go to another.
     ?assertEqual("exception error: {py,{worker_down,{signal,9,[]}}}", after_prompt("py:await(Open).", Lines)),
     ?assertMatch("{\"Athens\"," ++ _, after_prompt("py:func(daylight, profile, [<<\"Athens\">>], #{worker => Worker}).", Lines)),
-    ?assertEqual("exception error: {py,timeout}", after_prompt("py:func(time, sleep, [60], #{timeout => 200}).", Lines)),
+    ?assertEqual("exception error: {py,timeout}", after_prompt("py:func(time, sleep, [600], #{timeout => 200}).", Lines)),
     ?assertMatch("That was the tour." ++ _, lists:last(Lines)).
 
 after_prompt(Typed, Lines) ->
