@@ -97,7 +97,7 @@ reload(Pool, Module) ->
     end).
 
 reload_in(Worker, Module) ->
-    case py_route:perform({wrapper, call}, ['erl.objects', reload, [Module], []], #{worker => Worker}, self()) of
+    case py_route:perform({wrapper, call}, ['erl.calls.objects', reload, [Module], []], #{worker => Worker}, self()) of
         {ok, true} -> ok;
         {ok, false} -> not_loaded;
         {ok, _} -> {error, {py, {protocol, unreadable_answer}}};

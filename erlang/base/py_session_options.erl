@@ -68,7 +68,7 @@ of_session(Options) ->
     end.
 
 %% What a session needs is loaded before somebody waits for it.
-prepared() -> {'erl.session', prepare, []}.
+prepared() -> {'erl.calls.session', prepare, []}.
 
 %% @doc The options of one session, checked, and what its worker is started with: they stand before those of the
 %% application environment.

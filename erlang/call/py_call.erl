@@ -111,9 +111,9 @@ builtin(Name, Args, Last) ->
 -spec operator(atom(), args()) -> term().
 operator(Name, Args) -> named(Name, operator, Name, Args).
 
-%% @doc A function of `erl.objects' that is no builtin of Python's.
+%% @doc A function of `erl.calls.objects' that is no builtin of Python's.
 -spec object(atom(), args()) -> term().
-object(Name, Args) -> named(Name, 'erl.objects', Name, Args).
+object(Name, Args) -> named(Name, 'erl.calls.objects', Name, Args).
 
 %% @doc A function whose name in Python differs from the API's.
 -spec named(Api :: atom(), module(), atom(), args()) -> term().

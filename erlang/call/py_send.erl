@@ -7,7 +7,7 @@
 -export_type([entry/0, trust/0]).
 
 -type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
-%% A function of Python's `erl.objects', which is told how to map values; or ErlPort's message.
+%% A function of Python's `erl.calls.objects', which is told how to map values; or ErlPort's message.
 -type trust() :: trusted | {box, py_atoms:budget()}.
 %% Whose frame it is: that of a sandboxed Python is read with care, and with new atoms of this budget only.
 
@@ -19,7 +19,7 @@
 body({raw, Module, Function}, Args, _OfPool, _Options) ->
     py_wire:body(Module, Function, Args);
 body({wrapper, Entry}, Args, OfPool, Options) ->
-    py_wire:body('erl.objects', Entry, [py_mapping:flags(OfPool, Options) | Args]).
+    py_wire:body('erl.calls.objects', Entry, [py_mapping:flags(OfPool, Options) | Args]).
 
 %% @doc Whether references to Python's objects may be among the arguments.
 -spec mentions_references(py_wire:body()) -> boolean().

@@ -209,7 +209,7 @@ push(Module) ->
     py_cluster_modules:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
     Options = #{strings => binary, binaries => bytes, arrays => opaque},
     {Name, Files} =
-        case py_route:perform({wrapper, call}, ['erl.pushed', source, [Module], []], Options, self()) of
+        case py_route:perform({wrapper, call}, ['erl.calls.pushed', source, [Module], []], Options, self()) of
             {ok, Source} -> Source;
             {error, Error} -> py_error:raise(Error, {?MODULE, push, [Module]})
         end,

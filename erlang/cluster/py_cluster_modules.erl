@@ -187,7 +187,7 @@ later(File) ->
 delete(Directory, Paths) -> lists:foreach(fun(Path) -> file:delete(filename:join(Directory, Path)) end, Paths).
 
 loaded(Name) ->
-    Args = ['erl.pushed', take, [directory(), Name], []],
+    Args = ['erl.calls.pushed', take, [directory(), Name], []],
     Calls = [
         {Args, #{worker => Worker, timeout => infinity}}
      || Pool <- py_registry:pools(), {_Slot, Worker} <- py_registry:workers(Pool), is_free(Worker)

@@ -134,7 +134,7 @@ pmap(Name, [Module, Function, List | Rest] = All) ->
     {Total, Options, Parallel} = list_call(Module, Function, List, Rest, Api),
     #{chunk := Chunk, ordered := Ordered, window := PerWorker} = Parallel,
     Held = maps:get(return, Options, value) =:= ref,
-    Args = fun(Items) -> ['erl.parallel', map, [Module, Function, Items, Held], []] end,
+    Args = fun(Items) -> ['erl.calls.parallel', map, [Module, Function, Items, Held], []] end,
     Size = py_chunk_size:new(Chunk, PerWorker),
     Job = (job(Args, Total, fun(_) -> Size end, Options, Parallel, Api))#{each := true},
     Results = chunks(List, Total, Job, Api),
@@ -145,7 +145,7 @@ pmap(Name, [Module, Function, List | Rest] = All) ->
 preduce(Name, [Module, Function, List | Rest] = All) ->
     Api = {Name, All},
     {Total, Options, #{chunk := Chunk, window := PerWorker} = Parallel} = list_call(Module, Function, List, Rest, Api),
-    Args = fun(Items) -> ['erl.parallel', reduce, [Module, Function, Items], []] end,
+    Args = fun(Items) -> ['erl.calls.parallel', reduce, [Module, Function, Items], []] end,
     Size =
         case Chunk of
             undefined -> fun(Window) -> py_chunk_size:for_reduce(Total, Window) end;
@@ -155,7 +155,7 @@ preduce(Name, [Module, Function, List | Rest] = All) ->
     Job = job(Args, Total, Size, Options#{arrays => opaque}, Parallel, Api),
     Parts = [Part || {_, Part} <- lists:sort(chunks(List, Total, Job, Api))],
     Initial = maps:values(maps:with([initial], Parallel)),
-    Last = ['erl.parallel', combine, [Module, Function, Initial ++ Parts], []],
+    Last = ['erl.calls.parallel', combine, [Module, Function, Initial ++ Parts], []],
     case py_chunks:attempt(Last, Options, Job, self()) of
         {ok, Value} -> Value;
         {error, Error} -> py_error:raise(Error, Api)

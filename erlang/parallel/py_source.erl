@@ -1,6 +1,6 @@
 %%% @doc A source: items of Erlang's that Python iterates over, as an argument of any call.
 %%%
-%%% The argument is `{'$py.source', {Pid, Flags}}', which Python decodes to an iterator (`erl.streams.Source'). That one
+%%% The argument is `{'$py.source', {Pid, Flags}}', which Python decodes to an iterator (`erl.calls.streams.Source'). That one
 %%% asks for items in batches, by calls of {@link take/2}, and says when nobody will ask any more:
 %%%
 %%% ```
@@ -9,7 +9,7 @@
 %%% '''
 %%%
 %%% The items travel as a binary within the answer, so that they are mapped like arguments, by the flags, and not like
-%%% answers. The rule for the size of a batch is that of `erl.streams'.
+%%% answers. The rule for the size of a batch is that of `erl.calls.streams'.
 %%%
 %%% Two processes: this one belongs to its owner and always answers, the other one runs the producer, however long that
 %%% takes. Both end when the items have, when Python or somebody else closes the source, or with the owner.

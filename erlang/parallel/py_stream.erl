@@ -1,13 +1,13 @@
 %%% @doc A stream: what a Python iterator gives, item by item, with Python never further ahead than a window.
 %%%
-%%% Each stream is a process. It owns the reference to the iterator (an `erl.streams.Stream'), asks for items in batches,
+%%% Each stream is a process. It owns the reference to the iterator (an `erl.calls.streams.Stream'), asks for items in batches,
 %%% and holds those that nobody has read yet. It asks when half of its window is free, once somebody has read.
 %%%
 %%% ```
-%%% > erl.streams.start(Target, Function, Args, Keywords)    the reference
-%%% > erl.streams.take(Reference, Most, AsReferences)        {Items, Ended}
-%%% > erl.streams.take(.., true)                             the same items one by one: one of them has no term
-%%% > erl.streams.close(Reference)
+%%% > erl.calls.streams.start(Target, Function, Args, Keywords)    the reference
+%%% > erl.calls.streams.take(Reference, Most, AsReferences)        {Items, Ended}
+%%% > erl.calls.streams.take(.., true)                             the same items one by one: one of them has no term
+%%% > erl.calls.streams.close(Reference)
 %%% '''
 %%%
 %%% A reader asks the process for `next' or, in a fold, for `batch'; each ask has a tag of its own, by which a reader whose
@@ -55,7 +55,7 @@ open(All) ->
     case py_parallel_options:stream(Options) of
         {ok, Window, Checked} ->
             {ok, Pid} = gen_server:start(?MODULE, {self(), Window, Checked}, []),
-            Start = ['erl.streams', start, [Target, Function, Args, Keywords], []],
+            Start = ['erl.calls.streams', start, [Target, Function, Args, Keywords], []],
             case py_route:perform({wrapper, call}, Start, Checked#{return => ref}, Pid) of
                 {ok, {'$py.ref', _, _, _} = Iterator} ->
                     gen_server:cast(Pid, {iterator, Iterator}),
@@ -290,7 +290,7 @@ as_references(#state{options = Options}) -> maps:get(return, Options, value) =:=
 start_call(Function, Args, #state{iterator = Iterator, options = Options, owner = Owner} = State) ->
     Stream = self(),
     Call = spawn_link(fun() ->
-        Target = ['erl.streams', Function, [Iterator | Args], []],
+        Target = ['erl.calls.streams', Function, [Iterator | Args], []],
         Stream ! {self(), py_route:perform({wrapper, call}, Target, maps:remove(return, Options), {Owner, self()})},
         receive kept -> py_shared_owner:kept() end
     end),

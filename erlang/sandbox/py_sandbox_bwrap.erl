@@ -76,7 +76,7 @@ environment(#{env := Env, python_path := Paths}) ->
 
 %% What the interpreter is made of it says itself; outside of the box, before anybody's code has run in it.
 footprint(Python, Package, Env) ->
-    Script = filename:join([Package, "erl", "footprint.py"]),
+    Script = filename:join([Package, "erl", "sandbox", "footprint.py"]),
     case py_program:run(Python, [{args, [Script]}, {env, Env}, {cd, "/"}], ?PROBE_MS) of
         {0, <<"/", _/binary>> = Said} -> [Path || Path <- binary:split(Said, <<0>>, [global]), Path =/= <<>>];
         {_, Said} -> py_sandbox_host:refuse({bwrap, {footprint, py_sandbox_host:text_of(Python), string:trim(binary_to_list(Said))}})
@@ -230,7 +230,7 @@ directory(#{cd := Directory}) -> Directory.
 %% The first program of the box binds itself to the limits, and then becomes the interpreter.
 gate(Config, #{python := Python, arguments := Arguments, user := User}) ->
     #{max_memory := Bytes, max_cpu_seconds := Seconds, max_processes := Processes} = Config,
-    [Python, "-I", "-S", ?PACKAGE ++ "/erl/gate.py"] ++ [limit(Limit) || Limit <- [User, Bytes, Seconds, Processes]] ++
+    [Python, "-I", "-S", ?PACKAGE ++ "/erl/sandbox/gate.py"] ++ [limit(Limit) || Limit <- [User, Bytes, Seconds, Processes]] ++
         [Python | Arguments].
 
 limit(Limit) when is_integer(Limit) -> integer_to_list(Limit);

@@ -140,7 +140,7 @@ said(Text, Most) ->
 call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}) ->
     Mapped = maps:merge(Mapping, Options),
     Call = Mapped#{worker => Worker, timeout => py_deadline:left_ms(Deadline)},
-    py_route:perform({wrapper, call}, ['erl.session', Function, Args, []], Call, self()).
+    py_route:perform({wrapper, call}, ['erl.calls.session', Function, Args, []], Call, self()).
 
 %%% Failures
 

@@ -1,4 +1,4 @@
-%%% @doc What an interpreter is told in its first call (`erl.worker.configure'), of what is the same for all of a pool.
+%%% @doc What an interpreter is told in its first call (`erl.calls.worker.configure'), of what is the same for all of a pool.
 %%% @private
 -module(py_settings).
 

@@ -396,7 +396,7 @@ launch(#state{config = Config, incarnation = Before, calls = Calls, ticket = Tic
 configure(#state{config = #{start_timeout := Timeout} = Config, incarnation = Incarnation, calls = Calls} = State) ->
     Own = #{wire => py_wire:version(), worker => self(), incarnation => Incarnation},
     Interpreters = py_interpreter:settings(py_calls:interpreter(Calls)),
-    Body = py_wire:body('erl.worker', configure, [maps:merge(maps:merge(py_settings:new(Config), Interpreters), Own)]),
+    Body = py_wire:body('erl.calls.worker', configure, [maps:merge(maps:merge(py_settings:new(Config), Interpreters), Own)]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
 
 %% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
@@ -407,7 +407,7 @@ started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls =
         undefined ->
             serve(Configured);
         {Module, Function, Args} ->
-            internal(on_start, py_wire:body('erl.objects', call, [0, Module, Function, py_secret:reveal(Args), []]), Configured)
+            internal(on_start, py_wire:body('erl.calls.objects', call, [0, Module, Function, py_secret:reveal(Args), []]), Configured)
     end;
 started(on_start, {ok, _Value}, State) ->
     serve(State);
@@ -568,7 +568,7 @@ own(nobody, Ids, State) -> forget(Ids, State);
 own(Owner, Ids, #state{owners = Owners} = State) -> State#state{owners = py_owners:own(Owner, Ids, Owners)}.
 
 forget([], State) -> State;
-forget(Ids, State) -> internal(released, py_wire:body('erl.references', release, [Ids]), State).
+forget(Ids, State) -> internal(released, py_wire:body('erl.values.references', release, [Ids]), State).
 
 %%% A new interpreter for an old one
 
@@ -637,7 +637,7 @@ emptied(#state{phase = Phase, calls = Calls} = State) when Phase =:= recycling; 
 emptied(State) ->
     State.
 
-ask_to_leave(State) -> internal(leave, py_wire:body('erl.worker', leave, []), State).
+ask_to_leave(State) -> internal(leave, py_wire:body('erl.calls.worker', leave, []), State).
 
 %%% A worker that is taken away
 

@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
     elif name == "PortId":
         from erl.terms import Port as value
     elif name == "logger":
-        from erl import logs
+        from erl.runtime import logs
 
         value = logs.logger()
     elif name in ("decoders", "encoders", "errors", "haystack", "shared"):

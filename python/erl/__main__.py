@@ -99,7 +99,7 @@ class _FacadeFinder:
                 return spec
         from importlib.util import spec_from_file_location
 
-        directory = f"{__file__.rpartition('/')[0]}/{name}"
+        directory = f"{__file__.rpartition('/')[0]}/facades/{name}"
         return spec_from_file_location(
             name, directory + "/__init__.py", submodule_search_locations=[directory]
         )
@@ -126,13 +126,16 @@ def main() -> None:
             print("erl-bridge, not installed: run from a source tree")
         return
     if "--doctor" in arguments:
-        from erl import doctor
+        from erl.runtime import doctor
 
         print("\n".join(doctor.report()))
         return
     if "--py" in arguments or "--check" in arguments:
         _need_erlang_py("--check" not in arguments)
-    from erl import bytecode, codec, port, server
+    from erl import codec
+    from erl.names import bytecode
+    from erl.runtime import server
+    from erl.wire import port
 
     if "--check" in arguments:
         print(f"{sys.executable}: Python {sys.version.split()[0]}, codec {codec.implementation}")
@@ -157,7 +160,7 @@ def main() -> None:
     if flags.py:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
     else:
-        from erl.redirected import RedirectedStdin
+        from erl.runtime.redirected import RedirectedStdin
 
         sys.stdin = RedirectedStdin()
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from erl.server import Server
+    from erl.runtime.server import Server
 
 _server: Server | None = None
 

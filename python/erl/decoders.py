@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _source(payload: Any) -> object:
     """`py:source/1` of the Erlang side; what it takes is imported with the first one."""
-    from erl.streams import Source
+    from erl.calls.streams import Source
 
     return Source(*payload)
 

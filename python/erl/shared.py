@@ -19,8 +19,9 @@ from itertools import count
 from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 from weakref import WeakValueDictionary, ref
 
-from erl import errors, references
+from erl import errors
 from erl.terms import Atom
+from erl.values import references
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:

@@ -155,8 +155,8 @@ class _Handle:
 
     @property
     def language(self) -> bytes:
-        """Who can look into it, as in ErlPort: the atom `erlang` of `erl.plain`."""
-        from erl import plain
+        """Who can look into it, as in ErlPort: the atom `erlang` of `erl.values.plain`."""
+        from erl.values import plain
 
         return plain.Atom(b"erlang")  # type: ignore[no-any-return]
 
@@ -188,7 +188,7 @@ class Port(_Handle):
 
 
 class Reference(_Handle):
-    """What `make_ref/0` makes (an object that stayed in Python is something else: see `erl.references`)."""
+    """What `make_ref/0` makes (an object that stayed in Python is something else: see `erl.values.references`)."""
 
     __slots__ = ()
 

@@ -18,11 +18,12 @@ from typing import Any
 
 import atheris
 
-from erl import decoders, errors, opaque
+from erl import decoders, errors
 from erl.codec import Options, native, reference
 from erl.codec.options import HAYSTACK
 from erl.haystack import Grid
 from erl.terms import Atom, ImproperList
+from erl.values import opaque
 
 REFUSALS = (errors.CodecError, errors.StaleReferenceError)
 

@@ -65,7 +65,7 @@ def seeds() -> Iterator[bytes]:
     for flags in (0, 1, 2, 3, 4, 7, 16):
         for value in VALUES:
             yield bytes((flags,)) + reference.encode(value, Options.from_flags(flags))[1:]
-            call = (Atom("C"), 1, Atom("erl.objects"), Atom("func"), [flags, *value])
+            call = (Atom("C"), 1, Atom("erl.calls.objects"), Atom("func"), [flags, *value])
             for kind in (AS_CALL, AS_CALL | FLAGGED):
                 yield bytes((flags | kind,)) + reference.encode(call, Options.from_flags(flags))[1:]
     for value in HAYSTACK_VALUES:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from erl import decoders, encoders, opaque, plain
+from erl import decoders, encoders
 from erl.haystack import Grid, Uri
 from erl.terms import ImproperList
+from erl.values import opaque, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

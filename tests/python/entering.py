@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 import erl
-from erl import api, errors, limits
+from erl import api, errors
+from erl.runtime import limits
 from erl.terms import Atom
 
 entered: list[str] = []

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from erl import bytecode, objects, pushed
+from erl.calls import objects, pushed
+from erl.names import bytecode
 
 PACKAGE = Path(__file__).parents[2] / "python"
 LONG_AGO = 1_700_000_000

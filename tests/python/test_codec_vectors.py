@@ -9,8 +9,9 @@ from typing import NamedTuple
 import pytest
 from conftest import Beam, exact
 
-from erl import errors, haystack, plain, terms
+from erl import errors, haystack, terms
 from erl.codec import Options, decode, encode, reference
+from erl.values import plain
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NAMES = {

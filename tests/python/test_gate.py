@@ -20,7 +20,7 @@ print([r.getrlimit(x) for x in (r.RLIMIT_DATA, r.RLIMIT_CPU, r.RLIMIT_CORE, r.RL
 
 
 def gate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-S", str(PACKAGE / "gate.py"), *arguments]
+    command = [sys.executable, "-I", "-S", str(PACKAGE / "sandbox" / "gate.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
@@ -63,7 +63,7 @@ def test_root_becomes_somebody_who_can_not_go_back() -> None:
 
 
 def footprint(*options: str, **environment: str) -> tuple[str, list[str]]:
-    command = [sys.executable, *options, str(PACKAGE / "footprint.py")]
+    command = [sys.executable, *options, str(PACKAGE / "sandbox" / "footprint.py")]
     done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=True, env=environment)
     name, *paths = done.stdout.decode().split("\0")
     assert paths.pop() == ""

@@ -24,8 +24,8 @@ MESSAGES = [
     for term in [
         (_C, 1, Atom("operator"), Atom("add"), [1, 2]),
         (_C, 2, Atom("builtins"), Atom("len"), [[1, 2, 3]]),
-        (_C, 3, Atom("erl.objects"), Atom("call"), [0, Atom("operator"), Atom("add"), [1, 2], []]),
-        (_C, 4, Atom("erl.objects"), Atom("attr"), [0, b"text", Atom("upper")]),
+        (_C, 3, Atom("erl.calls.objects"), Atom("call"), [0, Atom("operator"), Atom("add"), [1, 2], []]),
+        (_C, 4, Atom("erl.calls.objects"), Atom("attr"), [0, b"text", Atom("upper")]),
         (_C, 5, Atom("builtins"), Atom("no-such"), [b"x" * 300, 1.5, (1, (2, [3]))]),
         (Atom("M"), [Atom("a"), 1]),
         (Atom("r"), 1, 2),

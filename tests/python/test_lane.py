@@ -19,11 +19,13 @@ import pytest
 from conversation import Conversation
 from test_native_process import needs_proc, resident_bytes
 
-from erl import api, codec, decoders, encoders, objects, references, terms
+from erl import api, codec, decoders, encoders, terms
+from erl.calls import objects
 from erl.codec import Options
-from erl.port import Port, PortClosedError
-from erl.server import Server
+from erl.runtime.server import Server
 from erl.terms import Atom
+from erl.values import references
+from erl.wire.port import Port, PortClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +49,7 @@ def py_func(
     id_: int, name: str, args: object, pairs: object = (), flags: int = 4, module: str = "lane_calls"
 ) -> bytes:
     arguments = [flags, Atom(module), Atom(name), args, list(pairs) if type(pairs) is tuple else pairs]
-    return encoded((Atom("C"), id_, Atom("erl.objects"), Atom("call"), arguments))
+    return encoded((Atom("C"), id_, Atom("erl.calls.objects"), Atom("call"), arguments))
 
 
 def py_call(id_: int, name: str, args: object, module: str = "lane_calls") -> bytes:
@@ -206,7 +208,7 @@ class Script:
             self.last_id,
             self.random.choice(["method", "attr", "const", "call", "ptype"]),
             args,
-            "erl.objects",
+            "erl.calls.objects",
         )
 
     def mangled(self) -> bytes:
@@ -354,7 +356,7 @@ def test_atoms_may_be_spelled_in_every_way() -> None:
             return tag + struct.pack(size, len(name)) + name
 
         flagged = b"l\0\0\0\5a\4" + atom(b"lane_calls") + atom(b"add") + b"k\0\2\1\2jj"
-        wrapped = b"\x83h\5" + atom(b"C") + b"a\1" + atom(b"erl.objects") + atom(b"call") + flagged
+        wrapped = b"\x83h\5" + atom(b"C") + b"a\1" + atom(b"erl.calls.objects") + atom(b"call") + flagged
         own = b"\x83h\5" + atom(b"C") + b"a\1" + atom(b"lane_calls") + atom(b"add") + b"k\0\2\1\2"
         frames += [wrapped, wrapped, own, own]
     assert out_of(frames) == [answer(1, 3)] * 16

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from test_haystack import haystack_values
 from test_properties_codec import bytes_values, text_values
 
-from erl import decoders, encoders, errors, opaque, plain, references, terms
+from erl import decoders, encoders, errors, terms
 from erl.codec import Options, reference
 from erl.codec.options import MAX_DEPTH
+from erl.values import opaque, plain, references
 
 native: Any = pytest.importorskip("erl.codec.native", reason="the codec is not compiled here")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from erl import objects
+from erl.calls import objects
 from erl.terms import Atom
 
 
@@ -141,7 +141,7 @@ def test_a_trace_begins_in_user_code_and_ends_at_the_cause() -> None:
     assert innermost[0] == __file__  # type: ignore[index]
     assert innermost[2:] == ("outer", 'raise ValueError("outer") from error')  # type: ignore[index]
     assert cause[:3] == ("cause", "builtins.KeyError", "'key'")  # type: ignore[index]
-    assert "erl.objects" in sys.modules
+    assert "erl.calls.objects" in sys.modules
 
 
 def test_a_trace_of_a_deep_recursion_is_cut() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from erl import errors, objects, opaque
+from erl import errors
+from erl.calls import objects
 from erl.codec import Options, decode, encode
+from erl.values import opaque
 
 DEFAULT = Options.from_flags(0)
 
@@ -199,7 +201,7 @@ def test_open_file_is_not_replaced_by_its_content() -> None:
 
 PROGRAM = """
 import sys
-from erl import opaque
+from erl.values import opaque
 class Here:
     def answer(self): return 42
 def function(): return 43

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from erl import objects, opaque, parallel, references
+from erl.calls import objects, parallel
 from erl.terms import Atom
+from erl.values import opaque, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from erl import errors, objects, opaque, session
+from erl import errors
+from erl.calls import objects, session
+from erl.values import opaque
 
 PACKAGE = Path(__file__).parents[2] / "python"
 
@@ -212,7 +214,8 @@ def test_a_snapshot_is_read_by_another_interpreter(token: int, key: bytes, tmp_p
     (tmp_path / "snapshot").write_bytes(data)
     program = """
 import sys
-from erl import objects, opaque, session
+from erl.calls import objects, session
+from erl.values import opaque
 opaque.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
 run = lambda source: session.run(7, [("eval", source)])[1]
@@ -319,7 +322,8 @@ def test_what_was_defined_in_a_session_shows_its_lines_after_a_copy(token: int, 
     (tmp_path / "snapshot").write_bytes(data)
     program = """
 import json, sys
-from erl import objects, opaque, session
+from erl.calls import objects, session
+from erl.values import opaque
 opaque.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
 lines = {}

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_haystack import CODECS
 
-from erl import errors, references, shared
+from erl import errors, shared
 from erl.codec import Options
 from erl.terms import Atom
+from erl.values import references
 
 pytestmark = pytest.mark.usefixtures("key")
 

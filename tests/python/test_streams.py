@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from conversation import Conversation
 
-from erl import codec, decoders, errors, streams
+from erl import codec, decoders, errors
+from erl.calls import streams
+from erl.calls.streams import Stream
 from erl.codec import Options
-from erl.streams import Stream
 from erl.terms import Atom
 
 
@@ -229,5 +230,5 @@ def test_a_source_is_asked_and_closed_by_messages_to_erlang() -> None:
 
 def test_streams_are_imported_with_the_first_one() -> None:
     with Conversation("--py") as python:
-        python.call(1, "builtins", "eval", [b"'erl.streams' in __import__('sys').modules"])
+        python.call(1, "builtins", "eval", [b"'erl.calls.streams' in __import__('sys').modules"])
         assert python.answer(1) is False

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from erl import objects, suggestion, wire
+from erl.calls import objects
 from erl.codec import Options, decode
+from erl.values import suggestion
+from erl.wire import messages
 
 
 class Tea:
@@ -73,15 +75,15 @@ SUGGESTED: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("fail", "text"), SUGGESTED)
 def test_text_has_the_nearest_name(fail: Any, text: str) -> None:
-    assert wire.text_of(caught(fail), True) == text
+    assert messages.text_of(caught(fail), True) == text
 
 
 def test_text_of_erlports_users_is_as_it_was() -> None:
     error = caught(lambda: math.sqr)  # type: ignore[attr-defined]
-    assert wire.text_of(error) == "module 'math' has no attribute 'sqr'"
+    assert messages.text_of(error) == "module 'math' has no attribute 'sqr'"
     for flags, expected in ((0, "Did you mean"), (20, "attribute 'sqr'")):
         options = Options.from_flags(flags)
-        (_, _, (_, _, text, _)) = decode(wire.failure(1, error, [], options), options)
+        (_, _, (_, _, text, _)) = decode(messages.failure(1, error, [], options), options)
         assert expected in "".join(map(chr, text))
 
 
@@ -89,19 +91,20 @@ def test_exception_of_the_users_own_says_what_it_says() -> None:
     class Mine(AttributeError):
         pass
 
-    assert wire.text_of(Mine("sqr", name="sqr", obj=math), True) == "sqr"
+    assert messages.text_of(Mine("sqr", name="sqr", obj=math), True) == "sqr"
     assert (
-        wire.text_of(AttributeError("no sqr", name="sqr", obj=math), True) == "no sqr. Did you mean: 'sqrt'?"
+        messages.text_of(AttributeError("no sqr", name="sqr", obj=math), True)
+        == "no sqr. Did you mean: 'sqrt'?"
     )
     assert (
-        wire.text_of(AttributeError("no. Did you mean: 'x'?", name="sqr", obj=math), True).count(
+        messages.text_of(AttributeError("no. Did you mean: 'x'?", name="sqr", obj=math), True).count(
             "Did you mean"
         )
         == 1
     )
-    assert wire.text_of(AttributeError("no name"), True) == "no name"
-    assert wire.text_of(AttributeError("odd", name=1, obj=math), True) == "odd"
-    assert wire.text_of(AttributeError("odd", name="sqr", obj=None), True) == "odd"
+    assert messages.text_of(AttributeError("no name"), True) == "no name"
+    assert messages.text_of(AttributeError("odd", name=1, obj=math), True) == "odd"
+    assert messages.text_of(AttributeError("odd", name="sqr", obj=None), True) == "odd"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python says from 3.12 on which name was asked for")
@@ -109,14 +112,14 @@ def test_import_of_a_missing_name_has_the_nearest() -> None:
     def fail() -> None:
         from math import sqr  # type: ignore[attr-defined]  # noqa: F401
 
-    assert wire.text_of(caught(fail), True).endswith("Did you mean: 'sqrt'?")
+    assert messages.text_of(caught(fail), True).endswith("Did you mean: 'sqrt'?")
 
 
 @pytest.mark.parametrize("path", [("math", "sqr"), ("math.sqr", None), ("json", "decoder.JSONDecoder.decod")])
 def test_missing_function_is_told_without_the_search_for_a_submodule(path: tuple[str, str | None]) -> None:
     error = caught(lambda: objects.target(*path))
     assert type(error) is AttributeError
-    assert "Did you mean: " in wire.text_of(error, True)
+    assert "Did you mean: " in messages.text_of(error, True)
     assert not [entry for entry in objects.trace_of(error) if entry[0] == "cause"]  # type: ignore[index]
 
 
@@ -126,7 +129,7 @@ def test_submodule_that_fails_says_why(tmp_path: Any, monkeypatch: pytest.Monkey
     (tmp_path / "tea_package" / "green.py").write_text("import nothing_of_that_name")
     monkeypatch.syspath_prepend(str(tmp_path))
     error = caught(lambda: objects.target("tea_package", "green.leaf"))
-    assert wire.text_of(error, True) == "No module named 'nothing_of_that_name'"
+    assert messages.text_of(error, True) == "No module named 'nothing_of_that_name'"
 
 
 def test_many_names_are_not_compared() -> None:

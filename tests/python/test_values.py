@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 from conftest import Beam, exact
 
-from erl import errors, plain, references
+from erl import errors
 from erl.codec import Options, decode, encode, reference
 from erl.terms import Atom, BitString, Fun, ImproperList, OpaqueErlang, Pid, Tag
+from erl.values import plain, references
 
 try:
     from erl.codec import native

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erl import codec, errors, frames, steps, wire
+from erl import codec, errors
 from erl.codec import Options
 from erl.terms import Atom
+from erl.values import steps
+from erl.wire import frames, messages
 
 OPTIONS = Options.from_flags(4)
 
@@ -191,8 +193,8 @@ def test_a_packet_length_is_one_two_or_four_bytes(kind: Any, packet: Any) -> Non
         kind(packet)
 
 
-def parsed(term: object) -> wire.Message:
-    return wire.parse(codec.Reader(codec.encode(term, OPTIONS)), OPTIONS)
+def parsed(term: object) -> messages.Message:
+    return messages.parse(codec.Reader(codec.encode(term, OPTIONS)), OPTIONS)
 
 
 def test_answers_and_messages_are_parsed_whole() -> None:
@@ -217,7 +219,7 @@ def test_a_term_that_is_no_message_is_refused(term: object) -> None:
     reader = codec.Reader(codec.encode(term, OPTIONS))
     assert reader.call_head() is None
     with pytest.raises((errors.ProtocolError, errors.DecodeError)):
-        wire.parse(reader, OPTIONS)
+        messages.parse(reader, OPTIONS)
 
 
 @given(st.binary(max_size=100))
@@ -226,7 +228,7 @@ def test_random_bytes_are_a_message_or_an_error(data: bytes) -> None:
         try:
             reader = codec.Reader(frame)
             if reader.call_head() is None:
-                wire.parse(reader, OPTIONS)
+                messages.parse(reader, OPTIONS)
         except (errors.ProtocolError, errors.DecodeError):
             continue
 
@@ -237,7 +239,7 @@ def test_an_exception_whose_text_raises_is_still_reported(raised: BaseException)
         def __str__(self) -> str:
             raise raised
 
-    frame = wire.failure(3, Mute(), [], OPTIONS)
+    frame = messages.failure(3, Mute(), [], OPTIONS)
     kind, id_, error = codec.decode(frame, OPTIONS)  # type: ignore[misc]
     assert (kind, id_) == ("e", 3)
     assert "str() failed" in "".join(map(chr, error[2]))
@@ -245,7 +247,7 @@ def test_an_exception_whose_text_raises_is_still_reported(raised: BaseException)
 
 def test_compression_keeps_the_term_and_never_lengthens_the_frame() -> None:
     long = codec.encode([b"x" * 10_000], OPTIONS)
-    assert len(wire.compress(long, 6)) < 200
-    assert codec.decode(wire.compress(long, 6), OPTIONS) == [b"x" * 10_000]
+    assert len(messages.compress(long, 6)) < 200
+    assert codec.decode(messages.compress(long, 6), OPTIONS) == [b"x" * 10_000]
     short = codec.encode(1, OPTIONS)
-    assert wire.compress(short, 6) == short
+    assert messages.compress(short, 6) == short

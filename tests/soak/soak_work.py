@@ -83,6 +83,6 @@ def several(number: int, size: int) -> Iterator[bytes]:
 
 def held() -> int:
     """How many objects are kept for Erlang."""
-    from erl import references
+    from erl.values import references
 
     return references.held()

@@ -5,8 +5,8 @@ imported, the one in Python (`reference`) where not. `implementation` is the nam
 knows nothing of messages beyond the `Reader` that takes one apart, and nothing of the port.
 
 The compiled one has more, which is None where it is missing: a `FrameBuffer` and an `Outlet` like those of
-`erl.frames`, a `Collector` of what is printed, the `Lane`, in which `erl.server` has the common calls served, and
-`trim`, which gives freed memory back to the system.
+`erl.wire.frames`, a `Collector` of what is printed, the `Lane`, in which `erl.runtime.server` has the common calls
+served, and `trim`, which gives freed memory back to the system.
 """
 
 from __future__ import annotations

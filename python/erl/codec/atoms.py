@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from erl import errors, plain
+from erl import errors
 from erl.terms import MAX_ATOM_CHARACTERS, Atom
+from erl.values import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

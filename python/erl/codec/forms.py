@@ -6,9 +6,10 @@ stays one. The rare types are imported when the first of them arrives.
 
 from __future__ import annotations
 
-from erl import callout, errors, terms
+from erl import errors, terms
 from erl.codec import tags
 from erl.codec.atoms import FLOATS
+from erl.values import callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

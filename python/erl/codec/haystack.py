@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from erl import callout, errors, terms
+from erl import errors, terms
 from erl.codec import arrays, forms, simplify
 from erl.codec.forms import NOT_FIT, text
 from erl.codec.options import ARRAYS_VALUE, FRAMES_ARROW, FRAMES_COLUMNS, HAYSTACK, MATRICES
 from erl.haystack import frames, grid, values
 from erl.terms import Atom
+from erl.values import callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

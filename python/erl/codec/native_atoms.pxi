@@ -67,7 +67,7 @@ cdef inline bint same_bytes(
 
 
 cdef PyObject* atom(const unsigned char* name, Py_ssize_t size, bint latin1, bint erlport) noexcept:
-    """The value of the atom: an `Atom` (that of `erl.plain` for ErlPort), or None, True, False."""
+    """The value of the atom: an `Atom` (that of `erl.values.plain` for ErlPort), or None, True, False."""
     cdef Ends ends = ends_of(name, size)
     cdef int kind = latin1 + 2 * erlport
     cdef AtomSlot* slot = &atom_slots[(hashed(&ends, size) + kind) % ATOM_SLOTS]

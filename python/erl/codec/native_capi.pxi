@@ -4,7 +4,8 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from erl import callout, errors, plain, terms
+from erl import errors, terms
+from erl.values import callout, plain
 from erl.codec import options as _limits
 from erl.codec import tags
 

@@ -1,6 +1,7 @@
 # What headed tuples stand for: what `erl.codec.tagged` does. A tuple that does not fit its form stays a tuple.
 
-from erl import decoders, opaque, references
+from erl import decoders
+from erl.values import opaque, references
 from erl.codec import forms
 
 cdef enum:

@@ -1,4 +1,4 @@
-# The bytes that arrive, cut into frames, and the bytes that leave: what `erl.frames` does, each step in one call.
+# The bytes that arrive, cut into frames, and the bytes that leave: what `erl.wire.frames` does, each step in one call.
 #
 # No code of Python runs in the middle of a step: nothing here allocates what the collector of garbage counts, releases an
 # object that has a finalizer, or asks for signals. While a system call waits without the GIL, other threads find `reading`
@@ -68,7 +68,7 @@ cdef enum:
 
 
 cdef class FrameBuffer:
-    """Collects bytes as they come and cuts them into frames: see `erl.frames.FrameBuffer`."""
+    """Collects bytes as they come and cuts them into frames: see `erl.wire.frames.FrameBuffer`."""
 
     cdef bytearray buffer
     cdef bint reading           # a thread waits for bytes: the buffer is its own
@@ -313,7 +313,7 @@ cdef bytearray room_for(Py_ssize_t size):
 
 
 cdef class Outlet:
-    """Writes what is pending: see `erl.frames.Outlet`."""
+    """Writes what is pending: see `erl.wire.frames.Outlet`."""
 
     cdef readonly list pending
     cdef PyThread_type_lock lock
@@ -385,7 +385,7 @@ cdef class Outlet:
 
 
 cdef class Collector:
-    """Takes bytes that are printed: no other code enters there, unless there are many; see `erl.console`."""
+    """Takes bytes that are printed: no other code enters there, unless there are many; see `erl.runtime.console`."""
 
     cdef list parts
     cdef Py_ssize_t most

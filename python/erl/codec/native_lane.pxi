@@ -1,6 +1,6 @@
 # The lane: the common call served without leaving C, from its frame in the buffer to its answer among the pending ones.
 #
-# The server in Python (`erl.server`) specifies what happens and in which order; the lane does the same for a call of a
+# The server in Python (`erl.runtime.server`) specifies what happens and in which order; the lane does the same for a call of a
 # module's function that is known, trusted to be fast, and found unchanged. What is rare it asks of the server's methods,
 # and a frame that it does not know how to serve stays where it is, for the server.
 #
@@ -72,7 +72,7 @@ cdef struct Head:
 
 
 cdef class Lane:
-    """Serves calls from the front of a `FrameBuffer` for as long as they are of the common kind; see `erl.server`."""
+    """Serves calls from the front of a `FrameBuffer` for as long as they are of the common kind; see `erl.runtime.server`."""
 
     cdef FrameBuffer frames
     cdef list pending           # the port's
@@ -89,7 +89,7 @@ cdef class Lane:
     cdef object answer
     cdef object doubt
     cdef object closed
-    cdef list spare             # memory for answers to a MemoryError, see `erl.limits`
+    cdef list spare             # memory for answers to a MemoryError, see `erl.runtime.limits`
     cdef object later
     cdef list slots
     cdef int own_flags
@@ -226,7 +226,7 @@ cdef class Lane:
             value = None
         except self.closed:
             raise
-        except BaseException as error:  # the door around user code, as in `erl.server`
+        except BaseException as error:  # the door around user code, as in `erl.runtime.server`
             self.clock = 0
             if isinstance(error, MemoryError):
                 self.spare.clear()
@@ -379,8 +379,8 @@ cdef class Lane:
         if (
             not self.own_flags & PLAIN
             and i - function >= 6 and memcmp(p + i - 4, b"call", 4) == 0
-            and function - head.start >= 13 and memcmp(p + function - 11, b"erl.objects", 11) == 0
-            and atom_size(p, head.start) == 11 and atom_size(p, function) == 4
+            and function - head.start >= 19 and memcmp(p + function - 17, b"erl.calls.objects", 17) == 0
+            and atom_size(p, head.start) == 17 and atom_size(p, function) == 4
         ):
             if (
                 size - i < 7 or p[i] != LIST or u32(p + i + 1) != 5 or p[i + 5] != SMALL_INTEGER
@@ -413,7 +413,7 @@ cdef class Lane:
             return False
         if type(module) is not _Atom or type(name) is not _Atom:
             return False
-        if head.flags == OWN_FLAGS and not self.own_flags & PLAIN and module == "erl.objects" and name in self.wrappers:
+        if head.flags == OWN_FLAGS and not self.own_flags & PLAIN and module == "erl.calls.objects" and name in self.wrappers:
             return False
         key = (module, name)
         found = self.cached.get(key)
@@ -463,7 +463,7 @@ cdef inline uint32_t hash_of(const unsigned char* p, Py_ssize_t size) noexcept:
 
 
 cdef inline bint is_current(Known known) except -1:
-    """Whether the module is the same and has the same attribute, as `erl.objects` asks."""
+    """Whether the module is the same and has the same attribute, as `erl.calls.objects` asks."""
     modules = _sys.get("modules")
     if type(modules) is not dict:
         return False

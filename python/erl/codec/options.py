@@ -21,8 +21,8 @@ DICTS_MAP: Final = 2
 BINARIES_BYTES: Final = 4
 RETURN_REF: Final = 8
 PLAIN: Final = 16
-"""ErlPort's own mapping, with its types (`erl.plain`): a dict is a map. Never among the flags of a call, but set by a
-server that was started as ErlPort's.
+"""ErlPort's own mapping, with its types (`erl.values.plain`): a dict is a map. Never among the flags of a call, but set
+by a server that was started as ErlPort's.
 """
 HAYSTACK: Final = 32
 FRAMES_COLUMNS: Final = 64

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from erl import callout, errors, shared
+from erl import errors, shared
 from erl.codec import simplify
 from erl.codec.options import ARRAYS_SHARED, ARRAYS_VALUE
+from erl.values import callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

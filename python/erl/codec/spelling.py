@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import isfinite
 from struct import Struct
 
-from erl import callout, errors
+from erl import errors
 from erl.codec import runs, tags
 from erl.terms import MAX_ATOM_CHARACTERS
+from erl.values import callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

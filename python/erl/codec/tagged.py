@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from struct import Struct
 
-from erl import callout, decoders, errors, opaque, plain, references
+from erl import decoders, errors
 from erl.codec import forms, tags
 from erl.codec.extents import end_of_term
 from erl.codec.forms import NOT_FIT
 from erl.codec.walk import HEADS, Walk, check_depth
 from erl.terms import Atom, OpaqueErlang, Pid
+from erl.values import callout, opaque, plain, references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import struct
 from math import isfinite
 from struct import Struct
 
-from erl import callout, errors, plain
+from erl import errors
 from erl.codec import atoms, forms, leaves, runs, tags
 from erl.codec.options import MAX_DEPTH, Options
 from erl.codec.tags import (
@@ -25,6 +25,7 @@ from erl.codec.tags import (
     STRING,
 )
 from erl.terms import BitString, ImproperList
+from erl.values import callout, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

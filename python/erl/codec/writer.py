@@ -11,7 +11,7 @@ import struct
 from math import isfinite
 from struct import Struct
 
-from erl import callout, encoders, errors, opaque, plain, references, terms
+from erl import encoders, errors, terms
 from erl.codec import leaves, simplify, spelling, tags
 from erl.codec.extents import end_of_term
 from erl.codec.options import (
@@ -25,6 +25,7 @@ from erl.codec.options import (
     Options,
 )
 from erl.terms import Atom
+from erl.values import callout, opaque, plain, references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

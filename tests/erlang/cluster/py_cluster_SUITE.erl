@@ -724,7 +724,7 @@ a_module_is_pushed_to_all_nodes(Config) ->
     Directory = module_directory(Config, "pushed_one"),
     ok = file:write_file(filename:join(Directory, "pushed_module.py"), <<"def version():\n    return 1\n">>),
     with_nodes(2, Config, fun([One, Two]) ->
-        true = lists:all(fun({_, R}) -> R =:= {ok, undefined} end, py:call_all('erl.pushed', use, [list_to_binary(Directory)])),
+        true = lists:all(fun({_, R}) -> R =:= {ok, undefined} end, py:call_all('erl.calls.pushed', use, [list_to_binary(Directory)])),
         On = #{node => One},
         ?assertError({python, 'builtins.ModuleNotFoundError', _, _}, py:func(pushed_module, version, On)),
         ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(pushed_module)),
@@ -745,7 +745,7 @@ a_pushed_module_is_there_after_a_restart_of_the_worker(Config) ->
     Directory = module_directory(Config, "pushed_two"),
     ok = file:write_file(filename:join(Directory, "py_stays.py"), <<"HERE = True\n">>),
     with_nodes(1, Config, fun([Node]) ->
-        _ = py:call_all('erl.pushed', use, [list_to_binary(Directory)]),
+        _ = py:call_all('erl.calls.pushed', use, [list_to_binary(Directory)]),
         [{Node, ok}] = py_cluster:push(py_stays),
         [#{worker := Worker, os_pid := OsPid} | _] = erpc:call(Node, py, workers, []),
         py_os_process:kill(OsPid),
@@ -765,7 +765,7 @@ a_pushed_module_is_there_after_a_restart_of_the_worker(Config) ->
 %% A directory for a module of that name, on the path of the workers here; and what writes its text there.
 module_here(Config, Name) ->
     Directory = module_directory(Config, "of_" ++ Name),
-    _ = py:call_all('erl.pushed', use, [list_to_binary(Directory)]),
+    _ = py:call_all('erl.calls.pushed', use, [list_to_binary(Directory)]),
     fun(Text) -> ok = file:write_file(filename:join(Directory, Name ++ ".py"), Text) end.
 
 a_node_that_comes_later_has_the_pushed_modules(Config) ->
@@ -869,7 +869,7 @@ a_package_is_pushed_as_a_whole_and_loaded_again(Config) ->
         )
     end,
     with_nodes(1, Config, fun([Node]) ->
-        _ = py:call_all('erl.pushed', use, [list_to_binary(Directory)]),
+        _ = py:call_all('erl.calls.pushed', use, [list_to_binary(Directory)]),
         Write(1),
         [{Node, ok}] = py_cluster:push('py_parcel.inner'),
         Number = fun() -> py:call_all(operator, 'add', [py:const(py_parcel, number, #{node => Node}), 0], #{node => Node}) end,

@@ -57,11 +57,11 @@ it_is_apart_from_everything_test() ->
 roots_box_may_change_its_user_and_does_test() ->
     Arguments = arguments(#{}, #{user => 1_900_000_000}),
     ?assert(has(["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"], Arguments)),
-    ?assert(has(["/opt/py/erl/gate.py", "1900000000"], Arguments)).
+    ?assert(has(["/opt/py/erl/sandbox/gate.py", "1900000000"], Arguments)).
 
 the_first_program_gets_the_limits_test() ->
     Limits = fun(Options) ->
-        lists:sublist(tl(lists:dropwhile(fun(A) -> A =/= "/opt/py/erl/gate.py" end, arguments(Options))), 5)
+        lists:sublist(tl(lists:dropwhile(fun(A) -> A =/= "/opt/py/erl/sandbox/gate.py" end, arguments(Options))), 5)
     end,
     Python = "/srv/venv/bin/python",
     ?assertEqual(["-", "1073741824", "-", "64", Python], Limits(#{})),

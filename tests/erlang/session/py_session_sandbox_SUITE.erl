@@ -390,17 +390,17 @@ a_copy_is_in_a_box_of_its_own(Config) ->
     %% What it takes for a snapshot is code that runs where it is read: in a box. Out of one it is not read.
     Hostile = py_session:eval(
         Session,
-        "import erl.session, pickle\n"
+        "import erl.calls.session, pickle\n"
         "class Bomb:\n    def __reduce__(self): return eval, (\"__import__('os').write(2, b'') or open('/io/bomb', 'w')\",)\n"
         "{'bytes': pickle.dumps(({'a': 1}, {}))}['bytes']"
     ),
-    ?assertError({py, {decode, _}}, py:func('erl.session', restore, [1, {bytes, Hostile}])).
+    ?assertError({py, {decode, _}}, py:func('erl.calls.session', restore, [1, {bytes, Hostile}])).
 
 a_copy_that_is_made_up_is_told(_Config) ->
     [
         begin
             Session = open(),
-            Lie = "import erl, erl.session\nerl.session.snapshot = lambda token: " ++ Made,
+            Lie = "import erl, erl.calls.session\nerl.calls.session.snapshot = lambda token: " ++ Made,
             undefined = py_session:eval(Session, Lie),
             {Made, Reason} = {Made, failure(fun() -> py_session:fork(Session) end)},
             ?assertMatch(#{state := idle}, py_session:status(Session)),
@@ -426,8 +426,8 @@ a_copy_that_is_made_up_is_told(_Config) ->
     Session = open(),
     undefined = py_session:eval(
         Session,
-        "import erl.session\nsnapshot = erl.session.snapshot\n"
-        "erl.session.snapshot = lambda token: snapshot(token)[:2] + ([('n' * 9999, 7)] + [('x', 'y' * 3000)] * 2000,)"
+        "import erl.calls.session\nsnapshot = erl.calls.session.snapshot\n"
+        "erl.calls.session.snapshot = lambda token: snapshot(token)[:2] + ([('n' * 9999, 7)] + [('x', 'y' * 3000)] * 2000,)"
     ),
     Copy = py_session:fork(Session),
     #{not_copied := [{Name, []}, {"x", Why} | _] = Left} = py_session:status(Copy),
@@ -563,7 +563,7 @@ it_calls_only_what_is_listed(_Config) ->
 
 modules_of_other_nodes_are_not_told_to_it(_Config) ->
     Boxed = open(),
-    undefined = py_session:eval(Boxed, "import sys\nimport erl.pushed\ntold = []\nerl.pushed.take = lambda *args: told.append(args)"),
+    undefined = py_session:eval(Boxed, "import sys\nimport erl.calls.pushed\ntold = []\nerl.calls.pushed.take = lambda *args: told.append(args)"),
     Free = py_session:open(#{persistent => true}),
     undefined = py_session:eval(Free, "import sys\npath = list(sys.path)"),
     Version = {erlang:system_time(microsecond), 'py_other@nowhere'},

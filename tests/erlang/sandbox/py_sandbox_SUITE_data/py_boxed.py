@@ -236,7 +236,7 @@ def opaque(path: str) -> Any:
 
 
 def key() -> bytes:
-    from erl import opaque as opaques
+    from erl.values import opaque as opaques
 
     return opaques._key or b""
 

@@ -20,7 +20,7 @@ def source(name: str | bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     import importlib.util
     from pathlib import Path
 
-    from erl.objects import name_of
+    from erl.calls.objects import name_of
 
     top = name_of(name).partition(".")[0]
     spec = importlib.util.find_spec(top)
@@ -60,7 +60,7 @@ def take(directory: str, name: str) -> bool:
     """Files of the module `name` have come to `directory`: load it again where it is loaded. Whether it was."""
     import importlib
 
-    from erl import bytecode
+    from erl.names import bytecode
 
     use(directory)
     importlib.invalidate_caches()

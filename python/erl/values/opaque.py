@@ -7,7 +7,8 @@ readers that know nothing of the signature still work. This module does not know
 
 from __future__ import annotations
 
-from erl import by_value, callout, errors
+from erl import errors
+from erl.values import by_value, callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The port: what only it and `erl.frames` touch are the descriptors.
+"""The port: what only it and `erl.wire.frames` touch are the descriptors.
 
 The protocol's descriptors are moved away from the numbers that user code, C code and subprocesses write to, and are
 closed on exec. Writes are collected and go out together with `flush`; they may come from any thread, and from whatever
@@ -12,7 +12,9 @@ from select import PIPE_BUF as _PIPE_BUF
 from select import POLLOUT as _POLLOUT
 from select import poll as _poll  # kept: user code that patches itself takes it away
 
-from erl import errors, frames, steps
+from erl import errors
+from erl.values import steps
+from erl.wire import frames
 
 _FLUSH_BYTES = 1 << 20
 _FIRST_FREE = 5

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import struct
 
-from erl import api, codec, decoders, errors, terms, wire
+from erl import api, codec, decoders, errors, terms
 from erl.codec import Options
 from erl.codec.extents import end_of_term
-from erl.plain import Atom, ImproperList, List, Map, MutationError, OpaqueObject, list_of, map_of
+from erl.values.plain import Atom, ImproperList, List, Map, MutationError, OpaqueObject, list_of, map_of
+from erl.wire import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def encode(term: object, compressed: bool | int = False) -> bytes:
     if not 0 <= level <= 9:
         raise ValueError(f"a level of compression is 0 to 9, not {compressed!r}")
     frame = codec.encode(term, _PLAIN)
-    return wire.compress(frame, level) if level else frame
+    return messages.compress(frame, level) if level else frame
 
 
 def encode_term(term: object) -> bytes:

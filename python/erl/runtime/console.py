@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 
-from erl import codec, steps
+from erl import codec
+from erl.values import steps
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:

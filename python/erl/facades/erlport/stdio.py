@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from erl.redirected import RedirectedStdin, RedirectedStdout
+from erl.runtime.redirected import RedirectedStdin, RedirectedStdout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,10 @@ import functools
 from operator import length_hint
 from time import perf_counter
 
-from erl import errors, objects, opaque, references
+from erl import errors
+from erl.calls import objects
 from erl.terms import Atom
+from erl.values import opaque, references
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:

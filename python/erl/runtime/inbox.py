@@ -2,8 +2,8 @@
 
 One thread reads at a time. It is the main thread while that one has nothing to run; while it runs user code, the
 first of the other threads that waits for an answer of Erlang's reads in its place, until it has that answer. What a
-thread has read is sorted (`erl.frames`): answers to where their callers find them, all else to the backlog, in order.
-So no answer waits for a busy main thread, and while nobody but the main thread asks, nothing is handed over.
+thread has read is sorted (`erl.wire.frames`): answers to where their callers find them, all else to the backlog, in
+order. So no answer waits for a busy main thread, and while nobody but the main thread asks, nothing is handed over.
 
 Whoever enters a thread that reads or waits may read and wait itself: reading and sorting are steps, and whoever was
 entered looks again.
@@ -14,10 +14,13 @@ from __future__ import annotations
 from _thread import allocate_lock
 from itertools import count
 
-from erl import errors, limits, steps, wire
+from erl import errors
 from erl.codec import Reader
-from erl.port import PortClosedError
+from erl.runtime import limits
 from erl.terms import Atom
+from erl.values import steps
+from erl.wire import messages
+from erl.wire.port import PortClosedError
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from erl.codec import Options
-    from erl.port import Port
+    from erl.wire.port import Port
 
 LOOK = -1
 """A mark: something may have been cancelled since the port was read last."""
@@ -191,7 +194,7 @@ class Inbox:
         self._frames.expected.discard(id_)
         self._frames.answers.pop(id_, None)
 
-    def put(self, message: wire.Message, frame: bytes) -> None:
+    def put(self, message: messages.Message, frame: bytes) -> None:
         """Note an answer that did not look like one (it was compressed); one that nobody expects is dropped."""
         if message.id in self._frames.expected:
             self._frames.answers[message.id] = frame
@@ -218,7 +221,7 @@ class Inbox:
         self._frames.expected.discard(id_)
         if not frame:
             raise MemoryError("the answer is larger than the memory that is left")
-        answer = wire.parse(Reader(frame), self.options)
+        answer = messages.parse(Reader(frame), self.options)
         if answer.error is not None:
             raise answer.error
         if answer.kind == "e":
@@ -307,9 +310,9 @@ class Inbox:
         if options is None or options.tagged:
             return
         for frame in self._frames.backlog.copy():
-            if wire.is_compressed(frame):
+            if messages.is_compressed(frame):
                 try:
-                    message = wire.parse(Reader(frame), options)
+                    message = messages.parse(Reader(frame), options)
                 except errors.BridgeError:
                     continue  # the main thread tells of it
                 if message.kind in ("r", "e"):

@@ -18,9 +18,10 @@ Higher features are ordinary calls of functions of `erl.*` and messages to the w
 
 from __future__ import annotations
 
-from erl import codec, errors, suggestion
+from erl import codec, errors
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
+from erl.values import suggestion
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ class RedirectedStdout(io.TextIOBase):
         if self.closed:
             raise ValueError("I/O operation on a closed file")
         _check(data)
-        from erl.plain import Atom
+        from erl.values.plain import Atom
 
         return self._port.write((Atom(b"P"), data))
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from erl import bytecode
+from erl.names import bytecode
 from erl.terms import Atom, Tag
-from erl.wire import text_of
+from erl.wire.messages import text_of
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ SESSION = "<session>"
 
 
 # Compiled code names its source as its build saw it.
-_OURS = (__file__.rpartition("objects")[0], "erl/codec/native")
+_OURS = (__file__.rpartition("calls/objects")[0], "erl/codec/native")
 _MOST_FRAMES = 100
 _ITEM = "_erl_item"
 _MODULE = type(sys)

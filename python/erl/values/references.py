@@ -11,7 +11,8 @@ from __future__ import annotations
 from _thread import get_ident
 from itertools import count
 
-from erl import errors, steps
+from erl import errors
+from erl.values import steps
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:

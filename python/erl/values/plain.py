@@ -247,7 +247,8 @@ class OpaqueObject(metaclass=_OpaqueKind):
         """The object itself if Python can read it, else one of these. Raises `errors.DecodeError`."""
         if language != b"python":
             return cls(data, language)
-        from erl import api, opaque
+        from erl import api
+        from erl.values import opaque
 
         server = api._server
         return opaque.loads(data, unsigned=server is None or not server.options.tagged)

@@ -9,13 +9,13 @@ A sandboxed Python shares no page. It keeps to the rate that is heard of it; wha
 
 from __future__ import annotations
 
-from erl import steps
+from erl.values import steps
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from typing import Any
 
-    from erl.port import Port
+    from erl.wire.port import Port
 
 WINDOW_BYTES = 262_144
 _TAKEN = 2

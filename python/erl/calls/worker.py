@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from erl import api, codec, errors, objects, opaque, port, references, shared, wire
+from erl import api, codec, errors, shared
+from erl.calls import objects
 from erl.codec import Options
 from erl.terms import Atom
+from erl.values import opaque, references
+from erl.wire import messages, port
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from typing import Any
 
-    from erl.server import Server
+    from erl.runtime.server import Server
 
 
 def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
@@ -20,10 +23,10 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
 
     Raises `errors.ProtocolError` when the two halves speak different versions.
     """
-    if settings["wire"] != wire.VERSION:
+    if settings["wire"] != messages.VERSION:
         raise errors.ProtocolError(
             f"the application speaks version {settings['wire']} of the wire, the package erl-bridge of "
-            f"{sys.executable} version {wire.VERSION}: install the version that belongs to the application"
+            f"{sys.executable} version {messages.VERSION}: install the version that belongs to the application"
         )
     server = api._bound()
     server.worker = settings["worker"]
@@ -35,11 +38,11 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     opaque.set_key(settings["key"])
     opaque.set_policy(str(settings["pickle"]))
     if settings["modules"] is not None:
-        from erl import pushed
+        from erl.calls import pushed
 
         pushed.use(settings["modules"].decode())
     _register(settings["encoders"], settings["decoders"])
-    from erl import logs
+    from erl.runtime import logs
 
     logs.install(server.log, str(settings["log_level"]))
     return [
@@ -60,7 +63,7 @@ def _bound_by(server: Server, settings: dict[str, Any]) -> None:
     if settings["stderr"] is not None:
         port.redirect_errors(settings["stderr"])
     if type(settings["max_memory"]) is int:
-        from erl import limits
+        from erl.runtime import limits
 
         limits.memory(settings["max_memory"])
 

@@ -24,7 +24,9 @@ from keyword import iskeyword
 from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from erl import by_value, callout, errors, objects, opaque, references
+from erl import errors
+from erl.calls import objects
+from erl.values import by_value, callout, opaque, references
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

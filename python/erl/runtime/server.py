@@ -20,25 +20,16 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` would import
 from _thread import get_ident
 from operator import setitem
 
-from erl import (
-    api,
-    codec,
-    console,
-    decoders,
-    encoders,
-    errors,
-    importing,
-    limits,
-    objects,
-    output,
-    references,
-    steps,
-    wire,
-)
+from erl import api, codec, decoders, encoders, errors
+from erl.calls import objects
 from erl.codec import Options, Reader
-from erl.inbox import GLANCE, LOOK, Inbox
-from erl.port import Port, PortClosedError
+from erl.names import importing
+from erl.runtime import console, limits, output
+from erl.runtime.inbox import GLANCE, LOOK, Inbox
 from erl.terms import Atom
+from erl.values import references, steps
+from erl.wire import messages
+from erl.wire.port import Port, PortClosedError
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -171,8 +162,8 @@ class Server:
     def count_begun(self, page: Any) -> None:
         """Add one to a native integer, the first of this writable buffer, for each call before its user code runs.
 
-        It has eight bytes, or 64 of a page in which Erlang counts as well (see `erl.output`). None: do not count (as at
-        the start). Raises `ValueError` for a buffer of another size.
+        It has eight bytes, or 64 of a page in which Erlang counts as well (see `erl.runtime.output`). None: do not
+        count (as at the start). Raises `ValueError` for a buffer of another size.
         """
         self._begun = None if page is None else output.words(page)
         self._output.use_page(self._begun)
@@ -333,10 +324,10 @@ class Server:
         try:
             reader = Reader(frame)
             head = reader.call_head()
-            message = wire.parse(reader, self.options) if head is None else None
+            message = messages.parse(reader, self.options) if head is None else None
         except errors.BridgeError as error:
             if inbox.begin(turn):
-                self._send_answer(None, wire.failure(None, error, [], self.options))
+                self._send_answer(None, messages.failure(None, error, [], self.options))
             return True
         if head is not None:
             del frame  # a large one goes when it is read, before its call runs
@@ -374,7 +365,7 @@ class Server:
                 return
             self._aside = id_
             outer = references.take_made() if self._outer else []  # those of the call that this one nests in
-            prepare = objects.WRAPPERS.get(name) if module == "erl.objects" and options.tagged else None
+            prepare = objects.WRAPPERS.get(name) if module == "erl.calls.objects" and options.tagged else None
             if prepare is not None:
                 options, args = reader.flagged_args()
                 reader.end()
@@ -428,12 +419,12 @@ class Server:
         for sources in (True, False, None):
             try:
                 trace = [] if sources is None else objects.trace_of(error, sources)
-                frame = wire.failure(id_, error, trace, self.options)
+                frame = messages.failure(id_, error, trace, self.options)
             except BaseException:  # user code, in the exception's own methods
                 continue
             if len(frame) < self._port.limit:
                 return frame
-        return wire.last_words(id_, isinstance(error, MemoryError))
+        return messages.last_words(id_, isinstance(error, MemoryError))
 
     def _answer(self, id_: int, frame: bytes) -> None:
         """Send the answer to a call, after what the call has made and printed."""
@@ -448,8 +439,8 @@ class Server:
 
     def _failed(self, id_: int | None, error: BaseException) -> bytes:
         """The frame of an exception, without its trace where that would be too long for the packet length."""
-        frame = wire.failure(id_, error, objects.trace_of(error), self.options)
-        return frame if len(frame) < self._port.limit else wire.failure(id_, error, [], self.options)
+        frame = messages.failure(id_, error, objects.trace_of(error), self.options)
+        return frame if len(frame) < self._port.limit else messages.failure(id_, error, [], self.options)
 
     def _send_answer(self, id_: int | None, frame: bytes) -> None:
         """Send the answer to a call, or the message handler's exception; if it is too long, say that instead."""
@@ -457,10 +448,12 @@ class Server:
         if id_ in self._open:
             answered = (map(self._open.remove, (id_,)),)
         try:
-            self._port.write(wire.compress(frame, self._compressed) if self._compressed else frame, *answered)
+            self._port.write(
+                messages.compress(frame, self._compressed) if self._compressed else frame, *answered
+            )
         except errors.EncodeError as error:
             answered = (steps.each(self._open.remove, id_),) if id_ in self._open else ()
-            self._send(wire.short_failure(id_, error, self.options), *answered)
+            self._send(messages.short_failure(id_, error, self.options), *answered)
 
     def _result(self, id_: int, value: object, options: Options) -> bytes:
         """The frame of a result; one that can't be encoded holds no references."""
@@ -470,7 +463,7 @@ class Server:
         try:
             if options.return_ref:
                 value = references.hold(value)
-            return wire.result(id_, encoders.apply(value), options)
+            return messages.result(id_, encoders.apply(value), options)
         except BaseException:
             references.release_since(given)
             raise
@@ -526,17 +519,17 @@ class Server:
     def _tell(self, what: str, id_: int) -> None:
         """Tell the worker process something of a call, where there is one."""
         if self.worker is not None:
-            self._send(wire.message(self.worker, (Atom(what), id_), self.options))
+            self._send(messages.message(self.worker, (Atom(what), id_), self.options))
 
     def _own(self, id_: int) -> None:
         """Tell the worker process which references the call with this id has made."""
         owned = (Atom("$py.own"), id_, references.take_made())
-        self._send(wire.message(self.worker, owned, self.options))
+        self._send(messages.message(self.worker, owned, self.options))
 
     def _own_elsewhere(self, id_: int) -> None:
         """The same for references made in another thread than the main one: those of no call are the worker's."""
         if get_ident() != self._thread and (made := references.take_made_elsewhere()):
-            self._send(wire.message(self.worker, (Atom("$py.own"), id_, made), self.options))
+            self._send(messages.message(self.worker, (Atom("$py.own"), id_, made), self.options))
 
     def _message(self, turn: int, value: object) -> None:
         self._port.flush()
@@ -564,7 +557,7 @@ class Server:
     def _later(self, id_: int, value: Any, flags: int) -> None:
         """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
         if self._tasks is None:
-            from erl.tasks import Tasks
+            from erl.runtime.tasks import Tasks
 
             self._tasks = Tasks(self._ended, self._port.flush, self.event_loop)
         if references._made:
@@ -684,7 +677,7 @@ class Server:
         deadline = None if timeout is None else self._now() + timeout
         id_ = inbox.expect(get_ident() == self._thread)
         try:
-            frame = wire.call(id_, module, function, args, context, self.options)
+            frame = messages.call(id_, module, function, args, context, self.options)
             self._stdout.end()
             self._own_elsewhere(0)
             self._send(frame)
@@ -741,7 +734,7 @@ class Server:
         try:
             self._own_elsewhere(0)
             inbox.call_when_answered(id_, lambda: loop.call_soon_threadsafe(woken.set))
-            self._send(wire.call(id_, module, function, args, "N", self.options))
+            self._send(messages.call(id_, module, function, args, "N", self.options))
             self._port.flush()
             try:
                 await asyncio.wait_for(_until(lambda: inbox.has(id_), woken), timeout)
@@ -768,11 +761,11 @@ class Server:
         return lambda: self.cast_frame(to, message, frame)
 
     def _encoded_cast(self, to: object, message: object) -> bytes:
-        return self._compress(wire.message(to, message, self.options))
+        return self._compress(messages.message(to, message, self.options))
 
     def cast_frame(self, to: object, message: object, frame: bytes) -> None:
         """Send it; what Erlang reads as a note of the bridge's own is no output."""
-        if to == self.worker and wire.is_note(message):
+        if to == self.worker and messages.is_note(message):
             self._port.write(frame)
         else:
             self._output.write(frame)
@@ -784,7 +777,7 @@ class Server:
             print(f"{str(level).upper()}:{name}:{text}", file=sys.stderr)
             return
         self._output.await_room()
-        frame = self._compress(wire.message(self.worker, (Atom("$py.log"), record), self.options))
+        frame = self._compress(messages.message(self.worker, (Atom("$py.log"), record), self.options))
         if self._output.admits(sum(len(text.encode()) for text in record if isinstance(text, str))):
             self._output.write(frame)
         self._flush()
@@ -804,7 +797,7 @@ class Server:
             text.decode()
         except UnicodeDecodeError:
             text = text.decode("utf-8", "backslashreplace").encode()
-        return self._compress(wire.printed(text, self.options))
+        return self._compress(messages.printed(text, self.options))
 
     def _most_printed(self) -> int:
         """How many bytes of text a message holds: what is no character takes four for each, a code point five."""
@@ -822,7 +815,7 @@ class Server:
             self._output.write(self._printed(lost))
 
     def _compress(self, frame: bytes) -> bytes:
-        return wire.compress(frame, self._compressed) if self._compressed else frame
+        return messages.compress(frame, self._compressed) if self._compressed else frame
 
     def _send(self, frame: bytes, *then: steps.Step) -> None:
         self._port.write(self._compress(frame), *then)

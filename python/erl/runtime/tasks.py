@@ -19,9 +19,10 @@ from contextvars import Context
 from types import BuiltinFunctionType
 from typing import Any, cast
 
-from erl import errors, limits
-from erl.clock import Clock, start_thread
+from erl import errors
 from erl.codec import Options
+from erl.runtime import limits
+from erl.runtime.clock import Clock, start_thread
 
 Done = Callable[[int, Options, object, "BaseException | None"], object]
 

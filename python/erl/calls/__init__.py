@@ -1,0 +1,1 @@
+"""What Erlang calls by name, beside user code."""

@@ -1,0 +1,1 @@
+"""What values are made of, below the codec: their types, references, pickles, and the doors to user code."""
