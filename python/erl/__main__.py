@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
-if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-    from typing import Any
-
 _USAGE = """\
 usage: python -m erl [--packet=1|2|4] [--use_stdio|--nouse_stdio] [--compressed=0..9] [--buffer_size=BYTES] [--py]
 
@@ -77,40 +72,6 @@ def _need_erlang_py(is_asked: bool) -> None:
         )
 
 
-class _FacadeFinder:
-    """Finds the packages `erlport` and `hxpy`, which are in `erl` here, where nobody has one that works.
-
-    It stands first on `sys.meta_path` and asks the others first. A module or package of the user's own is taken,
-    whenever it comes to `sys.path`; a bare directory is none, and neither is ErlPort's own package, which knows nothing
-    of the worker that it would be in. A start costs nothing of it.
-    """
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """What the import system asks."""
-        if name not in ("erlport", "hxpy"):
-            return None
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if find is None or finder is _FacadeFinder:
-                continue
-            spec: ModuleSpec | None = find(name, path, target)
-            if spec is not None and spec.origin is not None and not _is_erlports_own(spec):
-                return spec
-        from importlib.util import spec_from_file_location
-
-        directory = f"{__file__.rpartition('/')[0]}/facades/{name}"
-        return spec_from_file_location(
-            name, directory + "/__init__.py", submodule_search_locations=[directory]
-        )
-
-
-def _is_erlports_own(spec: ModuleSpec) -> bool:
-    from os.path import exists
-
-    return any(exists(f"{directory}/erlproto.py") for directory in spec.submodule_search_locations or ())
-
-
 def main() -> None:
     """Serve on the descriptors that the flags in `sys.argv` name, until Erlang closes them."""
     arguments = sys.argv[1:]
@@ -132,9 +93,11 @@ def main() -> None:
         return
     if "--py" in arguments or "--check" in arguments:
         _need_erlang_py("--check" not in arguments)
-    from erl import codec
-    from erl.names import bytecode
+    from erl import codec, decoders
+    from erl.calls import worker
+    from erl.names import bytecode, finder
     from erl.runtime import server
+    from erl.terms import Atom
     from erl.wire import port
 
     if "--check" in arguments:
@@ -156,8 +119,9 @@ def main() -> None:
         faulthandler.enable(all_threads=False)
     port.leave_when_closed(in_fd, grace_seconds=0.5)
     bytecode.guard()
-    sys.meta_path.insert(0, _FacadeFinder)
+    sys.meta_path.insert(0, finder.Finder)
     if flags.py:
+        decoders.register(Atom("$py.source"), worker.source)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
     else:
         from erl.runtime.redirected import RedirectedStdin

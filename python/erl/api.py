@@ -7,26 +7,21 @@ from __future__ import annotations
 
 from erl import errors
 from erl.terms import Atom
+from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from erl.runtime.server import Server
-
-_server: Server | None = None
+    from erl.values.scope import Bridge
 
 
-def _bind(server: Server | None) -> None:
-    global _server
-    _server = server
-
-
-def _bound() -> Server:
-    if _server is None:
+def _bound() -> Bridge:
+    bridge = current().bridge
+    if bridge is None:
         raise errors.BridgeError("not inside a py worker: there is no Erlang to talk to")
-    return _server
+    return bridge
 
 
 def call(module: str, function: str, args: list[Any], timeout: float | None = None) -> Any:
@@ -61,8 +56,8 @@ def prepared_cast(to: Any, message: Any) -> Callable[[], None]:
 
 def self() -> Any:
     """The pid of the worker process that owns this interpreter."""
-    server = _bound()
-    return server.worker if server.worker is not None else server.call_erlang("erlang", "self", [], "L")
+    bridge = _bound()
+    return bridge.worker if bridge.worker is not None else bridge.call_erlang("erlang", "self", [], "L")
 
 
 def make_ref() -> Any:

@@ -17,25 +17,8 @@ if TYPE_CHECKING:
     Decoder = Callable[[Any], object]
 
 
-def _source(payload: Any) -> object:
-    """`py:source/1` of the Erlang side; what it takes is imported with the first one."""
-    from erl.calls.streams import Source
-
-    return Source(*payload)
-
-
-def _shared(payload: Any) -> object:
-    """An array or bytes in shared memory."""
-    from erl.shared import decode
-
-    return decode(payload)
-
-
-OWN: dict[bytes, Decoder] = {b"$py.source": _source, b"$py.shm": _shared}
-"""The atom tags that this package registers for itself."""
-
 _strings: dict[bytes, Decoder] = {}
-_atoms: dict[bytes, Decoder] = OWN.copy()
+_atoms: dict[bytes, Decoder] = {}
 _watchers: list[Callable[[], None]] = []
 _top: Decoder | None = None
 

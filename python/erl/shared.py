@@ -213,7 +213,7 @@ def _form_of(value: Any) -> object:
     """What the term says of the value; None for what can't be shared."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray):
-        from erl.codec import arrays
+        from erl.values import arrays
 
         described = None if _is_masked(value) else arrays.described(value.dtype)
         return None if described is None else (described, value.shape)
@@ -385,7 +385,7 @@ def _seen(found: Map, offset: int, nbytes: int, form: Any) -> Any:
         )
     if type(form) is Atom and form == "bytes":
         return memoryview(found)[offset : offset + nbytes]
-    from erl.codec import arrays
+    from erl.values import arrays
 
     array = arrays.over(form, found, offset, nbytes)
     if array is None:

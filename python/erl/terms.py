@@ -153,12 +153,8 @@ class _Handle:
         """ErlPort's name for `external`."""
         return self.external
 
-    @property
-    def language(self) -> bytes:
-        """Who can look into it, as in ErlPort: the atom `erlang` of `erl.values.plain`."""
-        from erl.values import plain
-
-        return plain.Atom(b"erlang")  # type: ignore[no-any-return]
+    language: ClassVar[bytes] = b"erlang"
+    """Who can look into it, as in ErlPort; `erl.values.plain` puts its atom here."""
 
     def __eq__(self, other: object) -> bool:
         if type(other) is type(self):

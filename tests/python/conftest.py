@@ -124,7 +124,6 @@ def registered() -> Iterator[None]:
         encoders.unregister(type_)
     decoders._strings.clear()
     decoders._atoms.clear()
-    decoders._atoms.update(decoders.OWN)
     decoders._changed()
     encoders.set_encoder(None)
     decoders.set_decoder(None)

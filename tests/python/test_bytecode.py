@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from erl.calls import objects, pushed
-from erl.names import bytecode
+from erl.names import bytecode, traces
 
 PACKAGE = Path(__file__).parents[2] / "python"
 LONG_AGO = 1_700_000_000
@@ -114,7 +114,7 @@ def test_a_reload_that_can_not_delete_the_bytecode_reads_the_source(
 
 def test_an_edit_is_seen_by_the_next_interpreter_though_nothing_was_reloaded(tmp_path: Path) -> None:
     path = tmp_path / "py_edited.py"
-    program = "from erl import bytecode; bytecode.guard(); import py_edited; print(py_edited.VALUE)"
+    program = "from erl.names import bytecode; bytecode.guard(); import py_edited; print(py_edited.VALUE)"
     for number in range(10, 14):
         written(path, number, int(time.time()))
         found = subprocess.check_output(
@@ -128,7 +128,7 @@ def test_an_edit_is_seen_by_the_next_interpreter_though_nothing_was_reloaded(tmp
 def test_bytecode_of_a_source_that_has_settled_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "py_edited.py"
     written(path, 10)
-    program = "from erl import bytecode; bytecode.guard(); import py_edited"
+    program = "from erl.names import bytecode; bytecode.guard(); import py_edited"
     subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": f"{PACKAGE}:{tmp_path}"}, timeout=60, check=True
     )
@@ -155,7 +155,7 @@ def test_a_traceback_shows_the_lines_after_the_edit(directory: Path) -> None:
             value("py_edited")
         with pytest.raises(ZeroDivisionError) as failure:
             sys.modules["py_edited"].failing()  # type: ignore[attr-defined]
-        trace: Any = objects.trace_of(failure.value)
+        trace: Any = traces.trace_of(failure.value)
         assert trace[0][3].endswith(f"# {number}")
     assert str(path) in linecache.cache
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from conversation import Conversation
 
-from erl import __main__ as program
 from erl import codec, decoders, errors, terms
 from erl.codec import Options
+from erl.names.finder import Finder
 from erl.terms import Atom
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "conversations.txt"
@@ -345,13 +345,13 @@ def test_a_pid_can_be_kept_and_sent_to_whichever_way_it_came() -> None:
 @pytest.fixture
 def erlterms() -> Iterator[ModuleType]:
     """`erlport.erlterms`, imported here as in a server with ErlPort's flags, and forgotten after the test."""
-    sys.meta_path.insert(0, program._FacadeFinder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder)
     try:
         import erlport.erlterms
 
         yield erlport.erlterms
     finally:
-        sys.meta_path.remove(program._FacadeFinder)  # type: ignore[arg-type]
+        sys.meta_path.remove(Finder)
         decoders.set_decoder(None)
         for name in [name for name in sys.modules if name.partition(".")[0] == "erlport"]:
             del sys.modules[name]

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from erl import __main__ as program
 from erl import haystack
+from erl.names.finder import Finder
 
 
 @pytest.fixture
 def finder() -> Iterator[None]:
     """As a worker has it."""
-    sys.meta_path.insert(0, program._FacadeFinder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder)
     try:
         yield
     finally:
-        sys.meta_path.remove(program._FacadeFinder)  # type: ignore[arg-type]
+        sys.meta_path.remove(Finder)
         for name in [name for name in sys.modules if name.partition(".")[0] == "hxpy"]:
             del sys.modules[name]
 

@@ -19,12 +19,12 @@ import pytest
 from conversation import Conversation
 from test_native_process import needs_proc, resident_bytes
 
-from erl import api, codec, decoders, encoders, terms
-from erl.calls import objects
+from erl import codec, decoders, encoders, terms
 from erl.codec import Options
+from erl.names import lookup
 from erl.runtime.server import Server
 from erl.terms import Atom
-from erl.values import references
+from erl.values import references, scope
 from erl.wire.port import Port, PortClosedError
 
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ def clean_slate(server: Server) -> Iterator[None]:
     import importlib
 
     importlib.reload(lane_calls)
-    stdout, bound, identity = sys.stdout, api._server, references._identity
+    stdout, bound, identity = sys.stdout, scope.current().bridge, references._identity
     references._held.clear()
     references.take_made()
     references._next = itertools.count(1).__next__
     references.set_identity(PID, 1)
-    objects._cached.clear()
-    api._bind(server)
+    lookup._cached.clear()
+    scope.current().bridge = server
     sys.stdout = server._stdout
     gc.disable()  # it comes at its own time, and what it takes away may print
     try:
@@ -128,11 +128,11 @@ def clean_slate(server: Server) -> Iterator[None]:
     finally:
         gc.enable()
         sys.stdout = stdout
-        api._bind(bound)
+        scope.current().bridge = bound
         references._identity = identity
         references.take_made()
         references._held.clear()
-        objects._cached.clear()
+        lookup._cached.clear()
         encoders.set_encoder(None)
         decoders.set_decoder(None)
         for type_ in list(encoders._registered):
@@ -501,7 +501,7 @@ def test_300_000_calls_leave_nothing_behind(server: Server) -> None:
     ]
     calls += [calls[0][:-1], calls[0] + b"j"]
     for name in ("add", "echo", "unencodable", "big", "say"):  # so all of them are known, and fast
-        objects.function("lane_calls", name)
+        lookup.function("lane_calls", name)
         server._doubts[Atom("lane_calls"), Atom(name)] = 0
     server._was_slow = lambda key: None  # type: ignore[method-assign]  # the machine may be busy
     server._lane = server._open_lane()
@@ -525,7 +525,7 @@ def test_300_000_calls_leave_nothing_behind(server: Server) -> None:
 
 
 def test_call_that_was_slow_is_the_servers_next_time(server: Server) -> None:
-    objects.function("lane_calls", "slow")
+    lookup.function("lane_calls", "slow")
     key = (Atom("lane_calls"), Atom("slow"))
     server._doubts[key] = 0
     feed(server, framed(py_func(1, "slow", [])))
@@ -541,7 +541,7 @@ def test_many_callables_share_the_lanes_slots(server: Server) -> None:
     for number in range(3000):
         name = f"made_{number}"
         setattr(lane_calls, name, lambda value, number=number: value + number)
-        objects.function("lane_calls", name)
+        lookup.function("lane_calls", name)
         server._doubts[Atom("lane_calls"), Atom(name)] = 0
     server._was_slow = lambda key: None  # type: ignore[method-assign]
     server._lane = server._open_lane()

@@ -1,40 +1,34 @@
-"""The layers of the Python half: a module imports only from layers below its own, and nothing costly at start."""
+"""The layers of the Python half, read from its folders: a module imports only from its own and from lower ones, in
+functions, too, and nothing costly is loaded at start.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import erl
+
 PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 
-# Each may import, when it is loaded, from the lines below its own.
+# From the bottom up: folders, and the modules beside them, which user code imports.
 LAYERS = [
-    {"__main__", "erlport", "hxpy"},
-    {"parallel", "server", "session", "streams", "tasks", "worker"},
-    {"inbox", "pushed"},
-    {"api", "console", "limits", "logs", "objects", "output", "redirected"},
-    {"port"},
-    {"frames", "wire"},
+    {"errors", "terms", "haystack"},
+    {"values"},
+    {"api", "decoders", "encoders", "shared"},
     {"codec"},
-    {"shared"},
-    {"callout", "decoders", "encoders", "haystack", "opaque", "references"},
-    {"plain", "terms"},
-    {
-        "by_value",
-        "bytecode",
-        "clock",
-        "doctor",
-        "errors",
-        "footprint",
-        "gate",
-        "importing",
-        "steps",
-        "suggestion",
-    },
+    {"wire"},
+    {"names"},
+    {"runtime"},
+    {"calls"},
+    {"sandbox"},
+    {"__main__"},
+    {"facades"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 
@@ -51,60 +45,126 @@ COSTLY = {
     "pandas",
     "pydoc",
     "subprocess",
+    "typing",
     "uuid",
     "zoneinfo",
 }
 
-
-def layer_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+Imports = dict[str, set[str]]
 
 
-def loaded_imports(path: Path) -> set[str]:
-    """The parts of the package that a module imports while it is loaded: not in functions, not for type checkers."""
+def name_of(path: Path) -> str:
+    """The module's name below `erl`; the parts of the compiled codec are one module."""
+    if path.suffix in (".pyx", ".pxi"):
+        return "codec.native"
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = sorted(path for pattern in ("*.py", "*.pyx", "*.pxi") for path in PACKAGE.rglob(pattern))
+# The package itself finds its parts when they are asked for, and stands above all of them.
+MODULES = {name_of(path): path for path in SOURCES} | {"codec.native": PACKAGE / "codec" / "native.pyx"}
+MODULES.pop("")
+
+
+def of(module: str, names: list[str]) -> set[str]:
+    """What `from module import names` imports of this package."""
+    below = [".".join([*module.split(".")[1:], name]) for name in names]
+    package = module.partition(".")[2]
+    return {name if name in MODULES else package for name in below} - {""}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of the package that a source imports: in functions, too, and for type checkers."""
+    text = path.read_text(encoding="utf-8")
     found: set[str] = set()
-    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            pending.extend(node.orelse)
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module == "erl":
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("erl."):
-            found.add(node.module.split(".")[1])
+    if path.suffix != ".py":
+        for module, names in re.findall(r"^\s*from (erl[\w.]*) import (\([^)]*\)|[^\n]*)", text, re.M):
+            found |= of(module, re.findall(r"\w+", re.sub(r" as \w+", "", names)))
+        return found
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                parts = ["erl", *path.relative_to(PACKAGE).parts]
+                module = ".".join([*parts[: -node.level], *([node.module] if node.module else [])])
+            if module.partition(".")[0] == "erl":
+                found |= of(module, [alias.name for alias in node.names])
         elif isinstance(node, ast.Import):
-            found.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("erl."))
-        pending.extend(ast.iter_child_nodes(node))
+            found |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("erl.")}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "__import__":
+            assert not ast.unparse(node.args[0]).startswith(("'erl'", "'erl.")), f"{path} hides an import"
     return found
 
 
-MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE
-)
+def imports() -> Imports:
+    found: Imports = {name: set() for name in MODULES}
+    for path in SOURCES:
+        if name := name_of(path):
+            found[name] |= imports_of(path) - {name}
+    return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_from_lower_layers_only(path: Path) -> None:
-    own = layer_of(path)
-    assert own in LEVEL, f"{own} has no layer yet"
-    for imported in loaded_imports(path):
-        assert imported in LEVEL, f"{own} imports {imported}, which has no layer"
-        assert imported == own or LEVEL[imported] > LEVEL[own] or {own, imported} <= LAYERS[LEVEL[own]]
+IMPORTS = imports()
+
+
+def layer_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_every_folder_and_module_has_a_layer() -> None:
+    assert {layer_of(name) for name in MODULES} == set(LEVEL)
+
+
+def test_no_folder_has_the_name_of_what_user_code_imports() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert folders & set(erl.__all__) == {"haystack"}
+
+
+@pytest.mark.parametrize("name", sorted(IMPORTS))
+def test_a_module_imports_from_its_own_and_lower_layers_only(name: str) -> None:
+    own = LEVEL[layer_of(name)]
+    higher = {each for each in IMPORTS[name] if LEVEL[layer_of(each)] > own}
+    beside = {
+        each for each in IMPORTS[name] if LEVEL[layer_of(each)] == own and layer_of(each) != layer_of(name)
+    }
+    assert higher == set()
+    assert beside <= {each for each in beside if (PACKAGE / each).with_suffix(".py").is_file()}
+
+
+def reached(name: str) -> set[str]:
+    """What a module imports, and what that imports. A package loads its parts, which does not make them one."""
+    found: set[str] = set()
+    pending = [name]
+    while pending:
+        each = pending.pop()
+        new = {known for known in IMPORTS[each] - found if not each.startswith(f"{known}.")}
+        found |= new
+        pending += new
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert [name for name in IMPORTS if name in reached(name)] == []
+
+
+def test_the_programs_of_sandboxes_import_nothing_of_the_package() -> None:
+    assert {name: IMPORTS[name] for name in ("sandbox.gate", "sandbox.footprint")} == {
+        "sandbox.gate": set(),
+        "sandbox.footprint": set(),
+    }
 
 
 def test_only_the_port_touches_descriptors() -> None:
-    for path in MODULES:
+    for name, path in MODULES.items():
         text = path.read_text(encoding="utf-8")
         # `limits` says where descriptors 1 and 2 lead, which are not the protocol's.
-        if path.stem not in ("port", "frames", "limits"):
+        if name not in ("wire.port", "wire.frames", "runtime.limits"):
             assert not any(call in text for call in ("os.read", "os.write", "os.dup", "fcntl")), path
 
 
 def test_starting_imports_nothing_costly() -> None:
-    program = "import sys; from erl import server, codec; print(*sorted(sys.modules))"
+    program = "import sys; from erl import codec; from erl.runtime import server; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

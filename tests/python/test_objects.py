@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from erl.calls import objects
+from erl.names import lookup, traces, wrappers
 from erl.terms import Atom
 
 
 def run(wrapper: str, *arguments: object) -> Any:
     """What the server would run."""
-    _, function, args, keywords = objects.WRAPPERS[wrapper](*arguments)
+    _, function, args, keywords = wrappers.WRAPPERS[wrapper](*arguments)
     return function(*args, **(keywords or {}))
 
 
@@ -37,7 +38,7 @@ def run(wrapper: str, *arguments: object) -> Any:
     ],
 )
 def test_a_target_is_found(path: object, name: object, expected: object) -> None:
-    assert objects.target(path, name) == expected
+    assert lookup.target(path, name) == expected
 
 
 def test_a_submodule_is_found_before_anyone_imported_it(
@@ -48,7 +49,7 @@ def test_a_submodule_is_found_before_anyone_imported_it(
     (package / "__init__.py").write_text("")
     (package / "inner.py").write_text("def one():\n    return 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert objects.target("freshly_made.inner.one")() == 1
+    assert lookup.target("freshly_made.inner.one")() == 1
 
 
 def test_an_attribute_wins_over_a_submodule_of_its_name(
@@ -59,8 +60,8 @@ def test_an_attribute_wins_over_a_submodule_of_its_name(
     (package / "__init__.py").write_text("from both_named.thing import thing\n")
     (package / "thing.py").write_text("def thing():\n    return 'function'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert objects.target("both_named", "thing")() == "function"
-    assert objects.target("both_named.thing")() == "function"
+    assert lookup.target("both_named", "thing")() == "function"
+    assert lookup.target("both_named.thing")() == "function"
 
 
 def test_a_reloaded_or_patched_module_is_looked_at_again(
@@ -85,21 +86,21 @@ def test_a_module_that_misses_another_says_which(tmp_path: Path, monkeypatch: py
     (tmp_path / "incomplete.py").write_text("import not_there_at_all\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
-        objects.target("incomplete", "f")
+        lookup.target("incomplete", "f")
 
 
 def test_a_missing_module_and_a_missing_attribute_are_pythons_errors() -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        objects.target("no_such_module", "f")
+        lookup.target("no_such_module", "f")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        objects.target("no_such_module.part.f")
+        lookup.target("no_such_module.part.f")
     with pytest.raises(AttributeError, match="nope"):
-        objects.target("os", "nope")
+        lookup.target("os", "nope")
 
 
 def test_a_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(TypeError, match="name"):
-        objects.name_of(12)
+        lookup.name_of(12)
 
 
 def test_calls_take_keywords_with_any_text_for_a_name() -> None:
@@ -136,7 +137,7 @@ def test_a_trace_begins_in_user_code_and_ends_at_the_cause() -> None:
     try:
         run("call", outer, None, [], [])
     except ValueError as error:
-        trace = objects.trace_of(error)
+        trace = traces.trace_of(error)
     innermost, cause = trace[0], trace[-1]
     assert innermost[0] == __file__  # type: ignore[index]
     assert innermost[2:] == ("outer", 'raise ValueError("outer") from error')  # type: ignore[index]
@@ -150,4 +151,4 @@ def test_a_trace_of_a_deep_recursion_is_cut() -> None:
 
     with pytest.raises(RecursionError) as caught:
         recurse()
-    assert len(objects.trace_of(caught.value)) == 100
+    assert len(traces.trace_of(caught.value)) == 100

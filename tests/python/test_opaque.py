@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from erl import errors
-from erl.calls import objects
 from erl.codec import Options, decode, encode
+from erl.names import traces
 from erl.values import opaque
 
 DEFAULT = Options.from_flags(0)
@@ -178,7 +178,7 @@ def test_function_that_travels_by_value_keeps_the_file_of_its_lines() -> None:
         copy = opaque.loads(opaque.dumps(value))
         with pytest.raises(ZeroDivisionError) as failure:
             copy(0)  # type: ignore[operator]
-        trace: Any = objects.trace_of(failure.value)
+        trace: Any = traces.trace_of(failure.value)
         assert (trace[0][0], trace[0][3]) in [
             (__file__, "for value in (lambda number: 1 / number, Local().method):"),
             (__file__, "return (lambda: 1 / number)()"),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from erl.calls import objects, parallel
+from erl.calls import parallel
+from erl.names import traces
 from erl.terms import Atom
 from erl.values import opaque, references
 
@@ -26,7 +27,7 @@ def worker() -> Iterator[None]:
 
 
 def items_of(error: BaseException) -> list[object]:
-    return [frame[1] for frame in objects.trace_of(error) if frame[0] == "item"]  # type: ignore[index]
+    return [frame[1] for frame in traces.trace_of(error) if frame[0] == "item"]  # type: ignore[index]
 
 
 def test_map_gives_the_results_in_order_and_their_time() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from erl import errors
-from erl.calls import objects, session
+from erl.calls import session
+from erl.names import traces
 from erl.values import opaque
 
 PACKAGE = Path(__file__).parents[2] / "python"
@@ -91,7 +92,7 @@ def failure_of(token: int, source: str) -> list[Any]:
     try:
         session.run(token, [("eval", source)])
     except Exception as error:
-        return [frame for frame in objects.trace_of(error) if frame[0] == "<session>"]
+        return [frame for frame in traces.trace_of(error) if frame[0] == "<session>"]
     return []
 
 
@@ -214,7 +215,8 @@ def test_a_snapshot_is_read_by_another_interpreter(token: int, key: bytes, tmp_p
     (tmp_path / "snapshot").write_bytes(data)
     program = """
 import sys
-from erl.calls import objects, session
+from erl.calls import session
+from erl.names import traces
 from erl.values import opaque
 opaque.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
@@ -229,7 +231,7 @@ assert run("(isinstance(cup, Cup), pot == Pot(2), times.__globals__ is globals()
 try:
     run("locked()")
 except NameError as error:
-    assert objects.trace_of(error)[0][:4] == ("<session>", 11, "locked", "with lock: return 1"), objects.trace_of(error)
+    assert traces.trace_of(error)[0][:4] == ("<session>", 11, "locked", "with lock: return 1"), traces.trace_of(error)
 else:
     raise AssertionError
 found, again, left = session.snapshot(7)
@@ -322,7 +324,8 @@ def test_what_was_defined_in_a_session_shows_its_lines_after_a_copy(token: int, 
     (tmp_path / "snapshot").write_bytes(data)
     program = """
 import json, sys
-from erl.calls import objects, session
+from erl.calls import session
+from erl.names import traces
 from erl.values import opaque
 opaque.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
@@ -331,7 +334,7 @@ for call in json.loads(sys.argv[2]):
     try:
         session.run(7, [("eval", call)])
     except Exception as error:
-        lines[call] = [frame[3] for frame in objects.trace_of(error) if frame[0] == "<session>"][:-1]
+        lines[call] = [frame[3] for frame in traces.trace_of(error) if frame[0] == "<session>"][:-1]
 print(json.dumps(lines))
 """
     done = subprocess.run(

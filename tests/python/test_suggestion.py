@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from erl.calls import objects
 from erl.codec import Options, decode
+from erl.names import lookup, traces
 from erl.values import suggestion
 from erl.wire import messages
 
@@ -117,10 +117,10 @@ def test_import_of_a_missing_name_has_the_nearest() -> None:
 
 @pytest.mark.parametrize("path", [("math", "sqr"), ("math.sqr", None), ("json", "decoder.JSONDecoder.decod")])
 def test_missing_function_is_told_without_the_search_for_a_submodule(path: tuple[str, str | None]) -> None:
-    error = caught(lambda: objects.target(*path))
+    error = caught(lambda: lookup.target(*path))
     assert type(error) is AttributeError
     assert "Did you mean: " in messages.text_of(error, True)
-    assert not [entry for entry in objects.trace_of(error) if entry[0] == "cause"]  # type: ignore[index]
+    assert not [entry for entry in traces.trace_of(error) if entry[0] == "cause"]  # type: ignore[index]
 
 
 def test_submodule_that_fails_says_why(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_submodule_that_fails_says_why(tmp_path: Any, monkeypatch: pytest.Monkey
     (tmp_path / "tea_package" / "__init__.py").write_text("")
     (tmp_path / "tea_package" / "green.py").write_text("import nothing_of_that_name")
     monkeypatch.syspath_prepend(str(tmp_path))
-    error = caught(lambda: objects.target("tea_package", "green.leaf"))
+    error = caught(lambda: lookup.target("tea_package", "green.leaf"))
     assert messages.text_of(error, True) == "No module named 'nothing_of_that_name'"
 
 

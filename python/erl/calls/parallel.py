@@ -11,7 +11,7 @@ from operator import length_hint
 from time import perf_counter
 
 from erl import errors
-from erl.calls import objects
+from erl.names import lookup, traces
 from erl.terms import Atom
 from erl.values import opaque, references
 
@@ -31,7 +31,7 @@ def map(  # noqa: A001
     Where the function is `async def`, its coroutines run at the same time, and the first error cancels the others.
     Raises what the function raises, marked with the item's index.
     """
-    function = objects.target(module, name)
+    function = lookup.target(module, name)
     start = perf_counter()
     left = iter(items)
     try:
@@ -52,7 +52,7 @@ async def _awaited(values: list[Any], held: bool, start: float) -> tuple[int, li
         try:
             return await value
         except Exception as error:
-            objects.mark_item(error, index)
+            traces.mark_item(error, index)
             raise
 
     tasks = [asyncio.ensure_future(result(value, index)) for index, value in enumerate(values)]
@@ -75,7 +75,7 @@ def reduce(module: object, name: object, items: list[object]) -> tuple[int, obje
 
     Raises what the function raises, marked with the index of the item that was its second argument.
     """
-    function = objects.target(module, name)
+    function = lookup.target(module, name)
     start = perf_counter()
     left = iter(items)
     try:
@@ -88,11 +88,11 @@ def reduce(module: object, name: object, items: list[object]) -> tuple[int, obje
 
 def combine(module: object, name: object, values: list[object]) -> object:
     """`functools.reduce` of the results of the chunks, with the initial value in front where there is one."""
-    return functools.reduce(objects.target(module, name), values)
+    return functools.reduce(lookup.target(module, name), values)
 
 
 def _mark(error: BaseException, items: list[object], left: Iterator[object]) -> None:
-    objects.mark_item(error, len(items) - length_hint(left) - 1)
+    traces.mark_item(error, len(items) - length_hint(left) - 1)
 
 
 def _microseconds(start: float) -> int:

@@ -20,7 +20,7 @@ def source(name: str | bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     import importlib.util
     from pathlib import Path
 
-    from erl.calls.objects import name_of
+    from erl.names.lookup import name_of
 
     top = name_of(name).partition(".")[0]
     spec = importlib.util.find_spec(top)

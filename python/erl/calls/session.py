@@ -9,7 +9,7 @@ A block is `(define, Name, Value)`, `(exec, Source)` or `(eval, Source)`. `Found
 token is not here: it was another interpreter's, and nothing has been done.
 
 Source is compiled under a name of its own, so that a traceback finds the line's text whatever was compiled since; what
-is shown of it is `<session>`, see `objects.SESSION`. What has a top-level `await` runs on the session's event loop, in
+is shown of it is `<session>`, see `traces.SESSION`. What has a top-level `await` runs on the session's event loop, in
 the main thread as all of the session's code.
 """
 
@@ -25,7 +25,7 @@ from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from erl import errors
-from erl.calls import objects
+from erl.names import lookup, traces
 from erl.values import by_value, callout, opaque, references
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Session:
 
     def define(self, name: object, value: object) -> None:
         """Bind a name. Raises `ValueError` for what is no name."""
-        identifier = objects.name_of(name)
+        identifier = lookup.name_of(name)
         if not identifier.isascii():
             from unicodedata import normalize
 
@@ -83,7 +83,7 @@ class Session:
         if known is not None:
             return known
         self._count += 1
-        name = f"{objects.SESSION[:-1]} {self._count}>"
+        name = f"{traces.SESSION[:-1]} {self._count}>"
         text = _dedented(source)
         code = _compile(text, name, is_value_wanted)
         self.show(name, text)
@@ -113,7 +113,7 @@ class Session:
         self.namespace.update(names)
         for name, source in sources.items():
             self.show(name, source)
-            self._count = max(self._count, int(name[len(objects.SESSION) : -1]))
+            self._count = max(self._count, int(name[len(traces.SESSION) : -1]))
 
     def _execute(self, code: CodeType) -> object:
         value = eval(code, self.namespace)
@@ -255,16 +255,14 @@ def _compile(source: str, name: str, is_value_wanted: bool) -> Code:
         )
     except SyntaxError as error:
         if error.filename == name:
-            error.filename = objects.SESSION
+            error.filename = traces.SESSION
         raise
 
 
 def _without_loop(error: BaseException) -> Any:
     """The traceback from the session's own code on: the event loop's frames before it say nothing."""
     traceback = error.__traceback__
-    while traceback is not None and not traceback.tb_frame.f_code.co_filename.startswith(
-        objects.SESSION[:-1]
-    ):
+    while traceback is not None and not traceback.tb_frame.f_code.co_filename.startswith(traces.SESSION[:-1]):
         traceback = traceback.tb_next
     return traceback or error.__traceback__
 

@@ -23,8 +23,8 @@ import weakref
 from time import perf_counter
 
 from erl import api, codec
-from erl.calls import objects
 from erl.codec import Options
+from erl.names import lookup
 from erl.runtime import limits
 from erl.terms import Atom
 from erl.values import references
@@ -40,13 +40,13 @@ _MOST_FROM_ERLANG = 256
 
 
 def start(target: object, name: object, args: list[object], pairs: list[tuple[object, object]]) -> Stream:
-    """A stream of what a call gives (see `objects.target`), or of an iterable that is no callable.
+    """A stream of what a call gives (see `lookup.target`), or of an iterable that is no callable.
 
     Raises what the call raises, and `TypeError` where nothing can be iterated.
     """
-    found = objects.target(target, name)
+    found = lookup.target(target, name)
     if args or pairs or callable(found):
-        found = found(*args, **objects.keywords(pairs))
+        found = found(*args, **lookup.keywords(pairs))
     return Stream(found)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from erl import api, codec, errors, shared
-from erl.calls import objects
+from erl import api, codec, decoders, encoders, errors, shared
 from erl.codec import Options
+from erl.names import lookup
+from erl.runtime.server import Server
 from erl.terms import Atom
 from erl.values import opaque, references
 from erl.wire import messages, port
@@ -15,7 +16,12 @@ TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the 
 if TYPE_CHECKING:
     from typing import Any
 
-    from erl.runtime.server import Server
+
+def source(payload: Any) -> object:
+    """The decoder of `py:source/1` of the Erlang side; what it takes is imported with the first one."""
+    from erl.calls.streams import Source
+
+    return Source(*payload)
 
 
 def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
@@ -28,7 +34,7 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
             f"the application speaks version {settings['wire']} of the wire, the package erl-bridge of "
             f"{sys.executable} version {messages.VERSION}: install the version that belongs to the application"
         )
-    server = api._bound()
+    server = _server()
     server.worker = settings["worker"]
     server.use(Options.from_flags(settings["flags"]))
     server.event_loop = str(settings["event_loop"])
@@ -52,6 +58,12 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     ]
 
 
+def _server() -> Server:
+    server = api._bound()
+    assert isinstance(server, Server)
+    return server
+
+
 def _bound_by(server: Server, settings: dict[str, Any]) -> None:
     # A sandbox shares no page with the worker process.
     if settings["page"] is None:
@@ -69,22 +81,16 @@ def _bound_by(server: Server, settings: dict[str, Any]) -> None:
 
 
 def _register(
-    encoders: list[tuple[object, tuple[object, object]]], decoders: list[tuple[object, tuple[object, object]]]
+    by_type: list[tuple[object, tuple[object, object]]], by_tag: list[tuple[object, tuple[object, object]]]
 ) -> None:
-    if encoders:
-        from erl.encoders import register as register_encoder
-
-        for type_, (module, function) in encoders:
-            register_encoder(objects.target(type_), objects.target(module, function))
-    if decoders:
-        from erl.decoders import register as register_decoder
-
-        for tag, (module, function) in decoders:
-            # A tag is compared as it stands: unlike a name it may hold a `-`.
-            known = tag.decode() if isinstance(tag, bytes) else tag
-            register_decoder(known, objects.target(module, function))
+    for type_, (module, function) in by_type or ():
+        encoders.register(lookup.target(type_), lookup.target(module, function))
+    for tag, (module, function) in by_tag or ():
+        # A tag is compared as it stands: unlike a name it may hold a `-`.
+        known = tag.decode() if isinstance(tag, bytes) else tag
+        decoders.register(known, lookup.target(module, function))
 
 
 def leave() -> None:
     """The last call of a worker process: run the exit handlers and go."""
-    api._bound().leave()
+    _server().leave()

@@ -10,6 +10,7 @@ from erl import errors, terms
 from erl.codec import tags
 from erl.codec.atoms import FLOATS
 from erl.values import callout
+from erl.values.payloads import NOT_FIT, text, text_of_code_points
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,42 +20,7 @@ if TYPE_CHECKING:
     Builder = Callable[[Any], object]
 
 
-class _NotFit:
-    """The type of `NOT_FIT`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "NOT_FIT"
-
-
-NOT_FIT: Final = _NotFit()
-
 _RANGE_ERRORS = (ValueError, OverflowError)
-
-
-def text(payload: object) -> str | None:
-    """The text in a payload: a list of code points, a binary; None for anything else."""
-    if type(payload) is str:
-        return payload
-    if type(payload) is list:
-        return text_of_code_points(payload)
-    if type(payload) is bytes:
-        try:
-            return payload.decode()
-        except UnicodeDecodeError:
-            return None
-    return None
-
-
-def text_of_code_points(points: list[Any]) -> str | None:
-    """The `str` that a list of code points was; None for a list of anything else."""
-    if not {int}.issuperset(map(type, points)):
-        return None
-    try:
-        return "".join(map(chr, points))
-    except _RANGE_ERRORS:
-        return None
 
 
 def hashable(value: Any) -> Any:
@@ -333,9 +299,16 @@ def _set(elements: Iterable[Any]) -> object:
 
 
 def _array(dtype: object, shape: object, content: object) -> object:
-    from erl.codec import arrays
+    from erl.values import arrays
 
     return arrays.array(dtype, shape, content)
+
+
+def _shared(payload: object) -> object:
+    """An array or bytes in shared memory."""
+    from erl import shared
+
+    return callout.run(errors.DecodeError, "reading shared memory", shared.decode, payload)
 
 
 LEAVES: Final[dict[bytes, Builder]] = {
@@ -364,6 +337,9 @@ DICTS: Final[dict[bytes, Builder]] = {
 
 SETS: Final[dict[bytes, Builder]] = {b"set": _set, b"frozenset": frozenset}
 """Forms whose payload is a list of hashable values; their builders get them."""
+
+ATOMS: Final[dict[bytes, Builder]] = {b"$py.shm": _shared}
+"""The same, headed by an atom."""
 
 BYTES: Final[dict[bytes, Builder]] = {b"bytearray": bytearray}
 """Forms whose payload is a binary and read as bytes."""

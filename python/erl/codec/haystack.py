@@ -1,7 +1,7 @@
 """The forms of a call with `haystack => true`, both ways: Haystack's kinds, grids, frames and arrays.
 
 Like `forms`, a builder returns `NOT_FIT` for a payload that is none of its kind, and the tuple stays one. Like
-`simplify`, a simplifier returns what is encoded in the value's place. Loaded by the first call that needs it.
+`standard`, a simplifier returns what is encoded in the value's place. Loaded by the first call that needs it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 
 from erl import errors, terms
-from erl.codec import arrays, forms, simplify
-from erl.codec.forms import NOT_FIT, text
+from erl.codec import forms, standard
 from erl.codec.options import ARRAYS_VALUE, FRAMES_ARROW, FRAMES_COLUMNS, HAYSTACK, MATRICES
 from erl.haystack import frames, grid, values
 from erl.terms import Atom
-from erl.values import callout
+from erl.values import arrays, callout
+from erl.values.payloads import NOT_FIT, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,12 +190,12 @@ def _of_array(value: Any, flags: int) -> object:
     made = arrays.matrix_form(value) if flags & MATRICES else None
     if made is None and flags & (HAYSTACK | ARRAYS_VALUE):
         made = arrays.form(value)
-    return simplify.NO_FORM if made is None else made
+    return standard.NO_FORM if made is None else made
 
 
 def _of_timestamp(value: Any) -> object:
-    zone = simplify.zone(value.tzinfo)
-    if zone is simplify.NO_FORM:
+    zone = standard.zone(value.tzinfo)
+    if zone is standard.NO_FORM:
         return zone
     return Atom("timestamp"), value.nanoseconds, zone
 
@@ -205,11 +205,11 @@ def _of_pandas_timestamp(value: Any) -> object:
     if zone is not value.tzinfo:
         value = value.tz_convert(zone)
     if not value.nanosecond and not value.fold:
-        return simplify.datetime(value)
+        return standard.datetime(value)
     try:
         nanoseconds = value.as_unit("ns").value
     except (ValueError, OverflowError):
-        return simplify.NO_FORM
+        return standard.NO_FORM
     return _of_timestamp(values.Timestamp(nanoseconds, value.tzinfo))
 
 

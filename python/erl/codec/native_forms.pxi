@@ -1,7 +1,7 @@
 # What headed tuples stand for: what `erl.codec.tagged` does. A tuple that does not fit its form stays a tuple.
 
 from erl import decoders
-from erl.values import opaque, references
+from erl.values import opaque, payloads, references
 from erl.codec import forms
 
 cdef enum:
@@ -13,7 +13,7 @@ cdef enum:
     DATETIME_FORM
     USER_FORM
 
-cdef object NOT_FIT = forms.NOT_FIT
+cdef object NOT_FIT = payloads.NOT_FIT
 
 ctypedef PyObject* (*slow_find)(Walk*, bint, const unsigned char*, Py_ssize_t) noexcept
 ctypedef PyObject* (*slow_triple)(Walk*, const unsigned char*, Py_ssize_t, Py_ssize_t, int) noexcept
@@ -69,6 +69,8 @@ def _collect_forms():
             _string_forms[name] = Form(kind, builder)
     _string_forms[b"datetime"] = Form(DATETIME_FORM, forms.LEAVES[b"datetime"])
     _atom_forms[b"bytes"] = Form(BYTES_FORM, bytes)
+    for name, builder in forms.ATOMS.items():
+        _atom_forms[name] = Form(LEAF_FORM, builder)
     for name, decoder in decoders.strings().items():
         _string_forms[name] = Form(USER_FORM, decoder)
     for name, decoder in decoders.atoms().items():
@@ -93,7 +95,8 @@ cdef int measure(int number, dict table) except -1:
 cdef int collect_haystack() except -1:
     """The tables with Haystack's forms; a registered decoder hides one of those, too."""
     global _matrix, haystack_collected
-    from erl.codec import arrays, haystack
+    from erl.codec import haystack
+    from erl.values import arrays
 
     _haystack_string_forms.clear()
     _haystack_atom_forms.clear()

@@ -82,6 +82,7 @@ cdef class Lane:
     cdef dict cached
     cdef dict doubts
     cdef dict wrappers
+    cdef object said            # the names of the module whose functions they are
     cdef object find
     cdef object keywords
     cdef object invoke
@@ -105,7 +106,7 @@ cdef class Lane:
     def __cinit__(
         self, *, FrameBuffer frames not None, list pending not None, list printed not None, list open_calls not None,
         set cancelled not None,
-        dict cached not None, dict doubts not None, dict wrappers not None, find, keywords, invoke, failure, answer,
+        dict cached not None, dict doubts not None, dict wrappers not None, said, find, keywords, invoke, failure, answer,
         doubt, closed, list spare not None, later, int flags,
     ):
         self.frames = frames
@@ -116,6 +117,7 @@ cdef class Lane:
         self.cached = cached
         self.doubts = doubts
         self.wrappers = wrappers
+        self.said = said
         self.find = find
         self.keywords = keywords
         self.invoke = invoke
@@ -413,7 +415,7 @@ cdef class Lane:
             return False
         if type(module) is not _Atom or type(name) is not _Atom:
             return False
-        if head.flags == OWN_FLAGS and not self.own_flags & PLAIN and module == "erl.calls.objects" and name in self.wrappers:
+        if head.flags == OWN_FLAGS and not self.own_flags & PLAIN and module in self.said and name in self.wrappers:
             return False
         key = (module, name)
         found = self.cached.get(key)
@@ -463,7 +465,7 @@ cdef inline uint32_t hash_of(const unsigned char* p, Py_ssize_t size) noexcept:
 
 
 cdef inline bint is_current(Known known) except -1:
-    """Whether the module is the same and has the same attribute, as `erl.calls.objects` asks."""
+    """Whether the module is the same and has the same attribute, as `erl.names.lookup` asks."""
     modules = _sys.get("modules")
     if type(modules) is not dict:
         return False

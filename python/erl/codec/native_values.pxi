@@ -90,11 +90,11 @@ def _find_way(kind, tagged, forms_flags):
     if way is not None:
         return way
     if tagged:
-        from erl.codec import simplify
+        from erl.codec import simplify, standard
 
         simplifier = simplify.of_type(kind, forms_flags)
         if simplifier is not None:
-            return Way(DATETIME_WAY if simplifier is simplify.datetime else FORM_WAY, simplifier)
+            return Way(DATETIME_WAY if simplifier is standard.datetime else FORM_WAY, simplifier)
     if kind.__module__ == "erlang":
         return _foreign_way
     # What has a place or a state in this process that a copy would not share.
@@ -123,7 +123,7 @@ cdef int write_other(Out* o, value, int depth) except 0:
     if code == DATETIME_WAY and o.mode.fast:
         return write_datetime(o, value, depth)
     if code == FORM_WAY or code == DATETIME_WAY:
-        from erl.codec.simplify import NO_FORM
+        from erl.codec.standard import NO_FORM
 
         simpler = way.function(value)
         return write_pickle(o, value, depth) if simpler is NO_FORM else wrote(write_value(o, <PyObject*>simpler, depth))
@@ -171,16 +171,16 @@ cdef tuple _last_zone = (None, None)
 
 
 cdef int write_datetime(Out* o, value, int depth) except 0:
-    """`{"datetime", {Y, Mo, D, H, Mi, S, Us, Tz}}`: what `erl.codec.simplify` says, without the tuples."""
+    """`{"datetime", {Y, Mo, D, H, Mi, S, Us, Tz}}`: what `erl.codec.standard` says, without the tuples."""
     cdef unsigned char* p
     cdef tuple known = _last_zone
     zone = <object>PyDateTime_DATE_GET_TZINFO(value)
     simple = None
     if zone is not None and zone is not known[0]:
-        from erl.codec import simplify
+        from erl.codec import standard
 
-        simple = simplify.zone(zone)
-        if simple is simplify.NO_FORM:
+        simple = standard.zone(zone)
+        if simple is standard.NO_FORM:
             return write_pickle(o, value, depth)
     if PyDateTime_DATE_GET_FOLD(value):
         return write_pickle(o, value, depth)

@@ -1,6 +1,6 @@
 """What a call with `arrays => shared` writes instead of large arrays and bytes: the terms of `erl.shared`.
 
-Like `simplify`, a simplifier returns what is encoded in the value's place. What is small, or can't be shared, goes
+Like `standard`, a simplifier returns what is encoded in the value's place. What is small, or can't be shared, goes
 as it does with `arrays => value`. Loaded by the first call that needs it.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 
 from erl import errors, shared
-from erl.codec import simplify
-from erl.codec.options import ARRAYS_SHARED, ARRAYS_VALUE
+from erl.codec.standard import NO_FORM
 from erl.values import callout
 
 TYPE_CHECKING = False
@@ -30,16 +29,15 @@ def _imported() -> list[object]:
     return [getattr(sys.modules[module], name, None) for module, name in names if module in sys.modules]
 
 
-def simplifier(kind: type, flags: int) -> Callable[[Any], object]:
-    """The simplifier for such a type under these flags."""
-    by_value = simplify.of_type(kind, flags & ~ARRAYS_SHARED | ARRAYS_VALUE)
+def simplifier(by_value: Callable[[Any], object] | None) -> Callable[[Any], object]:
+    """The simplifier for such a type; `by_value` is the one for what is not shared."""
 
     def simplified(value: Any) -> object:
         if shared.is_open() and shared.size_of(value) >= shared.LEAST_BYTES:
             term = callout.run(errors.EncodeError, "sharing an array", shared.term_of, value)
             if term is not None:
                 return term
-        return simplify.NO_FORM if by_value is None else by_value(value)
+        return NO_FORM if by_value is None else by_value(value)
 
     return simplified
 

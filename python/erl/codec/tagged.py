@@ -11,10 +11,10 @@ from struct import Struct
 from erl import decoders, errors
 from erl.codec import forms, tags
 from erl.codec.extents import end_of_term
-from erl.codec.forms import NOT_FIT
 from erl.codec.walk import HEADS, Walk, check_depth
 from erl.terms import Atom, OpaqueErlang, Pid
 from erl.values import callout, opaque, plain, references
+from erl.values.payloads import NOT_FIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def _collect() -> None:
     for kind, table in kinds:
         _strings.update((name, (kind, builder)) for name, builder in table.items())
     _atoms[b"bytes"] = (_BYTES, bytes)
+    _atoms.update((name, (_LEAF, builder)) for name, builder in forms.ATOMS.items())
     _strings.update((name, (_USER, decoder)) for name, decoder in decoders.strings().items())
     _atoms.update((name, (_USER, decoder)) for name, decoder in decoders.atoms().items())
     global _more
@@ -261,7 +262,7 @@ class TaggedWalk(Walk):
 
     def _matrix(self, i: int, rows: int, depth: int) -> Any:
         """`{matrix, Rows, Cols, Binary}`."""
-        from erl.codec import arrays
+        from erl.values import arrays
 
         head = self._head(i)
         row_count, col_count = self._items(rows, 2, depth)

@@ -12,7 +12,7 @@ from math import isfinite
 from struct import Struct
 
 from erl import encoders, errors, terms
-from erl.codec import leaves, simplify, spelling, tags
+from erl.codec import leaves, simplify, spelling, standard, tags
 from erl.codec.extents import end_of_term
 from erl.codec.options import (
     ARRAYS_SHARED,
@@ -399,7 +399,7 @@ def _by_encoder(function: Callable[[Any], object]) -> Writer:
 def _by_form(simplifier: Callable[[Any], object]) -> Writer:
     def write(mode: _Mode, buffer: bytearray, value: Any, depth: int) -> None:
         simpler = simplifier(value)
-        if simpler is simplify.NO_FORM:
+        if simpler is standard.NO_FORM:
             _pickle(mode, buffer, value, depth)
         else:
             _write(mode, buffer, simpler, depth)

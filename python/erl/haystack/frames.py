@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sys
 
-from erl.haystack import grid as grids
 from erl.haystack.values import NA, NUMBERS, Marker, Number, Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Final
 
     Apart = tuple[dict[Any, Any], list[tuple[str, dict[Any, Any]]], list[list[Any]]]
@@ -278,39 +277,41 @@ def _has_numpy() -> bool:
 # Grids to pandas
 
 
-def pandas_frame(grid: grids.Grid) -> Any:
-    """A DataFrame of pandas. Its attribute `attrs["haystack"]` keeps what a frame has no place for: meta, and the
-    unit of a column whose numbers all have the same.
+def pandas_frame(cols: Sequence[Any], columns: list[list[Any]], meta: dict[Any, Any], size: int) -> Any:
+    """A DataFrame of pandas, of a grid's columns, their cells, its meta and how many rows it has.
+
+    Its attribute `attrs["haystack"]` keeps what a frame has no place for: meta, and the unit of a column whose numbers
+    all have the same.
     """
     import pandas
 
     units: dict[str, str] = {}
     labels: list[Any] = []
     found: dict[int, Any] = {}
-    for place, (col, values) in enumerate(zip(grid.cols, grids.by_column(grid), strict=True)):
+    for place, (col, values) in enumerate(zip(cols, columns, strict=True)):
         unit = _common_unit(values)
         if unit is not None:
             units[col.name] = unit
             values = [None if value is None else value.value for value in values]
         found[place] = _series(values)
         labels.append(col.meta.get(_LABEL, col.name))
-    frame = pandas.DataFrame(found, index=None if found else range(len(grid)))
-    index = [place for place, col in enumerate(grid.cols) if isinstance(col.meta.get(_INDEX), Marker)]
+    frame = pandas.DataFrame(found, index=None if found else range(size))
+    index = [place for place, col in enumerate(cols) if isinstance(col.meta.get(_INDEX), Marker)]
     if index:
         frame = frame.set_index(index)
         frame.index.names = [labels[place] for place in index]
     frame.columns = pandas.Index(
         [label for place, label in enumerate(labels) if place not in index], dtype=None if labels else object
     )
-    kept = {"meta": dict(grid.meta), "cols": _metas(grid), "units": units}
+    kept = {"meta": meta, "cols": _metas(cols), "units": units}
     if any(kept.values()):
         frame.attrs[_ATTRIBUTE] = kept
     return frame
 
 
-def _metas(grid: grids.Grid) -> dict[str, dict[Any, Any]]:
+def _metas(cols: Sequence[Any]) -> dict[str, dict[Any, Any]]:
     metas = {}
-    for col in grid.cols:
+    for col in cols:
         rest = {key: value for key, value in col.meta.items() if key not in (_INDEX, _LABEL)}
         if rest:
             metas[str(col.name)] = rest

@@ -118,7 +118,7 @@ class Grid:
         """The grid as a `pandas.DataFrame`. Raises ImportError where there is no pandas."""
         from erl.haystack.frames import pandas_frame
 
-        return pandas_frame(self)
+        return pandas_frame(self.cols, by_column(self), dict(self._meta), len(self))
 
     @property
     def meta(self) -> Meta:

@@ -20,14 +20,14 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` would import
 from _thread import get_ident
 from operator import setitem
 
-from erl import api, codec, decoders, encoders, errors
-from erl.calls import objects
+from erl import codec, decoders, encoders, errors
 from erl.codec import Options, Reader
-from erl.names import importing
+from erl.names import importing, lookup, traces, wrappers
 from erl.runtime import console, limits, output
 from erl.runtime.inbox import GLANCE, LOOK, Inbox
 from erl.terms import Atom
 from erl.values import references, steps
+from erl.values.scope import current
 from erl.wire import messages
 from erl.wire.port import Port, PortClosedError
 
@@ -117,11 +117,12 @@ class Server:
             printed=self._stdout.bytes.parts,
             open_calls=self._open,
             cancelled=self.cancelled,
-            cached=objects._cached,
+            cached=lookup._cached,
             doubts=self._doubts,
-            wrappers=objects.WRAPPERS,
-            find=objects.function,
-            keywords=objects.keywords,
+            wrappers=wrappers.WRAPPERS,
+            said=wrappers.SAID,
+            find=lookup.function,
+            keywords=lookup.keywords,
             invoke=_invoke,
             failure=self._failure,
             answer=self._answer,
@@ -176,7 +177,7 @@ class Server:
 
     def start(self) -> None:
         """Take over standard output and serve until Erlang closes the port or asks to leave."""
-        api._bind(self)
+        current().bridge = self
         signal(SIGUSR1, self._interrupted)
         sys.unraisablehook, self._hook = self._swallowed, sys.unraisablehook
         sys.stdout = self._stdout
@@ -244,7 +245,7 @@ class Server:
         self._stdout.bytes.parts.clear()
         self._output.use_page(None)
         self._is_forked = True
-        api._bind(None)
+        current().bridge = None
         if sys.stdout is self._stdout:
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
@@ -365,7 +366,7 @@ class Server:
                 return
             self._aside = id_
             outer = references.take_made() if self._outer else []  # those of the call that this one nests in
-            prepare = objects.WRAPPERS.get(name) if module == "erl.calls.objects" and options.tagged else None
+            prepare = wrappers.WRAPPERS.get(name) if module in wrappers.SAID and options.tagged else None
             if prepare is not None:
                 options, args = reader.flagged_args()
                 reader.end()
@@ -376,7 +377,7 @@ class Server:
             else:
                 args, keywords, key = reader.args(options), None, (module, name)
                 reader.end()
-                run = objects.function(module, name)
+                run = lookup.function(module, name)
                 args = decoders.apply(args)  # which the module may have set while it was imported
             value = self._run(id_, run, args, keywords, key)
             later = type(value) not in _PLAIN and options.tagged and hasattr(type(value), "__await__")
@@ -418,7 +419,7 @@ class Server:
         """The same, with as much as can be told."""
         for sources in (True, False, None):
             try:
-                trace = [] if sources is None else objects.trace_of(error, sources)
+                trace = [] if sources is None else traces.trace_of(error, sources)
                 frame = messages.failure(id_, error, trace, self.options)
             except BaseException:  # user code, in the exception's own methods
                 continue
@@ -439,7 +440,7 @@ class Server:
 
     def _failed(self, id_: int | None, error: BaseException) -> bytes:
         """The frame of an exception, without its trace where that would be too long for the packet length."""
-        frame = messages.failure(id_, error, objects.trace_of(error), self.options)
+        frame = messages.failure(id_, error, traces.trace_of(error), self.options)
         return frame if len(frame) < self._port.limit else messages.failure(id_, error, [], self.options)
 
     def _send_answer(self, id_: int | None, frame: bytes) -> None:

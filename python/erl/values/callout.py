@@ -1,4 +1,4 @@
-"""The codec's door to code it does not know: registered encoders and decoders, `__reduce__`, `__hash__`.
+"""The codec's door to code it does not know: registered encoders and decoders, `__reduce__`, `__hash__`, `__str__`.
 
 This is the one place of the codec where any exception is caught, because any can come.
 """
@@ -6,6 +6,7 @@ This is the one place of the codec where any exception is caught, because any ca
 from __future__ import annotations
 
 from erl import errors
+from erl.values import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,3 +51,27 @@ def shown(value: object, limit: int = 80) -> str:
     except Exception:
         return f"a {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def text_of(error: BaseException, with_suggestion: bool = False) -> str:
+    """An exception's text, also when its `__str__` raises, or would end the interpreter; with what CPython adds."""
+    try:
+        text = str(error)
+        if with_suggestion and type(error) in _SUGGESTED:
+            text += _suggested(error, text)
+        notes = getattr(error, "__notes__", ())
+        return "\n".join([text, *map(str, notes)]) if notes else text
+    except BaseException as second:  # user code, as behind the server's door
+        return f"<exception str() failed with {type(second).__name__}>"
+
+
+def _suggested(error: BaseException, text: str) -> str:
+    """`. Did you mean: 'sqrt'?`, or nothing."""
+    try:
+        found = suggestion.of(error)
+    except Exception:  # of an object that is none as others are
+        return ""
+    return ("" if text.endswith((".", "?")) else ".") + found if found and "Did you mean" not in text else ""
+
+
+_SUGGESTED = frozenset((AttributeError, NameError, UnboundLocalError, ImportError))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from sys import getrefcount
 
 from erl import terms
+from erl.values import opaque
+from erl.values.scope import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -247,19 +249,15 @@ class OpaqueObject(metaclass=_OpaqueKind):
         """The object itself if Python can read it, else one of these. Raises `errors.DecodeError`."""
         if language != b"python":
             return cls(data, language)
-        from erl import api
-        from erl.values import opaque
-
-        server = api._server
-        return opaque.loads(data, unsigned=server is None or not server.options.tagged)
+        bridge = current().bridge
+        return opaque.loads(data, unsigned=bridge is None or not bridge.options.tagged)
 
     def encode(self) -> bytes:
         """The term, without the version byte; of Erlang's, the data as they are."""
         if self.language == b"erlang":
             return self.data
-        from erl import codec
-
-        return codec.encode(self, codec.Options.from_flags(20))[1:]
+        head = b"".join(b"d" + len(atom).to_bytes(2, "big") + atom for atom in (self.marker, self.language))
+        return b"h\x03" + head + b"m" + len(self.data).to_bytes(4, "big") + self.data
 
     def __eq__(self, other: object) -> bool:
         if type(other) is OpaqueObject:
@@ -274,6 +272,9 @@ class OpaqueObject(metaclass=_OpaqueKind):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OpaqueObject, (self.data, self.language)
+
+
+terms._Handle.language = Atom(b"erlang")
 
 
 # What the codec makes: of items that are of these types already.

@@ -16,9 +16,14 @@ from erl.values import steps
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
-    from erl.shared import Memory
+    class Memory(Protocol):
+        """A file of shared memory (`erl.shared`)."""
+
+        def hand_over(self) -> bytes:
+            """Its name, for Erlang, whose file it is from now on."""
+
 
 _MARKER = "$py.ref"
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from erl import codec, errors
 from erl.codec import Options, Reader
 from erl.terms import Atom, Tag
-from erl.values import suggestion
+from erl.values.callout import text_of
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -147,30 +147,6 @@ def last_words(id_: int | None, of_memory: bool) -> bytes:
     if id_ is None:
         return b"\x83h\x02d\0\x01e" + error
     return b"\x83h\x03d\0\x01e" + codec.encode(id_, _PLAIN)[1:] + error
-
-
-def suggested(error: BaseException, text: str) -> str:
-    """`. Did you mean: 'sqrt'?`, or nothing."""
-    try:
-        found = suggestion.of(error)
-    except Exception:  # of an object that is none as others are
-        return ""
-    return ("" if text.endswith((".", "?")) else ".") + found if found and "Did you mean" not in text else ""
-
-
-_SUGGESTED = frozenset((AttributeError, NameError, UnboundLocalError, ImportError))
-
-
-def text_of(error: BaseException, with_suggestion: bool = False) -> str:
-    """An exception's text, also when its `__str__` raises, or would end the interpreter; with what CPython adds."""
-    try:
-        text = str(error)
-        if with_suggestion and type(error) in _SUGGESTED:
-            text += suggested(error, text)
-        notes = getattr(error, "__notes__", ())
-        return "\n".join([text, *map(str, notes)]) if notes else text
-    except BaseException as second:  # user code, as behind the server's door
-        return f"<exception str() failed with {type(second).__name__}>"
 
 
 def call(id_: int, module: str, function: str, args: list[object], context: str, options: Options) -> bytes:

@@ -13,7 +13,7 @@ with_sessions(Sessions, Fun) ->
 
 sessions_have_defaults_test() ->
     {ok, #{warm := 2, max := 100}, Pool} = py_session_options:configured(),
-    ?assertMatch(#{size := 0, scheduler := none, strings := list, on_start := {'erl.session', prepare, []}}, Pool),
+    ?assertMatch(#{size := 0, scheduler := none, strings := list, on_start := {'erl.calls.session', prepare, []}}, Pool),
     Self = self(),
     ?assertMatch(
         {ok, #{persistent := false, timeout := 300_000, owner := Self, binaries := str}, Pool}, py_session_options:check(#{})

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import struct
 
-from erl import api, codec, decoders, errors, terms
+from erl import codec, decoders, errors, terms
 from erl.codec import Options
 from erl.codec.extents import end_of_term
 from erl.values.plain import Atom, ImproperList, List, Map, MutationError, OpaqueObject, list_of, map_of
+from erl.values.scope import current
 from erl.wire import messages
 
 TYPE_CHECKING = False
@@ -44,10 +45,14 @@ class IncompleteData(ValueError):
         self.data = data
 
 
+def _is_in_pool() -> bool:
+    bridge = current().bridge
+    return bridge is not None and bridge.options.tagged
+
+
 def adapted(value: Any) -> Any:
     """The value as ErlPort gives it to user code, at every depth."""
-    server = api._server
-    return _adapted(value) if server is not None and server.options.tagged else value
+    return _adapted(value) if _is_in_pool() else value
 
 
 def _adapted(value: Any) -> Any:
@@ -65,8 +70,7 @@ def _adapted(value: Any) -> Any:
 
 def sent(value: Any) -> Any:
     """The value as ErlPort sends it, where a pool's mapping would send another term: a dict is a map."""
-    server = api._server
-    return _sent(value) if server is not None and server.options.tagged else value
+    return _sent(value) if _is_in_pool() else value
 
 
 def _sent(value: Any) -> Any:
@@ -144,8 +148,7 @@ def _inflated(data: bytes) -> tuple[bytes, bytes]:
 
 def _adapt_arguments() -> None:
     """In a pool, have each argument adapted before it comes to what user code may have set."""
-    server = api._server
-    if server is None or server.options.tagged:
+    if current().bridge is None or _is_in_pool():
         before = decoders._top
         decoders.set_decoder(adapted if before is None else lambda value: before(adapted(value)))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import prod
 
 from erl import errors, terms
-from erl.codec.forms import NOT_FIT, text
+from erl.values.payloads import NOT_FIT, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

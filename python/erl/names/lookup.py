@@ -1,0 +1,141 @@
+"""What dotted names stand for: modules, what is in them, functions.
+
+A function of a module is remembered, and looked at again where the module or its attribute has changed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from erl.terms import Atom
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+
+def name_of(value: object) -> str:
+    """A Python name from an atom, a str or bytes; `-` is `_`. Raises `TypeError`."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str):
+        return value.replace("-", "_")
+    raise TypeError(f"a name must be an atom or a binary, not {type(value).__name__}")
+
+
+_PATHS = (str, bytes)  # not a union, which takes six times as long
+
+
+def is_name(value: object) -> bool:
+    """Whether a call's target is a path rather than a callable."""
+    return isinstance(value, _PATHS)
+
+
+def find(path: str) -> Any:
+    """What a dotted path names: its longest importable prefix is the module, the rest are attributes.
+
+    Raises `ModuleNotFoundError` when not even the first part can be imported, `AttributeError` when the rest is
+    missing, and whatever a module raises while it is imported.
+    """
+    module = sys.modules.get(path)
+    if module is not None:
+        return module
+    parts = path.split(".")
+    missing: ModuleNotFoundError | None = None
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        try:
+            found: Any = _import(name)
+        except ModuleNotFoundError as error:
+            # A module that is there, and misses another one, is no reason to look at a shorter prefix.
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise
+            missing = error
+            continue
+        for attribute in parts[length:]:
+            found = getattr(found, attribute)
+        return found
+    assert missing is not None
+    raise missing
+
+
+def _import(name: str) -> ModuleType:
+    __import__(name)
+    return sys.modules[name]
+
+
+_cached: dict[tuple[str, str], tuple[Any, str, object, Any]] = {}
+"""What `function` found: the module, the attribute's name and value in it, and the function."""
+
+_MOST_CACHED = 10_000
+
+
+def function(module: str, name: str) -> Any:
+    """The function `name`, which may be dotted, of what the path `module` names.
+
+    A function of a module itself is remembered for as long as the module is the same and has the same attribute: a
+    module that was reloaded or patched is looked at again.
+    """
+    key = (module, name)
+    known = _cached.get(key)
+    if known is not None:
+        holder, first, value, found = known
+        if sys.modules.get(holder.__name__) is holder and holder.__dict__.get(first, known) is value:
+            return found
+    found = _function(module, name)
+    holder = sys.modules.get(module)
+    if holder is not None and "." not in name:  # behind a dot anything may change unseen
+        if len(_cached) >= _MOST_CACHED:
+            _cached.clear()
+        first = name.replace("-", "_")
+        value = holder.__dict__.get(first, known)
+        if value is not known:
+            _cached[key] = (holder, first, value, found)
+    return found
+
+
+def _function(module: str, name: str) -> Any:
+    found = find(module.replace("-", "_"))
+    for attribute in name.replace("-", "_").split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError as missing:
+            # A submodule that nobody has imported yet is no attribute of its package.
+            if not isinstance(found, _MODULE):
+                raise
+            submodule = _submodule(f"{found.__name__}.{attribute}")
+            if submodule is None:
+                raise missing from missing.__cause__
+            found = submodule
+    return found
+
+
+def _submodule(name: str) -> ModuleType | None:
+    """The module of that name, None where there is none. That it was looked for is nobody's to hear of."""
+    try:
+        return _import(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+
+
+def target(path_or_callable: object, name: object = None) -> Any:
+    """What a call's first two arguments name: module and function, a whole path, or the callable itself."""
+    if name is not None:
+        if type(name) is Atom and type(path_or_callable) is Atom:
+            return function(path_or_callable, name)
+        return function(name_of(path_or_callable), name_of(name))
+    if not is_name(path_or_callable):
+        return path_or_callable
+    module, _, last = name_of(path_or_callable).rpartition(".")
+    return function(module, last) if module else find(last)
+
+
+def keywords(pairs: list[tuple[object, object]]) -> dict[str, object]:
+    """Keyword arguments from `[(name, value)]`. The names stand as they are: `dict` takes any."""
+    return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in pairs}
+
+
+_MODULE = type(sys)
