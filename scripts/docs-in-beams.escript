@@ -1,5 +1,5 @@
 #!/usr/bin/env escript
-%% scripts/docs-in-beams calls it: the chunk "Docs" (EEP 48) for each beam of these sources.
+%% scripts/docs-in-beams calls it: the chunk "Docs" (EEP 48) for each beam of these sources, and the chunk "EDoc", by which it knows.
 -mode(compile).
 
 main([Ebin | Sources]) ->
@@ -21,7 +21,9 @@ put_docs(Directory, Ebin, Name) ->
     File = filename:join(Ebin, Name ++ ".beam"),
     {ok, _Module, Chunks} = beam_lib:all_chunks(File),
     Compressed = term_to_binary(binary_to_term(Docs), [compressed]),
-    {ok, Beam} = beam_lib:build_module(lists:keystore("Docs", 1, Chunks, {"Docs", Compressed})),
+    %% In place of what the compiler may have put there.
+    Others = [Chunk || {Id, _} = Chunk <- Chunks, Id =/= "Docs"],
+    {ok, Beam} = beam_lib:build_module(Others ++ [{"Docs", Compressed}, {"EDoc", <<>>}]),
     %% Whole or not at all, for who loads it meanwhile.
     New = File ++ "." ++ os:getpid(),
     ok = file:write_file(New, Beam),

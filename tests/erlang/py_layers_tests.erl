@@ -1,4 +1,5 @@
-%%% The layers of the application: the folders of `erlang/'. A module knows modules of its own folder and of lower ones only.
+%%% The layers of the application: the folders of `erlang/'. A module knows modules of its own folder and of lower ones only; what it is
+%%% for stands in docs/architecture.md.
 -module(py_layers_tests).
 
 -include_lib("eunit/include/eunit.hrl").
@@ -46,6 +47,57 @@ the_pure_modules_call_no_process_and_no_port_test_() ->
 effects() ->
     [{erlang, F} || F <- [send, '!', spawn, open_port, port_command, monitor, start_timer, monotonic_time]] ++
         [{ets, F} || F <- [insert, lookup, new]] ++ [{gen_server, F} || F <- [call, cast]].
+
+%%% docs/architecture.md
+
+%% "| `folder` | `module`, `another` | what they do |", the folder once.
+every_module_stands_in_the_table_with_its_folder_test() ->
+    Page = read("docs/architecture.md"),
+    {match, Rows} = re:run(Page, "^\\|(?: `([a-z]+)`)? \\| ((?:`'?py[a-z_-]*'?`(?:, )?)+) \\|.*\\|$", [global, multiline, {capture, all_but_first, list}]),
+    {Described, _} = lists:mapfoldl(fun described/2, none, Rows),
+    Sources = [filename:rootname(string:prefix(File, "erlang/")) || File <- sources()],
+    ?assertEqual([], Sources -- lists:append(Described)),
+    ?assertEqual([], lists:append(Described) -- Sources).
+
+described(["", Modules], Folder) -> {[Folder ++ "/" ++ Module || Module <- named_in(Modules)], Folder};
+described([Folder, Modules], _) -> described(["", Modules], Folder).
+
+named_in(Modules) -> [string:trim(Module, both, "`'") || Module <- string:split(Modules, ", ", all)].
+
+the_folders_of_the_table_are_the_layers_test() ->
+    {match, Folders} = re:run(read("docs/architecture.md"), "^\\| `([a-z]+)` \\| `'?py", [global, multiline, {capture, all_but_first, list}]),
+    ?assertEqual([atom_to_list(Layer) || Layer <- layers()], lists:append(Folders)).
+
+%% "| looked for | `file` | `what it is there` |"
+each_file_that_a_newcomer_is_shown_has_what_it_is_shown_for_test_() ->
+    {match, Rows} = re:run(read("docs/architecture.md"), "^\\| ([^|]+) \\| `([a-z]+/[^`]+)` \\| `([^`]+)` \\|$", [
+        global, multiline, {capture, all_but_first, list}
+    ]),
+    ?assert(length(Rows) > 10),
+    [
+        {Wanted, ?_assertNotEqual(nomatch, binary:match(read(File), unicode:characters_to_binary(Text)))}
+     || [Wanted, File, Text] <- Rows
+    ].
+
+%% The functions that users call, the types that those take, and what they fail with; all else is `@private'.
+what_is_public_is_this_test() ->
+    Public = [filename:basename(File, ".erl") || File <- sources(), re:run(read(File), "^%%% @private$", [multiline]) =:= nomatch],
+    ?assertEqual(
+        lists:sort([
+            "py", "py-util", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events",
+            "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options",
+            "py_mapping", "py_term"
+        ]),
+        lists:sort(Public)
+    ).
+
+sources() -> filelib:wildcard("erlang/*/*.erl", py_checkout:root()).
+
+read(File) ->
+    {ok, Text} = file:read_file(filename:join(py_checkout:root(), File)),
+    Text.
+
+%%% Who knows whom
 
 depth(Module) ->
     Folder = folder(Module),
