@@ -61,8 +61,10 @@ ask(Name, Request) ->
     end.
 
 -spec init({py_config:pool_name(), py_config:pool()}) -> {ok, #state{}} | ignore.
-init({Name, #{size := Size} = Config}) ->
+init({Name, First}) ->
     py_registry:put_pool_process(Name, self()),
+    %% A pool that has been there before has the size that it had last.
+    #{size := Size} = Config = proplists:get_value(Name, py_registry:configs(), First),
     %% Whoever had a worker of a predecessor's has none now.
     py_registry:close_slots(Name),
     State = #state{name = Name, config = Config, load = py_registry:new_load(), slots = lists:seq(1, Size)},
