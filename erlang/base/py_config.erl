@@ -81,7 +81,7 @@ show_arguments() ->
         _ -> cut
     end.
 
-%% @doc The checked pools of the application environment, and `default'.
+%% @doc The checked pools of the application environment, and `default', unless it is `none' there.
 -spec pools() -> {ok, #{pool_name() => pool()}} | {error, {bad_config, term(), py_options:problem()}}.
 pools() ->
     case application:get_env(py, pools, []) of
@@ -90,13 +90,15 @@ pools() ->
         Other -> {error, {bad_config, pools, {bad_option, pools, Other, "a list of {Name, Options}"}}}
     end.
 
+pools([{Name, none} | Rest], Acc) when is_atom(Name) ->
+    pools(Rest, Acc#{Name => none});
 pools([{Name, Options} | Rest], Acc) when is_atom(Name) ->
     case py_pool_options:check(Options) of
         {ok, Pool} -> pools(Rest, Acc#{Name => Pool});
         {error, Problem} -> {error, {bad_config, Name, Problem}}
     end;
 pools([], #{default := _} = Acc) ->
-    {ok, Acc};
+    {ok, maps:filter(fun(_, Pool) -> Pool =/= none end, Acc)};
 pools([], Acc) ->
     {ok, Default} = py_pool_options:check(#{}),
     {ok, Acc#{default => Default}};
