@@ -31,7 +31,8 @@
 
 -compile({no_auto_import, [abs/1, float/1, max/2, min/2, round/1]}).
 
--export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, resize/2]).
+-export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, restart_pool/1, restart_pool/2]).
+-export([child_spec/2, resize/2]).
 -export([workers/0, workers/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
 -export([doctor/0, status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
 -export([func/1, func/2, func/3, func/4, func/5]).
@@ -118,6 +119,24 @@ stop_pool(Name) -> py_admin:stop_pool(Name, default).
 %% @doc Stop a pool; open calls may end within `Drain' milliseconds, those that do not get `{py, {worker_down, stopped}}'.
 -spec stop_pool(py_config:pool_name(), Drain :: timeout()) -> ok | {error, {py, term()}}.
 stop_pool(Name, Drain) -> py_admin:stop_pool(Name, Drain).
+
+%% @doc A pool as a child of a supervisor of your own, in Erlang's and Elixir's lists of children: it is started, and started
+%% again, by that supervisor alone, and when that ends it the open calls may end for as long as its `drain_timeout' says. Where it
+%% can't go on (more deaths than supervisors bear) that supervisor decides. `badarg' for a bad option. Its start's errors are those of
+%% {@link start_pool/2}, and `{py, not_started}': your application lists `py' among its `applications'.
+-spec child_spec(py_config:pool_name(), py_pool_options:options()) -> supervisor:child_spec().
+child_spec(Name, Options) -> py_admin:child_spec(Name, Options).
+
+%% @doc `restart_pool(Name, #{})'.
+-spec restart_pool(py_config:pool_name()) -> ok | {error, {py, term()}}.
+restart_pool(Name) -> py_admin:restart_pool(Name, #{}).
+
+%% @doc Give each worker of a pool a new Python, one after the other; returns when all serve. Open calls may end within
+%% `drain_timeout', none is lost. With `start_first => true' each new worker serves before the old one leaves: the pool is never
+%% smaller than it was, and has one worker more meanwhile. Errors: `{py, {start, Name, Reason}}' when a new one does not start (the
+%% workers that have not been replaced stay), `{py, {unknown_pool, Name}}'.
+-spec restart_pool(py_config:pool_name(), #{start_first => boolean()}) -> ok | {error, {py, term()}}.
+restart_pool(Name, Options) -> py_admin:restart_pool(Name, Options).
 
 %% @doc Have this many workers (1 to 1024) in a pool that runs. Returns when new ones serve, and when those that are too many
 %% have ended their open calls, or their `drain_timeout' is over. Errors: `{py, {start, Name, Reason}}' when a new one does

@@ -3,7 +3,7 @@
 -module(py_admin).
 
 -export([stop/1, restart/0, start_pool/2, stop_pool/2, versions/0]).
--export([resize/2, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
+-export([child_spec/2, restart_pool/2, resize/2, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
 
 -spec stop(Drain :: timeout() | default) -> {ok, stopped}.
 stop(Drain) ->
@@ -34,6 +34,51 @@ start_pool(Name, Options) when is_atom(Name) ->
     end;
 start_pool(Name, Options) ->
     py_error:badarg(1, "must be the name of a pool, an atom", {start_pool, [Name, py_pool_options:without_secrets(Options)]}).
+
+%% @doc The specification of a pool as a child of another supervisor.
+-spec child_spec(py_config:pool_name(), py_pool_options:options()) -> supervisor:child_spec().
+child_spec(Name, Options) ->
+    Api = {child_spec, [Name, py_pool_options:without_secrets(Options)]},
+    is_atom(Name) orelse py_error:badarg(1, "must be the name of a pool, an atom", Api),
+    case py_pool_options:check(Options) of
+        {ok, Config} -> py_pool_owner:child_spec(Name, Config);
+        {error, Problem} -> py_error:badarg(2, py_options:describe(Problem), Api)
+    end.
+
+%% @doc Give all workers of a pool a new Python, one after the other.
+-spec restart_pool(py_config:pool_name(), #{start_first => boolean()}) -> ok | {error, {py, term()}}.
+restart_pool(Name, Options) ->
+    case py_options:check(Options, [#{start_first => [false, true]}]) of
+        {ok, Checked} -> running(Name, fun() -> restarted(Name, maps:get(start_first, Checked, false)) end);
+        {error, Problem} -> py_error:badarg(2, py_options:describe(Problem), {restart_pool, [Name, Options]})
+    end.
+
+restarted(Name, StartFirst) ->
+    case proplists:get_value(Name, py_registry:configs()) of
+        #{size := Size} when Size > 0 ->
+            restarted(Name, StartFirst, [Worker || {_Slot, Worker} <- py_registry:workers(Name)]);
+        %% Its workers are all somebody's, or it has been stopped just now.
+        _ ->
+            {error, {py, {unknown_pool, Name}}}
+    end.
+
+restarted(Name, StartFirst, [Worker | Rest]) ->
+    case replaced(Name, StartFirst, Worker) of
+        ok -> restarted(Name, StartFirst, Rest);
+        %% It has gone meanwhile.
+        {error, {py, {unknown_worker, Worker}}} -> restarted(Name, StartFirst, Rest);
+        {error, _} = Error -> Error
+    end;
+restarted(_Name, _StartFirst, []) ->
+    ok.
+
+replaced(_Name, false, Worker) ->
+    restart_worker(Worker);
+replaced(Name, true, Worker) ->
+    case py_pool:add_worker(Name) of
+        {ok, _} -> py_pool:remove_worker(Name, Worker);
+        {error, _} = Error -> Error
+    end.
 
 %% @doc Stop a pool when its open calls have ended or after this time.
 -spec stop_pool(py_config:pool_name(), Drain :: timeout() | default) ->

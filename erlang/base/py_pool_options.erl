@@ -48,7 +48,7 @@
 }.
 %% What a pool may be given. Times are milliseconds.
 -type checked() :: #{atom() => term()}.
-%% Checked and complete: every key of {@link options()}.
+%% Checked and complete: every key of {@link options()}; `owner', a process, where the pool is a child of somebody else's.
 
 -define(MAX_WORKERS, 1024).
 -define(LEAST_MEMORY, 16_777_216).

@@ -1,6 +1,7 @@
 %%% @doc Holds one supervisor for each pool. Pools do not depend on each other.
 %%%
-%%% What was started stands in the table, so that a new supervisor after a killed one starts the same pools.
+%%% What was started stands in the table, so that a new supervisor after a killed one starts the same pools; those that are
+%%% somebody's (see {@link py_pool_owner}) are started by their owners.
 %%% @private
 -module(py_pools_sup).
 -behaviour(supervisor).
@@ -15,6 +16,8 @@ start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 %% Errors: `{error, {py, {already_started, Pid}}}', `{error, {py, {start, Name, Reason}}}' with the first worker's reason.
 -spec start_pool(py_config:pool_name(), py_config:pool()) -> {ok, pid()} | {error, {py, term()}}.
 start_pool(Name, Config) ->
+    %% Of one whose start nobody waited for.
+    _ = py_registry:take_failure(Name),
     case supervisor:start_child(?MODULE, child(Name, Config)) of
         {ok, Pid} ->
             case py_registry:take_failure(Name) of
@@ -44,7 +47,9 @@ stop_pool(Name, Drain) ->
     case supervisor:terminate_child(?MODULE, Name) of
         ok ->
             py_registry:delete_pool(Name),
-            supervisor:delete_child(?MODULE, Name);
+            %% One that is somebody's is deleted already.
+            _ = supervisor:delete_child(?MODULE, Name),
+            ok;
         {error, not_found} -> {error, not_found}
     end.
 
@@ -68,10 +73,13 @@ drain_timeout(_Name, Drain) ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    Pools = [child(Name, Config) || {Name, Config} <- py_registry:configs()],
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Pools}}.
+    Pools = [child(Name, Config) || {Name, Config} <- py_registry:configs(), not is_map_key(owner, Config)],
+    Owners = #{id => {owners}, start => {py_pool_owners, start_link, []}},
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Owners | Pools]}}.
 
-child(Name, Config) -> #{id => Name, start => {py_pool_sup, start_link, [Name, Config]}, type => supervisor}.
+child(Name, Config) ->
+    Restart = case Config of #{owner := _} -> temporary; _ -> permanent end,
+    #{id => Name, start => {py_pool_sup, start_link, [Name, Config]}, restart => Restart, type => supervisor}.
 
 %% The supervisors in between wrap the reason in their own child specifications.
 reason({{shutdown, {failed_to_start_child, _, Reason}}, _Child}) -> reason(Reason);
