@@ -11,8 +11,8 @@
 %%%
 %%% == Names, arguments, options ==
 %%%
-%%% Names are atoms or binaries. A module may be dotted (`'os.path'''), a target may be a whole path
-%%% (`'os.path.isdir''') or a callable that Python returned. A `-' in a name is a `_' in Python.
+%%% Names are atoms or binaries. A module may be dotted (``'os.path'''), a target may be a whole path
+%%% (``'os.path.isdir''') or a callable that Python returned. A `-' in a name is a `_' in Python.
 %%%
 %%% Arguments are a list; a binary among them is a Python `str', write `{bytes, B}' for `bytes' (in {@link pycall/3} a binary is
 %%% `bytes'). Keywords are a proplist or a map. The last, optional argument is always a map of {@link options()}; so keywords
