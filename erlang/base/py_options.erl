@@ -57,9 +57,8 @@ is_value(Value, {_, Check}) -> passes(Value, Check);
 is_value(Value, {_, Check, _}) -> passes(Value, Check);
 is_value(Value, {_, Check, _, secret}) -> passes(Value, Check).
 
-is_among(Value, [Value | _]) -> true;
-is_among(Value, [{Value, _} | _]) -> true;
-is_among(Value, [_ | Rest]) -> is_among(Value, Rest);
+is_among(Value, [{Known, _} | Rest]) -> Value =:= Known orelse is_among(Value, Rest);
+is_among(Value, [Known | Rest]) -> Value =:= Known orelse is_among(Value, Rest);
 is_among(_Value, []) -> false.
 
 passes(Value, timeout) -> is_timeout(Value);

@@ -14,7 +14,7 @@ call_options() ->
         {node, [node()], ["node@host"]},
         {scope, [local, cluster], [node, world, "cluster", true]},
         {timeout, [infinity, 0, 1, ?LONGEST_MS], [-1, 1.5, "1", undefined, ?LONGEST_MS + 1]},
-        {strings, [list, binary], [string, "binary", true]},
+        {strings, [list, binary], [string, "binary", true, {binary, 1}]},
         {dicts, [tagged, map], [maps, list]},
         {haystack, [true, false], [on, 1]},
         {frames, [grid, columns, arrow], [rows, true]},
