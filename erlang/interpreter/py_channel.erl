@@ -6,7 +6,7 @@
 %%% @private
 -module(py_channel).
 
--export([new/1, write/2, is_pending/1, flush/1]).
+-export([new/1, write/2, write_all/3, is_pending/1, flush/1]).
 -export_type([channel/0]).
 
 -record(channel, {
@@ -26,9 +26,13 @@ new(Port) -> #channel{port = Port}.
 
 %% @doc Add a frame to what {@link flush/1} writes.
 -spec write(iodata(), channel()) -> channel().
-write(Frame, #channel{pending = Pending, count = Count} = Channel) ->
-    Next = Channel#channel{pending = [py_wire:frame(Frame) | Pending], count = Count + 1},
-    case Count >= ?MOST_PENDING of
+write(Frame, Channel) -> write_all([py_wire:frame(Frame)], 1, Channel).
+
+%% @doc The same for some that have their lengths, newest first.
+-spec write_all([iodata()], Count :: pos_integer(), channel()) -> channel().
+write_all(Frames, More, #channel{pending = Pending, count = Count} = Channel) ->
+    Next = Channel#channel{pending = Frames ++ Pending, count = Count + More},
+    case Count + More > ?MOST_PENDING of
         true -> flush(Next);
         false -> Next
     end.

@@ -11,7 +11,7 @@
 -module(py_interpreter).
 
 -export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
--export([write/2, flush/1, is_pending/1, output/5, settle/1, message/2]).
+-export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
 -export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0]).
 
@@ -187,6 +187,11 @@ python(#interpreter{python = Python}) -> Python.
 write(Frame, #interpreter{channel = Channel} = Interpreter) ->
     Interpreter#interpreter{channel = py_channel:write(Frame, Channel)}.
 
+%% @doc So many frames, newest first, each with its length.
+-spec write_all([iodata()], Count :: pos_integer(), interpreter()) -> interpreter().
+write_all(Frames, Count, #interpreter{channel = Channel} = Interpreter) ->
+    Interpreter#interpreter{channel = py_channel:write_all(Frames, Count, Channel)}.
+
 -spec flush(interpreter()) -> interpreter().
 flush(#interpreter{channel = Channel} = Interpreter) -> Interpreter#interpreter{channel = py_channel:flush(Channel)}.
 
@@ -206,7 +211,7 @@ settle(#interpreter{outlet = Outlet} = Interpreter) -> Interpreter#interpreter{o
 %% has killed it; that it may have ended (its pipes, its status and its standard error end in any order; all of them, or nothing
 %% that could still be waited for: `ended'); nothing that the worker must know; or that it was not meant for the interpreter.
 -spec message(term(), interpreter()) ->
-    {frames, [py_reader:routed()], interpreter()}
+    {frames, Frames :: binary(), Answers :: non_neg_integer(), interpreter()}
     | {bad, binary(), interpreter()}
     | {killed | ending | ended | none, interpreter()}
     | unknown.
@@ -237,9 +242,9 @@ message({tcp_error, Socket, _}, #interpreter{errors = Socket} = Interpreter) ->
 message(_Message, _Interpreter) ->
     unknown.
 
-read({frames, Routed, Bytes, Count}, #interpreter{taken = Taken} = Interpreter) ->
+read({frames, Frames, Answers, Bytes, Count}, #interpreter{taken = Taken} = Interpreter) ->
     py_reader:taken(Bytes, Count, Taken),
-    {frames, Routed, Interpreter};
+    {frames, Frames, Answers, Interpreter};
 read({bad, Head}, Interpreter) ->
     {bad, Head, Interpreter};
 read({flooded, _} = Flooded, #interpreter{doom = Doom} = Interpreter) ->

@@ -7,7 +7,8 @@
 %%% Linked to the worker: it ends with it, and the port with it. What the worker gets, each as `{Reader, Event}':
 %%%
 %%% ```
-%%% {frames, [Routed], Bytes, Count}   in the order in which they came; Bytes and Count are to be given to taken/3
+%%% {frames, Frames, Answers, Bytes, Count}   as they came, for py_wire:next/1; how many of them are answers; Bytes and Count are
+%%%                                 to be given to taken/3
 %%% {bad, Head}                        these bytes are no frame; nothing is read any more
 %%% {flooded, Bytes}                   so much was not taken: it was killed; nothing is read any more
 %%% {exit_status, Status} | eof        behind all that it had said
@@ -18,12 +19,10 @@
 -module(py_reader).
 
 -export([open/4, look/1, taken/3, stop/1]).
--export_type([reader/0, taken/0, routed/0, kind/0]).
+-export_type([reader/0, taken/0, kind/0]).
 
 -type reader() :: pid().
 -opaque taken() :: atomics:atomics_ref().
--type routed() :: binary() | {py_wire:id(), binary()}.
-%% What is asked of Erlang, or the number of a call and its answer.
 -type kind() :: {trusted | boxed, MostBytes :: pos_integer() | infinity}.
 %% Whether answers count towards the bound, too, and how long a frame may be. The answers of a Python that is trusted are
 %% bounded by its calls.
@@ -151,7 +150,7 @@ data(_Data, #state{is_deaf = true} = State) ->
     State;
 data(Data, #state{input = Input, most_bytes = Most} = State) ->
     case py_wire:split(Data, Input, Most) of
-        {ok, [], Next} -> State#state{input = Next, is_dirty = true};
+        {ok, <<>>, Next} -> State#state{input = Next, is_dirty = true};
         {ok, Frames, Next} -> handed(Frames, State#state{input = Next, is_dirty = true});
         {error, Head} -> bad(Head, State)
     end.
@@ -162,19 +161,19 @@ bad(Head, State) ->
 
 %% The parts that a large frame was put together from are garbage only now, when no caller up the stack holds the state that
 %% had them; the frame's receiver is about to need the room. Then the frame is garbage here.
-handed([Frame | _] = Frames, State) when byte_size(Frame) > ?LARGE_BYTES ->
+handed(Frames, State) when byte_size(Frames) > ?LARGE_BYTES ->
     garbage_collect(),
     collected(hand(Frames, State));
 handed(Frames, State) ->
     hand(Frames, State).
 
 hand(Frames, #state{kind = Kind, bytes = HandedBytes, count = HandedCount} = State) ->
-    {Routed, Bytes, Count, Bad} = route(Frames, Kind, [], 0, 0),
+    {Good, Answers, Bytes, Count, Bad} = counted(Frames, Kind),
     case Count > 0 andalso untaken(State) of
         {flooded, Untaken} ->
             flooded(Untaken, State);
         _ ->
-            Routed =:= [] orelse tell({frames, Routed, Bytes, Count}, State),
+            Good =:= <<>> orelse tell({frames, Good, Answers, Bytes, Count}, State),
             Next = State#state{bytes = HandedBytes + Bytes, count = HandedCount + Count},
             case Bad of
                 none -> Next;
@@ -182,16 +181,34 @@ hand(Frames, #state{kind = Kind, bytes = HandedBytes, count = HandedCount} = Sta
             end
     end.
 
+%% The frames that may be handed on, and what of them counts.
+counted(Frames, trusted) ->
+    {Answers, Bytes, Count} = requests(Frames, 0, 0, 0),
+    {Frames, Answers, Bytes, Count, none};
+counted(Frames, boxed) ->
+    all(Frames, Frames, 0, 0, 0).
+
+requests(<<>>, Answers, Bytes, Count) ->
+    {Answers, Bytes, Count};
+requests(Frames, Answers, Bytes, Count) ->
+    case py_wire:next(Frames) of
+        {{answer, _}, _, Rest} -> requests(Rest, Answers + 1, Bytes, Count);
+        {request, Frame, Rest} -> requests(Rest, Answers, Bytes + byte_size(Frame), Count + 1)
+    end.
+
 %% To look where a compressed frame goes is to inflate it: a box may send none.
-route([Frame | Rest], Kind, Routed, Bytes, Count) ->
-    case Kind =:= boxed andalso py_wire:is_compressed(Frame) orelse py_wire:route(Frame) of
-        {answer, Id} when Kind =:= trusted -> route(Rest, Kind, [{Id, Frame} | Routed], Bytes, Count);
-        {answer, Id} -> route(Rest, Kind, [{Id, Frame} | Routed], Bytes + byte_size(Frame), Count + 1);
-        request -> route(Rest, Kind, [Frame | Routed], Bytes + byte_size(Frame), Count + 1);
-        true -> {lists:reverse(Routed), Bytes, Count, binary:part(Frame, 0, min(64, byte_size(Frame)))}
-    end;
-route([], _Kind, Routed, Bytes, Count) ->
-    {lists:reverse(Routed), Bytes, Count, none}.
+all(<<>>, Frames, Answers, Bytes, Count) ->
+    {Frames, Answers, Bytes, Count, none};
+all(<<Length:32, Frame:Length/binary, Rest/binary>> = Left, Frames, Answers, Bytes, Count) ->
+    case py_wire:is_compressed(Frame) orelse py_wire:route(Frame) of
+        true ->
+            Good = binary:part(Frames, 0, byte_size(Frames) - byte_size(Left)),
+            {Good, Answers, Bytes, Count, binary:part(Frame, 0, min(64, Length))};
+        {answer, _} ->
+            all(Rest, Frames, Answers + 1, Bytes + Length, Count + 1);
+        request ->
+            all(Rest, Frames, Answers, Bytes + Length, Count + 1)
+    end.
 
 %% What comes now is not counted: whatever its size, one frame passes where nothing waits.
 untaken(#state{kind = Kind, taken = Taken, bytes = Bytes, count = Count}) ->

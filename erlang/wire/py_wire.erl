@@ -22,9 +22,9 @@
 %%% @private
 -module(py_wire).
 
--export([version/0, body/3, mentions/2, call/2, cancel/1, message/1, result/2, failure/2, route/1]).
+-export([version/0, body/3, mentions/2, call/2, framed_call/2, cancel/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
--export([frame/1, input/0, split/3]).
+-export([frame/1, input/0, split/3, next/1]).
 -export_type([body/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
@@ -108,6 +108,13 @@ pattern({Atom, Size} = Shape) ->
 -spec call(id(), body()) -> iodata().
 call(Id, Body) ->
     [<<?VERSION, ?SMALL_TUPLE, 5, ?ATOM, 1:16, $C, ?INTEGER, Id:32>> | Body].
+
+%% @doc A whole call frame behind its length.
+-spec framed_call(id(), body()) -> iodata().
+framed_call(Id, [Body]) ->
+    [<<(byte_size(Body) + 12):32, ?VERSION, ?SMALL_TUPLE, 5, ?ATOM, 1:16, $C, ?INTEGER, Id:32>>, Body];
+framed_call(Id, Body) ->
+    frame(call(Id, Body)).
 
 %% @doc Say that the call with this id is not wanted any more. An extension of ours: only for our Python.
 -spec cancel(id()) -> iodata().
@@ -226,28 +233,38 @@ frame(Term) -> [<<(iolist_size(Term)):32>> | Term].
 -spec input() -> input().
 input() -> {0, []}.
 
-%% @doc The frames that more bytes complete, in order. The parts of a large frame are put together once, when the last is
-%% there. `{error, Head}' where a frame does not begin as a term does, or is longer than this: these bytes were never meant for us.
+%% @doc The frames that more bytes complete, as they came, each behind its length: {@link next/1} gives one. The parts of a large
+%% frame are put together once, when the last is there. `{error, Head}' where a frame does not begin as a term does, or is longer
+%% than this: these bytes were never meant for us.
 -spec split(binary(), input(), MostBytes :: pos_integer() | infinity) ->
-    {ok, [binary()], input()} | {error, Head :: binary()}.
+    {ok, Frames :: binary(), input()} | {error, Head :: binary()}.
 split(Data, {Missing, Parts}, _Most) when byte_size(Data) < Missing ->
-    {ok, [], {Missing - byte_size(Data), [Data | Parts]}};
+    {ok, <<>>, {Missing - byte_size(Data), [Data | Parts]}};
 split(Data, {_, []}, Most) ->
-    split_all(Data, [], Most);
+    split_at(0, Data, Most);
 split(Data, {_, Parts}, Most) ->
-    split_all(iolist_to_binary(lists:reverse(Parts, [Data])), [], Most).
+    split_at(0, iolist_to_binary(lists:reverse(Parts, [Data])), Most).
 
-split_all(<<Length:32, ?VERSION, _/binary>> = Data, Frames, Most) when Length > 0, Length =< Most ->
+split_at(At, Data, _Most) when At =:= byte_size(Data) ->
+    {ok, Data, input()};
+split_at(At, Data, Most) ->
     case Data of
-        <<_:32, Frame:Length/binary, Rest/binary>> -> split_all(Rest, [Frame | Frames], Most);
-        _ -> {ok, lists:reverse(Frames), {Length + 4 - byte_size(Data), [Data]}}
-    end;
-split_all(<<>>, Frames, _Most) ->
-    {ok, lists:reverse(Frames), input()};
-split_all(Data, Frames, _Most) when byte_size(Data) < 5 ->
-    {ok, lists:reverse(Frames), {5 - byte_size(Data), [Data]}};
-split_all(Data, _Frames, _Most) ->
-    {error, binary:part(Data, 0, min(64, byte_size(Data)))}.
+        <<_:At/binary, Length:32, ?VERSION, _/binary>> when Length > 0, Length =< Most ->
+            case At + 4 + Length of
+                Next when Next =< byte_size(Data) -> split_at(Next, Data, Most);
+                Next -> {ok, binary:part(Data, 0, At), {Next - byte_size(Data), [rest(At, Data)]}}
+            end;
+        _ when byte_size(Data) - At < 5 ->
+            {ok, binary:part(Data, 0, At), {At + 5 - byte_size(Data), [rest(At, Data)]}};
+        _ ->
+            {error, binary:part(Data, At, min(64, byte_size(Data) - At))}
+    end.
+
+rest(At, Data) -> binary:part(Data, At, byte_size(Data) - At).
+
+%% @doc The first of some frames, where it goes, and the others.
+-spec next(Frames :: binary()) -> {{answer, id()} | request, Frame :: binary(), Frames :: binary()}.
+next(<<Length:32, Frame:Length/binary, Rest/binary>>) -> {route(Frame), Frame, Rest}.
 
 request_of({'C', Id, M, F, A, Context}) when is_atom(M), is_atom(F), length(A) >= 0 -> {call, Id, M, F, A, Context};
 request_of({'M', To, Message}) -> {message, To, Message};

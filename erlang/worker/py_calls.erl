@@ -15,7 +15,7 @@
 -module(py_calls).
 
 -export([new/2, attach/2, detach/1, interpreter/1, update/2]).
--export([accept/3, internal/3, write/2, flush/1, is_pending/1, answer/3, reply/2]).
+-export([accept/3, accept_all/2, internal/3, write/2, flush/1, is_pending/1, answer/3, answer_all/2, reply/2]).
 -export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
 -export([leader/1, output/4, settle/1]).
 -export([open/1, hold/1, load/1, open_calls/1, coroutines/1, sent/1]).
@@ -98,6 +98,22 @@ accepted(Call, Body, Calls) ->
         false -> watched(wait(Call, Body, Calls))
     end.
 
+%% @doc The same for some, in order.
+-spec accept_all([{map(), py_wire:body()}], calls()) -> calls().
+accept_all(Some, #calls{max_queue = infinity, sent = Sent} = Calls) ->
+    case is_open(Calls) andalso py_inflight:is_plain(Sent) of
+        true -> watched(send_all(Some, Calls));
+        false -> accept_each(Some, Calls)
+    end;
+accept_all(Some, Calls) ->
+    accept_each(Some, Calls).
+
+accept_each(Some, Calls) -> lists:foldl(fun({Call, Body}, Acc) -> accept(Call, Body, Acc) end, Calls, Some).
+
+send_all(Some, #calls{sent = Sent, interpreter = Interpreter} = Calls) ->
+    {Frames, More} = py_inflight:add_all(Some, fun py_wire:framed_call/2, Sent),
+    Calls#calls{sent = More, interpreter = py_interpreter:write_all(Frames, length(Frames), Interpreter)}.
+
 %% Python lets no more calls nest: the call would wait for an answer that waits for it.
 is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Questions, alone = Alone}) ->
     case py_inflight:innermost(Sent) of
@@ -151,15 +167,53 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
         {#{from := Step}, Left} when is_atom(Step) ->
             {Step, watch_running(Calls#calls{sent = Left})};
         {#{from := From} = Call, Left} ->
-            reply(From, frame(Frame, Calls)),
+            reply(From, frame(Frame, Calls#calls.budget)),
             unwatch(Call),
             {answered, watch_running(Calls#calls{sent = Left})};
         error ->
             error
     end.
 
-frame(Frame, #calls{budget = node}) -> {frame, Frame};
-frame(Frame, #calls{budget = Budget}) -> {frame, Frame, Budget}.
+%% @doc Give the answers that stand first among these frames to their callers, as far as that is all that there is to do with them:
+%% how many, and the frames that are left.
+-spec answer_all(Frames :: binary(), calls()) -> {Count :: non_neg_integer(), Frames :: binary(), calls()}.
+answer_all(Frames, #calls{strain = none, sent = Sent, interpreter = Interpreter, budget = Budget} = Calls) ->
+    case py_inflight:is_plain(Sent) andalso not py_interpreter:is_doomed(Interpreter) of
+        true ->
+            case give(Frames, Sent, Budget, 0) of
+                {0, Left, _} -> {0, Left, Calls};
+                {Count, Left, Fewer} -> {Count, Left, watch_running(Calls#calls{sent = Fewer})}
+            end;
+        false ->
+            {0, Frames, Calls}
+    end;
+answer_all(Frames, Calls) ->
+    {0, Frames, Calls}.
+
+give(<<>>, Sent, _Budget, Count) ->
+    {Count, <<>>, Sent};
+give(Frames, Sent, Budget, Count) ->
+    case py_wire:next(Frames) of
+        {{answer, Id}, Frame, Rest} ->
+            case py_inflight:answer(Id, Sent) of
+                %% Not those of the worker's own.
+                {#{from := From} = Call, Left} when is_reference(From) ->
+                    reply(From, frame(Frame, Budget)),
+                    unwatch(Call),
+                    give(Rest, Left, Budget, Count + 1);
+                _ ->
+                    {Count, Frames, Sent}
+            end;
+        {request, _, _} ->
+            {Count, Frames, Sent}
+    end.
+
+frame(Frame, node) -> {frame, small(Frame)};
+frame(Frame, Budget) -> {frame, Frame, Budget}.
+
+%% A part of a large binary costs more than a few bytes of one's own.
+small(Frame) when byte_size(Frame) =< 64 -> binary:copy(Frame);
+small(Frame) -> Frame.
 
 -spec reply(reference(), {frame, binary(), py_atoms:budget()} | {frame, binary()} | {error, term()}) -> ok.
 reply(From, Answer) ->

@@ -11,7 +11,7 @@
 %%% @private
 -module(py_inflight).
 
--export([new/0, size/1, sent/1, add/2, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).
+-export([new/0, size/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
 -export([cancel_of/2, waits/2]).
 -export_type([calls/0, call/0]).
@@ -46,6 +46,22 @@ add(Call, #{next := Id, open := Open, sent := Sent} = Calls) ->
     Added = Call#{cancelled => false, number => Sent + 1},
     {Id, Calls#{next := following(Id), open := Open#{Id => Added}, sent := Sent + 1}}.
 
+%% @doc The same for some, in order: what `Frame' makes of each id and of what belongs to the call, newest first.
+-spec add_all([{map(), What}], fun((py_wire:id(), What) -> Frame), calls()) -> {[Frame], calls()}.
+add_all(Some, Frame, #{next := Id, open := Open, sent := Sent} = Calls) ->
+    {Frames, Next, More, Last} = add_each(Some, Frame, Id, Open, Sent, []),
+    {Frames, Calls#{next := Next, open := More, sent := Last}}.
+
+add_each([{Call, What} | Rest], Frame, Id, Open, Sent, Frames) ->
+    Added = Call#{cancelled => false, number => Sent + 1},
+    add_each(Rest, Frame, following(Id), Open#{Id => Added}, Sent + 1, [Frame(Id, What) | Frames]);
+add_each([], _Frame, Id, Open, Sent, Frames) ->
+    {Frames, Id, Open, Sent}.
+
+%% @doc Whether no call waits for Erlang and none runs beside the others.
+-spec is_plain(calls()) -> boolean().
+is_plain(#{stack := Stack, later := Later}) -> Stack =:= [] andalso map_size(Later) =:= 0.
+
 %% @doc Take out the call that was answered; `error' for an id that is not open.
 -spec answer(py_wire:id(), calls()) -> {call(), calls()} | error.
 answer(Id, #{open := Open, later := Later} = Calls) ->
@@ -59,6 +75,9 @@ answer(Id, #{open := Open, later := Later} = Calls) ->
             end
     end.
 
+without(Id, #{open := Open, stack := [], oldest := Oldest, next := Next} = Calls) ->
+    Left = maps:remove(Id, Open),
+    Calls#{open := Left, oldest := oldest(Oldest, Next, Left)};
 without(Id, #{open := Open, stack := Stack} = Calls) ->
     advance(Calls#{open := maps:remove(Id, Open), stack := lists:keydelete(Id, 1, Stack)}).
 
@@ -220,6 +239,10 @@ all(#{open := Open, later := Later}) ->
 -spec split(Begun :: non_neg_integer() | unknown, calls()) -> {Begun :: [call()], Untouched :: [call()]}.
 split(unknown, Calls) -> {all(Calls), []};
 split(Begun, Calls) -> lists:splitwith(fun(#{number := Number}) -> Number =< Begun end, all(Calls)).
+
+oldest(Next, Next, _Open) -> Next;
+oldest(Id, _Next, Open) when is_map_key(Id, Open) -> Id;
+oldest(Id, Next, Open) -> oldest(following(Id), Next, Open).
 
 %% Answers can overtake (a call that nests in a callback is answered first), so the next one is looked for.
 advance(#{next := Next, oldest := Next} = Calls) ->

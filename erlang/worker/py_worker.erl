@@ -61,6 +61,8 @@
     %% While a call ran it held most of what it may have: at the end of a call that is looked at again.
     large_since = never :: never | integer(),
     timer = undefined :: undefined | reference(),
+    %% Something has come that only `gen_server' can do: until the mailbox is empty it gets each message itself.
+    is_stepping = false :: boolean(),
     starters = [] :: [gen_server:from()],
     drainer = undefined :: undefined | gen_server:from(),
     served = 0 :: non_neg_integer(),
@@ -72,6 +74,8 @@
 -define(DRAIN_MS, 200).
 -define(LARGE_BYTES, 1 bsl 20).
 -define(LEAVE_MS, 1_000).
+%% How many calls are taken out of the mailbox in one step.
+-define(AT_ONCE, 64).
 %% The pause between two looks for a worker process that is being replaced.
 -define(REPLACED_MS, 5).
 %% How long whoever was told that a worker does not start has time to take it away.
@@ -240,15 +244,17 @@ handle_cast({distrust, Frame}, State) ->
 handle_cast(_Message, State) ->
     noreply(State).
 
--spec handle_info(term(), #state{}) -> noreply().
-handle_info({py_call, Alias, Caller, Owner, Leader, Body}, State) ->
-    Next = accept(#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader}, Body, State),
-    case Body of
-        [_] -> noreply(Next);
-        [_ | _] -> noreply_large(Next)
+-spec handle_info(term(), #state{}) -> noreply() | {stop, term(), #state{}}.
+handle_info({py_call, Alias, Caller, Owner, Leader, [_, _ | _] = Body}, State) ->
+    noreply_large(accept(#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader}, Body, State));
+handle_info({py_call, _, _, _, _, _} = First, State) ->
+    case take_calls(First, most_at_once(State)) of
+        {Calls, none} -> {noreply, flush(accept_all(Calls, State))};
+        {Calls, more} -> noreply(accept_all(Calls, State));
+        {Calls, {next, Message}} -> next(Message, accept_all(Calls, State))
     end;
 handle_info(timeout, State) ->
-    {noreply, flush(State)};
+    {noreply, flush(State#state{is_stepping = false})};
 handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
     %% Also where the answer has been sent: it has not arrived.
     py_shared_owner:lost(Alias),
@@ -282,10 +288,10 @@ handle_info(Message, #state{calls = Calls} = State) ->
         Interpreter -> interpreter(py_interpreter:message(Message, Interpreter), State)
     end.
 
-interpreter({frames, [{_, Frame} | _] = Frames, Interpreter}, State) when byte_size(Frame) > ?LARGE_BYTES ->
-    noreply_large(frames(Frames, updated(Interpreter, State)));
-interpreter({frames, Frames, Interpreter}, State) ->
-    noreply(frames(Frames, updated(Interpreter, State)));
+interpreter({frames, Frames, Answers, Interpreter}, State) when byte_size(Frames) > ?LARGE_BYTES ->
+    noreply_large(frames(Frames, Answers, updated(Interpreter, State)));
+interpreter({frames, Frames, Answers, Interpreter}, State) ->
+    noreply(frames(Frames, Answers, updated(Interpreter, State)));
 interpreter({bad, Head, Interpreter}, State) ->
     noreply(doom({protocol, Head}, updated(Interpreter, State)));
 interpreter({killed, Interpreter}, State) ->
@@ -355,7 +361,7 @@ await_exit(Grace, #state{calls = Calls} = State) ->
         Message ->
             case py_interpreter:message(Message, Interpreter) of
                 %% Its exit handlers may print and log.
-                {frames, Frames, Next} -> await_exit(Grace, last_words(Frames, updated(Next, State)));
+                {frames, Frames, _, Next} -> await_exit(Grace, last_words(Frames, updated(Next, State)));
                 {ended, Next} -> updated(Next, State);
                 {Event, Next} when Event =:= ending; Event =:= none; Event =:= killed -> await_exit(Grace, updated(Next, State));
                 _ -> await_exit(Grace, State)
@@ -367,14 +373,18 @@ await_exit(Grace, #state{calls = Calls} = State) ->
         end
     end.
 
-last_words(Frames, State) -> lists:foldl(fun last_word/2, State, Frames).
+last_words(<<>>, State) ->
+    State;
+last_words(Frames, State) ->
+    {Route, Frame, Rest} = py_wire:next(Frames),
+    last_words(Rest, last_word(Route, Frame, State)).
 
-last_word({Id, Frame}, #state{calls = Calls} = State) ->
+last_word({answer, Id}, Frame, #state{calls = Calls} = State) ->
     case py_calls:answer(Id, Frame, Calls) of
         {_, Left} -> State#state{calls = Left};
         error -> State
     end;
-last_word(Frame, State) ->
+last_word(request, Frame, State) ->
     request(Frame, State).
 
 %%% Starting an interpreter
@@ -460,21 +470,77 @@ accept(#{from := From}, _Body, #state{phase = draining} = State) ->
 accept(Call, Body, #state{calls = Calls} = State) ->
     report(recycle_used(State#state{calls = py_calls:accept(Call, Body, Calls)})).
 
+accept_all(Calls, #state{phase = serving, config = #{max_calls := infinity}} = State) ->
+    report(State#state{calls = py_calls:accept_all([{call(Call), element(6, Call)} || Call <- Calls], State#state.calls)});
+accept_all(Calls, State) ->
+    lists:foldl(fun(Call, Acc) -> accept(call(Call), element(6, Call), Acc) end, State, Calls).
+
+call({py_call, Alias, Caller, Owner, Leader, _}) ->
+    #{from => Alias, caller => Caller, owner => Owner, group_leader => Leader, cancelled => false, number => 1}.
+
+%% The calls that stand in the mailbox one after another, so that all are written at once; and the message behind them, which
+%% must not be overtaken.
+take_calls(First, Most) -> take_calls(Most - 1, [First], more).
+
+take_calls(0, Calls, End) ->
+    {lists:reverse(Calls), End};
+take_calls(Most, Calls, _) ->
+    receive
+        {py_call, _, _, _, _, [_]} = Call -> take_calls(Most - 1, [Call | Calls], more);
+        Other -> {lists:reverse(Calls), {next, Other}}
+    after 0 -> {lists:reverse(Calls), none}
+    end.
+
+most_at_once(#state{is_stepping = false, phase = serving, config = #{max_calls := infinity}}) -> ?AT_ONCE;
+most_at_once(_) -> 1.
+
+%% What `gen_server' would have done with it.
+next({'$gen_cast', Message}, State) ->
+    handle_cast(Message, State);
+next({'$gen_call', From, Request}, State) ->
+    handle_call(Request, From, State);
+next({'EXIT', Pid, Reason} = Message, State) ->
+    case is_parent(Pid) of
+        true -> {stop, Reason, State};
+        false -> handle_info(Message, State)
+    end;
+next({system, _, _} = Message, State) ->
+    self() ! Message,
+    noreply(State#state{is_stepping = true});
+next(Message, State) ->
+    handle_info(Message, State).
+
+is_parent(Pid) ->
+    case get('$ancestors') of
+        [Parent | _] when is_atom(Parent) -> whereis(Parent) =:= Pid;
+        [Parent | _] -> Parent =:= Pid
+    end.
+
 internal(Step, Body, #state{calls = Calls} = State) -> State#state{calls = py_calls:internal(Step, Body, Calls)}.
 
-frames(Frames, State) ->
-    #state{calls = Calls} = Next = lists:foldl(fun frame/2, State, Frames),
+%% Those who get an answer may call again before the last of them has got his, and look then who has the least to do.
+frames(Frames, Answers, State) ->
+    #state{calls = Calls} = Next = frames(Frames, report(Answers, State)),
     report(Next#state{calls = py_calls:settle(Calls)}).
 
-frame(Routed, #state{calls = Calls} = State) ->
+frames(Frames, #state{calls = Calls, served = Served} = State) ->
+    case py_calls:answer_all(Frames, Calls) of
+        {0, Left, _} -> first_frame(Left, State);
+        {Count, Left, Fewer} -> first_frame(Left, emptied(recycle_large(State#state{calls = Fewer, served = Served + Count})))
+    end.
+
+first_frame(<<>>, State) ->
+    State;
+first_frame(Frames, #state{calls = Calls} = State) ->
+    {Route, Frame, Rest} = py_wire:next(Frames),
     %% Not the last frames of one that was killed.
     case py_interpreter:is_doomed(py_calls:interpreter(Calls)) of
         true -> State;
-        false -> routed(Routed, State)
+        false -> frames(Rest, routed(Route, Frame, State))
     end.
 
-routed({Id, Frame}, State) -> answer(Id, Frame, State);
-routed(Frame, State) -> request(Frame, State).
+routed({answer, Id}, Frame, State) -> answer(Id, Frame, State);
+routed(request, Frame, State) -> request(Frame, State).
 
 answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
     case py_calls:answer(Id, Frame, Calls) of
@@ -758,10 +824,13 @@ stop_timer(#state{timer = Timer} = State) ->
 
 %%% Reports
 
-report(#state{phase = draining} = State) ->
+report(State) -> report(0, State).
+
+%% How many calls it has in hand when this many have been answered.
+report(_Answers, #state{phase = draining} = State) ->
     State;
-report(#state{load = Load, slot = Slot, phase = Phase, calls = Calls} = State) ->
-    py_registry:report_load(Load, Slot, py_calls:load(Calls), Phase =:= serving),
+report(Answers, #state{load = Load, slot = Slot, phase = Phase, calls = Calls} = State) ->
+    py_registry:report_load(Load, Slot, max(0, py_calls:load(Calls) - Answers), Phase =:= serving),
     State.
 
 event(Name, Measurements, State) -> event(Name, Measurements, State, #{}).

@@ -179,12 +179,32 @@ split_by(Size, Stream, Input) ->
     case Stream of
         <<Part:Size/binary, Rest/binary>> when Rest =/= <<>> ->
             {ok, Frames, More} = py_wire:split(Part, Input, infinity),
-            Frames ++ split_by(Size, Rest, More);
+            frames(Frames) ++ split_by(Size, Rest, More);
         Last ->
             {ok, Frames, Left} = py_wire:split(Last, Input, infinity),
             ?assertEqual(py_wire:input(), Left),
-            Frames
+            frames(Frames)
     end.
+
+frames(<<>>) -> [];
+frames(Frames) ->
+    {_, Frame, Rest} = py_wire:next(Frames),
+    [Frame | frames(Rest)].
+
+frames_of_one_read_are_given_with_where_they_go_test() ->
+    Answer = term_to_binary({r, 7, x}),
+    Request = term_to_binary({'P', <<"text">>}),
+    {ok, Frames, _} = py_wire:split(iolist_to_binary([py_wire:frame(F) || F <- [Answer, Request]] ++ [<<1, 2>>]), py_wire:input(), infinity),
+    ?assertMatch({{answer, 7}, Answer, <<_, _/binary>>}, py_wire:next(Frames)),
+    {_, _, Rest} = py_wire:next(Frames),
+    ?assertEqual({request, Request, <<>>}, py_wire:next(Rest)).
+
+a_call_behind_its_length_is_the_call_test() ->
+    Bodies = [py_wire:body(operator, add, [1, 2]), py_wire:body(operator, add, [binary:copy(<<"x">>, 70_000), 2])],
+    [
+        ?assertEqual(iolist_to_binary(py_wire:frame(py_wire:call(Id, Body))), iolist_to_binary(py_wire:framed_call(Id, Body)))
+     || Body <- Bodies, Id <- [1, 16#7fffffff]
+    ].
 
 %% With each tag that an atom and a number have, as far as this release writes them.
 a_frame_says_the_class_of_its_exception_test_() ->

@@ -26,6 +26,19 @@ answer(Id, Calls) ->
     {_, Left} = py_inflight:answer(Id, Calls),
     Left.
 
+calls_that_are_added_together_are_as_those_added_one_by_one_test() ->
+    Names = [a, b, c],
+    {_, OneByOne} = add(Names, py_inflight:new()),
+    {Frames, Together} = py_inflight:add_all([{#{from => Name}, Name} || Name <- Names], fun(Id, Name) -> {Id, Name} end, py_inflight:new()),
+    ?assertEqual(OneByOne, Together),
+    ?assertEqual([{3, c}, {2, b}, {1, a}], Frames),
+    ?assertMatch({4, _}, py_inflight:add(#{from => d}, Together)).
+
+ids_wrap_among_calls_that_are_added_together_test() ->
+    {Frames, Calls} = py_inflight:add_all([{#{from => N}, N} || N <- [1, 2, 3]], fun(Id, N) -> {Id, N} end, (py_inflight:new())#{next := ?LAST_ID - 1, oldest := ?LAST_ID - 1}),
+    ?assertEqual([{1, 3}, {?LAST_ID, 2}, {?LAST_ID - 1, 1}], Frames),
+    ?assertEqual([1, 2, 3], [From || #{from := From} <- py_inflight:all(Calls)]).
+
 nothing_is_in_flight_at_first_test() ->
     Calls = py_inflight:new(),
     ?assertEqual(0, py_inflight:size(Calls)),
