@@ -209,7 +209,7 @@ protocol({_, badarg}) -> true;
 protocol({_, {tea, _}}) -> true;
 protocol({error, {Class, _}}) when Class =/= py, Class =/= python -> true;
 %% A trusted Python may send any term as its exception.
-protocol({error, Error}) -> not is_tuple(Error) orelse element(1, Error) =/= py;
+protocol({error, Error}) -> not is_tuple(Error) orelse Error =:= {} orelse element(1, Error) =/= py;
 protocol(_) -> false.
 
 %% The most that one of them takes, looked at often.
