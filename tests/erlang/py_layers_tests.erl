@@ -16,6 +16,15 @@ knows_bytes() -> [py_send, py_worker, py_erlport, py_erlport_wire, py_calls, py_
 every_folder_is_a_layer_test() ->
     ?assertEqual([], lists:usort([folder(Module) || Module <- modules()]) -- layers()).
 
+%% edoc and Common Test look into no folder that they are not told.
+rebar3_is_told_the_folders_test() ->
+    {ok, Config} = file:consult(filename:join(py_checkout:root(), "rebar.config")),
+    Edoc = proplists:get_value(source_path, proplists:get_value(edoc_opts, Config)),
+    ?assertEqual([lists:concat(["erlang/", Layer]) || Layer <- layers()], Edoc),
+    Suites = filelib:wildcard("tests/erlang/*/*_SUITE.erl", py_checkout:root()),
+    Tested = proplists:get_value(dir, proplists:get_value(ct_opts, Config)),
+    ?assertEqual(lists:usort([filename:dirname(Suite) || Suite <- Suites]), lists:sort(Tested)).
+
 a_module_knows_lower_layers_only_test_() ->
     [
         {lists:concat([Module, " knows ", Known]), ?_assert(depth(Module) =< depth(Known))}
