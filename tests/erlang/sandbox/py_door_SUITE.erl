@@ -191,7 +191,7 @@ served(Worker, Left) ->
 kind({ok, _}) -> value;
 kind({error, {Kind, {Reason, {What, _}}}}) when is_atom(Reason), is_atom(What) -> {Kind, Reason, What};
 kind({error, {py, {Reason, _}}}) -> {py, Reason};
-kind({error, Error}) when is_tuple(Error) -> element(1, Error);
+kind({error, Error}) when tuple_size(Error) > 0 -> element(1, Error);
 kind(Other) -> Other.
 
 %% What a caller may get of an interpreter that says what it likes.
