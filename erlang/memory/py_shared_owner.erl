@@ -14,7 +14,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/0, place/1, own/3, lost/1, kept/0, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
+-export([start_link/0, place/1, own/3, lost/1, kept/0, kept/1, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([name/0, info/0]).
 
@@ -28,13 +28,13 @@
     next = 1 :: pos_integer(),
     %% Who owns each file, and what each owner has.
     files = #{} :: #{name() => #{pid() => true}},
-    owners = #{} :: #{pid() => {reference(), #{name() => claim()}}},
+    owners = #{} :: #{pid() => {reference(), #{name() => [claim()]}}},
     %% What the present interpreter of each worker process is called.
     makers = #{} :: #{pid() => {reference(), binary()}}
 }).
 
 -type claim() :: {Call :: reference() | none, Heir :: pid() | none}.
-%% The call that gave it first, and who has it after this owner.
+%% The call that gave it, and who has it after this owner. Of a keeper there is one for each call that gave it, of others the first.
 
 -define(DIRECTORY, "shm").
 -define(MAKER_BYTES, 8).
@@ -63,6 +63,10 @@ lost(Call) -> gen_server:cast(?MODULE, {lost, Call}).
 %% @doc The calling process is a keeper, and about to end: its owner has the results.
 -spec kept() -> ok.
 kept() -> gen_server:cast(?MODULE, {kept, self()}).
+
+%% @doc The calling process is a keeper, and stays: its owner has the result of this call.
+-spec kept(Call :: reference()) -> ok.
+kept(Call) -> gen_server:cast(?MODULE, {kept, self(), Call}).
 
 %% @doc The interpreter of the calling worker process has ended: what it has made and nobody owns is to go.
 -spec ended() -> ok.
@@ -169,8 +173,13 @@ handle_cast({own, _, {Heir, Keeper}, Call, Names}, State) ->
 handle_cast({own, _, Owner, Call, Names}, State) ->
     {noreply, own_those_there(Owner, Names, {Call, none}, State)};
 handle_cast({lost, Call}, #state{owners = Owners} = State) ->
-    Given = [{Owner, Name} || {Owner, {_, Claims}} <- maps:to_list(Owners), {Name, {By, _}} <- maps:to_list(Claims), By =:= Call],
-    {noreply, lists:foldl(fun({Owner, Name}, Acc) -> given_back(Owner, Name, Acc) end, State, Given)};
+    Given = [{Owner, Name} || {Owner, {_, Claims}} <- maps:to_list(Owners), {Name, Of} <- maps:to_list(Claims), lists:keymember(Call, 1, Of)],
+    {noreply, lists:foldl(fun({Owner, Name}, Acc) -> given_back(Owner, Name, Call, Acc) end, State, Given)};
+handle_cast({kept, Keeper, Call}, #state{owners = Owners} = State) ->
+    {_, Claims} = maps:get(Keeper, Owners, {none, #{}}),
+    Hand = fun({Name, Heir}, Acc) -> given_back(Keeper, Name, Call, owned(Heir, Name, {none, none}, Acc)) end,
+    Given = [{Name, Heir} || {Name, Of} <- maps:to_list(Claims), {By, Heir} <- Of, By =:= Call, is_pid(Heir)],
+    {noreply, lists:foldl(Hand, State, Given)};
 handle_cast({kept, Keeper}, State) ->
     {noreply, handed_on(Keeper, State)};
 handle_cast({ended, Worker}, #state{makers = Makers} = State) ->
@@ -217,8 +226,12 @@ owned(Owner, Name, Claim, #state{files = Files, owners = Owners} = State) ->
         end,
     State#state{
         files = Files#{Name => (maps:get(Name, Files, #{}))#{Owner => true}},
-        owners = Owners#{Owner => {Monitor, maps:merge(#{Name => Claim}, Claims)}}
+        owners = Owners#{Owner => {Monitor, Claims#{Name => claimed(Claim, maps:get(Name, Claims, []))}}}
     }.
+
+claimed(Claim, []) -> [Claim];
+claimed({Call, Heir}, Before) when is_pid(Heir) -> lists:keystore(Call, 1, Before, {Call, Heir});
+claimed(_Claim, Before) -> Before.
 
 %% A process has ended: what it alone owned goes. A keeper of another node can't say in time that its owner has the results.
 ended(Pid, Reason, State) when node(Pid) =/= node(), Reason =:= normal orelse Reason =:= noproc ->
@@ -242,13 +255,18 @@ again(Name) -> erlang:send_after(?LAST_FILE_MS, self(), {delete, Name}).
 handed_on(Keeper, #state{owners = Owners} = State) ->
     {_, Claims} = maps:get(Keeper, Owners, {none, #{}}),
     Give = fun
-        (Name, {_, Heir}, Acc) when is_pid(Heir) -> owned(Heir, Name, {none, none}, Acc);
-        (_Name, _Claim, Acc) -> Acc
+        ({Name, Heir}, Acc) when is_pid(Heir) -> owned(Heir, Name, {none, none}, Acc);
+        (_, Acc) -> Acc
     end,
-    maps:fold(Give, State, Claims).
+    lists:foldl(Give, State, [{Name, Heir} || {Name, Of} <- maps:to_list(Claims), {_, Heir} <- Of]).
 
-given_back(Owner, Name, #state{files = Files, owners = Owners} = State) ->
-    State#state{files = left(Owner, Name, Files), owners = without(Owner, Name, Owners)}.
+%% What the owner has by another call, too, it has still.
+given_back(Owner, Name, Call, #state{files = Files, owners = Owners} = State) ->
+    #{Owner := {Monitor, #{Name := Of} = Claims}} = Owners,
+    case lists:keydelete(Call, 1, Of) of
+        [] -> State#state{files = left(Owner, Name, Files), owners = without(Owner, Name, Owners)};
+        Left -> State#state{owners = Owners#{Owner := {Monitor, Claims#{Name := Left}}}}
+    end.
 
 left(Owner, Name, Files) ->
     case maps:remove(Owner, maps:get(Name, Files)) of

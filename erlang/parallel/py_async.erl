@@ -1,287 +1,311 @@
-%%% @doc Calls that nobody waits for yet: start them, take their results, cancel them.
+%%% @doc Calls that nobody waits for yet, from their owner's side: start them, take their results, cancel them.
 %%%
-%%% The calls that are started together are a group, with a process that starts them in order, no more at a time than its
-%%% window allows. Each call has a process of its own, which keeps the result until it is asked for: nothing is ever sent to
-%%% the owner that the owner does not wait for.
-%%%
-%%% ```
-%%%   owner --spawns--> group --spawn_link--> runner (one for each call) --call--> worker
-%%%   owner --{await, Index, Alias}--> group --{give, Alias}--> runner
-%%%   owner <------------------{Alias, {Group, Index}, Result}--- runner
-%%%   owner --{kept, Index}--> group --kept--> runner             which ends
-%%%   anyone --{cancel, Index}--> group --kill--> runner
-%%% '''
-%%%
-%%% The group ends when each of its calls has been taken or cancelled, and when its owner does. A runner is the keeper
-%%% (see {@link py_owners}) of what its result has in shared memory: it hands that on when the owner has the result and keeps it.
+%%% What keeps them is a process, {@link py_async_group}, which has the exchange. A handle stands for one call, and for the result that
+%%% is taken once; a request for one whose result comes as a message.
 %%% @private
 -module(py_async).
 
--export([start/2, take/3, cancel/1, is_handle/1]).
--export_type([handle/0, call/0, result/0]).
+-export([start/2, one/1, take/3, fold/4, yield/2, cancel/1, is_handle/1]).
+-export([request/1, check/2, wait/3, alias/1, is_request/1]).
+-export_type([handle/0, request/0, result/0]).
 
--type call() :: {Args :: [term()], py_call_options:options()}.
-%% Of the wrapper `call', checked.
 -type result() :: {ok, term()} | {error, term()}.
--opaque handle() :: {'$py.async', Owner :: pid(), Group :: pid(), Index :: pos_integer(), States :: atomics:atomics_ref()}.
+-opaque handle() :: {'$py.async', Owner :: pid(), Group :: pid(), Index :: pos_integer(), py_async_group:state()}.
 %% One call. Its state stands outside the group, which may have ended.
+-opaque request() :: {'$py.request', Alias :: reference(), handle()}.
+-type refusal() :: {refused, Position :: pos_integer(), not_owner | taken}.
 
 -define(OPEN, 0).
 -define(TAKEN, 1).
 -define(CANCELLED, 2).
+-define(DONE, 3).
 
 %% @doc Start these calls, `Window' of them at a time. The calling process owns them: it alone can take the results, and the
 %% references in them are its own. A call's timeout begins now.
--spec start([call()], Window :: pos_integer() | infinity) -> [handle()].
+-spec start([py_async_group:call()], Window :: pos_integer() | infinity) -> [handle()].
 start([], _Window) ->
     [];
 start(Calls, Window) ->
-    Owner = self(),
-    Now = erlang:monotonic_time(millisecond),
     Count = length(Calls),
     States = atomics:new(Count, []),
-    Group = spawn(fun() -> group(Owner, Now, Calls, Window) end),
-    [{'$py.async', Owner, Group, Index, States} || Index <- lists:seq(1, Count)].
+    Positions = lists:seq(1, Count),
+    Group = py_async_group:start([{Call, {States, Index}} || {Index, Call} <- lists:zip(Positions, Calls)], Window),
+    [{'$py.async', self(), Group, Index, {States, Index}} || Index <- Positions].
+
+%% @doc Start one call.
+-spec one(py_async_group:call()) -> handle().
+one(Call) ->
+    State = {atomics:new(1, []), 1},
+    {Group, Index} = py_async_group:one(Call, State),
+    {'$py.async', self(), Group, Index, State}.
 
 -spec is_handle(term()) -> boolean().
-is_handle({'$py.async', Owner, Group, Index, States}) ->
-    is_pid(Owner) andalso is_pid(Group) andalso is_integer(Index) andalso is_reference(States);
+is_handle({'$py.async', Owner, Group, Index, {States, Position}}) ->
+    is_pid(Owner) andalso is_pid(Group) andalso is_integer(Index) andalso is_reference(States) andalso is_integer(Position);
 is_handle(_) ->
     false.
 
 %% @doc Cancel a call, from any process. What is over already is so still.
--spec cancel(handle()) -> ok.
-cancel({'$py.async', _Owner, Group, Index, States}) ->
+-spec cancel(handle() | request()) -> ok.
+cancel({'$py.request', _Alias, Handle}) ->
+    cancel(Handle);
+cancel({'$py.async', _Owner, Group, Index, {States, Position}}) ->
     %% The state is known where the handle was made only.
-    node(Group) =:= node() andalso atomics:compare_exchange(States, Index, ?OPEN, ?CANCELLED),
-    Group ! {cancel, Index},
+    _ = [atomics:compare_exchange(States, Position, Before, ?CANCELLED) || node(Group) =:= node(), Before <- [?OPEN, ?DONE]],
+    Group ! {cancel, [Index]},
     ok.
+
+%%% Several
 
 %% @doc Wait for the results of these calls, which can be taken once. `all': as many results as handles; `first_error': the
 %% first error cancels those that are not done. What is not there after `Timeout' is cancelled, too, and has the error
 %% `{py, timeout}'. Sends nothing where a handle, named by its position, is none of this process's or was taken before.
--spec take([handle()], timeout(), all | first_error) ->
-    {ok, [result()]} | {failed, term()} | {refused, Position :: pos_integer(), not_owner | taken}.
+-spec take([handle()], timeout(), all | first_error) -> {ok, [result()]} | {failed, term()} | refusal().
 take(Handles, Timeout, Mode) ->
+    Take = fun
+        (_Position, {error, Error}, _Results) when Mode =:= first_error -> {stop, {failed, Error}};
+        (Position, Result, Results) -> {next, [{Position, Result} | Results]}
+    end,
+    case collected(Handles, Timeout, at_the_end, Take, []) of
+        {ok, Results} -> {ok, [Result || {_Position, Result} <- lists:sort(Results)]};
+        Other -> Other
+    end.
+
+%% @doc `Fun' of each handle, its result, and what `Fun' gave before, in the order in which they come. The same rules; if `Fun' fails,
+%% those that it has not seen are cancelled.
+-spec fold(fun((handle(), result(), Acc) -> Acc), Acc, [handle()], timeout()) -> {ok, Acc} | refusal().
+fold(Fun, Acc, Handles, Timeout) ->
+    Of = list_to_tuple(Handles),
+    Each = fun(Position, Result, Before) -> {next, Fun(element(Position, Of), Result, Before)} end,
+    collected(Handles, Timeout, at_once, Each, Acc).
+
+%% Results are `Each''s as they come. Those that it has had are kept, `at_once' or when all have come; otherwise all are dropped.
+collected(Handles, Timeout, When, Each, Acc) ->
     Numbered = lists:zip(lists:seq(1, length(Handles)), Handles),
     case refused(Numbered, #{}) of
-        none -> take_all(Numbered, Timeout, Mode);
-        Refused -> Refused
+        none ->
+            Alias = alias(),
+            Groups = lists:usort([Group || {_, {_, _, Group, _, _}} <- Numbered]),
+            Monitors = maps:from_list([{monitor(process, Group), Group} || Group <- Groups]),
+            Collecting = #{
+                alias => Alias,
+                monitors => Monitors,
+                deadline => py_deadline:after_ms(Timeout),
+                waiting => #{},
+                keep => When,
+                each => Each
+            },
+            try
+                {Waiting, Cancelled} = asked(Numbered, Alias),
+                given(Cancelled, {error, {py, cancelled}}, Acc, Collecting#{waiting := Waiting})
+            of
+                {ok, _} = Taken ->
+                    _ = [tell(kept, Numbered) || When =:= at_the_end],
+                    Taken;
+                Failed ->
+                    tell(cancel, Numbered),
+                    Failed
+            catch
+                Class:Reason:Stack ->
+                    tell(cancel, Numbered),
+                    erlang:raise(Class, Reason, Stack)
+            after
+                %% From here on nothing can arrive.
+                unalias(Alias),
+                _ = [demonitor(Monitor) || Monitor <- maps:keys(Monitors)],
+                flush(Alias, Monitors)
+            end;
+        Refused ->
+            Refused
     end.
 
 refused([{Position, {_, Owner, _, _, _}} | _], _Seen) when Owner =/= self() ->
     {refused, Position, not_owner};
-refused([{Position, {_, _, _, Index, States} = Handle} | Rest], Seen) ->
-    case is_map_key(Handle, Seen) orelse atomics:get(States, Index) =:= ?TAKEN of
+refused([{Position, {_, _, Group, Index, State}} | Rest], Seen) ->
+    case is_map_key({Group, Index}, Seen) orelse is_taken(State) of
         true -> {refused, Position, taken};
-        false -> refused(Rest, Seen#{Handle => true})
+        false -> refused(Rest, Seen#{{Group, Index} => true})
     end;
 refused([], _Seen) ->
     none.
 
-take_all(Numbered, Timeout, Mode) ->
-    Alias = alias(),
-    Groups = lists:usort([Group || {_, {_, _, Group, _, _}} <- Numbered]),
-    Monitors = maps:from_list([{monitor(process, Group), Group} || Group <- Groups]),
-    Empty = #{
-        alias => Alias, monitors => Monitors, mode => Mode, deadline => py_deadline:after_ms(Timeout), waiting => #{},
-        results => []
-    },
-    try
-        keep_or_drop(collect(lists:foldl(fun ask/2, Empty, Numbered)), Numbered)
-    after
-        %% From here on nothing can arrive.
-        unalias(Alias),
-        [demonitor(Monitor, [flush]) || Monitor <- maps:keys(Monitors)],
-        flush(Alias)
+is_taken({States, Position}) -> atomics:get(States, Position) =:= ?TAKEN.
+
+%% Those that are waited for, and the positions of those that were cancelled. A group is asked once.
+asked(Numbered, Alias) ->
+    {Waiting, Asked, Cancelled} = lists:foldl(
+        fun({Position, {_, _, Group, Index, State}}, {Acc, Of, Lost}) ->
+            case taken(State) of
+                true -> {Acc#{{Group, Index} => Position}, with(Group, Index, Of), Lost};
+                false -> {Acc, Of, [Position | Lost]}
+            end
+        end,
+        {#{}, #{}, []},
+        Numbered
+    ),
+    maps:foreach(fun(Group, Indices) -> Group ! {await, lists:reverse(Indices), Alias} end, Asked),
+    {Waiting, lists:reverse(Cancelled)}.
+
+with(Group, Index, Of) ->
+    case Of of
+        #{Group := Indices} -> Of#{Group := [Index | Indices]};
+        #{} -> Of#{Group => [Index]}
     end.
 
-%% With the first error the results that have come are dropped, too.
-keep_or_drop({Outcome, _} = Taken, Numbered) ->
-    Word = case Outcome of ok -> kept; failed -> cancel end,
-    lists:foreach(fun({_, {_, _, Group, Index, _}}) -> Group ! {Word, Index} end, Numbered),
-    Taken.
-
-ask({Position, {_, _, Group, Index, States}}, #{alias := Alias, waiting := Waiting} = Taking) ->
-    case atomics:compare_exchange(States, Index, ?OPEN, ?TAKEN) of
-        ok ->
-            Group ! {await, Index, Alias},
-            Taking#{waiting := Waiting#{{Group, Index} => Position}};
-        ?CANCELLED ->
-            result(Position, {error, {py, cancelled}}, Taking)
+%% Whether this process has it from now on: somebody may have cancelled it.
+taken({States, Position} = State) ->
+    case atomics:compare_exchange(States, Position, ?OPEN, ?TAKEN) of
+        ok -> true;
+        ?DONE -> atomics:compare_exchange(States, Position, ?DONE, ?TAKEN) =:= ok orelse taken(State);
+        ?CANCELLED -> false
     end.
 
-collect(#{failed := Error, mode := first_error}) ->
-    {failed, Error};
-collect(#{waiting := Waiting, results := Results}) when map_size(Waiting) =:= 0 ->
-    {ok, [Result || {_Position, Result} <- lists:sort(Results)]};
-collect(#{alias := Alias, monitors := Monitors, waiting := Waiting, deadline := Deadline} = Taking) ->
+tell(Word, Numbered) ->
+    Of = lists:foldl(fun({_, {_, _, Group, Index, _}}, Acc) -> with(Group, Index, Acc) end, #{}, Numbered),
+    maps:foreach(fun(Group, Indices) -> Group ! {Word, Indices} end, Of).
+
+collect(Acc, #{waiting := Waiting}) when map_size(Waiting) =:= 0 ->
+    {ok, Acc};
+collect(Acc, #{alias := Alias, monitors := Monitors, deadline := Deadline} = Collecting) ->
     receive
         {Alias, Call, Result} ->
-            {Position, Left} = maps:take(Call, Waiting),
-            collect(result(Position, Result, Taking#{waiting := Left}));
+            come(Call, Result, Acc, Collecting);
         {'DOWN', Monitor, process, Group, _} when is_map_key(Monitor, Monitors) ->
-            collect(without(fun({Of, _}, _) -> Of =:= Group end, {py, cancelled}, drained(Taking)))
+            Drained = drained(Acc, Collecting),
+            lost(fun({Of, _}) -> Of =:= Group end, {error, {py, cancelled}}, Drained, Collecting)
     after py_deadline:left_ms(Deadline) ->
         %% First: the group answers what is given up, too.
-        #{waiting := Late} = Last = drained(Taking),
-        give_up(Late),
-        collect(without(fun(_, _) -> true end, {py, timeout}, Last))
+        case drained(Acc, Collecting) of
+            {next, _, #{waiting := Late}} = Drained ->
+                maps:foreach(fun({Group, Index}, _) -> Group ! {cancel, [Index]} end, Late),
+                lost(fun(_) -> true end, {error, {py, timeout}}, Drained, Collecting);
+            {stop, Last} ->
+                Last
+        end
+    end.
+
+come(Call, Result, Acc, Collecting) ->
+    case one_more(Call, Result, Acc, Collecting) of
+        {next, Next, Left} -> collect(Next, Left);
+        {stop, Last} -> Last
+    end.
+
+one_more({Group, Index} = Call, Result, Acc, #{waiting := Waiting, keep := Keep, each := Each} = Collecting) ->
+    {Position, Left} = maps:take(Call, Waiting),
+    Read = read(Result),
+    Keep =:= at_once andalso (Group ! {kept, [Index]}),
+    case Each(Position, Read, Acc) of
+        {next, Next} -> {next, Next, Collecting#{waiting := Left}};
+        {stop, _} = Stop -> Stop
     end.
 
 %% With what has arrived.
-drained(#{alias := Alias, waiting := Waiting} = Taking) ->
+drained(Acc, #{alias := Alias} = Collecting) ->
     receive
         {Alias, Call, Result} ->
-            {Position, Left} = maps:take(Call, Waiting),
-            drained(result(Position, Result, Taking#{waiting := Left}))
-    after 0 -> Taking
+            case one_more(Call, Result, Acc, Collecting) of
+                {next, Next, Left} -> drained(Next, Left);
+                Stop -> Stop
+            end
+    after 0 -> {next, Acc, Collecting}
     end.
 
 %% Some calls have this error instead of a result.
-without(Which, Error, #{waiting := Waiting} = Taking) ->
-    Lost = maps:filter(Which, Waiting),
-    Left = Taking#{waiting := maps:without(maps:keys(Lost), Waiting)},
-    lists:foldl(fun(Position, T) -> result(Position, {error, Error}, T) end, Left, lists:sort(maps:values(Lost))).
+lost(_Which, _Error, {stop, Last}, _Collecting) ->
+    Last;
+lost(Which, Error, {next, Acc, #{waiting := Waiting} = Collecting}, _Before) ->
+    {Gone, Left} = lists:partition(fun({Call, _}) -> Which(Call) end, maps:to_list(Waiting)),
+    given(lists:sort([Position || {_, Position} <- Gone]), Error, Acc, Collecting#{waiting := maps:from_list(Left)}).
 
-result(Position, Result, #{results := Results} = Taking) ->
-    More = Taking#{results := [{Position, Result} | Results]},
-    case Result of
-        {error, Error} when not is_map_key(failed, Taking) -> More#{failed => Error};
-        _ -> More
-    end.
+given([Position | Rest], Error, Acc, #{each := Each} = Collecting) ->
+    case Each(Position, Error, Acc) of
+        {next, Next} -> given(Rest, Error, Next, Collecting);
+        {stop, Last} -> Last
+    end;
+given([], _Error, Acc, Collecting) ->
+    collect(Acc, Collecting).
 
-give_up(Waiting) -> lists:foreach(fun({Group, Index}) -> Group ! {cancel, Index} end, maps:keys(Waiting)).
-
-flush(Alias) ->
+%% In one pass, however many there are.
+flush(Alias, Monitors) ->
     receive
-        {Alias, _, _} -> flush(Alias)
+        {Alias, _, _} -> flush(Alias, Monitors);
+        {'DOWN', Monitor, process, _, _} when is_map_key(Monitor, Monitors) -> flush(Alias, Monitors)
     after 0 -> ok
     end.
 
-%%% The group
+read({frame, Frame, Trust, {Worker, _}}) -> py_send:read(Frame, Trust, Worker);
+read(Result) -> Result.
 
-%% `slots' has the calls that are neither taken nor cancelled: `{waiting, Call}', `{running, Runner}', `{done, Runner}', or
-%% `lost' where the runner was ended by somebody else. `asked' has the owner's aliases, `next' is the first call that has not
-%% been started.
-group(Owner, Now, Calls, Window) ->
-    process_flag(trap_exit, true),
-    Numbered = lists:zip(lists:seq(1, length(Calls)), Calls),
-    serve(#{
-        owner => Owner,
-        monitor => monitor(process, Owner),
-        slots => maps:from_list([{Index, {waiting, since(Now, Call)}} || {Index, Call} <- Numbered]),
-        runners => #{},
-        asked => #{},
-        next => 1,
-        last => length(Calls),
-        running => 0,
-        window => Window
-    }).
+%%% One
 
-%% A call that has a timeout of its own keeps the time at which it is over.
-since(Now, {Args, #{timeout := Timeout} = Options}) when Timeout =/= infinity -> {Args, Options, Now + Timeout};
-since(_Now, {Args, Options}) -> {Args, Options, infinity}.
+%% @doc The result of a call, if it comes within `Timeout'; otherwise nothing has happened to it.
+-spec yield(handle(), timeout()) -> result() | timeout | refusal().
+yield({_, Owner, _, _, _}, _Timeout) when Owner =/= self() ->
+    {refused, 1, not_owner};
+yield({_, _, Group, Index, {States, Position} = State} = Handle, Timeout) ->
+    case atomics:get(States, Position) of
+        ?TAKEN ->
+            {refused, 1, taken};
+        ?OPEN when Timeout =:= 0 ->
+            timeout;
+        Now ->
+            Alias = monitor(process, Group, [{alias, reply_demonitor}]),
+            Group ! {await, [Index], Alias},
+            %% What is done is given at once.
+            case response(Alias, if Now =:= ?DONE -> infinity; true -> Timeout end) of
+                timeout ->
+                    timeout;
+                Result ->
+                    _ = taken(State),
+                    tell(kept, [{1, Handle}]),
+                    Result
+            end
+    end.
 
-serve(#{slots := Slots}) when map_size(Slots) =:= 0 ->
-    ok;
-serve(#{next := Next, last := Last, running := Running, window := Window} = Group) when Next =< Last, Running < Window ->
-    serve(started(Next, Group#{next := Next + 1}));
-serve(#{monitor := Monitor, asked := Asked, runners := Runners} = Group) ->
+response(Alias, Timeout) ->
     receive
-        {await, Index, Alias} ->
-            serve(asked(Index, Alias, Group#{asked := Asked#{Index => Alias}}));
-        {cancel, Index} ->
-            serve(cancelled(Index, Group));
-        {kept, Index} ->
-            serve(kept(Index, Group));
-        {done, Index, Runner} when is_map_key(Runner, Runners) ->
-            serve(done(Index, Runner, Group));
-        {'EXIT', Runner, Reason} when is_map_key(Runner, Runners) ->
-            serve(ended(map_get(Runner, Runners), Reason, Group));
-        {'DOWN', Monitor, process, _, _} ->
-            %% The runners are linked.
-            exit(shutdown);
-        _ ->
-            %% The last words of a runner that was cancelled.
-            serve(Group)
+        {Alias, _, Result} -> read(Result);
+        {'DOWN', Alias, process, _, _} -> {error, {py, cancelled}}
+    after Timeout ->
+        demonitor(Alias, [flush]),
+        receive
+            {Alias, _, Result} -> read(Result)
+        after 0 -> timeout
+        end
     end.
 
-started(Index, #{slots := Slots, runners := Runners, running := Running, owner := Owner, asked := Asked} = Group) ->
-    case Slots of
-        #{Index := {waiting, Call}} ->
-            Self = self(),
-            Runner = spawn_link(fun() -> run(Self, Index, Call, Owner) end),
-            lists:foreach(fun(Alias) -> Runner ! {give, Alias} end, alias_of(Index, Asked)),
-            Group#{
-                slots := Slots#{Index := {running, Runner}},
-                runners := Runners#{Runner => Index},
-                running := Running + 1
-            };
-        #{} ->
-            Group
-    end.
+%%% Requests
 
-asked(Index, Alias, #{slots := Slots} = Group) ->
-    case Slots of
-        #{Index := {waiting, _}} ->
-            Group;
-        #{Index := {_, Runner}} ->
-            Runner ! {give, Alias},
-            Group;
-        #{} ->
-            gone(Index, Group)
-    end.
+%% @doc Start one call whose result comes to the calling process, as a message for {@link check/2}.
+-spec request(py_async_group:call()) -> request().
+request(Call) ->
+    State = {atomics:new(1, []), 1},
+    {Group, Index, Alias} = py_async_group:one(Call, State, give),
+    {'$py.request', Alias, {'$py.async', self(), Group, Index, State}}.
 
-%% Whatever comes for it now is too late.
-kept(Index, #{slots := Slots, asked := Asked} = Group) ->
-    [Runner ! kept || #{Index := {_, Runner}} <- [Slots], is_pid(Runner)],
-    gone(Index, Group#{asked := maps:remove(Index, Asked)}).
+-spec is_request(term()) -> boolean().
+is_request({'$py.request', Alias, Handle}) -> is_reference(Alias) andalso is_handle(Handle);
+is_request(_) -> false.
 
-done(Index, Runner, #{slots := Slots, running := Running} = Group) ->
-    Group#{slots := Slots#{Index := {done, Runner}}, running := Running - 1}.
+%% @doc What its message has as its first or second element.
+-spec alias(request()) -> reference().
+alias({_, Alias, _}) -> Alias.
 
-cancelled(Index, #{slots := Slots} = Group) ->
-    case Slots of
-        #{Index := {_, Runner}} when is_pid(Runner) ->
-            exit(Runner, kill),
-            gone(Index, Group);
-        #{Index := _} ->
-            gone(Index, Group);
-        #{} ->
-            Group
-    end.
+%% @doc What a message says of a request.
+-spec check(Message :: term(), request()) -> result() | no_reply.
+check({Alias, _, Result}, {'$py.request', Alias, _}) -> read(Result);
+check({'DOWN', Alias, process, _, _}, {'$py.request', Alias, _}) -> {error, {py, cancelled}};
+check(_Message, _Request) -> no_reply.
 
-%% A result was handed over, or somebody has ended the runner.
-ended(Index, normal, #{asked := Asked} = Group) -> gone(Index, Group#{asked := maps:remove(Index, Asked)});
-ended(Index, _Reason, #{asked := Asked} = Group) when is_map_key(Index, Asked) -> gone(Index, Group);
-ended(Index, _Reason, Group) -> lost(Index, Group).
-
-lost(Index, Group) ->
-    #{slots := Slots} = Left = gone(Index, Group),
-    Left#{slots := Slots#{Index => lost}}.
-
-%% Whoever waits for it hears that it was cancelled.
-gone(Index, #{slots := Slots, runners := Runners, running := Running, asked := Asked} = Group) ->
-    Cancelled = {error, {py, cancelled}},
-    lists:foreach(fun(Alias) -> Alias ! {Alias, {self(), Index}, Cancelled} end, alias_of(Index, Asked)),
-    Left = Group#{slots := maps:remove(Index, Slots), asked := maps:remove(Index, Asked)},
-    case Slots of
-        #{Index := {running, Runner}} -> Left#{runners := maps:remove(Runner, Runners), running := Running - 1};
-        #{Index := {done, Runner}} -> Left#{runners := maps:remove(Runner, Runners)};
-        #{} -> Left
-    end.
-
-%% Where the owner waits for it.
-alias_of(Index, Asked) -> maps:values(maps:with([Index], Asked)).
-
-%%% A runner
-
-run(Group, Index, {Args, Options, Deadline}, Owner) ->
-    Timed = py_deadline:timed(Options, Deadline),
-    Result = py_route:perform({wrapper, call}, Args, Timed, {Owner, self()}),
-    Group ! {done, Index, self()},
+%% @doc Wait for the message of a request. What has not come is cancelled (`drop'), or comes later (`keep').
+-spec wait(request(), timeout(), drop | keep) -> result() | timeout.
+wait({_, Alias, Handle}, Timeout, drop) ->
+    Result = response(Alias, Timeout),
+    _ = [cancel(Handle) || Result =:= timeout],
+    Result;
+wait({_, Alias, _}, Timeout, keep) ->
     receive
-        {give, Alias} -> Alias ! {Alias, {Group, Index}, Result}
-    end,
-    receive kept -> py_shared_owner:kept() end.
+        {Alias, _, Result} -> read(Result);
+        {'DOWN', Alias, process, _, _} -> {error, {py, cancelled}}
+    after Timeout -> timeout
+    end.

@@ -59,8 +59,7 @@ async(Name, [Module, Function, Args | Rest] = All) ->
             [K] -> {keywords(K, 4, Api), #{}};
             [K, O] -> {keywords(K, 4, Api), options(O, 5, Api)}
         end,
-    [Handle] = py_async:start([{[Module, Function, Args, Keywords], Options}], infinity),
-    Handle.
+    py_async:one({[Module, Function, Args, Keywords], Options}).
 
 %% @doc `[Module, Function, ArgLists]' or `[Module, Function, ArgLists, Options]': a call for each list of arguments.
 -spec scatter(scatter, args()) -> [py_async:handle()].

@@ -17,6 +17,9 @@
     the_timeout_option_counts_from_the_start/1,
     a_call_ends_with_its_owner/1,
     what_a_call_prints_and_refers_to_is_its_owners/1,
+    calls_that_wait_are_small_and_no_processes/1,
+    a_group_that_ends_is_joined_by_none/1,
+    a_killed_group_costs_its_own_calls/1,
     gather_has_the_order_of_the_handles/1,
     gather_raises_the_first_error_at_once_and_cancels_the_rest/1,
     gather_all_has_each_outcome/1,
@@ -75,7 +78,7 @@ ours(Config) -> [Pid || Pid <- processes() -- ?config(before, Config), is_ours(P
 is_ours(Pid) ->
     case process_info(Pid, current_stacktrace) of
         {current_stacktrace, Stack} ->
-            lists:any(fun({Module, _, _, _}) -> lists:member(Module, [py_async, py_chunks, py_route]) end, Stack);
+            lists:any(fun({Module, _, _, _}) -> lists:member(Module, [py_async_group, py_chunks, py_route, py_pending]) end, Stack);
         undefined ->
             false
     end.
@@ -219,6 +222,48 @@ what_a_call_prints_and_refers_to_is_its_owners(_Config) ->
     py_eventually:equals(1, fun references/0),
     ?assertEqual(5, py:next(Iterator)),
     ok = py:release(Iterator).
+
+%% In the BEAM: what the caller, the group and the worker process have of it.
+calls_that_wait_are_small_and_no_processes(_Config) ->
+    Count = 10_000,
+    Gates = [py:async(time, sleep, [60], #{worker => Worker}) || #{worker := Worker} <- py:workers()],
+    py_eventually:equals(2, fun in_flight/0),
+    Processes = erlang:system_info(process_count),
+    Before = bytes(),
+    Handles = [py:async(operator, add, [N, 1], #{timeout => 60_000}) || N <- lists:seq(1, Count)],
+    py_eventually:equals(Count + 2, fun in_flight/0),
+    Each = (bytes() - Before) div Count,
+    ?assert(erlang:system_info(process_count) - Processes < 100),
+    ct:comment("~w bytes for each call", [Each]),
+    ?assert(Each < 3_000, Each),
+    [ok = py:cancel(Gate) || Gate <- Gates],
+    ?assertEqual([N + 1 || N <- lists:seq(1, Count)], py:gather(Handles)).
+
+bytes() ->
+    [erlang:garbage_collect(Pid) || Pid <- processes()],
+    erlang:memory(total).
+
+%% The group ends when it has no call, at the moment when the next may be on its way.
+a_group_that_ends_is_joined_by_none(_Config) ->
+    [?assertEqual(N, py:await(py:async(builtins, abs, [-N]))) || N <- lists:seq(1, 2_000)],
+    [
+        begin
+            Handle = py:async(builtins, abs, [-N]),
+            _ = [erlang:yield() || _ <- lists:seq(1, N rem 7)],
+            ok = py:cancel(Handle)
+        end
+     || N <- lists:seq(1, 1_000)
+    ],
+    ?assertEqual(1, py:await(py:async(builtins, abs, [-1]))).
+
+a_killed_group_costs_its_own_calls(Config) ->
+    Lost = py:async(time, sleep, [60]),
+    py_eventually:equals(1, fun in_flight/0),
+    [Group] = [Pid || Pid <- ours(Config), Pid =/= self()],
+    exit(Group, kill),
+    ?assertError({py, cancelled}, py:await(Lost)),
+    ?assertEqual(1, py:await(py:async(builtins, abs, [-1]))),
+    py_eventually:equals(0, fun in_flight/0).
 
 %%% Several
 
