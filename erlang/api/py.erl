@@ -31,39 +31,8 @@
 
 -compile({no_auto_import, [abs/1, float/1, max/2, min/2, round/1]}).
 
--export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, restart_pool/1, restart_pool/2]).
--export([child_spec/2, resize/2]).
--export([workers/0, workers/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
--export([doctor/0, status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
--export([func/1, func/2, func/3, func/4, func/5]).
--export([init/1, init/2, init/3, init/4, init/5]).
--export([const/1, const/2, const/3, attr/2, attr/3, method/2, method/3, method/4, method/5]).
--export([pycall/2, pycall/3, pycall/4, release/1]).
--export([call_all/3, call_all/4, call_n/4, call_n/5, async/3, async/4, async/5, await/1, await/2, cancel/1]).
--export([scatter/3, scatter/4, gather/1, gather/2, gather_all/1, gather_all/2]).
--export([pmap/3, pmap/4, preduce/3, preduce/4]).
--export([stream/1, stream/2, stream/3, stream/4, stream/5, stream_next/1, stream_next/2, stream_fold/3, stream_close/1]).
--export([source/1, source/2, share/1, value/1, split/2, shared_memory/0]).
-%% Builtins, in py_builtins.hrl.
--export([
-    abs/1, all/1, any/1, ascii/1, bin/1, bool/0, bool/1, bytearray/0, bytearray/1, bytearray/2, bytearray/3,
-    bytes/0, bytes/1, bytes/2, bytes/3, callable/1, chr/1, compile/3, compile/4, complex/0, complex/1,
-    complex/2, dict/0, dict/1, dir/1, divmod/2, enumerate/1, enumerate/2, filter/2, float/0, float/1, format/1,
-    format/2, frozenset/0, frozenset/1, getattr/2, getattr/3, hasattr/2, hash/1, hex/1, id/1, int/1, int/2,
-    isinstance/2, issubclass/2, iter/1, iter/2, len/1, map/2, map/3, max/1, max/2, max/3, max/4, memoryview/1,
-    min/1, min/2, min/3, min/4, next/1, next/2, object/0, oct/1, open/1, open/2, ord/1, pow/2, pow/3, print/1,
-    print/2, property/1, range/1, range/2, range/3, repr/1, reversed/1, round/1, round/2, set/0, set/1,
-    slice/1, slice/2, slice/3, sorted/1, sorted/2, str/0, str/1, str/2, sum/1, sum/2, tuple/0, tuple/1, type/1,
-    type/3, zip/1, zip/2, zip/3, help/1, vars/1, pylist/0, pylist/1, ptype/1, prepr/1, pdir/1, pvars/1
-]).
-%% Operators, in py_operators.hrl.
--export([
-    lt/2, le/2, eq/2, ne/2, ge/2, gt/2, 'not-'/1, truth/1, 'is-'/2, 'is-not'/2, add/2, floordiv/2, mod/2,
-    mul/2, sub/2, truediv/2, matmul/2, index/1, neg/1, pos/1, 'and-'/2, 'or-'/2, 'xor'/2, lshift/2, rshift/2,
-    inv/1, invert/1, concat/2, contains/2, countOf/2, getitem/2, indexOf/2, length_hint/1, length_hint/2,
-    attrgetter/1, itemgetter/1, methodcaller/1, methodcaller/2, setitem/3, delitem/2, setattr/3
-]).
--export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0, handle/0, outcome/0, stream_options/0]).
+-include("py_exports.hrl").
+-export_type([arg/0, value/0, target/0, name/0, keywords/0, options/0, handle/0, request/0, outcome/0, stream_options/0]).
 
 -type arg() :: py_term:arg().
 %% Any term; see `docs/values.md' for what Python makes of it.
@@ -80,6 +49,8 @@
 %% `arrays => opaque | value | shared' (see `docs/shared-arrays.md').
 -type handle() :: py_async:handle().
 %% A call that was started by {@link async/3} or {@link scatter/3}. Opaque.
+-type request() :: py_async:request().
+%% A call that was started by {@link send_request/3}. Opaque.
 -type outcome() :: {ok, value()} | {error, py_error:python_error() | {py, py_error:reason()} | term()}.
 %% How a call ended, where the error of one call must not hide the results of others.
 
@@ -370,9 +341,39 @@ await(Handle) -> py_parallel:await(await, [Handle]).
 -spec await(handle(), timeout()) -> value().
 await(Handle, Timeout) -> py_parallel:await(await, [Handle, Timeout]).
 
+%% @doc The result of a call if it is there within so many milliseconds, 0 among them; `timeout' otherwise, and the call goes on.
+%% Fails as {@link await/1} does.
+-spec yield(handle(), timeout()) -> {value, value()} | timeout.
+yield(Handle, Timeout) -> py_parallel:yield(yield, [Handle, Timeout]).
+
 %% @doc End a call, or forget its result. `ok' also where it is over, or was cancelled before. Any process may do this.
--spec cancel(handle()) -> ok.
+-spec cancel(handle() | request()) -> ok.
 cancel(Handle) -> py_parallel:cancel(cancel, [Handle]).
+
+%% @doc Start a call whose result comes to this process as a message, for {@link check_response/2}. It ends with this process.
+-spec send_request(name(), name(), [arg()]) -> request().
+send_request(Module, Function, Args) -> py_response:send_request(send_request, [Module, Function, Args]).
+
+%% @doc `send_request(Module, Function, Args, Keywords)' or `send_request(Module, Function, Args, Options)'.
+-spec send_request(name(), name(), [arg()], keywords() | options()) -> request().
+send_request(Module, Function, Args, X) -> py_response:send_request(send_request, [Module, Function, Args, X]).
+
+%% @doc The same with keywords and options. The option `timeout' counts from now.
+-spec send_request(name(), name(), [arg()], keywords(), options()) -> request().
+send_request(Module, Function, Args, Keywords, Options) ->
+    py_response:send_request(send_request, [Module, Function, Args, Keywords, Options]).
+
+%% @doc What a message says of a request: its result, its error, or `no_reply' where it is about something else.
+-spec check_response(Message :: term(), request()) -> {reply, value()} | {error, term()} | no_reply.
+check_response(Message, Request) -> py_response:check(check_response, [Message, Request]).
+
+%% @doc Wait for the message of a request; after so many milliseconds the call is cancelled, and no message comes.
+-spec receive_response(request(), timeout()) -> {reply, value()} | {error, term()} | timeout.
+receive_response(Request, Timeout) -> py_response:receive_response(receive_response, [Request, Timeout]).
+
+%% @doc The same, but after that time the call goes on, and its message comes later.
+-spec wait_response(request(), timeout()) -> {reply, value()} | {error, term()} | timeout.
+wait_response(Request, Timeout) -> py_response:wait_response(wait_response, [Request, Timeout]).
 
 %% @doc Start a call for each list of arguments. A worker has two of them in hand at most, the others wait for their turn.
 -spec scatter(name(), name(), [[arg()]]) -> [handle()].
@@ -401,6 +402,15 @@ gather_all(Handles) -> py_parallel:gather_all(gather_all, [Handles]).
 %% `{error, {py, timeout}}'.
 -spec gather_all([handle()], timeout()) -> [outcome()].
 gather_all(Handles, Timeout) -> py_parallel:gather_all(gather_all, [Handles, Timeout]).
+
+%% @doc `Fun(Handle, Outcome, Acc)' of each call, in the order in which they are done; what it gives at last. An outcome is
+%% `{ok, Value}' or `{error, Error}'. If `Fun' fails, the calls that it has not seen are cancelled.
+-spec fold_done(fun((handle(), outcome(), Acc) -> Acc), Acc, [handle()]) -> Acc.
+fold_done(Fun, Acc, Handles) -> py_parallel:fold_done(fold_done, [Fun, Acc, Handles]).
+
+%% @doc The same for at most so many milliseconds, as {@link gather_all/2}.
+-spec fold_done(fun((handle(), outcome(), Acc) -> Acc), Acc, [handle()], timeout()) -> Acc.
+fold_done(Fun, Acc, Handles, Timeout) -> py_parallel:fold_done(fold_done, [Fun, Acc, Handles, Timeout]).
 
 %% @doc The function of each item of a list, in the order of the list. The items travel in chunks, a call for each.
 -spec pmap(name(), name(), [arg()]) -> [value()].

@@ -24,14 +24,13 @@
 %%% @private
 -module(py_pending).
 
--export([new/0, send/5, send/6, message/2, cancel/2, size/1]).
+-export([new/0, send/5, message/2, cancel/2, size/1]).
 -export_type([pending/0, answer/0, origin/0]).
 
 -record(call, {
     body :: py_wire:body(),
     route :: py_route:route(),
     owner :: py_owners:owner(),
-    leader :: pid(),
     deadline = infinity :: py_deadline:deadline(),
     timer = none :: none | reference(),
     %% The monitor of an owner that is not this process.
@@ -61,13 +60,8 @@ size(#pending{calls = Calls}) -> map_size(Calls).
 %% group leader.
 -spec send(Key :: term(), py_wire:body(), py_route:route(), py_owners:owner(), pending()) ->
     {ok, pending()} | {error, {py, py_error:reason()}}.
-send(Key, Body, Route, Owner, Pending) -> send(Key, Body, Route, Owner, group_leader(), Pending).
-
-%% @doc The same with another group leader.
--spec send(Key :: term(), py_wire:body(), py_route:route(), py_owners:owner(), Leader :: pid(), pending()) ->
-    {ok, pending()} | {error, {py, py_error:reason()}}.
-send(Key, Body, Route, Owner, Leader, Pending) ->
-    Call = #call{body = Body, route = Route, owner = Owner, leader = Leader},
+send(Key, Body, Route, Owner, Pending) ->
+    Call = #call{body = Body, route = Route, owner = Owner},
     case py_route:local(Route) of
         {ok, Worker, Default} ->
             Deadline = py_deadline:after_ms(maps:get(timeout, Route, Default)),
@@ -88,8 +82,8 @@ timed(_Key, #call{deadline = infinity} = Call) ->
 timed(Key, #call{deadline = Deadline} = Call) ->
     Call#call{timer = erlang:start_timer(Deadline, self(), {?MODULE, late, Key}, [{abs, true}])}.
 
-asked(Key, Worker, #call{body = Body, owner = Owner, leader = Leader} = Call, Pending) ->
-    at({worker, Worker, py_send:ask(Worker, Body, Owner, Leader)}, Key, Call, Pending).
+asked(Key, Worker, #call{body = Body, owner = Owner} = Call, Pending) ->
+    at({worker, Worker, py_send:ask(Worker, Body, Owner)}, Key, Call, Pending).
 
 at({_, _, Alias} = At, Key, #call{watched = Watched} = Call, #pending{calls = Calls, keys = Keys}) ->
     Known =
@@ -100,13 +94,12 @@ at({_, _, Alias} = At, Key, #call{watched = Watched} = Call, #pending{calls = Ca
     #pending{calls = Calls#{Key => Call#call{at = At}}, keys = Known#{Alias => Key}}.
 
 %% On another node a call is a process anyway. This one ends with the process that has sent it, or is killed, and so cancels it there.
-elsewhere(Key, #call{body = Body, route = Route, owner = Owner, leader = Leader, deadline = Deadline} = Call, Pending) ->
+elsewhere(Key, #call{body = Body, route = Route, owner = Owner, deadline = Deadline} = Call, Pending) ->
     Asker = self(),
     Runner = spawn(fun() ->
         receive
             {go, Alias} ->
                 py_remote:end_with(Asker),
-                group_leader(Leader, self()),
                 Alias ! {Alias, py_route:send(Body, py_deadline:timed(Route, Deadline), Owner)}
         end
     end),

@@ -3,7 +3,7 @@
 -module(py_send).
 
 -export([body/4, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
--export([exchange/5, ask/4, answer/2, cancel/2, seen/3, read/3]).
+-export([exchange/5, ask/3, answer/2, cancel/2, seen/3, read/3]).
 -export_type([entry/0, trust/0]).
 
 -type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
@@ -37,7 +37,7 @@ exchange(Worker, Body, Deadline, Owner, none) ->
         {error, Reason} -> {error, {py, Reason}}
     end;
 exchange(Worker, Body, Deadline, Owner, Watched) ->
-    Alias = ask(Worker, Body, Owner, group_leader()),
+    Alias = ask(Worker, Body, Owner),
     receive
         {Alias, _} = Message ->
             answer(Message, Worker);
@@ -65,10 +65,10 @@ paused(Answer) -> Answer.
 
 %% @doc Have a worker run it. The answer is a message to the calling process that {@link answer/2} understands, sent at most once, or
 %% the `DOWN' of the worker with the same reference.
--spec ask(pid(), py_wire:body(), py_owners:owner(), Leader :: pid()) -> reference().
-ask(Worker, Body, Owner, Leader) ->
+-spec ask(pid(), py_wire:body(), py_owners:owner()) -> reference().
+ask(Worker, Body, Owner) ->
     Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
-    Worker ! {py_call, Alias, self(), Owner, Leader, Body},
+    Worker ! {py_call, Alias, self(), Owner, group_leader(), Body},
     Alias.
 
 %% @doc What a message says of a call that this worker was asked for. `gone': it is `moved' after a pause of so many milliseconds.

@@ -6,7 +6,7 @@
 -module(py_async).
 
 -export([start/2, one/1, take/3, fold/4, yield/2, cancel/1, is_handle/1]).
--export([request/1, check/2, wait/3, alias/1, is_request/1]).
+-export([request/1, check/2, wait/3, is_request/1]).
 -export_type([handle/0, request/0, result/0]).
 
 -type result() :: {ok, term()} | {error, term()}.
@@ -246,6 +246,8 @@ yield({_, _, Group, Index, {States, Position} = State} = Handle, Timeout) ->
     case atomics:get(States, Position) of
         ?TAKEN ->
             {refused, 1, taken};
+        ?CANCELLED ->
+            {error, {py, cancelled}};
         ?OPEN when Timeout =:= 0 ->
             timeout;
         Now ->
@@ -286,10 +288,6 @@ request(Call) ->
 -spec is_request(term()) -> boolean().
 is_request({'$py.request', Alias, Handle}) -> is_reference(Alias) andalso is_handle(Handle);
 is_request(_) -> false.
-
-%% @doc What its message has as its first or second element.
--spec alias(request()) -> reference().
-alias({_, Alias, _}) -> Alias.
 
 %% @doc What a message says of a request.
 -spec check(Message :: term(), request()) -> result() | no_reply.

@@ -5,7 +5,8 @@
 %%% @private
 -module(py_parallel).
 
--export([call_all/2, call_n/2, async/2, scatter/2, await/2, gather/2, gather_all/2, cancel/2, pmap/2, preduce/2]).
+-export([call_all/2, call_n/2, async/2, scatter/2, await/2, yield/2, gather/2, gather_all/2, fold_done/2, cancel/2, pmap/2, preduce/2]).
+-export([call/1, timeout/3]).
 %% For other nodes.
 -export([loaded/1]).
 
@@ -48,8 +49,11 @@ on_each(Workers, Module, Function, Args, Options) ->
 
 %% @doc `[Module, Function, Args | Rest]' as {@link py_call:func/2} has it: a call that nobody waits for yet.
 -spec async(async, args()) -> py_async:handle().
-async(Name, [Module, Function, Args | Rest] = All) ->
-    Api = {Name, All},
+async(Name, All) -> py_async:one(call({Name, All})).
+
+%% @doc The call that such arguments mean, checked.
+-spec call(py_error:api()) -> py_async_group:call().
+call({_, [Module, Function, Args | Rest]} = Api) ->
     is_target(Module, Function, 1, Api),
     is_arguments(Args, 3, Api),
     {Keywords, Options} =
@@ -59,7 +63,7 @@ async(Name, [Module, Function, Args | Rest] = All) ->
             [K] -> {keywords(K, 4, Api), #{}};
             [K, O] -> {keywords(K, 4, Api), options(O, 5, Api)}
         end,
-    py_async:one({[Module, Function, Args, Keywords], Options}).
+    {[Module, Function, Args, Keywords], Options}.
 
 %% @doc `[Module, Function, ArgLists]' or `[Module, Function, ArgLists, Options]': a call for each list of arguments.
 -spec scatter(scatter, args()) -> [py_async:handle()].
@@ -82,38 +86,58 @@ scatter(Name, [Module, Function, ArgLists | Rest] = All) ->
 -spec await(await, args()) -> term().
 await(Name, [Handle | Rest] = All) ->
     Api = {Name, All},
-    py_async:is_handle(Handle) orelse py_error:badarg(1, "must be a handle of py:async or py:scatter", Api),
-    [Value] = values([Handle], timeout(Rest, Api), Api),
+    is_handle(Handle, Api),
+    [Value] = values([Handle], timeout(Rest, 2, Api), Api),
     Value.
 
 %% @doc `[Handles]' or `[Handles, Timeout]': the results in the order of the handles, or the first error.
 -spec gather(gather, args()) -> [term()].
 gather(Name, [Handles | Rest] = All) ->
     Api = {Name, All},
-    are_handles(Handles, Api),
-    values(Handles, timeout(Rest, Api), Api).
+    are_handles(Handles, 1, Api),
+    values(Handles, timeout(Rest, 2, Api), Api).
 
 %% @doc The same with each call's own outcome.
 -spec gather_all(gather_all, args()) -> [outcome()].
 gather_all(Name, [Handles | Rest] = All) ->
     Api = {Name, All},
-    are_handles(Handles, Api),
-    taken(py_async:take(Handles, timeout(Rest, Api), all), Api).
+    are_handles(Handles, 1, Api),
+    taken(py_async:take(Handles, timeout(Rest, 2, Api), all), 1, Api).
+
+%% @doc `[Fun, Acc, Handles]' or `[Fun, Acc, Handles, Timeout]': a fun of each result, as they come.
+-spec fold_done(fold_done, args()) -> term().
+fold_done(Name, [Fun, Acc, Handles | Rest] = All) ->
+    Api = {Name, All},
+    is_function(Fun, 3) orelse py_error:badarg(1, "must be a fun of three arguments: handle, outcome, and what it gave before", Api),
+    are_handles(Handles, 3, Api),
+    taken(py_async:fold(Fun, Acc, Handles, timeout(Rest, 4, Api)), 3, Api).
+
+%% @doc `[Handle, Timeout]': the result of a call, if it is there in time.
+-spec yield(yield, args()) -> {value, term()} | timeout.
+yield(Name, [Handle, Timeout] = All) ->
+    Api = {Name, All},
+    is_handle(Handle, Api),
+    case py_async:yield(Handle, timeout([Timeout], 2, Api)) of
+        {ok, Value} -> {value, Value};
+        {error, Error} -> py_error:raise(Error, Api);
+        timeout -> timeout;
+        Refused -> taken(Refused, 1, Api)
+    end.
 
 values(Handles, Timeout, Api) ->
-    [Value || {ok, Value} <- taken(py_async:take(Handles, Timeout, first_error), Api)].
+    [Value || {ok, Value} <- taken(py_async:take(Handles, Timeout, first_error), 1, Api)].
 
-taken({ok, Results}, _Api) ->
+taken({ok, Results}, _Argument, _Api) ->
     Results;
-taken({failed, Error}, Api) ->
+taken({failed, Error}, _Argument, Api) ->
     py_error:raise(Error, Api);
-taken({refused, Position, Why}, {Name, _} = Api) ->
+taken({refused, Position, Why}, Argument, {Name, _} = Api) ->
     Which =
         case Name of
-            await -> "";
+            _ when Name =:= await; Name =:= yield -> "";
             _ -> io_lib:format("handle ~w ", [Position])
         end,
-    py_error:badarg(1, [Which, refused(Why)], Api).
+    py_error:badarg(Argument, [Which, refused(Why)], Api).
 
 refused(not_owner) -> "must be used by the process that made it: the result is sent to nobody else";
 refused(taken) -> "must be one whose result was not taken before: each can be taken once".
@@ -121,7 +145,7 @@ refused(taken) -> "must be one whose result was not taken before: each can be ta
 %% @doc `[Handle]': end a call, or forget its result.
 -spec cancel(cancel, args()) -> ok.
 cancel(Name, [Handle] = All) ->
-    py_async:is_handle(Handle) orelse py_error:badarg(1, "must be a handle of py:async or py:scatter", {Name, All}),
+    py_async:is_request(Handle) orelse is_handle(Handle, {Name, All}),
     py_async:cancel(Handle).
 
 %%% Lists
@@ -266,16 +290,21 @@ keywords(Keywords, Position, Api) ->
         error -> py_error:badarg(Position, "must be keywords: a list of {Name, Value} or a map", Api)
     end.
 
-are_handles(Handles, Api) ->
-    length_of(Handles) =/= error andalso lists:all(fun py_async:is_handle/1, Handles) orelse
-        py_error:badarg(1, "must be a list of handles of py:async or py:scatter", Api).
+is_handle(Handle, Api) ->
+    py_async:is_handle(Handle) orelse py_error:badarg(1, "must be a handle of py:async or py:scatter", Api).
 
-timeout([], _Api) ->
+are_handles(Handles, Position, Api) ->
+    length_of(Handles) =/= error andalso lists:all(fun py_async:is_handle/1, Handles) orelse
+        py_error:badarg(Position, "must be a list of handles of py:async or py:scatter", Api).
+
+%% @doc A timeout at the end of the arguments, checked.
+-spec timeout([term()], Position :: pos_integer(), py_error:api()) -> timeout().
+timeout([], _Position, _Api) ->
     infinity;
-timeout([Timeout], Api) ->
+timeout([Timeout], Position, Api) ->
     case py_call_options:check(#{timeout => Timeout}) of
         {ok, _} -> Timeout;
-        {error, {bad_option, timeout, _, Expected}} -> py_error:badarg(2, ["must be ", Expected], Api)
+        {error, {bad_option, timeout, _, Expected}} -> py_error:badarg(Position, ["must be ", Expected], Api)
     end.
 
 options(Options, Position, Api) ->
