@@ -15,6 +15,7 @@
     python_path => [file:name_all()],
     env => [{string(), string() | false}],
     cd => undefined | file:name_all(),
+    import => [py_term:name() | string()],
     on_start => undefined | mfargs(),
     scheduler => scheduler(),
     call_timeout => timeout(),
@@ -147,6 +148,7 @@ own() ->
         python_path => {[], fun is_paths/1, "a list of directories"},
         env => {[], fun is_env/1, "a list of {Name, Value}, both strings, or {Name, false}", secret},
         cd => {undefined, fun is_path/1, "a directory"},
+        import => {[], fun is_modules/1, "a list of modules: dotted names as atoms, binaries or strings"},
         on_start => {undefined, fun is_mfargs/1, "{Module, Function, Args}", secret},
         scheduler => {least_busy, fun is_scheduler/1, lists:join(" | ", schedulers() ++ ["{Module, Function}"])},
         call_timeout => {infinity, timeout},
@@ -216,6 +218,8 @@ is_env(Value) ->
             end,
             Value
         ).
+
+is_modules(Value) -> is_proper(Value) andalso lists:all(fun py_term:is_module/1, Value).
 
 is_mfargs({Module, Function, Args}) ->
     py_term:is_name(Module) andalso py_term:is_name(Function) andalso is_proper(Args);

@@ -151,6 +151,8 @@ start_told({no_answer, Python, Timeout}) ->
     io_lib:format("~ts did not answer within its start_timeout of ~w ms", [Python, Timeout]);
 start_told({configure, Error}) ->
     ["its Python refused the configuration: ", text(Error)];
+start_told({import, Error}) ->
+    ["a module of the option import failed:\n", text(Error)];
 start_told({on_start, Error}) ->
     ["on_start failed:\n", text(Error)];
 start_told(Reason) ->

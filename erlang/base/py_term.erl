@@ -4,7 +4,7 @@
 %%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
 -module(py_term).
 
--export([keywords/1, is_keywords/1, is_name/1, references/1, has_pickle/1, reference_shape/0, is_ref/1, is_shm/1]).
+-export([keywords/1, is_keywords/1, is_name/1, is_module/1, module/1, references/1, has_pickle/1, reference_shape/0, is_ref/1, is_shm/1]).
 -export_type([name/0, arg/0, target/0, keywords/0, ref/0, shm/0, opaque/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
@@ -63,6 +63,18 @@ is_keywords(_) -> false.
 %% @doc Whether a term can be a Python name.
 -spec is_name(term()) -> boolean().
 is_name(Name) -> is_atom(Name) orelse is_binary(Name).
+
+%% @doc Whether a term can be the name of a module to import: a name, or a string, and not an empty one.
+-spec is_module(term()) -> boolean().
+is_module(Name) ->
+    case keyword(Name) of
+        Text when is_binary(Text), Text =/= <<>> -> is_list(unicode:characters_to_list(Text));
+        _ -> false
+    end.
+
+%% @doc The name of a module, as an option has it, in UTF-8. A `-' in it is a `_' in Python.
+-spec module(name() | string()) -> binary().
+module(Name) -> keyword(Name).
 
 %% @doc What every reference is: a tuple of this size that begins with this atom.
 -spec reference_shape() -> {atom(), pos_integer()}.

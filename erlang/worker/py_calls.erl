@@ -42,7 +42,7 @@
     alone = [] :: [Question :: term()]
 }).
 -opaque calls() :: #calls{}.
--type step() :: configure | on_start | released | leave.
+-type step() :: configure | import | on_start | released | leave.
 %% A call of the worker's own.
 
 %% A call that takes longer than this has its caller watched.

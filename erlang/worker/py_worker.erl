@@ -409,16 +409,16 @@ configure(#state{config = #{start_timeout := Timeout} = Config, incarnation = In
     Body = py_wire:body('erl.calls.worker', configure, [maps:merge(maps:merge(py_settings:new(Config), Interpreters), Own)]),
     set_timer(start_timeout, Timeout, internal(configure, Body, State)).
 
-%% Its first answer says that it understands us; then comes `on_start', then the calls that waited.
-started(configure, {ok, Report}, #state{config = #{on_start := OnStart}, calls = Calls} = State) when length(Report) >= 0 ->
+%% Its first answer says that it understands us; then come the modules to import, then `on_start', then the calls that waited.
+started(configure, {ok, Report}, #state{config = #{import := Modules}, calls = Calls} = State) when length(Report) >= 0 ->
     Connected = py_interpreter:connect(py_calls:interpreter(Calls)),
     Configured = updated(Connected, State#state{codec = codec(proplists:get_value(codec, Report))}),
-    case OnStart of
-        undefined ->
-            serve(Configured);
-        {Module, Function, Args} ->
-            internal(on_start, py_wire:body('erl.calls.objects', call, [0, Module, Function, py_secret:reveal(Args), []]), Configured)
+    case Modules of
+        [] -> on_start(Configured);
+        _ -> internal(import, py_wire:body('erl.calls.worker', load, [[py_term:module(Module) || Module <- Modules]]), Configured)
     end;
+started(import, {ok, _Value}, State) ->
+    on_start(State);
 started(on_start, {ok, _Value}, State) ->
     serve(State);
 started(Step, {error, Error}, #state{guard = undefined} = State) ->
@@ -427,6 +427,11 @@ started(Step, {error, Error}, #state{atoms = Atoms} = State) ->
     doom({start, {Step, py_exception:from_python(py_guard:failure(Error, Atoms))}}, State);
 started(_Step, _Unreadable, State) ->
     doom({start, unreadable_answer}, State).
+
+on_start(#state{config = #{on_start := undefined}} = State) ->
+    serve(State);
+on_start(#state{config = #{on_start := {Module, Function, Args}}} = State) ->
+    internal(on_start, py_wire:body('erl.calls.objects', call, [0, Module, Function, py_secret:reveal(Args), []]), State).
 
 %% The limit of each process in a sandbox is the system's to keep, that of all of them together is looked after here.
 measure(Incarnation, #state{incarnation = Incarnation, calls = Calls, config = #{max_memory := Most}} = State) ->
@@ -550,8 +555,8 @@ answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
         error -> doom({protocol, head(Frame)}, State)
     end.
 
-%% What `on_start' gave nobody reads: only what it raised.
-own_answer(on_start, Frame, #state{guard = Guard, atoms = Atoms}) ->
+%% What user code gave nobody reads: only what it raised.
+own_answer(Step, Frame, #state{guard = Guard, atoms = Atoms}) when Step =:= import; Step =:= on_start ->
     case py_wire:is_result(Frame) of
         true -> {ok, undefined};
         false when Guard =:= undefined -> py_wire:answer(Frame, Atoms);

@@ -91,6 +91,15 @@ def _register(
         decoders.register(known, lookup.target(module, function))
 
 
+def load(modules: list[bytes]) -> None:
+    """The call after `configure`, where the pool's option `import` names modules: imports them, in this order.
+
+    Raises what the first one raises that can't be imported.
+    """
+    for module in modules:
+        __import__(lookup.name_of(module))
+
+
 def leave() -> None:
     """The last call of a worker process: run the exit handlers and go."""
     _server().leave()

@@ -16,6 +16,9 @@ pool_options() ->
         {python_path, [[], ["a"], [<<"a">>, "b"]], ["a", [undefined], [a], a]},
         {env, [[], [{"A", "b"}], [{"A", false}]], [[{a, "b"}], [{"A", b}], ["A=b"], #{}]},
         {cd, [undefined, "/tmp", <<"/tmp">>], [tmp, 1]},
+        {import, [[], [numpy, <<"os.path">>, "sklearn.cluster"]], [
+            numpy, "numpy", <<"numpy">>, [1], [""], [<<>>], [''], [<<255>>], [numpy | scipy], [{numpy, []}]
+        ]},
         {on_start, [undefined, {m, f, []}, {<<"m">>, <<"f">>, [1]}], [{m, f}, {m, f, a}, {m, f, [a | b]}, {"m", f, []}]},
         {scheduler, [least_busy, round_robin, random, first, youngest, oldest, {m, f}], [fastest, {m}, {"m", f}]},
         {call_timeout, [infinity, 0, 5_000], [-1, never]},

@@ -189,7 +189,8 @@ directory(Config) ->
 %%% The box
 
 a_sandboxed_pool_does_what_a_pool_does(Config) ->
-    start(Config, #{size => 2}),
+    start(Config, #{size => 2, import => [<<"xml.dom">>]}),
+    ?assertEqual(true, py:func(operator, contains, [py:const('sys.modules', #{pool => boxed}), <<"xml.dom">>], #{pool => boxed})),
     ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => boxed})),
     ?assertEqual({"date", {2026, 2, 3}}, py:func(datetime, date, [2026, 2, 3], #{pool => boxed})),
     ?assertError({python, 'builtins.ZeroDivisionError', _, _}, py:func(operator, truediv, [1, 0], #{pool => boxed})),

@@ -682,14 +682,15 @@ options_of_a_pool_are_options_of_a_session(Config) ->
         cd => Directory,
         python_path => [Directory],
         on_start => {sys, setrecursionlimit, [2000]},
+        import => ["xml.dom"],
         strings => binary
     },
     ?assertEqual(
-        [<<"black">>, true, <<"green">>, 2000],
+        [<<"black">>, true, <<"green">>, 2000, true],
         py_session:eval(
             py_session:define(py_session:open(Options), directory, list_to_binary(Directory)),
             "import os, sys, py_session_tea\n"
-            "[os.environ['TEA'], os.path.samefile('.', directory), py_session_tea.kind, sys.getrecursionlimit()]"
+            "[os.environ['TEA'], os.path.samefile('.', directory), py_session_tea.kind, sys.getrecursionlimit(), 'xml.dom' in sys.modules]"
         )
     ).
 

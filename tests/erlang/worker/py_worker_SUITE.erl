@@ -19,7 +19,9 @@
     random_takes_any_worker/1,
     no_scheduler_chooses_a_worker_without_python/1,
     on_start_runs_before_the_first_call_and_after_each_restart/1,
-    a_pool_whose_on_start_fails_does_not_start/1
+    a_pool_whose_on_start_fails_does_not_start/1,
+    modules_are_imported_before_the_first_call_and_after_each_restart/1,
+    a_pool_with_a_module_that_fails_to_import_does_not_start/1
 ]).
 %% Interpreters.
 -export([
@@ -92,7 +94,9 @@ groups() ->
             random_takes_any_worker,
             no_scheduler_chooses_a_worker_without_python,
             on_start_runs_before_the_first_call_and_after_each_restart,
-            a_pool_whose_on_start_fails_does_not_start
+            a_pool_whose_on_start_fails_does_not_start,
+            modules_are_imported_before_the_first_call_and_after_each_restart,
+            a_pool_with_a_module_that_fails_to_import_does_not_start
         ]},
         {interpreters, [], [
             the_interpreter_is_the_first_that_was_given,
@@ -329,6 +333,40 @@ a_pool_whose_on_start_fails_does_not_start(Config) ->
         {error, {py, {start, cold, {start, {no_answer, _, 300}}}}},
         py:start_pool(cold, pool(Config, #{on_start => {time, sleep, [60]}, start_timeout => 300}))
     ),
+    ?assertEqual(Before, os_pids()),
+    py_eventually:equals(lists:sort(Before), fun() -> lists:sort(py_os_process:pythons()) end).
+
+%% The module takes a second to import. The first call finds it there, and so does `on_start'.
+modules_are_imported_before_the_first_call_and_after_each_restart(Config) ->
+    Names = [py_slow, <<"os.path">>, "xml.dom"],
+    OnStart = {py_work, note_module, [<<"py_slow">>]},
+    {ok, _} = py:start_pool(warm, pool(Config, #{size => 1, import => Names, on_start => OnStart})),
+    IsReady = fun() ->
+        [?assert(py:func(py_work, is_imported, [Name], #{pool => warm})) || Name <- [<<"py_slow">>, <<"os.path">>, <<"xml.dom">>]],
+        ?assert(py:func(py_work, was_there, [], #{pool => warm})),
+        ?assertEqual(1, py:func(py_slow, times_imported, [], #{pool => warm}))
+    end,
+    IsReady(),
+    [#{worker := Worker}] = py:workers(warm),
+    kill_worker(Worker),
+    wait_serving(Worker),
+    IsReady(),
+    ?assertEqual(1, length(os_pids(warm))).
+
+a_pool_with_a_module_that_fails_to_import_does_not_start(Config) ->
+    Before = os_pids(),
+    {error, {py, {start, cold, Reason}} = Error} = py:start_pool(cold, pool(Config, #{import => [py_broken_module]})),
+    ?assertMatch({start, {import, {python, 'builtins.OSError', "no such model", _}}}, Reason),
+    contains(["cold", "import", "builtins.OSError: no such model", "py_broken_module"], py_error:text(Error)),
+    ?assertMatch(
+        {error, {py, {start, cold, {start, {import, {python, 'builtins.ModuleNotFoundError', _, _}}}}}},
+        py:start_pool(cold, pool(Config, #{import => ["os.path", "no.such.module"]}))
+    ),
+    ?assertMatch(
+        {error, {py, {start, cold, {start, {no_answer, _, 700}}}}},
+        py:start_pool(cold, pool(Config, #{import => [py_slow], start_timeout => 700, env => [{"PY_SLOW_SECONDS", "60"}]}))
+    ),
+    ?assertError(badarg, py:start_pool(cold, pool(Config, #{import => "numpy"}))),
     ?assertEqual(Before, os_pids()),
     py_eventually:equals(lists:sort(Before), fun() -> lists:sort(py_os_process:pythons()) end).
 

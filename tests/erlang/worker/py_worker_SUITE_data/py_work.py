@@ -27,6 +27,20 @@ def times_started() -> int:
     return started
 
 
+def note_module(name: str) -> None:
+    """For `on_start`: notes whether a module was imported before."""
+    global started
+    started = int(name in sys.modules)
+
+
+def was_there() -> bool:
+    return started == 1
+
+
+def is_imported(name: str) -> bool:
+    return name in sys.modules
+
+
 def fail_to_start() -> None:
     raise OSError("no such model")
 
