@@ -33,7 +33,12 @@ collect(Port, Deadline, Acc) when byte_size(Acc) =< ?MOST_BYTES ->
 collect(Port, _Deadline, Acc) ->
     given_up(Port, binary:part(Acc, 0, ?MOST_BYTES)).
 
+%% It is ended: one that waits for nothing of the port's, or for whom a broken pipe is no matter, would stay.
 given_up(Port, Acc) ->
+    case erlang:port_info(Port, os_pid) of
+        {os_pid, OsPid} -> _ = os:cmd(io_lib:format("kill -s KILL -- -~b || kill -s KILL ~b", [OsPid, OsPid]));
+        undefined -> ok
+    end,
     catch port_close(Port),
     flushed(Port, {timeout, Acc}).
 

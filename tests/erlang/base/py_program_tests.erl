@@ -13,6 +13,15 @@ one_that_takes_too_long_is_given_up_test() ->
     ?assertEqual({timeout, <<"tea\n">>}, run("echo tea; exec sleep 60", 300)),
     none_is_left().
 
+%% With what it has started, whatever it makes of signals and of a pipe that nobody reads.
+one_that_is_given_up_ends_test_() ->
+    {timeout, 30, fun() ->
+        {timeout, Said} = run("trap '' TERM HUP PIPE; echo $$; while :; do sleep 60 & echo $!; wait; done", 1_000),
+        OsPids = [binary_to_integer(OsPid) || OsPid <- binary:split(Said, <<"\n">>, [global, trim])],
+        ?assertMatch([_, _], OsPids),
+        py_eventually:equals([], fun() -> [OsPid || OsPid <- OsPids, py_os_process:alive(OsPid)] end)
+    end}.
+
 %% By its bytes or by its time, whichever comes first.
 one_that_prints_without_end_is_given_up_test_() ->
     {timeout, 30, fun() ->
