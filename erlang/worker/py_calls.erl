@@ -388,10 +388,14 @@ with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->
             case Inner of
                 [] -> {Ids, Calls};
                 _ ->
+                    [tell_cancelled(py_inflight:find(Id, Marked)) || Id <- Inner],
                     {All, Next} = with_inner(Inner, Calls#calls{sent = Marked}),
                     {Ids ++ All, Next}
             end
     end.
+
+%% Its caller waits, whatever Python makes of it.
+tell_cancelled({ok, #{from := From}}) when is_reference(From) -> reply(From, {error, cancelled}).
 
 %% A coroutine ends as soon as Python reads that it is unwanted: where another call runs, it must be made to. One that does
 %% not end holds up its event loop, and the others with it.

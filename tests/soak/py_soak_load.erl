@@ -320,6 +320,9 @@ enter(Work, Right, _, _, _, {ok, Right}) ->
 enter(Work, Right, _, _, _, {ok, Wrong}) ->
     py_soak_book:count(Work, wrong),
     py_soak_book:violation({wrong_value, Work, Wrong, expected, Right});
+%% The call that it is made for has passed its own deadline.
+enter(nested_in, _, _, _, _, {error, {py, cancelled}}) ->
+    py_soak_book:count(nested_in, cancelled);
 enter(Work, _, Pool, Timeout, Elapsed, {error, {py, Reason}}) ->
     py_soak_book:count(Work, kind(Reason)),
     case is_known(Pool, Reason) andalso (Reason =/= timeout orelse Elapsed >= Timeout) of

@@ -28,13 +28,14 @@
     a_signal_that_is_blocked_kills_nobody/1
 ]).
 -export([
+    a_call_inside_one_that_is_not_wanted_is_told/1,
     a_question_that_is_dropped_ends/1,
     questions_end_with_a_call_that_is_killed/1,
     a_question_outlives_an_interpreter_that_ends_itself/1,
     a_call_that_can_never_begin_is_refused/1
 ]).
 %% Called by Python.
--export([sleep_in/2, wait_and_note/0, deeper/2]).
+-export([sleep_in/2, sleep_and_tell/2, wait_and_note/0, deeper/2]).
 
 suite() -> [{timetrap, {minutes, 1}}].
 
@@ -65,6 +66,7 @@ groups() ->
             a_signal_that_is_blocked_kills_nobody
         ]},
         {questions, [
+            a_call_inside_one_that_is_not_wanted_is_told,
             a_question_that_is_dropped_ends,
             questions_end_with_a_call_that_is_killed,
             a_question_outlives_an_interpreter_that_ends_itself,
@@ -229,6 +231,18 @@ a_signal_that_is_blocked_kills_nobody(_Config) ->
     ?assertEqual(Before, os_pid()).
 
 %%% What Python asks
+
+%% What becomes of that call is told to the process of this name.
+sleep_and_tell(Worker, Seconds) -> ?MODULE ! {told, outcome(fun() -> sleep_in(Worker, Seconds) end)}.
+
+%% Its caller waits for it.
+a_call_inside_one_that_is_not_wanted_is_told(_Config) ->
+    Before = os_pid(),
+    register(?MODULE, self()),
+    ?assertError({py, timeout}, call(call_back, [sleep_and_tell, worker(), 60], #{timeout => 500})),
+    ?assertEqual({error, {py, cancelled}}, receive {told, Outcome} -> Outcome end),
+    ?assertEqual(3, py:add(1, 2)),
+    ?assertEqual(Before, os_pid()).
 
 %% A process of this name, that nobody answers.
 wait_and_note() ->
