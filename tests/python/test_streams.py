@@ -189,6 +189,33 @@ def test_what_an_asynchronous_generator_leaves_is_cancelled_with_it() -> None:
     assert left[0].cancelled()
 
 
+def test_what_a_failed_run_of_the_loop_has_left_does_not_end_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There was no memory to look for events, when the error of the generator was on its way."""
+
+    async def failing() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+        selector: Any = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+
+        def select(_timeout: object) -> list[object]:
+            monkeypatch.undo()
+            raise MemoryError("no room for events")
+
+        monkeypatch.setattr(selector, "select", select)
+        raise MemoryError("grown")
+
+    def all_of(stream: Stream, seen: list[object]) -> None:
+        while True:
+            seen += stream.take(10)[0]
+
+    seen: list[object] = []
+    with pytest.raises(MemoryError):
+        all_of(Stream(failing()), seen)
+    assert seen == [1, 2]
+
+
 def test_asynchronous_streams_nest() -> None:
     async def outer() -> AsyncIterator[object]:
         inner = Stream(numbers_async(2))

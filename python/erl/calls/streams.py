@@ -199,6 +199,9 @@ class _AsyncItems:
                     self._wanted = self._loop.create_future()
                     self._has_filled()
                     await self._wanted
+        except MemoryError:
+            limits.spare.clear()  # for what has to be done before the error arrives where memory is made free
+            raise
         finally:
             if hasattr(self._iterator, "aclose"):
                 await self._iterator.aclose()
@@ -215,6 +218,7 @@ class _AsyncItems:
 
         loop, self._loop = self._loop, None
         try:
+            _run(loop)  # what is left of a run that failed may be to stop: not the next one
             with suppress(asyncio.CancelledError):
                 if not self._task.done():
                     self._task.cancel()
@@ -229,8 +233,11 @@ class _AsyncItems:
             loop.close()
 
 
-def _run(loop: AbstractEventLoop, until: Future[Any] | Coroutine[Any, Any, None]) -> None:
-    """Run a loop until then, also in a call that nests in one where another loop runs: that one rests meanwhile."""
+def _run(loop: AbstractEventLoop, until: Future[Any] | Coroutine[Any, Any, None] | None = None) -> None:
+    """Run a loop until then, or one turn.
+
+    Also in a call that nests in one where another loop runs: that one rests meanwhile.
+    """
     from asyncio import events, tasks
 
     outer = events._get_running_loop()
@@ -239,7 +246,11 @@ def _run(loop: AbstractEventLoop, until: Future[Any] | Coroutine[Any, Any, None]
         tasks._leave_task(outer, task)
     events._set_running_loop(None)
     try:
-        loop.run_until_complete(until)
+        if until is None:
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        else:
+            loop.run_until_complete(until)
     finally:
         events._set_running_loop(outer)
         if outer is not None and task is not None:
