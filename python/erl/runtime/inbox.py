@@ -127,7 +127,10 @@ class Inbox:
         limits.spare.clear()  # to give a frame up takes some
         if self._frames.waiting() <= self._port.packet:
             raise error
-        self.refuse(self._frames.drop()[0], error)
+        head, _missing = self._frames.drop()
+        # It holds all of that frame, and what is held is judged when the answer comes.
+        limits.keep(error)
+        self.refuse(head, error)
 
     def _tell(self) -> None:
         """Tell of what was sorted those who wait for it. What is told twice harms nobody."""
