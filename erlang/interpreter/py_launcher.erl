@@ -136,6 +136,8 @@ open_interpreter(Config, Python) ->
 
 %% A container passes no other descriptors on.
 flags(#{sandbox := docker}) -> ["--packet=4", "--use_stdio", "--py"];
+%% Of memory that is limited none is to lie idle in a second heap.
+flags(#{max_memory := Most}) when is_integer(Most) -> ["--packet=4", "--nouse_stdio", "--py", "--one-heap"];
 flags(_) -> ["--packet=4", "--nouse_stdio", "--py"].
 
 %% What a sandbox needs to know of the Python half.

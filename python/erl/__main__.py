@@ -16,6 +16,7 @@ the Erlang external term format behind a big-endian length, as the ErlPort proto
   --compressed=LEVEL   compress what is sent; 0 to 9, true or false (0)
   --buffer_size=BYTES  how much is read at first (65536)
   --py                 tagged values, references and signed pickles; without it, ErlPort's own mapping
+  --one-heap           memory from one heap: what is free of it can be had for anything
   --check              import everything, say which codec is in use, and end
   --help, --version
 """
@@ -27,6 +28,7 @@ class _Flags:
     compressed = 0
     buffer_bytes = 65536
     py = False
+    one_heap = False
 
 
 def _parse(arguments: list[str]) -> _Flags:
@@ -49,6 +51,8 @@ def _parse(arguments: list[str]) -> _Flags:
                 flags.buffer_bytes = int(value)
             elif argument == "--py":
                 flags.py = True
+            elif argument == "--one-heap":
+                flags.one_heap = True
             else:
                 raise ValueError
             if not 0 <= flags.compressed <= 9:
@@ -96,7 +100,7 @@ def main() -> None:
     from erl import codec, decoders
     from erl.calls import worker
     from erl.names import bytecode, finder
-    from erl.runtime import server
+    from erl.runtime import limits, server
     from erl.terms import Atom
     from erl.wire import port
 
@@ -117,6 +121,8 @@ def main() -> None:
         # What was running when C code broke the process: the worker keeps the last lines of standard error.
         # Of the thread that did it: with those of the others the first line would not be among them.
         faulthandler.enable(all_threads=False)
+    if flags.one_heap:
+        limits.one_heap()
     port.leave_when_closed(in_fd, grace_seconds=0.5)
     bytecode.guard()
     sys.meta_path.insert(0, finder.Finder)

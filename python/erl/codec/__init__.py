@@ -6,7 +6,8 @@ knows nothing of messages beyond the `Reader` that takes one apart, and nothing 
 
 The compiled one has more, which is None where it is missing: a `FrameBuffer` and an `Outlet` like those of
 `erl.wire.frames`, a `Collector` of what is printed, the `Lane`, in which `erl.runtime.server` has the common calls
-served, and `trim`, which gives freed memory back to the system.
+served, and what the C library is told of memory: `trim` gives back to the system what is free, `one_heap` has it taken
+from one heap.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     FrameBuffer: Callable[[int, int], Any] | None
     Lane: Callable[..., Any] | None
     Outlet: Callable[[], Any] | None
+    one_heap: Callable[[], None] | None
     trim: Callable[[], None] | None
 else:
     try:
@@ -38,12 +40,13 @@ else:
             encode,
             encode_into,
             implementation,
+            one_heap,
             trim,
         )
     except ImportError:
         from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
-        Collector = FrameBuffer = Lane = Outlet = trim = None
+        Collector = FrameBuffer = Lane = Outlet = one_heap = trim = None
 
 __all__ = [
     "Collector",
@@ -56,6 +59,7 @@ __all__ = [
     "encode",
     "encode_into",
     "implementation",
+    "one_heap",
     "trim",
 ]
 

@@ -26,7 +26,7 @@ from erl.codec.options import Options
 
 __all__ = [
     "Collector", "FrameBuffer", "Lane", "Options", "Outlet", "Reader", "decode", "encode", "encode_into", "implementation",
-    "trim",
+    "one_heap", "trim",
 ]
 
 implementation = "native"
@@ -178,17 +178,25 @@ cdef extern from *:
     #if defined(__GLIBC__)
     #include <malloc.h>
     #define erl_trim() ((void)malloc_trim(0))
+    #define erl_one_heap() ((void)mallopt(M_ARENA_MAX, 1))
     #else
     #define erl_trim() ((void)0)
+    #define erl_one_heap() ((void)0)
     #endif
     """
     void trim_heap "erl_trim" () nogil
+    void use_one_heap "erl_one_heap" () nogil
 
 
 def trim():
     """Give memory back to the system that was freed, where the C library keeps it."""
     with nogil:
         trim_heap()
+
+
+def one_heap():
+    """Have the C library take all memory from one heap."""
+    use_one_heap()
 
 
 def decode(data, options):

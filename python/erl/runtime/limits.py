@@ -26,6 +26,7 @@ _PROBE_BYTES = 8 << 20
 _MANY_FRAMES = 16
 _MOST_SHARE_BYTES = 16 << 20
 _MOST_CAUSES = 10_000
+_M_ARENA_MAX = -8  # mallopt(3)
 
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # new in Python 3.11
 
@@ -60,14 +61,36 @@ class _Bound:
         return self._map(-1, size, flags=self._flags)
 
 
-def _libc_trim() -> Callable[[], object]:
+def _libc() -> Any:
+    """The C library; None where it has no such functions."""
     try:
         import ctypes
 
-        trim: Any = ctypes.CDLL(None).malloc_trim
+        libc: Any = ctypes.CDLL(None)
+        return libc if libc.malloc_trim and libc.mallopt else None
     except (ImportError, OSError, AttributeError):
+        return None
+
+
+def _libc_trim() -> Callable[[], object]:
+    libc = _libc()
+    if libc is None:
         return _nothing
-    return lambda: trim(ctypes.c_size_t(0))
+    import ctypes
+
+    return lambda: libc.malloc_trim(ctypes.c_size_t(0))
+
+
+def one_heap() -> None:
+    """Have the C library take all memory from one heap, if no thread has another one yet.
+
+    Where there is little left it takes from any; what is free in those of threads stays counted, and there would be no
+    room for one more thread.
+    """
+    if codec.one_heap is not None:
+        codec.one_heap()
+    elif (libc := _libc()) is not None:
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def _nothing() -> None:
