@@ -639,7 +639,7 @@ own(nobody, Ids, State) -> forget(Ids, State);
 own(Owner, Ids, #state{owners = Owners} = State) -> State#state{owners = py_owners:own(Owner, Ids, Owners)}.
 
 forget([], State) -> State;
-forget(Ids, State) -> internal(released, py_wire:body('erl.values.references', release, [Ids]), State).
+forget(Ids, State) -> internal(released, py_wire:body('erl.calls.references', release, [Ids]), State).
 
 %%% A new interpreter for an old one
 

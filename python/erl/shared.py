@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary, ref
 
 from erl import errors
 from erl.terms import Atom
-from erl.values import references
+from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -41,23 +41,41 @@ _OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """A link is not followed and a pipe not waited for: files of ours are neither."""
 _NO_FILE_KEPT: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
-_place: tuple[str, str, int, object] | None = None
-"""The directory, who this interpreter is there, the most bytes of all files, the node."""
-_next = count(1).__next__
+
+class Place:
+    """Where the files of a conversation lie, and who this interpreter is there."""
+
+    __slots__ = ("_next", "directory", "maker", "most_bytes", "node")
+
+    def __init__(self, directory: str, maker: str, most_bytes: int, node: object) -> None:
+        self.directory = directory
+        self.maker = maker
+        self.most_bytes = most_bytes
+        """Of all files."""
+        self.node = node
+        self._next = count(1).__next__
+
+    def new_path(self, size: int) -> str:
+        """Where the next file of so many bytes is to be made."""
+        return f"{self.directory}/{self.maker}-{self._next()}-{size}"
+
+
+def _place() -> Place | None:
+    place: Place | None = current().memory
+    return place
 
 
 def set_place(settings: dict[str, Any] | None) -> None:
     """Say where the files lie; None: this interpreter has no part in them."""
-    global _place
-    _place = None
+    current().memory = None
     if settings is not None:
         directory, maker = os.fsdecode(settings["directory"]), os.fsdecode(settings["maker"])
-        _place = directory, maker, settings["max_bytes"], settings["node"]
+        current().memory = Place(directory, maker, settings["max_bytes"], settings["node"])
 
 
 def is_open() -> bool:
     """Whether this interpreter can share anything."""
-    return _place is not None
+    return current().memory is not None
 
 
 class Memory:
@@ -203,10 +221,11 @@ def term_of(value: Any) -> tuple[object, object] | None:
 
 
 def _term(memory: Memory, offset: int, nbytes: int, form: object) -> tuple[object, object]:
-    if _place is None or not os.path.exists(memory.path):
+    place = _place()
+    if place is None or not os.path.exists(memory.path):
         raise _stale()
-    references.give(memory)
-    return Atom(MARKER), (_place[3], memory.name.encode(), (offset, nbytes), form)
+    current().references.give(memory)
+    return Atom(MARKER), (place.node, memory.name.encode(), (offset, nbytes), form)
 
 
 def _form_of(value: Any) -> object:
@@ -292,23 +311,23 @@ def _copied(value: Any, nbytes: int) -> Memory:
 
 def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, int]:
     """A new file, and a descriptor of it. It has its pages, unless its content follows: then writing gives it them."""
-    if _place is None:
+    place = _place()
+    if place is None:
         raise errors.SharedMemoryError(
             "there is no shared memory here: this is no py worker, or a sandboxed one"
         )
-    directory, maker, most_bytes, _ = _place
     size = max(1, nbytes)
-    path = f"{directory}/{maker}-{_next()}-{size}"
+    path = place.new_path(size)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _WRITABLE)
     except OSError as cause:
         raise _no_room(nbytes, cause) from None
     memory = Memory(path, os.getpid())
     try:
-        used = sum(_bytes_of(name) for name in os.listdir(directory))
-        if used > most_bytes:
+        used = sum(_bytes_of(name) for name in os.listdir(place.directory))
+        if used > place.most_bytes:
             raise errors.SharedMemoryError(
-                f"no room for {nbytes} bytes of shared memory: max_shared_bytes is {most_bytes},"
+                f"no room for {nbytes} bytes of shared memory: max_shared_bytes is {place.most_bytes},"
                 f" {used - size} are in use"
             )
         # Without its pages a file would end the process that touches it where the file system is full.
@@ -361,15 +380,16 @@ def decode(payload: Any) -> object:
         or not all(type(number) is int and number >= 0 for number in extent)
     ):
         raise errors.DecodeError("a term of shared memory does not say which part of it is meant")
-    if _place is None:
+    place = _place()
+    if place is None:
         raise errors.NoSharedMemoryError("this worker has no part in the node's shared memory")
-    memory = _memories.get(text) or Memory(f"{_place[0]}/{text}", None)
+    memory = _memories.get(text) or Memory(f"{place.directory}/{text}", None)
     try:
         # Also of one that is mapped still: what was freed is gone for everybody.
         os.stat(memory.path)
         found = memory.map()
     except FileNotFoundError:
-        if node == _place[3]:
+        if node == place.node:
             raise _stale() from None
         raise errors.ElsewhereError(f"the value is in the shared memory of {node}") from None
     except (OSError, ValueError) as cause:

@@ -23,7 +23,7 @@ from erl.codec import Options, native, reference
 from erl.codec.options import HAYSTACK
 from erl.haystack import Grid
 from erl.terms import Atom, ImproperList
-from erl.values import opaque
+from erl.values.opaque import Pickles
 
 REFUSALS = (errors.CodecError, errors.StaleReferenceError)
 
@@ -32,11 +32,11 @@ class Difference(Exception):
     """Raised when the two codecs do not agree."""
 
 
-def refuse_pickle(data: bytes, *, unsigned: bool = False) -> object:
+def refuse_pickle(_self: Pickles, data: bytes, *, unsigned: bool = False) -> object:
     raise errors.DecodeError("no pickles here")
 
 
-opaque.loads = refuse_pickle
+Pickles.loads = refuse_pickle  # type: ignore[method-assign]
 decoders.register("point", lambda payload: ("a point", payload))
 decoders.register(Atom("ok"), lambda payload: ["fine", payload])
 decoders.register(Atom("é"), lambda payload: ("é", payload))

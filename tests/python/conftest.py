@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from erl import decoders, encoders
 from erl.haystack import Grid, Uri
 from erl.terms import ImproperList
-from erl.values import opaque, plain
+from erl.values import plain
+from erl.values.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,26 +107,26 @@ def beam() -> Iterator[Beam]:
 
 
 @pytest.fixture
-def key() -> Iterator[bytes]:
-    """A key for pickles, for the length of a test."""
-    secret = b"the key of this test"
-    opaque.set_key(secret)
-    yield secret
-    opaque.set_key(None)
-    opaque.set_policy("signed")
+def scope() -> Iterator[Scope]:
+    """A conversation of the test's own: nothing that it sets is left behind it."""
+    own = Scope()
+    entered = own.enter()
+    yield own
+    own.leave(entered)
 
 
 @pytest.fixture
-def registered() -> Iterator[None]:
+def key(scope: Scope) -> bytes:
+    """A key for pickles, for the length of a test."""
+    secret = b"the key of this test"
+    scope.pickles.set_key(secret)
+    return secret
+
+
+@pytest.fixture
+def registered(scope: Scope) -> Scope:
     """Encoders and decoders of a test are forgotten after it."""
-    yield
-    for type_ in list(encoders._registered):
-        encoders.unregister(type_)
-    decoders._strings.clear()
-    decoders._atoms.clear()
-    decoders._changed()
-    encoders.set_encoder(None)
-    decoders.set_decoder(None)
+    return scope
 
 
 def exact(value: Any) -> Any:

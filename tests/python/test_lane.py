@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import mmap
 import os
 import random
@@ -19,12 +18,12 @@ import pytest
 from conversation import Conversation
 from test_native_process import needs_proc, resident_bytes
 
-from erl import codec, decoders, encoders, terms
+from erl import codec, terms
 from erl.codec import Options
 from erl.names import lookup
 from erl.runtime.server import Server
 from erl.terms import Atom
-from erl.values import references, scope
+from erl.values.scope import Scope
 from erl.wire.port import Port, PortClosedError
 
 if TYPE_CHECKING:
@@ -76,10 +75,10 @@ class Run:
         self._in, self._out = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (closed by `serve`)
         self._in.write(stream)
         self._in.seek(0)
-        self.server = Unhurried(Port(self._in.fileno(), self._out.fileno(), 4, 4096), options)
-        assert self.server._lane is not None
+        self.server = Unhurried(Port(self._in.fileno(), self._out.fileno(), 4, 4096), options, scope=Scope())
+        assert self.server._state.lane is not None
         if not lane:
-            self.server._lane = None
+            self.server._state.lane = None
         self.left_to_the_server = 0
         handle = self.server._handle
 
@@ -110,17 +109,15 @@ class Run:
 
 @contextmanager
 def clean_slate(server: Server) -> Iterator[None]:
-    """What a server changes in its process is as it was; numbers begin anew."""
+    """The server's conversation; what it changes in its process beyond that is as it was."""
     import importlib
 
     importlib.reload(lane_calls)
-    stdout, bound, identity = sys.stdout, scope.current().bridge, references._identity
-    references._held.clear()
-    references.take_made()
-    references._next = itertools.count(1).__next__
-    references.set_identity(PID, 1)
+    stdout = sys.stdout
     lookup._cached.clear()
-    scope.current().bridge = server
+    entered = server.scope.enter()
+    server.scope.references.set_identity(PID, 1)
+    server.scope.bridge = server
     sys.stdout = server._stdout
     gc.disable()  # it comes at its own time, and what it takes away may print
     try:
@@ -128,17 +125,8 @@ def clean_slate(server: Server) -> Iterator[None]:
     finally:
         gc.enable()
         sys.stdout = stdout
-        scope.current().bridge = bound
-        references._identity = identity
-        references.take_made()
-        references._held.clear()
+        server.scope.leave(entered)
         lookup._cached.clear()
-        encoders.set_encoder(None)
-        decoders.set_decoder(None)
-        for type_ in list(encoders._registered):
-            encoders.unregister(type_)
-        for tag in list(decoders._strings):
-            decoders.unregister(tag.decode("latin-1"))
 
 
 def out_of(frames: list[bytes], options: Options = TAGGED) -> list[bytes]:
@@ -446,21 +434,21 @@ def test_begun_calls_are_counted_before_they_run(lane: bool) -> None:
 def test_lane_stands_aside_while_a_call_is_cancelled() -> None:
     frames = [py_func(number, "add", [1, 2]) for number in range(100)]
     run = Run(b"".join(map(framed, frames)), TAGGED, lane=True)
-    run.server.cancelled.add(1_000_000)
+    run.server._state.cancelled.add(1_000_000)
     assert len(run.serve()) == 100
     assert run.left_to_the_server == 100
 
 
 def test_lane_is_for_the_packet_length_of_four_and_uncompressed_answers() -> None:
     with tempfile.TemporaryFile() as file:
-        assert Server(Port(file.fileno(), file.fileno(), 2), TAGGED)._lane is None
-        assert Server(Port(file.fileno(), file.fileno(), 4), TAGGED, compressed=6)._lane is None
+        assert Server(Port(file.fileno(), file.fileno(), 2), TAGGED)._state.lane is None
+        assert Server(Port(file.fileno(), file.fileno(), 4), TAGGED, compressed=6)._state.lane is None
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with open(os.devnull, "r+b", buffering=0) as null:
-        made = Server(Port(null.fileno(), null.fileno(), 4, 65536), TAGGED)
+        made = Server(Port(null.fileno(), null.fileno(), 4, 65536), TAGGED, scope=Scope())
         with clean_slate(made):
             yield made
 
@@ -477,7 +465,7 @@ def read_from(server: Server, stream: bytes) -> None:
 def feed(server: Server, stream: bytes) -> None:
     """Have the stream served as far as the lane goes, and throw away what comes out."""
     read_from(server, stream)
-    while server._lane.run():
+    while server._state.lane.run():
         server._port.pending.clear()
     assert server._port.frames.next() is None
     server._port.pending.clear()
@@ -502,9 +490,9 @@ def test_300_000_calls_leave_nothing_behind(server: Server) -> None:
     calls += [calls[0][:-1], calls[0] + b"j"]
     for name in ("add", "echo", "unencodable", "big", "say"):  # so all of them are known, and fast
         lookup.function("lane_calls", name)
-        server._doubts[Atom("lane_calls"), Atom(name)] = 0
+        server._doubts.left[Atom("lane_calls"), Atom(name)] = 0
     server._was_slow = lambda key: None  # type: ignore[method-assign]  # the machine may be busy
-    server._lane = server._open_lane()
+    server._state.lane = server._open_lane()
     stream = b"".join(map(framed, calls))
     for _ in range(200):
         feed(server, stream)
@@ -527,14 +515,14 @@ def test_300_000_calls_leave_nothing_behind(server: Server) -> None:
 def test_call_that_was_slow_is_the_servers_next_time(server: Server) -> None:
     lookup.function("lane_calls", "slow")
     key = (Atom("lane_calls"), Atom("slow"))
-    server._doubts[key] = 0
+    server._doubts.left[key] = 0
     feed(server, framed(py_func(1, "slow", [])))
-    assert server._doubts[key] == 20
+    assert server._doubts.left[key] == 20
     with pytest.raises(AssertionError):
         feed(server, framed(py_func(2, "slow", [])))  # it is still in the buffer
     with clean_slate(server):
         server._run(2, lane_calls.slow, [], None, key)
-    assert server._doubts[key] == 1000
+    assert server._doubts.left[key] == 1000
 
 
 def test_many_callables_share_the_lanes_slots(server: Server) -> None:
@@ -542,12 +530,12 @@ def test_many_callables_share_the_lanes_slots(server: Server) -> None:
         name = f"made_{number}"
         setattr(lane_calls, name, lambda value, number=number: value + number)
         lookup.function("lane_calls", name)
-        server._doubts[Atom("lane_calls"), Atom(name)] = 0
+        server._doubts.left[Atom("lane_calls"), Atom(name)] = 0
     server._was_slow = lambda key: None  # type: ignore[method-assign]
-    server._lane = server._open_lane()
+    server._state.lane = server._open_lane()
     for number in [*range(3000), *range(2999, -1, -1)]:
         read_from(server, framed(py_func(1, f"made_{number}", [1])))
-        server._lane.run()
+        server._state.lane.run()
         assert server._port.pending == [framed(answer(1, 1 + number))]
         server._port.pending.clear()
     for number in range(3000):

@@ -20,7 +20,8 @@ from test_properties_codec import bytes_values, text_values
 from erl import decoders, encoders, errors, terms
 from erl.codec import Options, reference
 from erl.codec.options import MAX_DEPTH
-from erl.values import opaque, plain, references
+from erl.values import plain
+from erl.values.scope import Scope, current
 
 native: Any = pytest.importorskip("erl.codec.native", reason="the codec is not compiled here")
 
@@ -708,26 +709,22 @@ def test_atoms_and_lists_of_erlport_are_written_alike(flags: int) -> None:
     assert native.encode(value[:3], options) == native.encode(same, options)
 
 
-def test_object_that_stays_here_is_the_same_for_both() -> None:
+def test_object_that_stays_here_is_the_same_for_both(scope: Scope) -> None:
     worker = native.decode(b"\x83" + PID, DEFAULT)
-    identity = references._identity
-    references.set_identity(worker, 3)
-    try:
-        lines = iter("abc")
-        for writer, reader in ((native, reference), (reference, native)):
-            assert reader.decode(writer.encode([lines], DEFAULT), DEFAULT) == [lines]
-        references.release(references.take_made())
-        stale = in_tuple([atom("$py.ref"), PID, b"a\3", b"a\1"])
-        with pytest.raises(errors.StaleReferenceError):
-            native.decode(b"\x83" + stale, DEFAULT)
-    finally:
-        references._identity = identity
+    scope.references.set_identity(worker, 3)
+    lines = iter("abc")
+    for writer, reader in ((native, reference), (reference, native)):
+        assert reader.decode(writer.encode([lines], DEFAULT), DEFAULT) == [lines]
+    scope.references.release(scope.references.take_made())
+    stale = in_tuple([atom("$py.ref"), PID, b"a\3", b"a\1"])
+    with pytest.raises(errors.StaleReferenceError):
+        native.decode(b"\x83" + stale, DEFAULT)
 
 
 def test_pickle_without_signature_is_refused_the_same() -> None:
-    opaque.set_key(b"another key")
+    current().pickles.set_key(b"another key")
     term = native.encode(range(3), DEFAULT)
-    opaque.set_key(b"the key of this test")
+    current().pickles.set_key(b"the key of this test")
     assert read_the_same(term, DEFAULT) is errors.DecodeError
     assert read_the_same(term[:-1], DEFAULT) is errors.DecodeError
 

@@ -14,6 +14,7 @@ from erl import errors
 from erl.codec import Options, decode, encode
 from erl.names import traces
 from erl.values import opaque
+from erl.values.scope import current
 
 DEFAULT = Options.from_flags(0)
 
@@ -35,25 +36,25 @@ def spring() -> str:
 @pytest.mark.usefixtures("key")
 @pytest.mark.parametrize("value", [range(3), int, len, slice(1), {1: {2}}, None])
 def test_signed_pickle_comes_back(value: Any) -> None:
-    assert opaque.loads(opaque.dumps(value)) == value
+    assert current().pickles.loads(current().pickles.dumps(value)) == value
 
 
 @pytest.mark.usefixtures("key")
 def test_signature_follows_the_pickle_and_other_readers_pass_over_it() -> None:
-    data = opaque.dumps(range(3))
+    data = current().pickles.dumps(range(3))
     assert data[-opaque.SIGNATURE_BYTES - 1 : -opaque.SIGNATURE_BYTES] == b"."
     assert pickle.loads(data) == range(3)
 
 
 def test_changed_pickle_is_refused_before_it_is_read(key: bytes) -> None:
-    data = opaque.dumps(Trap())
+    data = current().pickles.dumps(Trap())
     for position in range(len(data)):
         changed = bytearray(data)
         changed[position] ^= 1
         with pytest.raises(errors.DecodeError, match="no worker of this application signed it"):
-            opaque.loads(bytes(changed))
+            current().pickles.loads(bytes(changed))
     assert not Trap.sprung
-    assert opaque.loads(data) == "sprung"
+    assert current().pickles.loads(data) == "sprung"
 
 
 @pytest.mark.usefixtures("key")
@@ -62,38 +63,38 @@ def test_changed_pickle_is_refused_before_it_is_read(key: bytes) -> None:
 )
 def test_unsigned_pickle_is_refused(data: bytes) -> None:
     with pytest.raises(errors.DecodeError, match="pickle => any"):
-        opaque.loads(data)
+        current().pickles.loads(data)
 
 
 def test_pickle_signed_with_another_key_is_refused(key: bytes) -> None:
-    data = opaque.dumps(1)
-    opaque.set_key(b"another")
+    data = current().pickles.dumps(1)
+    current().pickles.set_key(b"another")
     with pytest.raises(errors.DecodeError):
-        opaque.loads(data)
+        current().pickles.loads(data)
 
 
 def test_without_a_key_nothing_is_signed_and_nothing_read() -> None:
-    data = opaque.dumps(1)
+    data = current().pickles.dumps(1)
     assert data == pickle.dumps(1, 5)
     with pytest.raises(errors.DecodeError, match="no key"):
-        opaque.loads(data)
+        current().pickles.loads(data)
 
 
 def test_policy_any_reads_signed_and_unsigned_pickles(key: bytes) -> None:
-    signed = opaque.dumps(1)
-    opaque.set_policy("any")
-    assert opaque.loads(signed) == opaque.loads(pickle.dumps(1)) == 1
+    signed = current().pickles.dumps(1)
+    current().pickles.set_policy("any")
+    assert current().pickles.loads(signed) == current().pickles.loads(pickle.dumps(1)) == 1
 
 
 def test_unknown_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="policy"):
-        opaque.set_policy("none")
+        current().pickles.set_policy("none")
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 65])
 def test_key_of_a_wrong_length_is_refused(key: bytes) -> None:
     with pytest.raises(ValueError, match="bytes"):
-        opaque.set_key(key)
+        current().pickles.set_key(key)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_key_of_a_wrong_length_is_refused(key: bytes) -> None:
 )
 def test_junk_that_may_be_read_is_a_decode_error(junk: bytes) -> None:
     with pytest.raises(errors.DecodeError, match="reading an opaque Python object failed"):
-        opaque.loads(junk, unsigned=True)
+        current().pickles.loads(junk, unsigned=True)
 
 
 class Linked:
@@ -117,7 +118,7 @@ def test_what_is_linked_too_deep_can_not_be_pickled(is_named: bool) -> None:
     for _ in range(100_000):
         value = Linked(value)
     with pytest.raises(errors.NotPicklableError, match=r"Linked.*RecursionError"):
-        opaque.dumps(value)
+        current().pickles.dumps(value)
     while isinstance(value, Linked):
         value = value.other
 
@@ -140,14 +141,14 @@ def raise_(error: Exception) -> Any:
 def test_pickle_that_raises_another_bridge_error_is_a_decode_error() -> None:
     for error in (errors.EncodeError("x"), errors.ErlangError("error", "badarg"), MemoryError()):
         with pytest.raises(errors.DecodeError):
-            opaque.loads(opaque.dumps(LikesErlang(error)))
+            current().pickles.loads(current().pickles.dumps(LikesErlang(error)))
 
 
 def test_what_can_not_be_pickled_says_so() -> None:
     with pytest.raises(errors.NotPicklableError, match="lock can't be pickled"):
-        opaque.dumps(threading.Lock())
+        current().pickles.dumps(threading.Lock())
     with pytest.raises(errors.NotPicklableError):
-        opaque.dumps([threading.Lock()])
+        current().pickles.dumps([threading.Lock()])
 
 
 @pytest.mark.usefixtures("key")
@@ -163,7 +164,7 @@ def test_function_without_a_name_travels_by_value() -> None:
 
     for function in (lambda number: number + 10, local):
         assert decode(encode([function], DEFAULT), DEFAULT)[0](5) == 15
-    assert opaque.loads(opaque.dumps(Local())).field == 7  # type: ignore[attr-defined]
+    assert current().pickles.loads(current().pickles.dumps(Local())).field == 7  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("key")
@@ -175,7 +176,7 @@ def test_function_that_travels_by_value_keeps_the_file_of_its_lines() -> None:
             return (lambda: 1 / number)()
 
     for value in (lambda number: 1 / number, Local().method):
-        copy = opaque.loads(opaque.dumps(value))
+        copy = current().pickles.loads(current().pickles.dumps(value))
         with pytest.raises(ZeroDivisionError) as failure:
             copy(0)  # type: ignore[operator]
         trace: Any = traces.trace_of(failure.value)
@@ -190,22 +191,22 @@ def test_function_that_travels_by_value_keeps_the_file_of_its_lines() -> None:
 def test_type_that_is_in_no_module_travels(type_: type) -> None:
     if type_.__name__ in ("function", "builtin_function_or_method"):
         pytest.importorskip("cloudpickle")
-    assert opaque.loads(opaque.dumps(type_)) is type_
+    assert current().pickles.loads(current().pickles.dumps(type_)) is type_
 
 
 def test_open_file_is_not_replaced_by_its_content() -> None:
     """cloudpickle would."""
     with open(__file__) as file, pytest.raises(errors.NotPicklableError):
-        opaque.dumps([file])
+        current().pickles.dumps([file])
 
 
 PROGRAM = """
 import sys
-from erl.values import opaque
+from erl.values.scope import current
 class Here:
     def answer(self): return 42
 def function(): return 43
-sys.stdout.write(opaque.dumps([Here(), Here, function]).hex())
+sys.stdout.write(current().pickles.dumps([Here(), Here, function]).hex())
 """
 
 
@@ -213,14 +214,14 @@ def test_class_and_function_of_main_travel_by_value() -> None:
     """Written by an interpreter whose `__main__` has them, read by one whose `__main__` does not."""
     pytest.importorskip("cloudpickle")
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
-    here, type_, function = opaque.loads(bytes.fromhex(done.stdout), unsigned=True)  # type: ignore[misc]
+    here, type_, function = current().pickles.loads(bytes.fromhex(done.stdout), unsigned=True)  # type: ignore[misc]
     assert (here.answer(), type_().answer(), function()) == (42, 42, 43)
 
 
 def test_without_cloudpickle_what_has_no_name_is_not_picklable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(errors.NotPicklableError, match="function"):
-        opaque.dumps(lambda: 1)
+        current().pickles.dumps(lambda: 1)
 
 
 def test_pickle_modules_are_not_imported_before_they_are_needed() -> None:

@@ -10,20 +10,16 @@ import pytest
 from erl.calls import parallel
 from erl.names import traces
 from erl.terms import Atom
-from erl.values import opaque, references
+from erl.values.scope import Scope, current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 @pytest.fixture
-def worker() -> Iterator[None]:
+def worker(scope: Scope) -> None:
     """References can be held, for the length of a test."""
-    before = references._identity
-    references.set_identity("worker", 1)
-    yield
-    references.release(references.take_made())
-    references._identity = before
+    scope.references.set_identity("worker", 1)
 
 
 def items_of(error: BaseException) -> list[object]:
@@ -39,14 +35,14 @@ def test_map_gives_the_results_in_order_and_their_time() -> None:
 
 def test_map_keeps_results_here_when_asked_to(worker: None) -> None:
     _, values = parallel.map("builtins", "str", [1, 2], True)
-    assert [references.resolve(*term[1:]) for term in values] == ["1", "2"]  # type: ignore[index]
-    assert references.made() == 2
+    assert [current().references.resolve(*term[1:]) for term in values] == ["1", "2"]  # type: ignore[index]
+    assert current().references.count_made() == 2
 
 
 def test_map_holds_nothing_when_an_item_fails(worker: None) -> None:
     with pytest.raises(ZeroDivisionError):
         parallel.map(__name__, "inverse", [1, 0], True)
-    assert references.made() == 0
+    assert current().references.count_made() == 0
 
 
 @pytest.mark.parametrize("bad", [0, 1, 4])
@@ -69,7 +65,7 @@ def test_reduce_gives_a_value_that_no_mapping_changes(key: bytes) -> None:
     _, term = parallel.reduce(__name__, "join", [b"a", b"b", b"c"])
     assert isinstance(term, tuple)
     assert term[:2] == (Atom("$erlport.opaque"), Atom("python"))
-    assert opaque.loads(term[2]) == b"abc"
+    assert current().pickles.loads(term[2]) == b"abc"
 
 
 def test_reduce_keeps_here_what_cannot_be_pickled(worker: None) -> None:

@@ -16,7 +16,7 @@ import pytest
 from erl import errors
 from erl.calls import session
 from erl.names import traces
-from erl.values import opaque
+from erl.values.scope import current
 
 PACKAGE = Path(__file__).parents[2] / "python"
 
@@ -182,9 +182,9 @@ cup, pot = Cup(4), Pot(2)
 
 @pytest.fixture
 def key() -> Iterator[bytes]:
-    opaque.set_key(b"tea")
+    current().pickles.set_key(b"tea")
     yield b"tea"
-    opaque.set_key(None)
+    current().pickles.set_key(None)
 
 
 def test_a_snapshot_that_nobody_signed_is_not_read(token: int, key: bytes) -> None:
@@ -195,7 +195,7 @@ def test_a_snapshot_that_nobody_signed_is_not_read(token: int, key: bytes) -> No
     for wrong in (data[:-32], data[:-1] + bytes([data[-1] ^ 1]), b""):
         with pytest.raises(errors.DecodeError, match="no worker of this application signed it"):
             session.restore(next(_tokens), wrong)
-    opaque.set_key(b"of another box")
+    current().pickles.set_key(b"of another box")
     with pytest.raises(errors.DecodeError, match="no worker of this application signed it"):
         session.restore(next(_tokens), data)
     # What came from a box is read in one.
@@ -217,8 +217,8 @@ def test_a_snapshot_is_read_by_another_interpreter(token: int, key: bytes, tmp_p
 import sys
 from erl.calls import session
 from erl.names import traces
-from erl.values import opaque
-opaque.set_key(b"tea")
+from erl.values.scope import current
+current().pickles.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
 run = lambda source: session.run(7, [("eval", source)])[1]
 run("k = 10; same.append(2)")
@@ -326,8 +326,8 @@ def test_what_was_defined_in_a_session_shows_its_lines_after_a_copy(token: int, 
 import json, sys
 from erl.calls import session
 from erl.names import traces
-from erl.values import opaque
-opaque.set_key(b"tea")
+from erl.values.scope import current
+current().pickles.set_key(b"tea")
 session.restore(7, open(sys.argv[1], 'rb').read())
 lines = {}
 for call in json.loads(sys.argv[2]):
@@ -398,10 +398,10 @@ def test_long_blocks_are_not_kept_for_ever(token: int, monkeypatch: pytest.Monke
     blocks = [f"def f{number}():\n    1 / 0  # {'x' * 300}\n" for number in range(10)]
     for block in blocks:
         session.run(token, [("exec", block)])
-    current = session._session
-    assert current is not None
-    assert sum(map(len, current.sources().values())) <= 1000
-    assert len(current._codes) == len(current.sources()) == 3
+    kept = current().session
+    assert kept is not None
+    assert sum(map(len, kept.sources().values())) <= 1000
+    assert len(kept._codes) == len(kept.sources()) == 3
     assert len([name for name in linecache.cache if name.startswith("<session ")]) >= 3
     # The newest is there, however long it is.
     session.run(token, [("exec", "def g():\n    1 / 0\n" + "#" * 5000)])

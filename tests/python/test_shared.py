@@ -20,7 +20,7 @@ from test_haystack import CODECS
 from erl import errors, shared
 from erl.codec import Options
 from erl.terms import Atom
-from erl.values import references
+from erl.values.scope import Scope, current
 
 pytestmark = pytest.mark.usefixtures("key")
 
@@ -34,9 +34,8 @@ each_codec = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: str(code
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
+def place(tmp_path: Path, scope: Scope) -> Iterator[Path]:
     """A directory of shared memory; nothing is left in it."""
-    before = shared._place
     shared.set_place(
         {
             "directory": str(tmp_path).encode(),
@@ -45,13 +44,11 @@ def place(tmp_path: Path) -> Iterator[Path]:
             "node": NODE,
         }
     )
-    references.take_made()
     yield tmp_path
-    for name in references.take_made():
+    for name in scope.references.take_made():
         assert isinstance(name, bytes)
         (tmp_path / name.decode()).unlink(missing_ok=True)
     gc.collect()
-    shared._place = before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +103,7 @@ def test_a_file_is_deleted_with_the_object_until_it_was_sent(place: Path) -> Non
     assert files(place) == []
     sent = shared.share(b"abc")
     sent.term()
-    assert references.take_made() == [sent._memory.name.encode()]
+    assert current().references.take_made() == [sent._memory.name.encode()]
     path = place / sent._memory.name
     del sent
     assert path.exists()
@@ -115,10 +112,10 @@ def test_a_file_is_deleted_with_the_object_until_it_was_sent(place: Path) -> Non
 
 def test_a_frame_that_could_not_be_encoded_leaves_nothing(place: Path) -> None:
     for codec in CODECS:
-        given_before = references.made()
+        given_before = current().references.count_made()
         with pytest.raises(errors.EncodeError):
             codec.encode([LARGE, Unpicklable()], SHARED)
-        references.release_since(given_before)
+        current().references.release_since(given_before)
         assert files(place) == []
 
 
@@ -129,10 +126,10 @@ class Unpicklable:
 
 def test_what_was_put_back_is_taken_again(place: Path) -> None:
     shared.share(LARGE).term()
-    made = references.take_made()
-    references.put_back(made)
-    assert references.take_made() == made
-    references.put_back(made)
+    made = current().references.take_made()
+    current().references.put_back(made)
+    assert current().references.take_made() == made
+    current().references.put_back(made)
 
 
 def test_a_forked_child_deletes_nothing(place: Path) -> None:
@@ -149,7 +146,7 @@ def test_what_erlang_has_freed_is_stale(place: Path) -> None:
     held = shared.share(b"abc")
     kept = held.value
     term = held.term()
-    references.take_made()
+    current().references.take_made()
     (place / held._memory.name).unlink()
     with pytest.raises(errors.StaleReferenceError):
         held.term()
@@ -231,7 +228,7 @@ _PAYLOADS = st.recursive(
 
 @given(node=_PARTS, name=_PARTS, extent=_PAYLOADS, form=_PAYLOADS, whole=_PAYLOADS, is_known=st.booleans())
 def test_any_payload_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, **parts: Any) -> None:
-    before = shared._place
+    before = current().memory
     place = tmp_path_factory.mktemp("place")
     try:
         shared.set_place({"directory": str(place), "maker": "0" * 16, "max_bytes": 100, "node": NODE})
@@ -244,7 +241,7 @@ def test_any_payload_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
                 continue
             assert bytes(found) in b"abcd"
     finally:
-        shared._place = before
+        current().memory = before
 
 
 def test_a_term_of_another_node_is_elsewhere(place: Path) -> None:

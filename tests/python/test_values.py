@@ -25,7 +25,8 @@ from conftest import Beam, exact
 from erl import errors
 from erl.codec import Options, decode, encode, reference
 from erl.terms import Atom, BitString, Fun, ImproperList, OpaqueErlang, Pid, Tag
-from erl.values import plain, references
+from erl.values import plain
+from erl.values.scope import Scope, current
 
 try:
     from erl.codec import native
@@ -97,12 +98,10 @@ SAME_UNDER_ALL_OPTIONS: list[Any] = [
 
 
 @pytest.fixture
-def worker() -> Any:
+def worker(scope: Scope) -> Pid:
     """This interpreter has a worker process, so references can be made."""
-    references.set_identity(WORKER, 1)
-    yield WORKER
-    references.release(references.take_made())
-    references._identity = None
+    scope.references.set_identity(WORKER, 1)
+    return WORKER
 
 
 def mixes_text_and_bytes(value: Any, flags: int) -> bool:
@@ -248,7 +247,7 @@ def test_value_bound_to_this_process_travels_as_a_reference() -> None:
 @pytest.mark.usefixtures("worker")
 def test_reference_that_was_released_is_stale() -> None:
     term = encode(iter([1]), DEFAULT)
-    references.release(references.take_made())
+    current().references.release(current().references.take_made())
     with pytest.raises(errors.StaleReferenceError):
         decode(term, DEFAULT)
 

@@ -83,6 +83,6 @@ def several(number: int, size: int) -> Iterator[bytes]:
 
 def held() -> int:
     """How many objects are kept for Erlang."""
-    from erl.values import references
+    from erl.calls import references
 
     return references.held()

@@ -11,9 +11,10 @@ from operator import length_hint
 from time import perf_counter
 
 from erl import errors
+from erl.calls import references
 from erl.names import lookup, traces
 from erl.terms import Atom
-from erl.values import opaque, references
+from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -102,6 +103,6 @@ def _microseconds(start: float) -> int:
 def _unchanged(value: object) -> tuple[object, ...]:
     """A term that is this very value again when it is read: no mapping takes a part in it."""
     try:
-        return (*_OPAQUE, opaque.dumps(value))
+        return (*_OPAQUE, current().pickles.dumps(value))
     except errors.NotPicklableError:
         return references.hold(value)

@@ -25,8 +25,10 @@ from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from erl import errors
+from erl.calls import references
 from erl.names import lookup, traces
-from erl.values import by_value, callout, opaque, references
+from erl.values import by_value, callout
+from erl.values.scope import current
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -143,7 +145,6 @@ class Session:
             self._loop = None
 
 
-_session: Session | None = None
 _first_main = sys.modules.get("__main__")
 """Kept: a module that nobody refers to loses its names."""
 
@@ -155,12 +156,17 @@ def prepare() -> None:
 
 def start(token: int) -> None:
     """Begin a namespace; what was there before is gone."""
-    global _session
-    if _session is not None:
-        _session.close()
-    _session = Session(token)
+    _begun(token)
+
+
+def _begun(token: int) -> Session:
+    scope = current()
+    if scope.session is not None:
+        scope.session.close()
+    session = scope.session = Session(token)
     # Where pickle, dataclasses and others look for what has been defined in it.
-    sys.modules["__main__"] = _session.module
+    sys.modules["__main__"] = session.module
+    return session
 
 
 def run(token: int, blocks: list[tuple[Any, ...]], as_reference: bool = False) -> tuple[bool, object]:
@@ -189,7 +195,7 @@ def snapshot(token: int) -> tuple[bool, object, list[tuple[str, str]]]:
     if session is None:
         return False, None, []
     data, left = _pickled(session.namespace, session.sources())
-    return True, opaque.signed(data), left
+    return True, current().pickles.signed(data), left
 
 
 def restore(token: int, data: bytes, unsigned: bool = False) -> None:
@@ -202,20 +208,20 @@ def restore(token: int, data: bytes, unsigned: bool = False) -> None:
     import pickle
 
     if not unsigned:
-        opaque.verify(data)
-    start(token)
-    assert _session is not None
-    namespace = _session.namespace
+        current().pickles.verify(data)
+    session = _begun(token)
+    namespace = session.namespace
 
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, _pid: Any) -> Any:
             return namespace
 
-    _session.add(*Unpickler(io.BytesIO(data)).load())
+    session.add(*Unpickler(io.BytesIO(data)).load())
 
 
 def _found(token: int) -> Session | None:
-    return _session if _session is not None and _session.token == token else None
+    session: Session | None = current().session
+    return session if session is not None and session.token == token else None
 
 
 # Source

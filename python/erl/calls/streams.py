@@ -23,11 +23,11 @@ import weakref
 from time import perf_counter
 
 from erl import api, codec
+from erl.calls import references
 from erl.codec import Options
 from erl.names import lookup
 from erl.runtime import limits
 from erl.terms import Atom
-from erl.values import references
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from erl.codec import Options
 from erl.names import lookup
 from erl.runtime.server import Server
 from erl.terms import Atom
-from erl.values import opaque, references
+from erl.values.scope import current
 from erl.wire import messages, port
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -35,14 +35,15 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
             f"{sys.executable} version {messages.VERSION}: install the version that belongs to the application"
         )
     server = _server()
-    server.worker = settings["worker"]
+    server.serve_for(settings["worker"])
     server.use(Options.from_flags(settings["flags"]))
-    server.event_loop = str(settings["event_loop"])
-    references.set_identity(settings["worker"], settings["incarnation"])
+    server.run_coroutines_on(str(settings["event_loop"]))
+    scope = current()
+    scope.references.set_identity(settings["worker"], settings["incarnation"])
     shared.set_place(settings["shared"])
     _bound_by(server, settings)
-    opaque.set_key(settings["key"])
-    opaque.set_policy(str(settings["pickle"]))
+    scope.pickles.set_key(settings["key"])
+    scope.pickles.set_policy(str(settings["pickle"]))
     if settings["modules"] is not None:
         from erl.calls import pushed
 

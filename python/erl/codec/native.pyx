@@ -15,10 +15,13 @@ has bytes, and are checked before there is room made for them.
 
 include "native_capi.pxi"
 include "native_atoms.pxi"
+include "native_tables.pxi"
 include "native_read.pxi"
+include "native_maps.pxi"
 include "native_forms.pxi"
 include "native_buffer.pxi"
 include "native_write.pxi"
+include "native_text.pxi"
 include "native_values.pxi"
 include "native_frames.pxi"
 
@@ -51,9 +54,11 @@ cdef class Reader:
     cdef Walk walk
     cdef Py_ssize_t size
     cdef bytes data
+    cdef Tables tables
 
     def __cinit__(self, data, Py_ssize_t offset=0):
-        self.data = opened(data, offset, &self.walk)
+        self.tables = current_tables()
+        self.data = opened(data, offset, self.tables, &self.walk)
         self.size = len(self.data)
 
     @property
@@ -202,7 +207,8 @@ def one_heap():
 def decode(data, options):
     """The value of a whole term. Raises `DecodeError`, also for bytes that follow it."""
     cdef Walk walk
-    cdef bytes held = opened(data, 0, &walk)
+    cdef Tables tables = current_tables()
+    cdef bytes held = opened(data, 0, tables, &walk)
     value = read_whole(&walk, len(held), options.flags)
     if walk.i != len(held):
         raise errors.DecodeError(f"{len(held) - walk.i} bytes follow the term")
@@ -211,12 +217,16 @@ def decode(data, options):
 
 def encode(value, options):
     """The value as a whole term. Raises `EncodeError`."""
+    return encoded(value, options.flags, current_tables())
+
+
+cdef bytes encoded(value, int flags, Tables tables):
     cdef unsigned char first[FIRST_BYTES]
     cdef Out out
     begin(&out, first)
     out.p[0] = VERSION
     out.n = 1
-    write_whole(&out, value, options.flags, 0)
+    write_whole(&out, value, flags, 0, tables)
     return whole(&out)
 
 
@@ -225,7 +235,7 @@ def encode_into(bytearray buffer not None, value, options):
     cdef unsigned char first[FIRST_BYTES]
     cdef Out out
     begin(&out, first)
-    write_whole(&out, value, options.flags, 0)
+    write_whole(&out, value, options.flags, 0, current_tables())
     buffer += whole(&out)
 
 
@@ -234,7 +244,7 @@ cdef bytes whole(Out* out):
     return given(finished(out))
 
 
-cdef bytes opened(data, Py_ssize_t offset, Walk* walk):
+cdef bytes opened(data, Py_ssize_t offset, Tables tables, Walk* walk):
     """The bytes that hold the term at `offset`, inflated if need be, and a walk that begins at the term's tag."""
     cdef bytes held = data if type(data) is bytes else bytes(data)
     cdef Py_ssize_t size = len(held)
@@ -250,6 +260,7 @@ cdef bytes opened(data, Py_ssize_t offset, Walk* walk):
         walk.i = 0
     walk.p = p
     walk.data = <PyObject*>held
+    walk.tables = <PyObject*>tables
     walk.text = walk.tagged = walk.haystack = False
     return held
 
@@ -268,8 +279,8 @@ cdef object options_of(flags):
 cdef object read_whole(Walk* walk, Py_ssize_t size, int flags):
     """The next term of all that there is. What can go wrong on the way becomes a refusal."""
     cdef Walk own = walk[0]     # user code that runs meanwhile may use the same reader
-    if flags & HAYSTACK and not haystack_collected:
-        collect_haystack()
+    if flags & HAYSTACK and not (<Tables>walk.tables).haystack_collected:
+        (<Tables>walk.tables).collect_haystack()
     cdef bint paused = paused_for(&own, size, flags)
     cdef PyObject* made = read_term(&own, size, 0, False)
     if paused:
@@ -283,8 +294,8 @@ cdef object read_whole(Walk* walk, Py_ssize_t size, int flags):
 cdef list read_several(Walk* walk, Py_ssize_t size, int flags, Py_ssize_t count):
     """The next `count` terms of all that there is."""
     cdef Walk own = walk[0]
-    if flags & HAYSTACK and not haystack_collected:
-        collect_haystack()
+    if flags & HAYSTACK and not (<Tables>walk.tables).haystack_collected:
+        (<Tables>walk.tables).collect_haystack()
     cdef bint paused = paused_for(&own, size, flags)
     cdef PyObject* made = read_elements(&own, count, size, 0)
     if paused:
@@ -324,9 +335,10 @@ cdef object refuse_to_decode():
         raise
 
 
-cdef int write_whole(Out* out, value, int flags, int depth) except -1:
+cdef int write_whole(Out* out, value, int flags, int depth, Tables tables) except -1:
     """The term of a value in a container at `depth`. What can go wrong on the way becomes a refusal, and the buffer goes."""
-    out.mode = &modes[PLAIN_MODE if flags & PLAIN else flags & 3 | (flags & FORMS) >> 3]
+    out.tables = <PyObject*>tables
+    out.mode = &tables.modes[PLAIN_MODE if flags & PLAIN else flags & 3 | (flags & FORMS) >> 3]
     if write_value(out, <PyObject*>value, depth):
         return 0
     try:
@@ -339,4 +351,5 @@ cdef int write_whole(Out* out, value, int flags, int depth) except -1:
         Py_XDECREF(out.held)
 
 
+include "native_calls.pxi"
 include "native_lane.pxi"

@@ -3,20 +3,13 @@
 cdef enum:
     FIRST_BYTES = 512
 
-cdef struct Mode:
-    bint strings_binary
-    bint dicts_map
-    bint tagged
-    bint fast               # no encoder is registered for a type of the codec's own
-    int forms               # the flags that add forms
-    int index
-
 cdef struct Out:
     unsigned char* p
     Py_ssize_t n            # bytes written
     Py_ssize_t room         # bytes that `p` has
     PyObject* held          # the bytes object that `p` points into; NULL for the first buffer
     Mode* mode
+    PyObject* tables        # of the conversation
 
 
 cdef void begin(Out* o, unsigned char* first) noexcept:

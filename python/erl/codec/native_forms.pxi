@@ -4,15 +4,6 @@ from erl import decoders
 from erl.values import opaque, payloads, references
 from erl.codec import forms
 
-cdef enum:
-    LEAF_FORM
-    DICT_FORM
-    SET_FORM
-    BYTES_FORM
-    ARRAY_FORM
-    DATETIME_FORM
-    USER_FORM
-
 cdef object NOT_FIT = payloads.NOT_FIT
 
 ctypedef PyObject* (*slow_find)(Walk*, bint, const unsigned char*, Py_ssize_t) noexcept
@@ -26,102 +17,12 @@ cdef enum:
 ctypedef int (*slow_compare)(Walk*, Pair*, Py_ssize_t) noexcept
 
 
-cdef class Form:
-    cdef int kind
-    cdef bint plain         # a dict's own form: nothing is left to build
-    cdef object builder
-
-    def __cinit__(self, int kind, builder):
-        self.kind = kind
-        self.builder = builder
-        self.plain = kind == DICT_FORM and builder is forms.DICTS[b"dict"]
-
-
-cdef dict _atom_forms = {}
-cdef dict _string_forms = {}
-cdef dict _haystack_atom_forms = {}
-cdef dict _haystack_string_forms = {}
-cdef dict _triples = {}         # builders, of `{Atom, First, Second}`
-cdef object _matrix = None
-cdef bint haystack_collected = False
-cdef Form _dict_form = None     # what "dict" stands for, found without a look into the table
-
-# By table (of atoms, of strings, the same with Haystack's forms, triples) and first byte of the name, a bit for each length
-# (from 63 on they share one) that some form has.
-cdef uint64_t form_lengths[5][256]
-
-
-cdef inline uint64_t length_bit(Py_ssize_t size) noexcept:
-    return <uint64_t>1 << (size if size < 63 else 63)
-
-
-def _collect_forms():
-    """What stands for something when it heads a 2-tuple; a registered decoder hides a form of the codec's."""
-    global _dict_form, haystack_collected
-    _string_forms.clear()
-    _atom_forms.clear()
-    kinds = (
-        (LEAF_FORM, forms.LEAVES), (DICT_FORM, forms.DICTS), (SET_FORM, forms.SETS), (BYTES_FORM, forms.BYTES),
-        (ARRAY_FORM, forms.ARRAYS),
-    )
-    for kind, table in kinds:
-        for name, builder in table.items():
-            _string_forms[name] = Form(kind, builder)
-    _string_forms[b"datetime"] = Form(DATETIME_FORM, forms.LEAVES[b"datetime"])
-    _atom_forms[b"bytes"] = Form(BYTES_FORM, bytes)
-    for name, builder in forms.ATOMS.items():
-        _atom_forms[name] = Form(LEAF_FORM, builder)
-    for name, decoder in decoders.strings().items():
-        _string_forms[name] = Form(USER_FORM, decoder)
-    for name, decoder in decoders.atoms().items():
-        _atom_forms[name] = Form(USER_FORM, decoder)
-    _dict_form = _string_forms[b"dict"]
-    measure(0, _atom_forms)
-    measure(1, _string_forms)
-    haystack_collected = False
-
-
-cdef int measure(int number, dict table) except -1:
-    """Note which lengths the names of a table have."""
-    cdef int first
-    for first in range(256):
-        form_lengths[number][first] = 0
-    for name in table:
-        first = name[0] if name else 0
-        form_lengths[number][first] |= length_bit(len(name))
-    return 0
-
-
-cdef int collect_haystack() except -1:
-    """The tables with Haystack's forms; a registered decoder hides one of those, too."""
-    global _matrix, haystack_collected
-    from erl.codec import haystack
-    from erl.values import arrays
-
-    _haystack_string_forms.clear()
-    _haystack_atom_forms.clear()
-    for name, builder in haystack.LEAVES.items():
-        _haystack_atom_forms[name] = Form(LEAF_FORM, builder)
-    _haystack_string_forms.update(_string_forms)
-    _haystack_atom_forms.update(_atom_forms)
-    _triples.update(haystack.TRIPLES)
-    _matrix = arrays.matrix
-    measure(2, _haystack_atom_forms)
-    measure(3, _haystack_string_forms)
-    measure(4, _triples)
-    haystack_collected = True
-    return 0
-
-
 cdef inline dict table_of(Walk* w, bint string):
     """What stands for something when it heads a 2-tuple."""
+    cdef Tables tables = <Tables>w.tables
     if w.haystack:
-        return _haystack_string_forms if string else _haystack_atom_forms
-    return _string_forms if string else _atom_forms
-
-
-_collect_forms()
-decoders.watch(_collect_forms)
+        return tables.haystack_string_forms if string else tables.haystack_atom_forms
+    return tables.string_forms if string else tables.atom_forms
 
 
 cdef inline bint is_head(int tag) noexcept:
@@ -130,6 +31,10 @@ cdef inline bint is_head(int tag) noexcept:
 
 cdef inline bint is_name(const unsigned char* p, Py_ssize_t size, const char* name, Py_ssize_t expected) noexcept:
     return size == expected and memcmp(p, name, expected) == 0
+
+
+cdef inline uint64_t lengths_of(Walk* w, int table, const unsigned char* name, Py_ssize_t size) noexcept:
+    return (<Tables>w.tables).form_lengths[table][name[0] if size else 0]
 
 
 cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) noexcept:
@@ -154,7 +59,7 @@ cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) n
     p += start
     if n == 2:
         latin1 = (w.p[head] == ATOM or w.p[head] == SMALL_ATOM) and not all_ascii(p, size)
-        if w.tagged and (latin1 or form_lengths[string + 2 * w.haystack][p[0] if size else 0] & length_bit(size)):
+        if w.tagged and (latin1 or lengths_of(w, string + 2 * w.haystack, p, size) & length_bit(size)):
             form = (<slow_find>form_of_latin1)(w, string, p, size) if latin1 else found_form(w, string, p, size)
             if form == NULL:
                 return NULL
@@ -174,7 +79,7 @@ cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) n
         if is_name(p, size, "$erlport.opaque", 15):
             w.i = start + size
             return (<slow_read>read_opaque)(w, limit, depth)
-        if w.haystack and form_lengths[4][p[0] if size else 0] & length_bit(size):
+        if w.haystack and lengths_of(w, 4, p, size) & length_bit(size):
             return (<slow_triple>read_triple)(w, p, size, limit, depth)
     elif w.tagged and is_name(p, size, "$py.ref", 7):
         return (<slow_read>read_reference)(w, limit, depth)
@@ -186,8 +91,8 @@ cdef PyObject* read_headed(Walk* w, Py_ssize_t n, Py_ssize_t limit, int depth) n
 cdef PyObject* found_form(Walk* w, bint string, const unsigned char* name, Py_ssize_t size) noexcept:
     """The form, or None."""
     if string and is_name(name, size, "dict", 4):
-        Py_INCREF(<PyObject*>_dict_form)
-        return <PyObject*>_dict_form
+        Py_INCREF(<PyObject*>(<Tables>w.tables).dict_form)
+        return <PyObject*>(<Tables>w.tables).dict_form
     return (<slow_find>form_of)(w, string, name, size)
 
 
@@ -197,7 +102,7 @@ cdef object form_of(Walk* w, bint string, const unsigned char* name, Py_ssize_t 
 
 cdef object form_of_latin1(Walk* w, bint string, const unsigned char* name, Py_ssize_t size):
     """The form of an atom that came in Latin-1 and is not ASCII; the table has names in UTF-8."""
-    return _atom_forms.get(name[:size].decode("latin-1").encode())
+    return (<Tables>w.tables).atom_forms.get(name[:size].decode("latin-1").encode())
 
 
 cdef PyObject* read_dict_form(Walk* w, PyObject* form, Py_ssize_t head, Py_ssize_t limit, int depth) noexcept:
@@ -495,7 +400,7 @@ cdef object read_reference(Walk* w, Py_ssize_t limit, int depth):
     parts = given(read_plain_tuple(w, 4, limit, depth))
     _, worker, incarnation, number = parts
     if type(worker) is terms.Pid and type(incarnation) is int and type(number) is int:
-        return references.resolve(worker, incarnation, number)
+        return (<Tables>w.tables).references.resolve(worker, incarnation, number)
     return parts
 
 
@@ -508,7 +413,7 @@ cdef object read_opaque(Walk* w, Py_ssize_t limit, int depth):
         content = binary(w, limit)
         if language == "erlang":
             return terms.OpaqueErlang(content)
-        return opaque.loads(content)
+        return (<Tables>w.tables).pickles.loads(content)
     return terms.Atom("$erlport.opaque"), language, given(read_term(w, limit, depth, False))
 
 
@@ -516,7 +421,7 @@ cdef object read_opaque_of_erlport(Walk* w, language, Py_ssize_t limit, int dept
     if w.p[w.i] == BINARY and type(language) is plain.Atom:
         content = binary(w, limit)
         if language == b"python":
-            return opaque.loads(content, unsigned=True)
+            return (<Tables>w.tables).pickles.loads(content, unsigned=True)
         return plain.OpaqueObject(content, language)
     return plain.OpaqueObject.marker, language, given(read_term(w, limit, depth, False))
 
@@ -524,7 +429,7 @@ cdef object read_opaque_of_erlport(Walk* w, language, Py_ssize_t limit, int dept
 cdef object read_triple(Walk* w, const unsigned char* name, Py_ssize_t size, Py_ssize_t limit, int depth):
     """`{Name, First, Second}`, where Haystack's forms are on; the walk at the name."""
     parts = given(read_plain_tuple(w, 3, limit, depth))
-    builder = _triples.get(name[:size])
+    builder = (<Tables>w.tables).triples.get(name[:size])
     made = NOT_FIT if builder is None else builder(parts[1], parts[2])
     return parts if made is NOT_FIT else made
 
@@ -547,7 +452,7 @@ cdef object read_matrix(Walk* w, Py_ssize_t limit, int depth):
     head = given(read_term(w, limit - 3, depth, False))
     rows = given(read_term(w, limit - 2, depth, False))
     columns = given(read_term(w, limit - 1, depth, False))
-    made, last = with_bytes(w, _matrix, rows, columns, limit, depth)
+    made, last = with_bytes(w, (<Tables>w.tables).matrix, rows, columns, limit, depth)
     return made if made is not NOT_FIT else (head, rows, columns, last)
 
 

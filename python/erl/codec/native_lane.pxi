@@ -39,41 +39,15 @@ cdef enum:
     LARGE_BYTES = 1024          # of a frame: its own time is not its call's
     FAST_NS = 100000
     FRAME_BYTES_END = 0xFFFFFFFF
-    RETURN_REF = 8
-    OWN_FLAGS = -1
 
 cdef object _MODULE = type(errors)
 cdef object _RESULT = terms.Atom("r")
-cdef dict _sys = vars(__import__("sys"))
-cdef dict _decoders = vars(decoders)
-cdef dict _encoders = vars(encoders)
-cdef list _made = references._made
-
-
-cdef class Known:
-    """A callable, found by the bytes of its frame from the module's atom to the function's."""
-
-    cdef bytes head
-    cdef int flags              # of the call, OWN_FLAGS for those of the server
-    cdef tuple key
-    cdef object holder
-    cdef dict names             # of the holder
-    cdef object first           # the attribute's name in it
-    cdef object value           # what the attribute must be
-    cdef object found
-
-
-cdef struct Head:
-    long long id
-    Py_ssize_t start            # of the module's atom
-    Py_ssize_t names            # of the two atoms that name the callable
-    Py_ssize_t stop             # behind them
-    int flags
 
 
 cdef class Lane:
     """Serves calls from the front of a `FrameBuffer` for as long as they are of the common kind; see `erl.runtime.server`."""
 
+    cdef Tables tables          # of the conversation
     cdef FrameBuffer frames
     cdef list pending           # the port's
     cdef list printed           # parts of what user code has printed and nobody has sent
@@ -104,11 +78,12 @@ cdef class Lane:
     cdef readonly long long running
 
     def __cinit__(
-        self, *, FrameBuffer frames not None, list pending not None, list printed not None, list open_calls not None,
+        self, *, scope, FrameBuffer frames not None, list pending not None, list printed not None, list open_calls not None,
         set cancelled not None,
         dict cached not None, dict doubts not None, dict wrappers not None, said, find, keywords, invoke, failure, answer,
         doubt, closed, list spare not None, later, int flags,
     ):
+        self.tables = tables_of(scope)
         self.frames = frames
         self.pending = pending
         self.printed = printed
@@ -212,10 +187,10 @@ cdef class Lane:
                 run = self.find(known.key[0], known.key[1])
             if keywords is not None:
                 keywords = self.keywords(keywords) if keywords else None
-            if _decoders["_top"] is not None:
-                args = decoders.apply(args)
+            if PyList_GET_SIZE(<PyObject*>self.tables.top_decoder):
+                args = self.tables.decoders.apply(args)
                 if keywords:
-                    values = decoders.apply(list(keywords.values()))
+                    values = self.tables.decoders.apply(list(keywords.values()))
                     keywords = dict(zip(keywords, values, strict=True))
             value = self.value_of(run, args, keywords, head.id, known.key)
             if not flags & PLAIN and is_awaitable(<PyObject*>value):
@@ -223,7 +198,7 @@ cdef class Lane:
                 self.open_calls.append(head.id)
                 self.later(head.id, value, flags)
                 return True
-            answer = answer_of(head.id, value, flags)
+            answer = answer_of(head.id, value, flags, self.tables)
             args = None
             value = None
         except self.closed:
@@ -239,7 +214,7 @@ cdef class Lane:
             term = self.failure(head.id, error)
             answer = None
         if answer is not None:
-            if not (PyList_GET_SIZE(<PyObject*>_made) or PyList_GET_SIZE(<PyObject*>self.printed)):
+            if not (PyList_GET_SIZE(<PyObject*>self.tables.made) or PyList_GET_SIZE(<PyObject*>self.printed)):
                 size = PyBytes_GET_SIZE(<PyObject*>answer)
                 if size - 4 < FRAME_BYTES_END:
                     self.pending.append(answer)
@@ -258,21 +233,21 @@ cdef class Lane:
         cdef Walk walk
         cdef Reader reader
         cdef Py_ssize_t size = PyBytes_GET_SIZE(<PyObject*>frame), count
-        begin_walk(&walk, frame, at)
+        begin_walk(&walk, frame, at, self.tables)
         if walk.p[at] == LIST and size - at > 5 and 0 < u32(walk.p + at + 1) <= size - at - 5:
             count = u32(walk.p + at + 1)
             walk.i = at + 5
             args = read_several(&walk, size, flags, count)
             if walk.i != size - 1 or walk.p[walk.i] != NIL:
-                reader = reader_at(frame, walk.i)
+                reader = reader_at(frame, walk.i, self.tables)
                 reader.leave_list()
             else:
                 reader = None
         elif walk.p[at] == STRING:
             args = read_whole(&walk, size, BINARIES_BYTES)
-            reader = None if walk.i == size else reader_at(frame, walk.i)
+            reader = None if walk.i == size else reader_at(frame, walk.i, self.tables)
         else:
-            reader = reader_at(frame, at)
+            reader = reader_at(frame, at, self.tables)
             args = reader.args(_options_by_flags[flags])
         self.rest = reader
         return args
@@ -285,12 +260,12 @@ cdef class Lane:
         cdef Walk walk
         cdef Reader reader
         cdef Py_ssize_t size = PyBytes_GET_SIZE(<PyObject*>frame)
-        begin_walk(&walk, frame, at)
+        begin_walk(&walk, frame, at, self.tables)
         args = read_whole(&walk, size - 1, flags)
         if walk.i == size - 2 and walk.p[walk.i] == NIL and walk.p[walk.i + 1] == NIL:
             return args
         pairs = read_whole(&walk, size, flags)
-        reader = reader_at(frame, walk.i)
+        reader = reader_at(frame, walk.i, self.tables)
         reader.leave_list()
         self.rest = reader
         self.pairs = pairs
@@ -334,7 +309,7 @@ cdef class Lane:
         if size[0] < LEAST_CALL_BYTES:
             return None
         p = self.frames.bytes_at(self.frames.start + 4)
-        if not self.read_head(p, size[0], head):
+        if not read_head(p, size[0], self.own_flags & PLAIN, head):
             return None
         length = head.stop - head.start
         slot = hash_of(p + head.start, length) % KNOWN_SLOTS
@@ -350,53 +325,6 @@ cdef class Lane:
             return self.known_call(head, size)  # anew: the garbage collector may have run code that reads the port
         return None
 
-    cdef bint read_head(self, const unsigned char* p, Py_ssize_t size, Head* head) noexcept:
-        """Fill in what a frame says up to the names; False for what is not the start of a call of the common kind."""
-        cdef Py_ssize_t i, function
-        if p[0] != VERSION or p[1] != SMALL_TUPLE or p[2] != 5:
-            return False
-        if (p[3] == SMALL_ATOM_UTF8 or p[3] == SMALL_ATOM) and p[4] == 1 and p[5] == c"C":
-            i = 6
-        elif (p[3] == ATOM or p[3] == ATOM_UTF8) and p[4] == 0 and p[5] == 1 and p[6] == c"C":
-            i = 7
-        else:
-            return False
-        if p[i] == SMALL_INTEGER:
-            head.id = p[i + 1]
-            i += 2
-        elif p[i] == INTEGER:
-            head.id = <int32_t>u32(p + i + 1)
-            i += 5
-        elif p[i] == SMALL_BIG and 4 <= p[i + 1] < 8 and p[i + 2] == 0:
-            head.id = <long long>(low64(p + i + 3) & <uint64_t>0xFFFFFFFFFFFFFFFF >> (64 - 8 * p[i + 1]))
-            i += 3 + p[i + 1]
-        else:
-            return False
-        head.start = head.names = i
-        head.flags = OWN_FLAGS
-        function = after_atom(p, i, size)
-        i = after_atom(p, function, size)
-        if i < 0:
-            return False
-        if (
-            not self.own_flags & PLAIN
-            and i - function >= 6 and memcmp(p + i - 4, b"call", 4) == 0
-            and function - head.start >= 19 and memcmp(p + function - 17, b"erl.calls.objects", 17) == 0
-            and atom_size(p, head.start) == 17 and atom_size(p, function) == 4
-        ):
-            if (
-                size - i < 7 or p[i] != LIST or u32(p + i + 1) != 5 or p[i + 5] != SMALL_INTEGER
-                or p[i + 6] >= 32 or p[i + 6] & RETURN_REF
-            ):
-                return False
-            head.flags = p[i + 6]
-            head.names = i + 7
-            i = after_atom(p, after_atom(p, head.names, size), size)
-            if i < 0:
-                return False
-        head.stop = i
-        return True
-
     cdef bint is_trusted(self, tuple key) except -1:
         doubts = self.doubts.get(key)
         return <PyObject*>doubts == small_integers[0]
@@ -407,6 +335,7 @@ cdef class Lane:
         cdef Known known
         walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>spelled)
         walk.data = <PyObject*>spelled
+        walk.tables = <PyObject*>self.tables
         walk.i = head.names - head.start
         try:
             module = read_whole(&walk, len(spelled), BINARIES_BYTES)
@@ -433,79 +362,40 @@ cdef class Lane:
         return True
 
 
-cdef inline Py_ssize_t after_atom(const unsigned char* p, Py_ssize_t i, Py_ssize_t size) noexcept:
-    """Where the atom at `i` ends, with a byte to follow; -1 where there is none, or `i` is -1."""
-    if i < 0 or size - i < 4:
-        return -1
-    if p[i] == SMALL_ATOM_UTF8 or p[i] == SMALL_ATOM:
-        i += 2 + p[i + 1]
-    elif p[i] == ATOM or p[i] == ATOM_UTF8:
-        i += 3 + u16(p + i + 1)
-    else:
-        return -1
-    return i if i < size else -1
-
-
-cdef inline Py_ssize_t atom_size(const unsigned char* p, Py_ssize_t i) noexcept:
-    return p[i + 1] if p[i] == SMALL_ATOM_UTF8 or p[i] == SMALL_ATOM else u16(p + i + 1)
-
-
-cdef inline uint32_t hash_of(const unsigned char* p, Py_ssize_t size) noexcept:
-    """Of four bytes or more."""
-    cdef uint64_t hash = <uint64_t>size, word
-    cdef Ends ends
-    while size > 16:
-        memcpy(&word, p, 8)
-        hash = (hash ^ word) * <uint64_t>0x9E3779B97F4A7C15
-        hash ^= hash >> 32
-        p += 8
-        size -= 8
-    ends = ends_of(p, size)
-    return hashed(&ends, <Py_ssize_t>(hash & 0x7FFFFFFF))
-
-
-cdef inline bint is_current(Known known) except -1:
-    """Whether the module is the same and has the same attribute, as `erl.names.lookup` asks."""
-    modules = _sys.get("modules")
-    if type(modules) is not dict:
-        return False
-    name = known.names.get("__name__")
-    return (
-        type(name) is str and (<dict>modules).get(name) is known.holder and known.names.get(known.first) is known.value
-    )
-
-
-cdef inline void begin_walk(Walk* walk, bytes frame, Py_ssize_t at) noexcept:
+cdef inline void begin_walk(Walk* walk, bytes frame, Py_ssize_t at, Tables tables) noexcept:
     walk.p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>frame)
     walk.data = <PyObject*>frame
+    walk.tables = <PyObject*>tables
     walk.i = at
 
 
-cdef Reader reader_at(bytes frame, Py_ssize_t at):
+cdef Reader reader_at(bytes frame, Py_ssize_t at, Tables tables):
     cdef Reader reader = Reader(frame)
+    reader.tables = tables
+    reader.walk.tables = <PyObject*>tables
     reader.walk.i = at
     return reader
 
 
-cdef bytes answer_of(long long id_, value, int flags):
+cdef bytes answer_of(long long id_, value, int flags, Tables tables):
     """The frame `{r, Id, Value}` of a result, behind its length. One that can't be encoded holds no references."""
     cdef unsigned char first[FIRST_BYTES]
     cdef Out out
-    cdef Py_ssize_t given_before = PyList_GET_SIZE(<PyObject*>_made)
+    cdef Py_ssize_t given_before = PyList_GET_SIZE(<PyObject*>tables.made)
     cdef bint plain = flags & PLAIN
     try:
-        if _encoders["_top"] is not None:
-            value = encoders.apply(value)
-        if not modes[PLAIN_MODE if plain else flags & 3].fast:   # an encoder may stand for a type of the frame itself
-            term = encode((_RESULT, id_, value), _options_by_flags[flags])
+        if PyList_GET_SIZE(<PyObject*>tables.top_encoder):
+            value = tables.encoders.apply(value)
+        if not tables.modes[PLAIN_MODE if plain else flags & 3].fast:   # one may stand for a type of the frame itself
+            term = encoded((_RESULT, id_, value), flags, tables)
             return len(term).to_bytes(8, "big")[4:] + term
         begin(&out, first)
         memcpy(first + 4, b"\x83h\x03d\x00\x01r" if plain else b"\x83h\x03w\x01r", 7 if plain else 6)
         out.n = 11 if plain else 10
         out.n += spell_int(first + out.n, id_)
-        write_whole(&out, value, flags, 1)
+        write_whole(&out, value, flags, 1, tables)
         put32(out.p, <uint32_t>(out.n - 4))
         return whole(&out)
     except BaseException:
-        references.release_since(given_before)
+        tables.references.release_since(given_before)
         raise

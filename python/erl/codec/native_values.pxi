@@ -1,8 +1,6 @@
 # Values of every other type, written: what the second half of `erl.codec.writer` does. A way is found by exact type and
 # remembered until an encoder is registered. Each function returns 1, or 0 with an exception.
 
-from erl import encoders
-
 cdef enum:
     DATETIME_BYTES = 64     # the most of the form of a datetime, but its zone
     MAX_WAYS = 4096
@@ -60,27 +58,8 @@ cdef Way _pickle_way = Way(PICKLE_WAY)
 cdef Way _reference_way = Way(REFERENCE_WAY)
 cdef Way _foreign_way = Way(FOREIGN_WAY)
 cdef frozenset _bound = frozenset((("builtins", "module"), ("builtins", "code"), ("builtins", "memoryview")))
-cdef list _ways = [{} for _ in range(MODES)]   # by the index of the mode
 
-
-def _forget_ways():
-    cdef int index
-    cdef bint untouched = not any(map(encoders.lookup, _built_in_ways))
-    for index in range(MODES):
-        (<dict>_ways[index]).clear()
-        modes[index].tagged = index != PLAIN_MODE
-        modes[index].strings_binary = modes[index].tagged and index & 1
-        modes[index].dicts_map = not modes[index].tagged or index & 2
-        modes[index].forms = index << 3 & FORMS if modes[index].tagged else 0
-        modes[index].fast = untouched or not modes[index].tagged
-        modes[index].index = index
-
-
-_forget_ways()
-encoders.watch(_forget_ways)
-
-
-def _find_way(kind, tagged, forms_flags):
+def _find_way(kind, encoders, tagged, forms_flags):
     """The rules, first to last: a registered encoder, what the codec knows, a form, a reference, a pickle."""
     if tagged:
         encoder = encoders.lookup(kind)
@@ -103,12 +82,14 @@ def _find_way(kind, tagged, forms_flags):
     return _pickle_way
 
 
-cdef Way way_of(kind, Mode* mode):
-    cdef dict ways = <dict>_ways[mode.index]
+cdef Way way_of(kind, Out* o):
+    cdef Mode* mode = o.mode
+    cdef Tables tables = <Tables>o.tables
+    cdef dict ways = <dict>tables.ways[mode.index]
     way = ways.get(kind)
     if way is None:
         what = f"finding out how to encode a {kind.__name__}"
-        way = callout.run(errors.EncodeError, what, _find_way, kind, mode.tagged, mode.forms)
+        way = callout.run(errors.EncodeError, what, _find_way, kind, tables.encoders, mode.tagged, mode.forms)
         if len(ways) >= MAX_WAYS:
             ways.clear()
         ways[kind] = way
@@ -116,7 +97,7 @@ cdef Way way_of(kind, Mode* mode):
 
 
 cdef int write_other(Out* o, value, int depth) except 0:
-    cdef Way way = way_of(type(value), o.mode)
+    cdef Way way = way_of(type(value), o)
     cdef int code = way.code
     if code == BUILT_IN_WAY:
         return write_built_in(o, value, depth)
@@ -299,14 +280,14 @@ cdef int write_pickle(Out* o, value, int depth) except 0:
     """As a pickle; what can't be pickled, as a reference."""
     wrote(deeper(depth, 1))
     try:
-        pickled = opaque.dumps(value, 5 if o.mode.tagged else 2)
+        pickled = (<Tables>o.tables).pickles.dumps(value, 5 if o.mode.tagged else 2)
     except errors.NotPicklableError:
         return write_reference(o, value, depth)
     return write_opaque(o, "python", 6, pickled)
 
 
 cdef int write_reference(Out* o, value, int depth) except 0:
-    term = references.hold(value)
+    term = (<Tables>o.tables).references.hold(value)
     return wrote(write_value(o, <PyObject*>term, depth))
 
 

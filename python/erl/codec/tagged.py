@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from struct import Struct
 
-from erl import decoders, errors
+from erl import errors
 from erl.codec import forms, tags
 from erl.codec.extents import end_of_term
 from erl.codec.walk import HEADS, Walk, check_depth
 from erl.terms import Atom, OpaqueErlang, Pid
-from erl.values import callout, opaque, plain, references
+from erl.values import callout, plain
 from erl.values.payloads import NOT_FIT
+from erl.values.scope import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from erl.values.mappings import Decoders
+    from erl.values.scope import Scope
 
 _u16 = Struct(">H").unpack_from
 _u32 = Struct(">I").unpack_from
@@ -32,46 +36,56 @@ _DTYPES = frozenset((tags.STRING, tags.BINARY, tags.LIST))
 _LATIN1_ATOMS = frozenset((tags.ATOM, tags.SMALL_ATOM))
 
 _LEAF, _DICT, _SET, _BYTES, _ARRAY, _USER = range(6)
-_strings: dict[bytes, tuple[int, Any]] = {}
-_atoms: dict[bytes, tuple[int, Any]] = {}
-_more: tuple[dict[bytes, tuple[int, Any]], dict[bytes, tuple[int, Any]]] | None = None
-"""The same with Haystack's forms, once a call has asked for them: of strings, of atoms."""
 
 
-def _collect() -> None:
-    """What stands for something when it heads a 2-tuple; a registered decoder hides a form of the codec's."""
-    _strings.clear()
-    _atoms.clear()
-    kinds: tuple[tuple[int, dict[bytes, Any]], ...] = (
-        (_LEAF, forms.LEAVES),
-        (_DICT, forms.DICTS),
-        (_SET, forms.SETS),
-        (_BYTES, forms.BYTES),
-        (_ARRAY, forms.ARRAYS),
-    )
-    for kind, table in kinds:
-        _strings.update((name, (kind, builder)) for name, builder in table.items())
-    _atoms[b"bytes"] = (_BYTES, bytes)
-    _atoms.update((name, (_LEAF, builder)) for name, builder in forms.ATOMS.items())
-    _strings.update((name, (_USER, decoder)) for name, decoder in decoders.strings().items())
-    _atoms.update((name, (_USER, decoder)) for name, decoder in decoders.atoms().items())
-    global _more
-    _more = None
+class _Forms:
+    """What stands for something when it heads a 2-tuple, in a conversation."""
+
+    __slots__ = ("_more", "atoms", "decoders", "strings")
+
+    def __init__(self, decoders: Decoders) -> None:
+        self.decoders = decoders
+        self.strings: dict[bytes, tuple[int, Any]] = {}
+        self.atoms: dict[bytes, tuple[int, Any]] = {}
+        self._more: tuple[dict[bytes, tuple[int, Any]], dict[bytes, tuple[int, Any]]] | None = None
+        """The same with Haystack's forms, once a call has asked for them: of strings, of atoms."""
+        self.collect()
+
+    def collect(self) -> None:
+        """Find them anew; a registered decoder hides a form of the codec's."""
+        self.strings.clear()
+        self.atoms.clear()
+        kinds: tuple[tuple[int, dict[bytes, Any]], ...] = (
+            (_LEAF, forms.LEAVES),
+            (_DICT, forms.DICTS),
+            (_SET, forms.SETS),
+            (_BYTES, forms.BYTES),
+            (_ARRAY, forms.ARRAYS),
+        )
+        for kind, table in kinds:
+            self.strings.update((name, (kind, builder)) for name, builder in table.items())
+        self.atoms[b"bytes"] = (_BYTES, bytes)
+        self.atoms.update((name, (_LEAF, builder)) for name, builder in forms.ATOMS.items())
+        self.strings.update((name, (_USER, decoder)) for name, decoder in self.decoders.strings.items())
+        self.atoms.update((name, (_USER, decoder)) for name, decoder in self.decoders.atoms.items())
+        self._more = None
+
+    def with_haystack(self) -> tuple[dict[bytes, tuple[int, Any]], dict[bytes, tuple[int, Any]]]:
+        """The tables with Haystack's forms; a registered decoder hides one of those, too."""
+        if self._more is None:
+            from erl.codec import haystack
+
+            atoms = {name: (_LEAF, builder) for name, builder in haystack.LEAVES.items()}
+            self._more = self.strings, {**atoms, **self.atoms}
+        return self._more
 
 
-def _with_haystack() -> tuple[dict[bytes, tuple[int, Any]], dict[bytes, tuple[int, Any]]]:
-    """The tables with Haystack's forms; a registered decoder hides one of those, too."""
-    global _more
-    if _more is None:
-        from erl.codec import haystack
-
-        atoms = {name: (_LEAF, builder) for name, builder in haystack.LEAVES.items()}
-        _more = _strings, {**atoms, **_atoms}
-    return _more
-
-
-_collect()
-decoders.watch(_collect)
+def _forms_of(scope: Scope) -> _Forms:
+    found: _Forms | None = scope.caches.get("erl.codec.tagged")
+    if found is None:
+        found = scope.caches["erl.codec.tagged"] = _Forms(scope.decoders)
+        scope.decoders.watch(found.collect)
+    return found
 
 
 class TaggedWalk(Walk):
@@ -102,9 +116,12 @@ class TaggedWalk(Walk):
 
     def _table(self, string: bool) -> dict[bytes, tuple[int, Any]]:
         """What stands for something when it heads a 2-tuple."""
+        known: _Forms | None = self._known
+        if known is None:
+            known = self._known = _forms_of(current())
         if self._haystack:
-            return _with_haystack()[not string]
-        return _strings if string else _atoms
+            return known.with_haystack()[not string]
+        return known.strings if string else known.atoms
 
     def _form(self, form: tuple[int, Any], i: int, payload: int, depth: int) -> Any:
         """`{Tag, Payload}`, the tag known and at `i`: its value, or the tuple where the payload does not
@@ -305,7 +322,7 @@ class TaggedWalk(Walk):
         parts = tuple(self._items(i, 4, depth))
         _, worker, incarnation, number = parts
         if type(worker) is Pid and type(incarnation) is int and type(number) is int:
-            return references.resolve(worker, incarnation, number)
+            return current().references.resolve(worker, incarnation, number)
         return parts
 
     def _opaque(self, payload: int, depth: int) -> Any:
@@ -318,13 +335,13 @@ class TaggedWalk(Walk):
             content = self._block(after + 5, _u32(self._data, after + 1)[0])
             if language == "erlang":
                 return OpaqueErlang(content)
-            return opaque.loads(content)
+            return current().pickles.loads(content)
         return (Atom("$erlport.opaque"), language, self._items(after, 1, depth)[0])
 
     def _opaque_of_erlport(self, language: Any, after: int, depth: int) -> Any:
         if self._data[after] == tags.BINARY and type(language) is plain.Atom:
             content = self._block(after + 5, _u32(self._data, after + 1)[0])
             if language == b"python":
-                return opaque.loads(content, unsigned=True)
+                return current().pickles.loads(content, unsigned=True)
             return plain.OpaqueObject(content, language)
         return (plain.OpaqueObject.marker, language, self._items(after, 1, depth)[0])

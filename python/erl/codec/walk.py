@@ -51,7 +51,7 @@ class Walk:
     `position` is where the next term begins. After a refusal it means nothing.
     """
 
-    __slots__ = ("_atoms", "_data", "_haystack", "_size", "_tagged", "_text", "position")
+    __slots__ = ("_atoms", "_data", "_haystack", "_known", "_size", "_tagged", "_text", "position")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.position = position
@@ -61,6 +61,7 @@ class Walk:
         self._tagged = False
         self._haystack = False
         self._atoms = atoms.PLAIN
+        self._known: Any = None  # what a subclass remembers
 
     def _headed(self, i: int, count: int, depth: int) -> Any:
         """The value of a tuple of 2 to 4 elements from `i`, the first of which has a tag of `HEADS`."""

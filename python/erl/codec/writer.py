@@ -11,7 +11,7 @@ import struct
 from math import isfinite
 from struct import Struct
 
-from erl import encoders, errors, terms
+from erl import errors, terms
 from erl.codec import leaves, simplify, spelling, standard, tags
 from erl.codec.extents import end_of_term
 from erl.codec.options import (
@@ -25,12 +25,15 @@ from erl.codec.options import (
     Options,
 )
 from erl.terms import Atom
-from erl.values import callout, opaque, plain, references
+from erl.values import callout, plain
+from erl.values.scope import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
+
+    from erl.values.scope import Scope
 
     Writer = Callable[["_Mode", bytearray, Any, int], None]
 
@@ -55,11 +58,22 @@ _DISTINCT: Final = frozenset((str, int, bytes, Atom, plain.Atom))
 
 
 class _Mode:
-    """One way to map: what it depends on, and the writers found so far."""
+    """One way to map in a conversation: what it depends on, and the writers found so far."""
 
-    __slots__ = ("atoms", "dicts_map", "fast", "forms", "strings_binary", "tagged", "texts", "writers")
+    __slots__ = (
+        "atoms",
+        "dicts_map",
+        "fast",
+        "forms",
+        "scope",
+        "strings_binary",
+        "tagged",
+        "texts",
+        "writers",
+    )
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, scope: Scope) -> None:
+        self.scope = scope
         self.strings_binary = options.strings_binary and options.tagged
         self.dicts_map = options.dicts_map or not options.tagged
         self.tagged = options.tagged
@@ -71,7 +85,7 @@ class _Mode:
     def forget(self) -> None:
         """Find every writer anew: what is registered has changed."""
         self.writers: dict[type, Writer] = {}
-        self.fast = not self.tagged or not any(map(encoders.lookup, _BUILT_IN))
+        self.fast = not self.tagged or not any(map(self.scope.encoders.lookup, _BUILT_IN))
 
     def atom(self, name: str) -> bytes:
         """The encoded atom."""
@@ -130,11 +144,29 @@ def encode_into(buffer: bytearray, value: object, options: Options) -> None:
 
 
 def _mode(options: Options) -> _Mode:
+    scope = current()
+    try:
+        modes = scope.caches["erl.codec.writer"]
+    except KeyError:
+        modes = _new_modes(scope)
     key = options.flags & _MODE_FLAGS if options.tagged else PLAIN
-    mode = _MODES.get(key)
+    mode: _Mode | None = modes.get(key)
     if mode is None:
-        mode = _MODES[key] = _Mode(options)
+        mode = modes[key] = _Mode(options, scope)
     return mode
+
+
+def _new_modes(scope: Scope) -> dict[int, _Mode]:
+    """The ways to map, found anew when what is registered changes."""
+    modes: dict[int, _Mode] = {}
+
+    def forget() -> None:
+        for mode in list(modes.values()):
+            mode.forget()
+
+    scope.caches["erl.codec.writer"] = modes
+    scope.encoders.watch(forget)
+    return modes
 
 
 def _write(mode: _Mode, buffer: bytearray, value: Any, depth: int) -> None:
@@ -354,7 +386,7 @@ def _pickle(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
     """As a pickle; what can't be pickled, as a reference."""
     _deeper(depth)
     try:
-        pickled = opaque.dumps(value, _PICKLE_PROTOCOL if mode.tagged else _PLAIN_PICKLE_PROTOCOL)
+        pickled = mode.scope.pickles.dumps(value, _PICKLE_PROTOCOL if mode.tagged else _PLAIN_PICKLE_PROTOCOL)
     except errors.NotPicklableError:
         _reference(mode, buffer, value, depth)
     else:
@@ -370,7 +402,7 @@ def _write_opaque(mode: _Mode, buffer: bytearray, language: str, content: bytes)
 
 
 def _reference(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
-    _write(mode, buffer, references.hold(value), depth)
+    _write(mode, buffer, mode.scope.references.hold(value), depth)
 
 
 def _foreign(mode: _Mode, buffer: bytearray, value: object, depth: int) -> None:
@@ -411,7 +443,7 @@ def _find_writer(kind: type, mode: _Mode) -> Writer:
     """The rules, first to last: a registered encoder, what the codec knows, a form, a reference, a pickle."""
     tagged = mode.tagged
     if tagged:
-        encoder = encoders.lookup(kind)
+        encoder = mode.scope.encoders.lookup(kind)
         if encoder is not None:
             return _by_encoder(encoder)
     writer = _BUILT_IN.get(kind)
@@ -464,13 +496,3 @@ _BUILT_IN: Final[dict[type, Writer]] = {
 
 _MODE_FLAGS: Final = STRINGS_BINARY | DICTS_MAP | FORMS
 """What the way to map depends on."""
-
-_MODES: Final[dict[int, _Mode]] = {}
-
-
-def _forget_writers() -> None:
-    for mode in list(_MODES.values()):
-        mode.forget()
-
-
-encoders.watch(_forget_writers)

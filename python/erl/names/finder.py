@@ -17,7 +17,7 @@ FORMER = {
     "erl.parallel": "erl.calls.parallel",
     "erl.plain": "erl.values.plain",
     "erl.pushed": "erl.calls.pushed",
-    "erl.references": "erl.values.references",
+    "erl.references": "erl.calls.references",
     "erl.session": "erl.calls.session",
     "erl.streams": "erl.calls.streams",
     "erl.worker": "erl.calls.worker",

@@ -19,6 +19,7 @@ from erl.codec import Reader
 from erl.runtime import limits
 from erl.terms import Atom
 from erl.values import steps
+from erl.values.scope import current
 from erl.wire import messages
 from erl.wire.port import PortClosedError
 
@@ -65,6 +66,7 @@ class Inbox:
         self._ids = count(1)
         self._on_loops: set[int] = set()
         self._relay: Any = None
+        self._context = current().context
 
     # The main thread
 
@@ -251,7 +253,7 @@ class Inbox:
             from _thread import start_new_thread
 
             self._relay = allocate_lock()
-            start_new_thread(self._read_for_loops, ())
+            start_new_thread(self._context().run, (self._read_for_loops,))
         _release(self._relay)
 
     def leave(self, id_: int) -> None:

@@ -20,13 +20,19 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` would import
 from _thread import get_ident
 from operator import setitem
 
-from erl import codec, decoders, encoders, errors
+from erl import codec, errors
 from erl.codec import Options, Reader
-from erl.names import importing, lookup, traces, wrappers
-from erl.runtime import console, limits, output
-from erl.runtime.inbox import GLANCE, LOOK, Inbox
-from erl.terms import Atom
-from erl.values import references, steps
+from erl.names import lookup, wrappers
+from erl.runtime import limits, output
+from erl.runtime.answers import Answers
+from erl.runtime.coroutines import Coroutines
+from erl.runtime.doubts import FAST_SECONDS, Doubts
+from erl.runtime.inbox import GLANCE, Inbox
+from erl.runtime.interrupts import Interrupts
+from erl.runtime.outgoing import Outgoing
+from erl.runtime.questions import Questions
+from erl.runtime.state import State
+from erl.values import steps
 from erl.values.scope import current
 from erl.wire import messages
 from erl.wire.port import Port, PortClosedError
@@ -34,31 +40,18 @@ from erl.wire.port import Port, PortClosedError
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import Any
 
-_FAST_SECONDS = 0.0001
-_LONG_SECONDS = 0.001
-"""Who waited behind a call that took longer may not want an answer any more."""
-_MORE_SECONDS = 0.02
-"""A pause between two parts of what Erlang has sent is shorter, mostly."""
+    from erl.values.scope import Scope
+
 _FIRST_RARE_FLAG = 32
 """The lane serves calls with the flags below."""
-_DOUBTS_OF_SLOW = 1000
-_DOUBTS_OF_SLOW_ONCE = 20
-_MOST_KEYS = 10_000
-_MOST_NESTED = 64
-"""So many calls that wait for Erlang may others nest in; what comes then waits for one of them to go on."""
-_FRAMES_OF_A_LIMIT = 3
-"""Nothing nests where more than the limit of recursion divided by this is in use: who nests has need of it, too."""
 _MOST_STRAYS = 100
 """So many exceptions between two calls are told of; from then on each is a pause, until there is a call."""
 _STRAY_SECONDS = 0.001
 _DOORS = 3
 """So many exceptions in a row may come between two calls: one while the one before it is dealt with, and again."""
 _PLAIN = frozenset((int, str, bytes, float, bool, list, tuple, dict, type(None)))
-_PRINTED_BYTES = 20
-"""Of the message that holds a printed text, at most."""
 
 
 class Server:
@@ -69,96 +62,86 @@ class Server:
     from time import perf_counter as _seconds  # type: ignore[misc]
     from time import sleep as _sleep  # type: ignore[misc]
 
-    def __init__(self, port: Port, options: Options, compressed: int = 0) -> None:
+    def __init__(self, port: Port, options: Options, compressed: int = 0, scope: Scope | None = None) -> None:
+        self.scope = current() if scope is None else scope
+        self.scope.references.set_main_thread()
         self.handler: Callable[[Any], object] = _ignore
         self.options = options
-        self.worker: object = None
+        """How values are mapped where a call brings no options."""
         self._port = port
-        self._compressed = compressed
         self._thread = get_ident()
-        self._output = output.Output(port)
-        self._stdout = console.Stdout(self._print, self._output.await_room, self._most_printed())
-        self._doubts: dict[object, int] = {}
-        self._leaving = False
-        self._is_forked = False
-        self._strays = 0
-        self._strayed_at = -1
-        self._outer: list[int] = []
-        """Ids of the calls that wait for Erlang, the innermost one last."""
-        self._open: list[int] = []
-        """Ids of the calls that were begun and not answered, the innermost last; of the lane's those it leaves."""
-        self._asking = False
-        """Whether the call that runs waits for Erlang just now: then it is this module that uses the port."""
-        self._running = 0
-        self._aside = 0
-        """The id of the call that is made ready or answered: what it imports then is not user code's."""
-        self._hook: Callable[[Any], object] = sys.unraisablehook
-        self._told_of_import = 0
-        self._shielded = 0
-        """How many parts of the main thread that no interruption may enter are under way."""
-        self._begun: memoryview | None = None
-        self.cancelled: set[int] = set()
-        """Ids of calls that are not wanted, and marks; the lane stands aside for one. Always the same set."""
-        self._inbox = Inbox(port, self.cancelled)
+        self._references = self.scope.references
+        self._decoders = self.scope.decoders
+        self._state = state = State()
+        self._out = Outgoing(port, options, self.scope, compressed)
+        self._stdout = self._out.stdout
+        self._answers = Answers(self._out, state, self.scope)
+        self._inbox = Inbox(port, state.cancelled)
         self._inbox.options = options
         self._inbox.unwanted = self._note_unwanted
         self._inbox.refuse = self._refuse
-        self._tasks: Any = None
-        self.event_loop = "asyncio"
-        self._lane = self._open_lane() if port.packet == 4 and not compressed else None
+        self._interrupts = Interrupts(
+            state, self._inbox, self._out, Server._serve.__code__, Server._run.__code__
+        )
+        self._out.flush = self._interrupts.flush
+        self._questions = Questions(state, self._inbox, self._out, self._interrupts, self._serve)
+        self._coroutines = Coroutines(state, self._out, self._answers, self.scope)
+        self._doubts = Doubts()
+        self._begun: memoryview | None = None
+        self._leaving = False
+        self._strays = 0
+        self._strayed_at = -1
+        state.lane = self._open_lane() if port.packet == 4 and not compressed else None
 
     def _open_lane(self) -> Any:
         """The compiled code that serves the common calls as `_call` does; None where it is missing."""
         if codec.Lane is None:
             return None
         return codec.Lane(
+            scope=self.scope,
             frames=self._port.frames,
             pending=self._port.pending,
             printed=self._stdout.bytes.parts,
-            open_calls=self._open,
-            cancelled=self.cancelled,
+            open_calls=self._state.open,
+            cancelled=self._state.cancelled,
             cached=lookup._cached,
-            doubts=self._doubts,
+            doubts=self._doubts.left,
             wrappers=wrappers.WRAPPERS,
             said=wrappers.SAID,
             find=lookup.function,
             keywords=lookup.keywords,
             invoke=_invoke,
-            failure=self._failure,
-            answer=self._answer,
+            failure=self._answers.failure,
+            answer=self._answers.answer,
             doubt=self._was_slow,
             closed=PortClosedError,
             spare=limits.spare,
-            later=self._later,
+            later=self._coroutines.start,
             flags=self.options.flags,
         )
 
     def use(self, options: Options) -> None:
         """Map values by these options where a call brings none."""
-        self.options = self._inbox.options = options
+        self.options = self._out.options = self._inbox.options = options
+        state = self._state
         if options.flags >= _FIRST_RARE_FLAG:
-            self._lane = None
-        if self._lane is not None:
-            self._lane.use(options.flags)
+            state.lane = None
+        if state.lane is not None:
+            state.lane.use(options.flags)
+
+    @property
+    def worker(self) -> object:
+        """The pid of the worker process that owns this interpreter; None where there is none."""
+        return self._out.worker
+
+    def serve_for(self, worker: object) -> None:
+        """Say whose interpreter this is."""
+        self._out.worker = worker
 
     @property
     def running(self) -> int:
-        """The id of the call whose user code runs, 0 where none does or it waits for Erlang; for a signal handler."""
-        if self._asking:
-            return 0
-        return self._current
-
-    @property
-    def _current(self) -> int:
-        if self._running or self._lane is None:
-            return self._running
-        running: int = self._lane.running  # no call of the lane's nests in another
-        return running
-
-    @property
-    def _innermost(self) -> int:
-        """The id of the call that whoever enters just now would be taken for: it may be made ready, or answered."""
-        return self._open[-1] if self._running and self._open else self._current
+        """The id of the call whose user code runs; see `State.running`."""
+        return self._state.running
 
     def count_begun(self, page: Any) -> None:
         """Add one to a native integer, the first of this writable buffer, for each call before its user code runs.
@@ -167,27 +150,41 @@ class Server:
         count (as at the start). Raises `ValueError` for a buffer of another size.
         """
         self._begun = None if page is None else output.words(page)
-        self._output.use_page(self._begun)
-        if self._lane is not None:
-            self._lane.count_begun(None if self._begun is None else self._begun[:1])
+        self._out.output.use_page(self._begun)
+        if self._state.lane is not None:
+            self._state.lane.count_begun(None if self._begun is None else self._begun[:1])
+
+    def run_coroutines_on(self, event_loop: str) -> None:
+        """Which event loop the first coroutine begins."""
+        self._coroutines.event_loop = event_loop
 
     def keep_to_rate(self) -> None:
         """Print and log no more than what is heard of a sandboxed Python."""
-        self._output.keep_to_rate()
+        self._out.output.keep_to_rate()
 
     def start(self) -> None:
-        """Take over standard output and serve until Erlang closes the port or asks to leave."""
-        current().bridge = self
-        signal(SIGUSR1, self._interrupted)
-        sys.unraisablehook, self._hook = self._swallowed, sys.unraisablehook
+        """Take over what a process has once, standard output and signals, and serve to the end."""
+        signal(SIGUSR1, self._interrupts.interrupted)
+        self._interrupts.take_over()
         sys.stdout = self._stdout
         os.register_at_fork(after_in_child=self._forked)
         try:
-            self._serve_all(_DOORS)
+            self.serve()
         except PortClosedError as closed:
-            self.handler = _ignore
             if closed.error:
                 sys.exit(f"erl: the port's descriptors were closed or replaced: {os.strerror(closed.error)}")
+
+    def serve(self) -> None:
+        """Serve until Erlang closes the port, which is `PortClosedError`, or asks to leave."""
+        entered = self.scope.enter()
+        self.scope.bridge = self
+        try:
+            self._serve_all(_DOORS)
+        except PortClosedError:
+            self.handler = _ignore
+            raise
+        finally:
+            self.scope.leave(entered)
 
     def _serve_all(self, doors: int) -> None:
         """Serve to the end, whatever handlers raise between two calls."""
@@ -208,8 +205,8 @@ class Server:
 
     def _recover(self, error: BaseException) -> None:
         """Go on behind an exception that came outside of user code: a signal handler's, an audit hook's."""
-        self._running, self._asking = 0, False
-        self._outer.clear()
+        self._state.entered, self._state.asking = 0, False
+        self._state.outer.clear()
         if self._settle(0, error):
             return
         if self._inbox.turn != self._strayed_at:
@@ -228,41 +225,38 @@ class Server:
 
     def _settle(self, outer: int, error: BaseException) -> bool:
         """Answer the calls that were begun behind the first `outer` and have no answer; whether there was one."""
-        found = False
-        while len(self._open) > outer:
+        found, open_ = False, self._state.open
+        while len(open_) > outer:
             found = True
-            id_ = self._open[-1]
-            if self._tasks is not None and self._tasks.has(id_):
-                self._open.remove(id_)
+            id_ = open_[-1]
+            if self._coroutines.has(id_):
+                open_.remove(id_)
             else:
-                self._answer(id_, self._failure(id_, error))
+                self._answers.answer(id_, self._answers.failure(id_, error))
         return found
 
     def _forked(self) -> None:
         """A process that user code forked is no worker: it prints to descriptor 1, and has no Erlang to talk to."""
         signal(SIGUSR1, SIG_DFL)
-        self._port.abandon()
-        self._stdout.bytes.parts.clear()
-        self._output.use_page(None)
-        self._is_forked = True
-        current().bridge = None
+        self._out.abandon()
+        self.scope.bridge = None
         if sys.stdout is self._stdout:
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
     def leave(self) -> None:
-        """End `start` after this call."""
+        """End `serve` after this call."""
         self._leaving = True
 
     def _serve(self, until: int | None, deadline: float | None = None) -> None:
         """Serve until the answer with this id has come; None: until the end. Raises `errors.AnswerTimeoutError`."""
-        port, inbox = self._port, self._inbox
-        lane = self._lane if until is None else None
+        port, inbox, state = self._port, self._inbox, self._state
+        lane = state.lane if until is None else None
         nests: bool | None = True if until is None else None
         while True:
             seen = inbox.seen
             if until is not None:
-                if self._outer[-1] in self.cancelled:
-                    self._heed(self._outer[-1])  # which may find the answer
+                if state.outer[-1] in state.cancelled:
+                    self._interrupts.heed(state.outer[-1])  # which may find the answer
                 if inbox.has(until):
                     return
             if lane is not None:
@@ -270,9 +264,9 @@ class Server:
                     port.flush()
             turn = inbox.turn
             if nests is None and inbox.next() is not None:
-                nests = self._may_nest()
+                nests = state.may_nest()
                 if not nests:
-                    self._tell("$py.alone", until or 0)
+                    self._out.tell("$py.alone", until or 0)
             if nests is not False:
                 if self._handle(inbox.next(), turn):
                     continue
@@ -287,19 +281,8 @@ class Server:
             if deadline is not None and self._now() >= deadline:
                 raise errors.AnswerTimeoutError("Erlang has not answered in time")
             if until is None:
-                self._running = 0  # whatever has torn the end of a call: no interruption enters this read
+                state.entered = 0  # whatever has torn the end of a call: no interruption enters this read
             inbox.wait(deadline, seen)
-
-    def _may_nest(self) -> bool:
-        """Whether the call that waits here may have others nest in it."""
-        if len(self._outer) >= _MOST_NESTED:
-            return False
-        frame: FrameType | None = sys._getframe()
-        left = sys.getrecursionlimit() // _FRAMES_OF_A_LIMIT
-        while frame is not None and left:
-            frame, left = frame.f_back, left - 1
-        # In the middle of an import the same thread finds modules that are not whole.
-        return left > 0 and not importing.is_under_way(sys._getframe(), ())
 
     def _refuse(self, head: bytes, error: MemoryError) -> None:
         """Answer a message for which there is no memory; these are the first bytes of its frame."""
@@ -309,13 +292,13 @@ class Server:
             if self._begun is not None:
                 self._begun[0] += 1
             refusal = MemoryError("the call's arguments are larger than the memory that is left")
-            self._send(self._failure(call[0], refusal))
+            self._out.send(self._answers.failure(call[0], refusal))
             return
         size, kind = reader.tuple_header(), reader.raw()
         if size == 3 and kind in ("r", "e"):
             self._inbox.refuse_answer(reader.raw())
         else:
-            self._send_answer(None, self._failure(None, error))
+            self._answers.send(None, self._answers.failure(None, error))
 
     def _handle(self, frame: bytes | None, turn: int) -> bool:
         """Do what a frame says that was the next one at this turn; False when there is none."""
@@ -328,11 +311,11 @@ class Server:
             message = messages.parse(reader, self.options) if head is None else None
         except errors.BridgeError as error:
             if inbox.begin(turn):
-                self._send_answer(None, messages.failure(None, error, [], self.options))
+                self._answers.send(None, messages.failure(None, error, [], self.options))
             return True
         if head is not None:
             del frame  # a large one goes when it is read, before its call runs
-            outer = len(self._open)
+            outer = len(self._state.open)
             try:
                 self._call(turn, reader, *head)
             except PortClosedError:
@@ -351,7 +334,7 @@ class Server:
 
     def _begin(self, turn: int, id_: int) -> bool:
         """Take the frame of a call: from here on it has begun, and will be answered; False where somebody else has."""
-        step: steps.Step = map(self._open.append, (id_,))
+        step: steps.Step = map(self._state.open.append, (id_,))
         if self._begun is not None:
             step = steps.together(step, steps.each(setitem, self._begun, 0, self._begun[0] + 1))
         return self._inbox.begin(turn, step)
@@ -364,24 +347,25 @@ class Server:
         try:
             if not self._begin(turn, id_):
                 return
-            self._aside = id_
-            outer = references.take_made() if self._outer else []  # those of the call that this one nests in
+            self._state.aside = id_
+            if self._state.outer:
+                outer = self._references.take_made()  # those of the call that this one nests in
             prepare = wrappers.WRAPPERS.get(name) if module in wrappers.SAID and options.tagged else None
             if prepare is not None:
                 options, args = reader.flagged_args()
                 reader.end()
                 key, run, args, keywords = prepare(*args)
-                args = decoders.apply(args)
+                args = self._decoders.apply(args)
                 if keywords:
-                    keywords = dict(zip(keywords, decoders.apply(list(keywords.values())), strict=True))
+                    keywords = dict(zip(keywords, self._decoders.apply(list(keywords.values())), strict=True))
             else:
                 args, keywords, key = reader.args(options), None, (module, name)
                 reader.end()
                 run = lookup.function(module, name)
-                args = decoders.apply(args)  # which the module may have set while it was imported
+                args = self._decoders.apply(args)  # which the module may have set while it was imported
             value = self._run(id_, run, args, keywords, key)
             later = type(value) not in _PLAIN and options.tagged and hasattr(type(value), "__await__")
-            frame = b"" if later else self._result(id_, value, options)
+            frame = b"" if later else self._answers.result(id_, value, options)
             args = []
         except PortClosedError:
             raise
@@ -390,84 +374,16 @@ class Server:
                 limits.spare.clear()
             args, keywords, run, value = [], None, None, None  # what they hold may be all that there is
             reader.let_go()
-            if id_ not in self._open:
+            if id_ not in self._state.open:
                 raise  # of a handler, before the call has begun: it is still to come
-            later, frame = False, self._failure(id_, error)
+            later, frame = False, self._answers.failure(id_, error)
         if later:
-            self._later(id_, value, options.flags)
+            self._coroutines.start(id_, value, options.flags)
         else:
             value = None
-            self._answer(id_, frame)
+            self._answers.answer(id_, frame)
         if outer:
-            references.put_back(outer)
-
-    def _failure(self, id_: int | None, error: BaseException) -> bytes:
-        """The frame of an exception in a call, or in the message handler. Raises nothing, whatever the exception is."""
-        frame = None
-        try:
-            if not limits.is_short(error):
-                frame = self._failed(id_, error)
-        except BaseException:  # no memory, or an exception that can't be looked at
-            frame = None
-        if frame is None:
-            frame = limits.answered(error, lambda error: self._failed_at_last(id_, error))
-        # The frames of the traceback hold the call's values; let them go before the next call.
-        error.__traceback__ = None
-        return frame
-
-    def _failed_at_last(self, id_: int | None, error: BaseException) -> bytes:
-        """The same, with as much as can be told."""
-        for sources in (True, False, None):
-            try:
-                trace = [] if sources is None else traces.trace_of(error, sources)
-                frame = messages.failure(id_, error, trace, self.options)
-            except BaseException:  # user code, in the exception's own methods
-                continue
-            if len(frame) < self._port.limit:
-                return frame
-        return messages.last_words(id_, isinstance(error, MemoryError))
-
-    def _answer(self, id_: int, frame: bytes) -> None:
-        """Send the answer to a call, after what the call has made and printed."""
-        try:
-            if references._made:
-                self._own(id_)
-            self._end_output()
-        except MemoryError as error:
-            limits.spare.clear()
-            frame = self._failure(id_, error)
-        self._send_answer(id_, frame)
-
-    def _failed(self, id_: int | None, error: BaseException) -> bytes:
-        """The frame of an exception, without its trace where that would be too long for the packet length."""
-        frame = messages.failure(id_, error, traces.trace_of(error), self.options)
-        return frame if len(frame) < self._port.limit else messages.failure(id_, error, [], self.options)
-
-    def _send_answer(self, id_: int | None, frame: bytes) -> None:
-        """Send the answer to a call, or the message handler's exception; if it is too long, say that instead."""
-        answered: tuple[steps.Step, ...] = ()
-        if id_ in self._open:
-            answered = (map(self._open.remove, (id_,)),)
-        try:
-            self._port.write(
-                messages.compress(frame, self._compressed) if self._compressed else frame, *answered
-            )
-        except errors.EncodeError as error:
-            answered = (steps.each(self._open.remove, id_),) if id_ in self._open else ()
-            self._send(messages.short_failure(id_, error, self.options), *answered)
-
-    def _result(self, id_: int, value: object, options: Options) -> bytes:
-        """The frame of a result; one that can't be encoded holds no references."""
-        given = references.made()  # what the call has sent already stays, whatever becomes of its result
-        if get_ident() == self._thread:
-            self._aside = id_
-        try:
-            if options.return_ref:
-                value = references.hold(value)
-            return messages.result(id_, encoders.apply(value), options)
-        except BaseException:
-            references.release_since(given)
-            raise
+            self._references.put_back(outer)
 
     def _run(
         self,
@@ -477,68 +393,40 @@ class Server:
         keywords: dict[str, Any] | None,
         key: object,
     ) -> object:
-        """Call user code, after the answers before it if it may hold them up.
-
-        A callable is trusted to be fast once it was fast as often as it is asked for: once when it is new, twenty times
-        when it was trusted and slow for once (as any call may be on a busy machine), a thousand times when it was slow
-        again.
-        """
-        doubts = self._doubts.get(key, 1)
+        """Call user code, after the answers before it if it may hold them up."""
+        doubts = self._doubts.left.get(key, 1)
         if doubts:
             self._port.flush()
         if self._inbox.is_asked:
             self._inbox.hand_over()
-        outer = self._running, self._asking
+        state = self._state
+        outer = state.entered, state.asking
         start = self._seconds()
         try:
-            self._running, self._asking, self._aside = id_, False, 0
-            if self.cancelled:
-                self._heed(id_)
+            state.entered, state.asking, state.aside = id_, False, 0
+            if state.cancelled:
+                self._interrupts.heed(id_)
             value = run(*args, **keywords) if keywords else run(*args)
         finally:
-            self._running, self._asking = outer
+            state.entered, state.asking = outer
         seconds = self._seconds() - start
-        if seconds > _FAST_SECONDS:
-            if seconds > _LONG_SECONDS:
-                self.cancelled.add(GLANCE)
-            self._doubt(key, _DOUBTS_OF_SLOW if doubts else _DOUBTS_OF_SLOW_ONCE)
-        elif doubts:
-            self._doubt(key, doubts - 1)
+        if (doubts or seconds > FAST_SECONDS) and self._doubts.note(key, doubts, seconds):
+            state.cancelled.add(GLANCE)
         return value
-
-    def _doubt(self, key: object, doubts: int) -> None:
-        if len(self._doubts) > _MOST_KEYS:
-            self._doubts.clear()
-        if key is not None:
-            self._doubts[key] = doubts
 
     def _was_slow(self, key: object) -> None:
         """What the lane says of a callable that was trusted."""
-        self._doubt(key, _DOUBTS_OF_SLOW_ONCE)
-        self.cancelled.add(GLANCE)
-
-    def _tell(self, what: str, id_: int) -> None:
-        """Tell the worker process something of a call, where there is one."""
-        if self.worker is not None:
-            self._send(messages.message(self.worker, (Atom(what), id_), self.options))
-
-    def _own(self, id_: int) -> None:
-        """Tell the worker process which references the call with this id has made."""
-        owned = (Atom("$py.own"), id_, references.take_made())
-        self._send(messages.message(self.worker, owned, self.options))
-
-    def _own_elsewhere(self, id_: int) -> None:
-        """The same for references made in another thread than the main one: those of no call are the worker's."""
-        if get_ident() != self._thread and (made := references.take_made_elsewhere()):
-            self._send(messages.message(self.worker, (Atom("$py.own"), id_, made), self.options))
+        self._doubts.note_slow(key)
+        self._state.cancelled.add(GLANCE)
 
     def _message(self, turn: int, value: object) -> None:
         self._port.flush()
-        outer = self._running, self._asking
+        state = self._state
+        outer = state.entered, state.asking
         try:
             if not self._inbox.begin(turn):
                 return
-            self._running, self._asking = 0, False  # of no call, also where it nests in one
+            state.entered, state.asking = 0, False  # of no call, also where it nests in one
             self.handler(value)
         except PortClosedError:
             raise
@@ -546,292 +434,55 @@ class Server:
             if isinstance(error, MemoryError):
                 limits.spare.clear()
             value = None
-            self._send_answer(None, self._failure(None, error))
+            self._answers.send(None, self._answers.failure(None, error))
         finally:
-            self._running, self._asking = outer
-        if references._made:
-            self._own(0)  # of no call: the worker's
-        self._end_output()
-
-    # Coroutines
-
-    def _later(self, id_: int, value: Any, flags: int) -> None:
-        """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
-        if self._tasks is None:
-            from erl.runtime.tasks import Tasks
-
-            self._tasks = Tasks(self._ended, self._port.flush, self.event_loop)
-        if references._made:
-            self._own(id_)
-        self._stdout.end()
-        self._tell("$py.later", id_)
-        self._tasks.start(id_, value, Options.from_flags(flags))
-        if id_ in self._open:
-            self._open.remove(id_)
-
-    def _ended(self, id_: int, options: Options, value: object, error: BaseException | None) -> None:
-        """A coroutine has ended, or is not wanted any more; on the event loop's thread."""
-        try:
-            frame = self._result(id_, value, options) if error is None else self._failure(id_, error)
-            self._own_elsewhere(id_)
-        except BaseException as second:  # the same door, for coroutines
-            if isinstance(second, MemoryError):
-                limits.spare.clear()
-            frame = self._failure(id_, second)
-        self._send_answer(id_, frame)
+            state.entered, state.asking = outer
+        if self._references.made:
+            self._out.own(0)  # of no call: the worker's
+        self._out.end_output()
 
     # Calls that Erlang does not want any more
 
     def _unwanted(self, id_: int) -> None:
         """Its turn has come: the call is over, waits for Erlang, or is a coroutine."""
-        if id_ in self._outer:
-            self.cancelled.add(id_)
+        if id_ in self._state.outer:
+            self._state.cancelled.add(id_)
         else:
-            self.cancelled.discard(id_)
-            if self._tasks is not None:
-                self._tasks.cancel(id_)
+            self._state.cancelled.discard(id_)
+            self._coroutines.cancel(id_)
 
     def _note_unwanted(self, id_: int) -> None:
         """It was read before its turn, by any thread, and is among `cancelled` until then."""
-        if self._tasks is not None and self._tasks.cancel(id_):
+        if self._coroutines.cancel(id_):
             return
         if get_ident() != self._thread:
             pthread_kill(self._thread, SIGUSR1)
 
-    def _interrupted(self, _signal: int, frame: FrameType | None) -> None:
-        """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
-
-        Where none runs, or it writes, or an earlier interruption looks, the port is in use: then one looks when that is
-        over. What a call imports while it is made ready or answered is told of, as in `_heed`.
-        """
-        is_busy = self._shielded or self._port.is_writing
-        running = 0 if is_busy else self.running
-        if running:
-            self._look_ahead(running, _MORE_SECONDS)
-            self._heed(running)
-        elif not is_busy and self._aside and importing.is_under_way(frame, _OUTERMOST):
-            self._look_ahead(self._aside, _MORE_SECONDS)
-            if self._aside in self.cancelled:
-                self._tell_of_import(self._aside)
-        else:
-            self.cancelled.add(LOOK)
-
-    def _flush(self) -> None:
-        """Write what is pending, in a call; an interruption that came meanwhile is heeded then."""
-        self._port.flush()
-        if LOOK in self.cancelled and get_ident() == self._thread and (running := self.running):
-            self._heed(running)
-
-    def _heed(self, id_: int) -> None:
-        if GLANCE in self.cancelled:
-            self._look_ahead(None)
-            self.cancelled.discard(GLANCE)
-        while LOOK in self.cancelled:
-            self.cancelled.discard(LOOK)
-            self._look_ahead(id_, 0.0)
-        if id_ in self.cancelled:
-            caller = sys._getframe(1)
-            if importing.is_under_way(caller.f_back if caller.f_code is _SERVE else caller, _OUTERMOST):
-                self._tell_of_import(id_)
-                return  # it is interrupted again, and then heeds it
-            self.cancelled.discard(id_)
-            cancelled = errors.CallCancelled("Erlang does not want the result of this call any more")
-            cancelled.call = id_
-            raise cancelled
-
-    def _swallowed(self, unraisable: Any) -> None:
-        """What a finalizer raises ends there. An interruption that met one is for its call: the next meets it again."""
-        if type(unraisable.exc_value) is not errors.CallCancelled:
-            self._hook(unraisable)
-        elif unraisable.exc_value.call in self._open:
-            self.cancelled.add(unraisable.exc_value.call)
-
-    def _tell_of_import(self, id_: int) -> None:
-        """Tell the worker process, once, that the end of an import is waited for. Waits for nothing."""
-        if self._told_of_import != id_:
-            self._told_of_import = id_
-            self._tell("$py.importing", id_)
-        self._port.flush_at_once()
-
-    def _look_ahead(self, id_: int | None, pause: float = 0.0) -> None:
-        """Sort what has arrived, up to the word that this call is unwanted; None: some of it."""
-        self._shielded += 1
-        try:
-            if id_ is None:
-                self._inbox.glance()
-            else:
-                self._inbox.look_ahead(id_, pause)
-        finally:
-            self._shielded -= 1
-
-    # Calls of Erlang
+    # What `erl.api` needs
 
     def call_erlang(
         self, module: str, function: str, args: list[object], context: str, timeout: float | None = None
     ) -> object:
         """Call an Erlang function and wait for its answer, in the main thread serving; see `api.call`."""
-        inbox = self._inbox
-        if self._port.is_writing:
-            raise errors.BridgeError(
-                "erl.call from a handler that entered while a message was written: it can't be answered before that is"
-            )
-        deadline = None if timeout is None else self._now() + timeout
-        id_ = inbox.expect(get_ident() == self._thread)
-        try:
-            frame = messages.call(id_, module, function, args, context, self.options)
-            self._stdout.end()
-            self._own_elsewhere(0)
-            self._send(frame)
-            try:
-                if get_ident() != self._thread:
-                    self._port.flush()
-                    inbox.await_answer(id_, deadline)
-                else:
-                    self._serve_until(id_, deadline)
-            except (errors.AnswerTimeoutError, PortClosedError):
-                raise
-            except BaseException:  # the call is not wanted any more, or a handler has raised
-                self._drop(id_)
-                raise
-            return inbox.result(id_)
-        finally:
-            inbox.forget(id_)
-
-    def _drop(self, id_: int) -> None:
-        """Nobody waits for this answer any more: what would give it is ended."""
-        if not self._inbox.has(id_):
-            self._tell("$py.dropped", id_)
-            self._port.flush()
-
-    def _serve_until(self, id_: int, deadline: float | None) -> None:
-        running = self._innermost
-        asking, depth = self._asking, len(self._outer)
-        try:
-            self._asking = True
-            self._outer.append(running)
-            self._serve(id_, deadline)
-        except errors.AnswerTimeoutError:
-            # The call goes on without the answer: from now on it is the one that runs.
-            self._tell("$py.told", id_)
-            self._port.flush()
-            raise
-        finally:
-            del self._outer[depth:]
-            self._asking = asking
-            self._inbox.again()
-            self._port.flush()  # the answers of what has nested, however long this call goes on
-        if running in self.cancelled:  # while another one that nests in it waited
-            self._heed(running)
+        return self._questions.ask(module, function, args, context, timeout)
 
     async def call_erlang_later(
         self, module: str, function: str, args: list[object], timeout: float | None
     ) -> object:
-        """The same for a coroutine, which waits without holding up its event loop; see `api.acall`."""
-        import asyncio
-
-        inbox = self._inbox
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
-        id_ = inbox.expect(False)
-        try:
-            self._own_elsewhere(0)
-            inbox.call_when_answered(id_, lambda: loop.call_soon_threadsafe(woken.set))
-            self._send(messages.call(id_, module, function, args, "N", self.options))
-            self._port.flush()
-            try:
-                await asyncio.wait_for(_until(lambda: inbox.has(id_), woken), timeout)
-            except asyncio.TimeoutError:
-                raise errors.AnswerTimeoutError("Erlang has not answered in time") from None
-            except BaseException:  # the coroutine was cancelled, or its loop ends
-                self._drop(id_)
-                raise
-            return inbox.result(id_)
-        finally:
-            inbox.leave(id_)
-            inbox.forget(id_)
+        """The same for a coroutine; see `api.acall`."""
+        return await self._questions.ask_later(module, function, args, timeout)
 
     def cast(self, to: object, message: object) -> None:
         """Send a message to an Erlang process; see `api.cast`."""
-        self._output.await_room()
-        self.cast_frame(to, message, self._encoded_cast(to, message))
-        self._own_elsewhere(0)
-        self._flush()
+        self._out.cast(to, message)
 
     def prepared_cast(self, to: object, message: object) -> Callable[[], None]:
         """See `api.prepared_cast`."""
-        frame = self._encoded_cast(to, message)
-        return lambda: self.cast_frame(to, message, frame)
-
-    def _encoded_cast(self, to: object, message: object) -> bytes:
-        return self._compress(messages.message(to, message, self.options))
-
-    def cast_frame(self, to: object, message: object, frame: bytes) -> None:
-        """Send it; what Erlang reads as a note of the bridge's own is no output."""
-        if to == self.worker and messages.is_note(message):
-            self._port.write(frame)
-        else:
-            self._output.write(frame)
+        return self._out.prepared_cast(to, message)
 
     def log(self, record: tuple[object, ...]) -> None:
-        """Send a record of `logging` to the worker process; of a process that was forked, to its standard error."""
-        if self._is_forked:
-            level, name, text, *_ = record
-            print(f"{str(level).upper()}:{name}:{text}", file=sys.stderr)
-            return
-        self._output.await_room()
-        frame = self._compress(messages.message(self.worker, (Atom("$py.log"), record), self.options))
-        if self._output.admits(sum(len(text.encode()) for text in record if isinstance(text, str))):
-            self._output.write(frame)
-        self._flush()
-
-    def _print(self, text: bytes, *then: steps.Step) -> None:
-        """Send a text that was printed, and do these steps at once."""
-        if self._output.admits(len(text)):
-            self._output.write(self._printed(text), *then)
-            if self._output.is_limited:
-                self._say_lost(False)
-        else:
-            steps.at_once(steps.together(*then))
-        self._flush()
-
-    def _printed(self, text: bytes) -> bytes:
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            text = text.decode("utf-8", "backslashreplace").encode()
-        return self._compress(messages.printed(text, self.options))
-
-    def _most_printed(self) -> int:
-        """How many bytes of text a message holds: what is no character takes four for each, a code point five."""
-        return max(4, (self._port.limit - _PRINTED_BYTES) // 5)
-
-    def _end_output(self) -> None:
-        """Send what is printed and not sent, at the end of a call."""
-        self._stdout.end()
-        if self._output.is_limited:
-            self._say_lost(True)
-
-    def _say_lost(self, is_end: bool) -> None:
-        lost = self._output.lost(is_end)
-        if lost is not None:
-            self._output.write(self._printed(lost))
-
-    def _compress(self, frame: bytes) -> bytes:
-        return messages.compress(frame, self._compressed) if self._compressed else frame
-
-    def _send(self, frame: bytes, *then: steps.Step) -> None:
-        self._port.write(self._compress(frame), *then)
-
-
-async def _until(condition: Callable[[], bool], woken: Any) -> None:
-    """Wait on an event that says no more than that it may be so."""
-    while not condition():
-        await woken.wait()
-        woken.clear()
-
-
-_SERVE = Server._serve.__code__
-_OUTERMOST = (_SERVE, Server._run.__code__)
-"""The frames behind which the call begins."""
+        """Send a record of `logging`; see `Outgoing.log`."""
+        self._out.log(record)
 
 
 def _invoke(run: Callable[..., object], args: Any, keywords: dict[str, Any] | None) -> object:

@@ -15,7 +15,6 @@ import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context
 from types import BuiltinFunctionType
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from erl import errors
 from erl.codec import Options
 from erl.runtime import limits
 from erl.runtime.clock import Clock, start_thread
+from erl.values.scope import Scope
 
 Done = Callable[[int, Options, object, "BaseException | None"], object]
 
@@ -39,10 +39,11 @@ class Tasks:
     that is `CallCancelled`, whether the task heeds it or not, as long as not many have not.
     """
 
-    def __init__(self, done: Done, flush: Callable[[], object], event_loop: str) -> None:
+    def __init__(self, done: Done, flush: Callable[[], object], event_loop: str, scope: Scope) -> None:
         self._done = done
         self._flush = flush
         self._kind = event_loop
+        self._scope = scope
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._open: dict[int, tuple[asyncio.AbstractEventLoop, Options]] = {}
         """The calls that are not answered. Who takes one out answers it."""
@@ -57,7 +58,7 @@ class Tasks:
         self._open[id_] = loop, options
         try:
             # As a context of its own: what a task sets there, no other call sees.
-            loop.call_soon_threadsafe(self._start, loop, id_, awaitable, context=Context())
+            loop.call_soon_threadsafe(self._start, loop, id_, awaitable, context=self._scope.context())
         except RuntimeError as error:  # closed just now
             self._answer(id_, None, error)
 
@@ -65,7 +66,7 @@ class Tasks:
         loop = self._loop
         if loop is None or loop.is_closed():
             self._loop = loop = _new_loop(self._kind)
-            start_thread(self._run, (loop,))
+            start_thread(self._scope.context().run, (self._run, loop))
         return loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -6,7 +6,6 @@ This is the one place of the codec where any exception is caught, because any ca
 from __future__ import annotations
 
 from erl import errors
-from erl.values import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def text_of(error: BaseException, with_suggestion: bool = False) -> str:
 def _suggested(error: BaseException, text: str) -> str:
     """`. Did you mean: 'sqrt'?`, or nothing."""
     try:
+        from erl.values import suggestion  # with the first one
+
         found = suggestion.of(error)
     except Exception:  # of an object that is none as others are
         return ""

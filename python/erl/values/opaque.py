@@ -8,7 +8,7 @@ readers that know nothing of the signature still work. This module does not know
 from __future__ import annotations
 
 from erl import errors
-from erl.values import by_value, callout
+from erl.values import callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,86 +20,83 @@ MAX_KEY_BYTES: Final = 64
 
 _PROTOCOL: Final = 5
 
-_key: bytes | None = None
-_policy = "signed"
 _by_name: tuple[Callable[[Any, int], bytes], type[Exception]] | None = None
 
 
-def set_key(key: bytes | None) -> None:
-    """Sign with this key (1 to 64 bytes) and accept what it signed; None: sign nothing, accept nothing
-    signed.
+class Pickles:
+    """The key and the policy of a conversation, and pickles under them."""
 
-    Raises ValueError for a key of another length.
-    """
-    global _key
-    if key is not None and not 1 <= len(key) <= MAX_KEY_BYTES:
-        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(key)}")
-    _key = key
+    __slots__ = ("_key", "_policy")
 
+    def __init__(self) -> None:
+        self._key: bytes | None = None
+        self._policy = "signed"
 
-def set_policy(policy: str) -> None:
-    """Which pickles `loads` reads: those signed with the key (as at the start), or any. Raises ValueError
-    for others.
-    """
-    global _policy
-    if policy not in ("signed", "any"):
-        raise ValueError(f'the policy is "signed" or "any", not {policy!r}')
-    _policy = policy
+    def set_key(self, key: bytes | None) -> None:
+        """Sign with this key (1 to 64 bytes) and accept what it signed; None: sign nothing, accept nothing
+        signed.
 
+        Raises ValueError for a key of another length.
+        """
+        if key is not None and not 1 <= len(key) <= MAX_KEY_BYTES:
+            raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(key)}")
+        self._key = key
 
-def dumps(value: object, protocol: int = _PROTOCOL) -> bytes:
-    """The pickle of `value`, and its signature where there is a key.
+    def set_policy(self, policy: str) -> None:
+        """Which pickles `loads` reads: those signed with the key (as at the start), or any. Raises ValueError
+        for others.
+        """
+        if policy not in ("signed", "any"):
+            raise ValueError(f'the policy is "signed" or "any", not {policy!r}')
+        self._policy = policy
 
-    Functions and classes that another interpreter can't find by name go by value, with cloudpickle. Raises
-    `NotPicklableError` for what can't be pickled (what is linked too deep for `pickle`, too), and `EncodeError` where a
-    `__reduce__` of its own failed.
-    """
-    pickled = callout.run(errors.EncodeError, f"pickling a {type(value).__name__}", _pickled, value, protocol)
-    return signed(pickled)
+    def dumps(self, value: object, protocol: int = _PROTOCOL) -> bytes:
+        """The pickle of `value`, and its signature where there is a key.
 
+        Functions and classes that another interpreter can't find by name go by value, with cloudpickle. Raises
+        `NotPicklableError` for what can't be pickled (what is linked too deep for `pickle`, too), and `EncodeError`
+        where a `__reduce__` of its own failed.
+        """
+        what = f"pickling a {type(value).__name__}"
+        return self.signed(callout.run(errors.EncodeError, what, _pickled, value, protocol))
 
-def loads(data: bytes, *, unsigned: bool = False) -> object:
-    """The object in `data`; `unsigned` accepts it without a signature, as the policy "any" does.
+    def loads(self, data: bytes, *, unsigned: bool = False) -> object:
+        """The object in `data`; `unsigned` accepts it without a signature, as the policy "any" does.
 
-    Raises `DecodeError` for a missing or wrong signature and for a pickle that can't be read.
-    """
-    if not unsigned:
-        verify(data)
-    import pickle
+        Raises `DecodeError` for a missing or wrong signature and for a pickle that can't be read.
+        """
+        if not unsigned:
+            self.verify(data)
+        import pickle
 
-    return callout.run(errors.DecodeError, "reading an opaque Python object", pickle.loads, data)
+        return callout.run(errors.DecodeError, "reading an opaque Python object", pickle.loads, data)
 
+    def signed(self, pickled: bytes) -> bytes:
+        """The pickle with its signature behind it, where there is a key."""
+        return pickled if self._key is None else pickled + _signature(self._key, pickled)
 
-def signed(pickled: bytes) -> bytes:
-    """The pickle with its signature behind it, where there is a key."""
-    return pickled if _key is None else pickled + _signature(_key, pickled)
+    def verify(self, data: bytes) -> None:
+        """Raises `DecodeError` for a missing or wrong signature, unless the policy is "any"."""
+        if self._policy == "any":
+            return
+        if self._key is None:
+            raise errors.DecodeError(
+                "an opaque Python object was refused: there is no key here to verify it (pickle => any accepts it)"
+            )
+        import hmac
 
-
-def verify(data: bytes) -> None:
-    """Raises `DecodeError` for a missing or wrong signature, unless the policy is "any"."""
-    if _policy != "any":
-        _verify(data)
+        end = max(0, len(data) - SIGNATURE_BYTES)
+        if not hmac.compare_digest(_signature(self._key, memoryview(data)[:end]), data[end:]):
+            raise errors.DecodeError(
+                "an opaque Python object was refused: no worker of this application signed it"
+                " (pickle => any accepts it)"
+            )
 
 
 def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:
     import hashlib
 
     return hashlib.blake2b(pickled, digest_size=SIGNATURE_BYTES, key=key).digest()
-
-
-def _verify(data: bytes) -> None:
-    if _key is None:
-        raise errors.DecodeError(
-            "an opaque Python object was refused: there is no key here to verify it (pickle => any accepts it)"
-        )
-    import hmac
-
-    end = max(0, len(data) - SIGNATURE_BYTES)
-    if not hmac.compare_digest(_signature(_key, memoryview(data)[:end]), data[end:]):
-        raise errors.DecodeError(
-            "an opaque Python object was refused: no worker of this application signed it"
-            " (pickle => any accepts it)"
-        )
 
 
 def _pickled(value: object, protocol: int) -> bytes:
@@ -120,6 +117,8 @@ def _pickled(value: object, protocol: int) -> bytes:
 def _pickled_by_value(value: object, protocol: int, unnamed: Exception) -> bytes:
     import io
     import pickle
+
+    from erl.values import by_value
 
     try:
         pickler = by_value.pickler()

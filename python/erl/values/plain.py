@@ -9,7 +9,6 @@ from __future__ import annotations
 from sys import getrefcount
 
 from erl import terms
-from erl.values import opaque
 from erl.values.scope import current
 
 TYPE_CHECKING = False
@@ -249,8 +248,9 @@ class OpaqueObject(metaclass=_OpaqueKind):
         """The object itself if Python can read it, else one of these. Raises `errors.DecodeError`."""
         if language != b"python":
             return cls(data, language)
-        bridge = current().bridge
-        return opaque.loads(data, unsigned=bridge is None or not bridge.options.tagged)
+        scope = current()
+        unsigned = scope.bridge is None or not scope.bridge.options.tagged
+        return scope.pickles.loads(data, unsigned=unsigned)
 
     def encode(self) -> bytes:
         """The term, without the version byte; of Erlang's, the data as they are."""

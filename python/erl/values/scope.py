@@ -5,11 +5,16 @@ A process has one, that of its port program; a context (`contextvars`) may enter
 
 from __future__ import annotations
 
-from _contextvars import ContextVar  # `contextvars` is a file more
+from _contextvars import Context, ContextVar  # `contextvars` is a file more
+
+from erl.values.mappings import Decoders, Encoders
+from erl.values.opaque import Pickles
+from erl.values.references import References
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Token
     from typing import Any, Protocol
 
     class Mapping(Protocol):
@@ -23,7 +28,10 @@ if TYPE_CHECKING:
         """The way to Erlang, as the functions of `erl.api` need it."""
 
         handler: Callable[[Any], object]
-        worker: object
+
+        @property
+        def worker(self) -> object:
+            """The pid of the worker process that owns this interpreter; None where there is none."""
 
         @property
         def options(self) -> Mapping:
@@ -49,11 +57,47 @@ if TYPE_CHECKING:
 class Scope:
     """One conversation."""
 
-    __slots__ = ("bridge",)
+    __slots__ = (
+        "bridge",
+        "caches",
+        "decoders",
+        "encoders",
+        "log",
+        "memory",
+        "pickles",
+        "references",
+        "session",
+    )
 
     def __init__(self) -> None:
+        self.references = References()
+        self.pickles = Pickles()
+        self.encoders = Encoders()
+        self.decoders = Decoders()
         self.bridge: Bridge | None = None
         """None where there is no Erlang to talk to."""
+        self.memory: Any = None
+        """Where this interpreter shares memory: an `erl.shared.Place`, or None."""
+        self.log: Any = None
+        """The handler of `logging` that sends its records to Erlang, and the level: see `erl.runtime.logs`."""
+        self.session: Any = None
+        """The namespace of a session: see `erl.calls.session`."""
+        self.caches: dict[str, Any] = {}
+        """What modules remember of this conversation, by their names. It may be lost."""
+
+    def enter(self) -> Token[Scope]:
+        """Have this context be part of the conversation; `leave` takes it back."""
+        return _entered.set(self)
+
+    def leave(self, token: Token[Scope]) -> None:
+        """Have the context be what it was before `enter`."""
+        _entered.reset(token)
+
+    def context(self) -> Context:
+        """A context of its own that is part of the conversation."""
+        made = Context()
+        made.run(_entered.set, self)
+        return made
 
 
 _entered: ContextVar[Scope] = ContextVar("erl.scope", default=Scope())

@@ -12,17 +12,13 @@ from _thread import RLock
 from itertools import compress
 from struct import Struct
 
-from erl import codec
 from erl.values import steps
+from erl.wire import BUSY, CLOSED, NOTHING
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
-
-CLOSED = -1
-NOTHING = -2
-BUSY = -3
 
 _FIRST_BYTES = 65536
 _LARGE_BYTES = 65536
@@ -411,14 +407,3 @@ def answer_id(frame: bytes) -> int | None:
         value = int.from_bytes(number[2 : 2 + number[0]], "little")
         return -value if number[1] else value
     return None
-
-
-def frame_buffer(packet: int, first_bytes: int = _FIRST_BYTES) -> Any:
-    """A `FrameBuffer`, compiled where the codec is."""
-    compiled = codec.FrameBuffer
-    return FrameBuffer(packet, first_bytes) if compiled is None else compiled(packet, first_bytes)
-
-
-def outlet() -> Any:
-    """An `Outlet`, compiled where the codec is."""
-    return Outlet() if codec.Outlet is None else codec.Outlet()

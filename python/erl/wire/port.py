@@ -12,9 +12,13 @@ from select import PIPE_BUF as _PIPE_BUF
 from select import POLLOUT as _POLLOUT
 from select import poll as _poll  # kept: user code that patches itself takes it away
 
-from erl import errors
+from erl import codec, errors
 from erl.values import steps
-from erl.wire import frames
+from erl.wire import BUSY, CLOSED
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any
 
 _FLUSH_BYTES = 1 << 20
 _FIRST_FREE = 5
@@ -47,8 +51,8 @@ class Port:
         self.packet = packet
         self.limit = 1 << (8 * packet)
         """Frames are shorter than this."""
-        self.frames = frames.frame_buffer(packet, buffer_bytes)
-        self._outlet = frames.outlet()
+        self.frames = _frame_buffer(packet, buffer_bytes)
+        self._outlet = _outlet()
         self.pending: list[bytes] = self._outlet.pending
         """What `flush` is to write, always the same list; a frame's length and the frame are added in one step."""
         self._pending_bytes = 0
@@ -61,9 +65,9 @@ class Port:
         count = self.frames.read(
             self._in, -1 if timeout is None else min(int(timeout * 1000 + 0.999), _MOST_MS), seen
         )
-        if count == frames.CLOSED:
+        if count == CLOSED:
             raise PortClosedError(self.frames.error)
-        return bool(count != frames.BUSY)
+        return bool(count != BUSY)
 
     def write(self, frame: bytes, *then: steps.Step) -> None:
         """Add a frame to what `flush` writes, and do these steps, all at once. Raises `EncodeError`: see `check`."""
@@ -121,6 +125,24 @@ class Port:
         os.close(self._in)
         os.close(self._out)
         self._in = self._out = -1
+
+
+def _frame_buffer(packet: int, first_bytes: int) -> Any:
+    """A `FrameBuffer`, compiled where the codec is."""
+    if codec.FrameBuffer is not None:
+        return codec.FrameBuffer(packet, first_bytes)
+    from erl.wire import frames
+
+    return frames.FrameBuffer(packet, first_bytes)
+
+
+def _outlet() -> Any:
+    """An `Outlet`, compiled where the codec is."""
+    if codec.Outlet is not None:
+        return codec.Outlet()
+    from erl.wire import frames
+
+    return frames.Outlet()
 
 
 def private(fd: int) -> int:

@@ -149,8 +149,8 @@ def _inflated(data: bytes) -> tuple[bytes, bytes]:
 def _adapt_arguments() -> None:
     """In a pool, have each argument adapted before it comes to what user code may have set."""
     if current().bridge is None or _is_in_pool():
-        before = decoders._top
-        decoders.set_decoder(adapted if before is None else lambda value: before(adapted(value)))
+        before = current().decoders.top.copy()
+        decoders.set_decoder(lambda value: before[0](adapted(value)) if before else adapted(value))
 
 
 _adapt_arguments()

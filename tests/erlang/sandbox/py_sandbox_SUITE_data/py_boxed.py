@@ -236,9 +236,9 @@ def opaque(path: str) -> Any:
 
 
 def key() -> bytes:
-    from erl.values import opaque as opaques
+    from erl.values.scope import current
 
-    return opaques._key or b""
+    return current().pickles._key or b""
 
 
 def identity(value: Any) -> Any:

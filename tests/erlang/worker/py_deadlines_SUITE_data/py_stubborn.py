@@ -109,7 +109,7 @@ def block_interruptions(seconds: float) -> int:
 def note(name: str, worker: Any, number: int | None, seconds: float) -> None:
     """Tell the worker of this call, or of a question, what the runtime does, and let no exception through."""
     if number is None:
-        number = api._bound()._current  # type: ignore[attr-defined]
+        number = api._bound()._state.current  # type: ignore[attr-defined]
     erl.cast(worker, (erl.Atom(name), number))
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -1,0 +1,143 @@
+"""What leaves for Erlang: what is printed, logged and cast, and notes to the worker process."""
+
+from __future__ import annotations
+
+import sys
+from _thread import get_ident
+
+from erl.runtime import console, output
+from erl.terms import Atom
+from erl.values import steps
+from erl.wire import messages
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from erl.codec import Options
+    from erl.values.scope import Scope
+    from erl.wire.port import Port
+
+_PRINTED_BYTES = 20
+"""Of the message that holds a printed text, at most."""
+
+
+class Outgoing:
+    """Frames on their way out."""
+
+    def __init__(self, port: Port, options: Options, scope: Scope, compressed: int) -> None:
+        self.port = port
+        self.options = options
+        self.worker: object = None
+        self.flush: Callable[[], None] = port.flush
+        """Writes what is pending, in a call."""
+        self.is_forked = False
+        self._compressed = compressed
+        if not compressed:
+            self.send = port.write  # type: ignore[method-assign]
+        self._thread = get_ident()
+        self._references = scope.references
+        self.output = output.Output(port)
+        self.stdout = console.Stdout(self._print, self.output.await_room, self._most_printed())
+
+    def send(self, frame: bytes, *then: steps.Step) -> None:
+        """Add a frame to what is pending, and do these steps at once."""
+        self.port.write(self.compress(frame), *then)
+
+    def compress(self, frame: bytes) -> bytes:
+        """The frame as ErlPort's flag wants it."""
+        return messages.compress(frame, self._compressed) if self._compressed else frame
+
+    # Notes to the worker process
+
+    def tell(self, what: str, id_: int) -> None:
+        """Tell the worker process something of a call, where there is one."""
+        if self.worker is not None:
+            self.send(messages.message(self.worker, (Atom(what), id_), self.options))
+
+    def own(self, id_: int) -> None:
+        """Tell the worker process which references the call with this id has made."""
+        owned = (Atom("$py.own"), id_, self._references.take_made())
+        self.send(messages.message(self.worker, owned, self.options))
+
+    def own_elsewhere(self, id_: int) -> None:
+        """The same for references made in another thread than the main one: those of no call are the worker's."""
+        if get_ident() != self._thread and (made := self._references.take_made_elsewhere()):
+            self.send(messages.message(self.worker, (Atom("$py.own"), id_, made), self.options))
+
+    # Casts and records
+
+    def cast(self, to: object, message: object) -> None:
+        """Send a message to an Erlang process; see `api.cast`."""
+        self.output.await_room()
+        self._cast_frame(to, message, self._encoded_cast(to, message))
+        self.own_elsewhere(0)
+        self.flush()
+
+    def prepared_cast(self, to: object, message: object) -> Callable[[], None]:
+        """See `api.prepared_cast`."""
+        frame = self._encoded_cast(to, message)
+        return lambda: self._cast_frame(to, message, frame)
+
+    def _encoded_cast(self, to: object, message: object) -> bytes:
+        return self.compress(messages.message(to, message, self.options))
+
+    def _cast_frame(self, to: object, message: object, frame: bytes) -> None:
+        """Send it; what Erlang reads as a note of the bridge's own is no output."""
+        if to == self.worker and messages.is_note(message):
+            self.port.write(frame)
+        else:
+            self.output.write(frame)
+
+    def log(self, record: tuple[object, ...]) -> None:
+        """Send a record of `logging` to the worker process; of a process that was forked, to its standard error."""
+        if self.is_forked:
+            level, name, text, *_ = record
+            print(f"{str(level).upper()}:{name}:{text}", file=sys.stderr)
+            return
+        self.output.await_room()
+        frame = self.compress(messages.message(self.worker, (Atom("$py.log"), record), self.options))
+        if self.output.admits(sum(len(text.encode()) for text in record if isinstance(text, str))):
+            self.output.write(frame)
+        self.flush()
+
+    # Texts
+
+    def _print(self, text: bytes, *then: steps.Step) -> None:
+        """Send a text that was printed, and do these steps at once."""
+        if self.output.admits(len(text)):
+            self.output.write(self._printed(text), *then)
+            if self.output.is_limited:
+                self._say_lost(False)
+        else:
+            steps.at_once(steps.together(*then))
+        self.flush()
+
+    def _printed(self, text: bytes) -> bytes:
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            text = text.decode("utf-8", "backslashreplace").encode()
+        return self.compress(messages.printed(text, self.options))
+
+    def _most_printed(self) -> int:
+        """How many bytes of text a message holds: what is no character takes four for each, a code point five."""
+        return max(4, (self.port.limit - _PRINTED_BYTES) // 5)
+
+    def end_output(self) -> None:
+        """Send what is printed and not sent, at the end of a call."""
+        self.stdout.end()
+        if self.output.is_limited:
+            self._say_lost(True)
+
+    def _say_lost(self, is_end: bool) -> None:
+        lost = self.output.lost(is_end)
+        if lost is not None:
+            self.output.write(self._printed(lost))
+
+    def abandon(self) -> None:
+        """Leave all of it to the process that this one was forked from."""
+        self.port.abandon()
+        self.stdout.bytes.parts.clear()
+        self.output.use_page(None)
+        self.is_forked = True

@@ -1,0 +1,160 @@
+"""What belongs to a conversation is in its scope: two in a process don't meet, and no module keeps anything of one."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_layers import MODULES, PACKAGE
+
+HERE = Path(__file__).parent
+
+# What may be kept in a module: what is made again where it is lost, and what is the process's, whoever talks to it.
+CACHES = {
+    "erl.codec.atoms.OF_ERLPORT": "atoms by their names",
+    "erl.codec.atoms.PLAIN": "atoms by their names",
+    "erl.codec.atoms.WITH_FLOATS": "atoms by their names",
+    "erl.codec.options._made": "options, which can't change, by their flags",
+    "erl.names.lookup._cached": "functions by their names, looked at again in each call",
+    "erl.shared._memories": "maps of files, for as long as somebody has them",
+    "erl.terms.Atom._interned": "atoms by their names",
+    "erl.values.by_value._pickler": "a class, made when it is first needed",
+    "erl.values.opaque._by_name": "a class, made when it is first needed",
+    "erl.values.plain.Atom._interned": "atoms by their names",
+    "erl.values.plain.Atom._limit": "how many of those are kept",
+}
+OF_THE_PROCESS = {
+    "erl.names.bytecode._from_source": "the import system's modules",
+    "erl.runtime.limits._bound": "RLIMIT_DATA",
+    "erl.runtime.limits._inside": "RLIMIT_DATA",
+    "erl.runtime.limits.spare": "memory that is left free",
+}
+OF_THE_COMPILED_CODEC = {
+    "_last_scope": "whose tables were asked for last",
+    "_last_tables": "those tables",
+    "_last_zone": "the bytes of the zone that was written last",
+}
+KEPT = CACHES.keys() | OF_THE_PROCESS.keys()
+
+MUTATORS = {
+    "add",
+    "append",
+    "clear",
+    "discard",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "setdefault",
+    "update",
+}
+
+
+@pytest.fixture(params=["compiled", "python"])
+def run(request: pytest.FixtureRequest) -> Any:
+    without = "" if request.param == "compiled" else "sys.modules['erl.codec.native'] = None; "
+
+    def ran(what: str) -> Any:
+        program = (
+            f"import sys; {without}sys.argv = ['two_conversations', {what!r}]; import runpy;"
+            " runpy.run_path('two_conversations.py', run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=HERE,
+            env={"PYTHONPATH": str(PACKAGE.parent)},
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return ran
+
+
+def test_two_conversations_in_one_process_do_not_meet(run: Any) -> None:
+    saw = run("meet")
+    assert saw == {
+        "keys": ["key 1", "key 2"],
+        "later": ["key 1", "key 2"],
+        "encoders": ["first", "second"],
+        "decoders": ["first b'x'", "second b'x'"],
+        "options": ["x", "b'x'"],
+        "references": [["$py.ref", 1, 1], ["$py.ref", 1, 1]],
+        "own reference": [42, 42],
+        "other reference": ["erl.errors.StaleReferenceError"] * 2,
+        "own pickle": [3, 3],
+        "other pickle": ["erl.errors.DecodeError"] * 2,
+        "logged": [["b'first'"], ["b'second'"]],
+    }
+
+
+def test_a_conversation_changes_no_global_but_caches(run: Any) -> None:
+    assert set(run("change")) <= KEPT
+
+
+def mutated(tree: ast.Module) -> set[str]:
+    """The globals of a module that its functions change, and the attributes of classes that class methods do."""
+    names = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    found: set[str] = set()
+
+    def base(node: ast.expr) -> str | None:
+        if isinstance(node, ast.Name) and node.id in names:
+            return node.id
+        return None
+
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        local = {arg.arg for arg in function.args.args} | {
+            node.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Global):
+                found |= set(node.names)
+                local -= set(node.names)
+        for node in ast.walk(function):
+            target: ast.expr | None = None
+            if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+                target = node.value
+            elif (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in MUTATORS
+            ):
+                target = node.func.value
+            if target is not None and (name := base(target)) and name not in local:
+                found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name != "codec.native"))
+def test_no_function_changes_a_global_but_caches(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    assert {f"erl.{name}.{each}" for each in mutated(tree)} <= KEPT
+
+
+def test_the_compiled_codec_changes_no_global_but_caches() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "codec").glob("native*.p[yx]*"))
+    found = {
+        name
+        for names in re.findall(r"^ +global ([\w, ]+)$", text, re.M)
+        for name in re.findall(r"\w+", names)
+    }
+    assert found == OF_THE_COMPILED_CODEC.keys()
