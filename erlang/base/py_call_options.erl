@@ -1,7 +1,7 @@
 %%% @doc The options of one call. Its last argument; checked in every call, so the tables are literals.
 -module(py_call_options).
 
--export([check/1, tables/0, times/0, places/0]).
+-export([check/1, tables/0, again/0, times/0, places/0]).
 -export_type([options/0, show_arguments/0]).
 
 -type show_arguments() :: cut | none | all.
@@ -13,6 +13,7 @@
     scope => local | cluster,
     timeout => timeout(),
     show_arguments => show_arguments(),
+    retry => py_retry:policy(),
     strings => py_mapping:strings(),
     dicts => py_mapping:dicts(),
     binaries => py_mapping:binaries(),
@@ -37,9 +38,13 @@
 %% @doc The options of one call, checked.
 -spec check(term()) -> {ok, options()} | {error, py_options:problem()}.
 check(Options) when map_size(Options) =:= 0 -> {ok, Options};
-check(Options) -> py_options:check(Options, tables()).
+check(Options) -> py_options:check(Options, [again() | tables()]).
 
-%% @doc All of them, for {@link py_options:check/2}.
+%% @doc That of calls that may run twice, for {@link py_options:check/2}: of those that stand for themselves.
+-spec again() -> py_options:table().
+again() -> #{retry => py_retry:entry()}.
+
+%% @doc All others, for {@link py_options:check/2}.
 -spec tables() -> [py_options:table()].
 tables() -> [?WHERE, ?TIMES, py_mapping:table()].
 
@@ -49,4 +54,4 @@ times() -> ?TIMES.
 
 %% @doc Those that say where and for how long, and nothing about its values.
 -spec places() -> [atom()].
-places() -> [pool, worker, node, scope, timeout, show_arguments].
+places() -> [pool, worker, node, scope, timeout, show_arguments, retry].

@@ -36,13 +36,17 @@
     {ok, py_call_options:options(), checked()} | {error, py_options:problem()}.
 check(Kind, Options) ->
     Own = table(Kind),
-    case py_options:check(Options, [Own | py_call_options:tables()]) of
+    case py_options:check(Options, [Own | of_calls(Kind)]) of
         {ok, Checked} ->
             Defaults = py_options:defaults(maps:remove(initial, Own)),
             {ok, maps:without(maps:keys(Own), Checked), maps:merge(Defaults, maps:with(maps:keys(Own), Checked))};
         Error ->
             Error
     end.
+
+%% A chunk has its own way to be repeated.
+of_calls(scatter) -> [py_call_options:again() | py_call_options:tables()];
+of_calls(_Kind) -> py_call_options:tables().
 
 %% @doc The options of a stream, checked: its window, and those of its calls.
 -spec stream(term()) -> {ok, Window :: pos_integer(), py_call_options:options()} | {error, py_options:problem()}.

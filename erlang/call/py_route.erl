@@ -34,6 +34,9 @@
 %% @doc A checked call, here or on the node that its options name. Other nodes call this, too.
 -spec perform(py_send:entry(), [term()], py_call_options:options(), py_owners:owner()) ->
     {ok, term()} | {error, term()}.
+perform(Entry, Args, #{retry := Policy} = Options, Owner) ->
+    Once = maps:remove(retry, Options),
+    repeated(Entry, Args, Once, Owner, py_deadline:after_ms(timeout(Once)), {Policy, 0});
 perform(Entry, Args, Options, Owner) ->
     Work = {terms, Entry, Args},
     case py_events:is_on() of
@@ -44,6 +47,35 @@ perform(Entry, Args, Options, Owner) ->
             Result = attempt(Work, Options, Owner),
             Over(Result),
             Result
+    end.
+
+%% The deadline is that of all attempts: where a pause leaves nothing of it, the last failure is the result.
+repeated(Entry, Args, Options, Owner, Deadline, {Policy, Before}) ->
+    case perform(Entry, Args, py_deadline:timed(Options, Deadline), Owner) of
+        {error, Error} = Failed ->
+            case py_retry:again(Error, Before, Policy) of
+                {again, Ms} ->
+                    case py_deadline:left_ms(Deadline) of
+                        Left when Ms < Left ->
+                            receive after Ms -> ok end,
+                            repeated(Entry, Args, Options, Owner, Deadline, {Policy, Before + 1});
+                        _ ->
+                            Failed
+                    end;
+                give_up ->
+                    Failed
+            end;
+        Result ->
+            Result
+    end.
+
+%% What a call has where nothing is said, of pools that are here.
+timeout(#{timeout := Timeout}) ->
+    Timeout;
+timeout(Options) ->
+    case is_local(Options) andalso py_registry:pool(pool_name(Options)) of
+        {ok, #{timeout := Timeout}} -> Timeout;
+        _ -> infinity
     end.
 
 %% @doc Tell those who listen that a call begins; to be told its result.
@@ -147,7 +179,7 @@ mapping(Options) ->
     end.
 
 %% @doc A call as the bytes that {@link perform/4} would send; `terms' where it is more than one call of this node's: what names
-%% another node, or holds references.
+%% another node, holds references, or may be repeated.
 -spec encoded(py_send:entry(), [term()], py_call_options:options()) -> {ok, py_wire:body(), route()} | terms.
 encoded(Entry, Args, Options) ->
     case is_local(Options) andalso py_registry:pool(pool_name(Options)) of
@@ -161,6 +193,7 @@ encoded(Entry, Args, Options) ->
             terms
     end.
 
+is_local(#{retry := _}) -> false;
 is_local(#{node := Node}) when Node =/= node() -> false;
 is_local(#{worker := Worker}) -> node(Worker) =:= node();
 is_local(Options) -> maps:get(scope, Options, local) =:= local.

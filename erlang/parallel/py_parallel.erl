@@ -121,7 +121,7 @@ yield(Name, [Handle, Timeout] = All) ->
         {ok, Value} -> {value, Value};
         {error, Error} -> py_error:raise(Error, Api);
         timeout -> timeout;
-        Refused -> taken(Refused, 1, Api)
+        {refused, Position, Why} -> refuse(Position, Why, 1, Api)
     end.
 
 values(Handles, Timeout, Api) ->
@@ -131,7 +131,11 @@ taken({ok, Results}, _Argument, _Api) ->
     Results;
 taken({failed, Error}, _Argument, Api) ->
     py_error:raise(Error, Api);
-taken({refused, Position, Why}, Argument, {Name, _} = Api) ->
+taken({refused, Position, Why}, Argument, Api) ->
+    refuse(Position, Why, Argument, Api).
+
+-spec refuse(pos_integer(), not_owner | taken, pos_integer(), py_error:api()) -> no_return().
+refuse(Position, Why, Argument, {Name, _} = Api) ->
     Which =
         case Name of
             _ when Name =:= await; Name =:= yield -> "";
