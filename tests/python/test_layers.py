@@ -116,6 +116,20 @@ def test_every_folder_and_module_has_a_layer() -> None:
     assert {layer_of(name) for name in MODULES} == set(LEVEL)
 
 
+def test_every_module_stands_in_the_table_of_the_architecture() -> None:
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|(?: `(\w+)`)? \| ([^|]*) \|", page.partition("## Python components")[2], re.M)
+    described: set[str] = set()
+    folder = ""
+    for named, modules in rows:
+        folder = named or folder
+        for module in re.findall(r"`erl\.([\w.]+)`", modules):
+            assert folder in (layer_of(module), "erl"), f"{module} is not in {folder}"
+            described.add(module)
+    packages = {name for name in MODULES if any(each.startswith(name + ".") for each in MODULES)}
+    assert described == {name for name in MODULES if layer_of(name) != "facades"} - packages
+
+
 def test_no_folder_has_the_name_of_what_user_code_imports() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
     assert folders & set(erl.__all__) == {"haystack"}
