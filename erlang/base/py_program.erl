@@ -35,10 +35,11 @@ collect(Port, _Deadline, Acc) ->
 
 %% It is ended: one that waits for nothing of the port's, or for whom a broken pipe is no matter, would stay.
 given_up(Port, Acc) ->
-    case erlang:port_info(Port, os_pid) of
-        {os_pid, OsPid} -> _ = os:cmd(io_lib:format("kill -s KILL -- -~b || kill -s KILL ~b", [OsPid, OsPid]));
-        undefined -> ok
-    end,
+    _ =
+        case erlang:port_info(Port, os_pid) of
+            {os_pid, OsPid} -> os:cmd(io_lib:format("kill -s KILL -- -~b || kill -s KILL ~b", [OsPid, OsPid]));
+            undefined -> ""
+        end,
     catch port_close(Port),
     flushed(Port, {timeout, Acc}).
 
