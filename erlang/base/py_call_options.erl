@@ -34,15 +34,19 @@
     timeout => {infinity, timeout},
     show_arguments => [cut, none, all]
 }).
+-define(AGAIN, #{
+    retry => {undefined, fun py_retry:is_policy/1,
+        "#{times => 1..1000, on => [worker_down | node_down | overload | python | 'module.Class'], backoff => Ms | {FirstMs, MostMs}}"}
+}).
 
 %% @doc The options of one call, checked.
 -spec check(term()) -> {ok, options()} | {error, py_options:problem()}.
 check(Options) when map_size(Options) =:= 0 -> {ok, Options};
-check(Options) -> py_options:check(Options, [again() | tables()]).
+check(Options) -> py_options:check(Options, [?WHERE, ?TIMES, py_mapping:table(), ?AGAIN]).
 
 %% @doc That of calls that may run twice, for {@link py_options:check/2}: of those that stand for themselves.
 -spec again() -> py_options:table().
-again() -> #{retry => py_retry:entry()}.
+again() -> ?AGAIN.
 
 %% @doc All others, for {@link py_options:check/2}.
 -spec tables() -> [py_options:table()].

@@ -3,7 +3,7 @@
 %%% @private
 -module(py_retry).
 
--export([entry/0, again/3]).
+-export([is_policy/1, again/3]).
 -export_type([policy/0, condition/0]).
 
 -type condition() :: worker_down | node_down | overload | python | Class :: atom().
@@ -20,12 +20,8 @@
 -define(MOST_MS, 2_000).
 -define(MOST_TIMES, 1_000).
 
-%% @doc The option, for {@link py_options:check/2}.
--spec entry() -> {undefined, fun((term()) -> boolean()), string()}.
-entry() ->
-    {undefined, fun is_policy/1,
-        "#{times => 1..1000, on => [worker_down | node_down | overload | python | 'module.Class'], backoff => Ms | {FirstMs, MostMs}}"}.
-
+%% @doc Whether this is one, for the table of a call's options.
+-spec is_policy(term()) -> boolean().
 is_policy(#{times := Times} = Policy) when is_integer(Times), Times >= 1, Times =< ?MOST_TIMES ->
     map_size(maps:without([times, on, backoff], Policy)) =:= 0 andalso
         are_conditions(maps:get(on, Policy, ?PASSING)) andalso is_backoff(maps:get(backoff, Policy, ?FIRST_MS));

@@ -14,6 +14,9 @@ call_options() ->
         {node, [node()], ["node@host"]},
         {scope, [local, cluster], [node, world, "cluster", true]},
         {timeout, [infinity, 0, 1, ?LONGEST_MS], [-1, 1.5, "1", undefined, ?LONGEST_MS + 1]},
+        {retry, [#{times => 1}, #{times => 1_000, on => [worker_down, python, 'builtins.OSError'], backoff => {0, 5}}], [
+            1, #{}, #{times => 0}, #{times => 1_001}, #{times => 1, on => worker_down}, #{times => 1, tea => 1}
+        ]},
         {strings, [list, binary], [string, "binary", true, {binary, 1}]},
         {dicts, [tagged, map], [maps, list]},
         {haystack, [true, false], [on, 1]},

@@ -29,8 +29,17 @@ a_bad_option_of_many_calls_is_named_with_what_it_must_be_test_() ->
         [
             {name(Key, hd(Good)),
                 ?_assertMatch({error, {unknown_option, Key, _}}, py_parallel_options:check(Kind, #{Key => hd(Good)}))}
-         || {Kinds, Key, Good, _} <- parallel_options(), Kind <- [scatter, pmap, preduce] -- Kinds
+         || {Kinds, Key, Good, _} <- parallel_options(), Key =/= retry, Kind <- [scatter, pmap, preduce] -- Kinds
         ].
+
+%% Of one that stands for itself it is the policy, of a chunk it is a number.
+a_retry_is_that_of_a_call_or_that_of_a_chunk_test_() ->
+    Policy = #{times => 2},
+    [
+        ?_assertMatch({ok, #{retry := Policy}, _}, py_parallel_options:check(scatter, #{retry => Policy})),
+        ?_assertMatch({error, {bad_option, retry, 2, _}}, py_parallel_options:check(scatter, #{retry => 2})),
+        ?_assertMatch({error, {bad_option, retry, Policy, _}}, py_parallel_options:check(pmap, #{retry => Policy}))
+    ].
 
 the_defaults_of_many_calls_are_these_test() ->
     ?assertEqual({ok, #{}, #{window => 2}}, py_parallel_options:check(scatter, #{})),
