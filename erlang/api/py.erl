@@ -129,8 +129,7 @@ remove_worker(Worker) -> py_admin:remove_worker(Worker).
 -spec restart_worker(pid()) -> ok | {error, {py, term()}}.
 restart_worker(Worker) -> py_admin:restart_worker(Worker).
 
-%% @doc Load a Python module again (`importlib.reload') in all workers of all pools, after its source has changed. A worker
-%% that has not imported it is `not_loaded', and will find the new source when it does.
+%% @doc Load a Python module again (`importlib.reload') in all workers of all pools. Where it is not imported it is `not_loaded'.
 -spec reload(name()) -> [{pid(), ok | not_loaded | {error, term()}}].
 reload(Module) -> py_admin:reload(Module).
 
@@ -167,8 +166,7 @@ status() -> py_pool_table:status(workers()).
 -spec status(py_config:pool_name()) -> ok.
 status(Pool) -> py_pool_table:status(workers(Pool)).
 
-%% @doc Show {@link workers/0} every second, with what has changed, until a key is pressed (the enter key where the shell
-%% gives whole lines).
+%% @doc Show {@link workers/0} every second, with what has changed, until a key is pressed (enter, where the shell gives lines).
 -spec top() -> ok.
 top() -> py_top:run(1_000).
 
