@@ -6,10 +6,10 @@ import struct
 from typing import Any
 
 import pytest
+from both_codecs import CODECS, read, written
 from conftest import Beam, exact
 from hypothesis import given
 from hypothesis import strategies as st
-from test_haystack import CODECS, read, written
 
 from erl import errors
 from erl.codec import Options

@@ -15,22 +15,16 @@ import zoneinfo
 from typing import Any
 
 import pytest
+from both_codecs import CODECS, read, written
 from conftest import Beam, exact
+from generated import haystack_values
 from hypothesis import given
 from hypothesis import strategies as st
-from test_properties_codec import hashable_leaves, zones
 
 from erl import decoders, encoders, errors
 from erl.codec import Options, reference
 from erl.haystack import NA, Col, Coord, Grid, GridBuilder, Marker, Number, Ref, Remove, Timestamp, Uri
 from erl.terms import Atom, Tag
-
-try:
-    from erl.codec import native
-
-    CODECS: list[Any] = [reference, native]
-except ImportError:
-    CODECS = [reference]
 
 pytestmark = pytest.mark.usefixtures("key")
 
@@ -100,21 +94,6 @@ VALUES: list[tuple[Any, str]] = [
 
 def ids(value: Any) -> str | None:
     return repr(value)[:40] if not isinstance(value, str) else None
-
-
-def read(term: bytes, options: Options) -> Any:
-    """What both codecs read."""
-    found = [codec.decode(term, options) for codec in CODECS]
-    assert all(exact(value) == exact(found[0]) for value in found)
-    return found[0]
-
-
-def written(value: Any, options: Options) -> bytes:
-    """What both codecs write. (They may spell a list of code points differently.)"""
-    found = [codec.encode(value, options) for codec in CODECS]
-    if found[0] != found[-1]:
-        assert exact(reference.decode(found[0], RAW)) == exact(reference.decode(found[-1], RAW))
-    return found[-1]
 
 
 PLACES = [
@@ -571,40 +550,6 @@ def test_builder_makes_a_grid_step_by_step() -> None:
 
 
 # Properties
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-some = texts.filter(bool)
-numbers = st.integers() | st.floats()
-scalars = st.one_of(
-    st.sampled_from([Marker(), NA(), Remove()]),
-    st.builds(Number, numbers, some),
-    st.builds(Ref, some, st.none() | texts),
-    texts.map(Uri),
-    st.builds(Coord, st.floats(-90, 90), st.floats(-180, 180)),
-    st.builds(Timestamp, st.integers(), zones),
-)
-
-
-@st.composite
-def grids(draw: st.DrawFn, cells: st.SearchStrategy[Any]) -> Grid:
-    metas = st.dictionaries(some, cells, max_size=2)
-    cols = draw(st.lists(st.tuples(some, metas), max_size=3, unique_by=lambda col: col[0]))
-    size = len(cols)
-    rows = draw(st.lists(st.lists(cells, min_size=size, max_size=size), max_size=4))
-    return Grid(cols, rows, draw(metas))
-
-
-haystack_values = st.recursive(
-    scalars | hashable_leaves | texts,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.lists(inner, max_size=4).map(tuple),
-        st.dictionaries(some | scalars, inner, max_size=4),
-        st.sets(scalars, max_size=4),
-        grids(inner),
-    ),
-    max_leaves=12,
-)
 
 
 @given(haystack_values, st.sampled_from([HAYSTACK + 1, HAYSTACK + 3]))

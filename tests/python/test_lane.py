@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import lane_calls
 import pytest
 from conversation import Conversation
-from test_native_process import needs_proc, resident_bytes
+from resident import needs_proc, resident_bytes
 
 from erl import codec, terms
 from erl.codec import Options

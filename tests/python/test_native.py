@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 from conftest import Beam, exact
+from generated import bytes_values, haystack_values, text_values
 from hypothesis import given
 from hypothesis import strategies as st
-from test_haystack import haystack_values
-from test_properties_codec import bytes_values, text_values
 
 from erl import decoders, encoders, errors, terms
 from erl.codec import Options, reference

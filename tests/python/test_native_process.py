@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import pytest
+from resident import needs_proc, resident_bytes
 
 from erl import decoders, encoders, errors
 from erl.codec import Options
@@ -42,13 +42,6 @@ ROUNDS = 1_000_000
 SPARE_BYTES = 1 << 20
 
 
-def resident_bytes() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
-
-
 def is_flat(work: Any, rounds: int) -> None:
     """After a warm-up, `rounds` of the work leave neither objects nor pages behind."""
     for _ in range(rounds // 20):
@@ -60,9 +53,6 @@ def is_flat(work: Any, rounds: int) -> None:
     gc.collect()
     assert sys.getallocatedblocks() - blocks < 100
     assert resident_bytes() - resident < SPARE_BYTES
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
 
 
 @needs_proc

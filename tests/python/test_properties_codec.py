@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import datetime as dt
 import zlib
-import zoneinfo
 from typing import Any
 
 import erlang as erlang_py
 import pytest
 from conftest import Beam, exact
+from generated import atoms, bytes_values, floats, integers, text_values
 from hypothesis import given
 from hypothesis import strategies as st
 
 from erl import errors
 from erl.codec import Options, Reader, decode, encode
-from erl.terms import Atom, BitString, Fun, ImproperList, Pid, Port, Reference
+from erl.terms import Atom, BitString, Fun, Pid, Port, Reference
 
 pytestmark = pytest.mark.usefixtures("key")
 
@@ -27,75 +25,6 @@ RAW = Options.from_flags(4)
 # Options under which text, or bytes, come back as what they were.
 TEXT_FLAGS = (1, 3)
 BYTES_FLAGS = (4, 6)
-
-
-# Values
-
-CONSTANTS = ("undefined", "true", "false")
-atoms = st.text(max_size=255).filter(lambda name: name not in CONSTANTS).map(Atom)
-integers = st.one_of(
-    st.integers(),
-    st.integers(-(2**33), 2**33),
-    st.integers(0, 300),
-    st.integers(1, 2100).flatmap(lambda bits: st.integers(-(2**bits) - 1, 2**bits + 1)),
-)
-floats = st.floats(allow_nan=False, allow_infinity=False)
-zones = st.one_of(
-    st.none(),
-    st.sampled_from([dt.timezone.utc, *map(zoneinfo.ZoneInfo, ("Europe/Paris", "Asia/Tokyo", "UTC"))]),
-    st.integers(-86399, 86399).map(lambda seconds: dt.timezone(dt.timedelta(seconds=seconds))),
-)
-hashable_leaves = st.one_of(
-    st.none(),
-    st.booleans(),
-    integers,
-    floats,
-    atoms,
-    st.builds(BitString, st.binary(min_size=1, max_size=5), st.integers(1, 7)),
-    st.dates(),
-    st.timedeltas(),
-    st.uuids(),
-    st.decimals(allow_nan=False),
-    st.fractions(),
-    st.complex_numbers(allow_nan=False),
-    st.builds(range, st.integers(0, 9)),
-)
-other_leaves = st.one_of(
-    st.datetimes(timezones=zones),
-    st.times(timezones=zones),
-    st.binary().map(bytearray),
-    st.decimals(allow_nan=True),
-)
-
-
-def values_of(strings: st.SearchStrategy[Any], key_strings: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Nested values whose strings, and strings in keys and sets, are these."""
-    keys = st.recursive(
-        hashable_leaves | key_strings,
-        lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3),
-        max_leaves=4,
-    )
-
-    def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-        dicts = st.dictionaries(keys, inner, max_size=5)
-        return st.one_of(
-            st.lists(inner, max_size=5),
-            st.lists(inner, max_size=5).map(tuple),
-            dicts,
-            *(
-                dicts.map(kind)
-                for kind in (collections.OrderedDict, collections.UserDict, collections.ChainMap)
-            ),
-            st.sets(keys, max_size=5),
-            st.builds(ImproperList, st.lists(inner, min_size=1, max_size=3), hashable_leaves),
-        )
-
-    leaves = hashable_leaves | other_leaves | strings | st.lists(floats | integers)
-    return st.recursive(leaves, containers, max_leaves=20)
-
-
-text_values = values_of(st.text(), st.text())
-bytes_values = values_of(st.binary(), st.text(st.characters()) | st.binary())
 
 
 def comes_back(value: Any, options: Options, beam: Beam) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from both_codecs import CODECS
 from hypothesis import given
 from hypothesis import strategies as st
-from test_haystack import CODECS
 
 from erl import errors, shared
 from erl.codec import Options
