@@ -239,7 +239,7 @@ def test_a_cancelled_call_that_prints_much_leaves_the_stream_whole(compiled: boo
         for id_ in range(1, 4):
             ask_erlang(python, id_)
         for id_ in range(10, 20):
-            python.call(id_, "test_port_program", "print_for_ever", [])
+            python.call(id_, "printing", "print_for_ever", [])
             assert python.receive()[0] == "P"
             python.send_frames(b"\x83h\x02d\0\x01Xb" + id_.to_bytes(4, "big"))  # as the application spells it
             while True:
@@ -252,8 +252,3 @@ def test_a_cancelled_call_that_prints_much_leaves_the_stream_whole(compiled: boo
             assert message[2][1] == "erl.errors.CallCancelled"  # type: ignore[index]
         python.call(99, "operator", "add", [1, 2])
         assert python.answer(99) == 3
-
-
-def print_for_ever() -> None:
-    while True:
-        print("x" * 100_000)

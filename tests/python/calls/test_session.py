@@ -18,7 +18,7 @@ from erl.calls import session
 from erl.names import traces
 from erl.values.scope import current
 
-PACKAGE = Path(__file__).parents[2] / "python"
+PACKAGE = Path(__file__).parents[3] / "python"
 
 _tokens = itertools.count(1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "python" / "erl"
+PACKAGE = Path(__file__).parents[3] / "python" / "erl"
 SECONDS = 30
 
 LIMITS = """\

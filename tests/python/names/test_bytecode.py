@@ -18,7 +18,7 @@ import pytest
 from erl.calls import objects, pushed
 from erl.names import bytecode, traces
 
-PACKAGE = Path(__file__).parents[2] / "python"
+PACKAGE = Path(__file__).parents[3] / "python"
 LONG_AGO = 1_700_000_000
 
 

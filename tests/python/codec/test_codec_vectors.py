@@ -13,7 +13,7 @@ from erl import errors, haystack, terms
 from erl.codec import Options, decode, encode, reference
 from erl.values import plain
 
-VECTORS = Path(__file__).parents[1] / "vectors"
+VECTORS = Path(__file__).parents[2] / "vectors"
 NAMES = {
     **vars(haystack),
     **vars(terms),

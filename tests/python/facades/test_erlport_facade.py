@@ -19,7 +19,7 @@ from erl.codec import Options
 from erl.names.finder import Finder
 from erl.terms import Atom
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "conversations.txt"
+VECTORS = Path(__file__).parents[2] / "vectors" / "conversations.txt"
 ERLPORT = Options.from_flags(20)
 DEFAULT = Options.from_flags(4)
 
