@@ -97,12 +97,21 @@ def main() -> None:
         return
     if "--py" in arguments or "--check" in arguments:
         _need_erlang_py("--check" not in arguments)
-    from erl import codec, decoders
+    import gc
+
+    collects = gc.isenabled()
+    gc.disable()  # what is loaded here is no garbage, now and later
+    from erl import codec
     from erl.calls import worker
     from erl.names import bytecode, finder
     from erl.runtime import limits, server
     from erl.terms import Atom
+    from erl.values.scope import current
     from erl.wire import port
+
+    gc.freeze()
+    if collects:
+        gc.enable()
 
     if "--check" in arguments:
         print(f"{sys.executable}: Python {sys.version.split()[0]}, codec {codec.implementation}")
@@ -127,7 +136,7 @@ def main() -> None:
     bytecode.guard()
     sys.meta_path.insert(0, finder.Finder)
     if flags.py:
-        decoders.register(Atom("$py.source"), worker.source)
+        current().decoders.register(Atom("$py.source"), worker.source)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
     else:
         from erl.runtime.redirected import RedirectedStdin

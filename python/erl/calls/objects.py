@@ -1,7 +1,7 @@
 """What the API of Erlang calls beside the wrappers: the builtins that need a hand, and changes that make a copy.
 
 The wrappers are here as well, under the names that Erlang says; where a call brings mapping flags, the server has made
-it ready (`erl.names.wrappers`).
+it ready (`erl.names.lookup`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 
 from erl.names import bytecode
-from erl.names.lookup import name_of
-from erl.names.wrappers import attr, call, const, method
+from erl.names.lookup import attr, call, const, method, name_of
 from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package

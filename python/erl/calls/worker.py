@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from erl import api, codec, decoders, encoders, errors, shared
+from erl import api, codec, errors, shared
 from erl.codec import Options
 from erl.names import lookup
 from erl.runtime.server import Server
@@ -84,12 +84,18 @@ def _bound_by(server: Server, settings: dict[str, Any]) -> None:
 def _register(
     by_type: list[tuple[object, tuple[object, object]]], by_tag: list[tuple[object, tuple[object, object]]]
 ) -> None:
-    for type_, (module, function) in by_type or ():
-        encoders.register(lookup.target(type_), lookup.target(module, function))
-    for tag, (module, function) in by_tag or ():
-        # A tag is compared as it stands: unlike a name it may hold a `-`.
-        known = tag.decode() if isinstance(tag, bytes) else tag
-        decoders.register(known, lookup.target(module, function))
+    if by_type:
+        from erl import encoders
+
+        for type_, (module, function) in by_type:
+            encoders.register(lookup.target(type_), lookup.target(module, function))
+    if by_tag:
+        from erl import decoders
+
+        for tag, (module, function) in by_tag:
+            # A tag is compared as it stands: unlike a name it may hold a `-`.
+            known = tag.decode() if isinstance(tag, bytes) else tag
+            decoders.register(known, lookup.target(module, function))
 
 
 def load(modules: list[bytes]) -> None:

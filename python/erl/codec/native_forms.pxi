@@ -1,8 +1,6 @@
 # What headed tuples stand for: what `erl.codec.tagged` does. A tuple that does not fit its form stays a tuple.
 
-from erl import decoders
-from erl.values import opaque, payloads, references
-from erl.codec import forms
+from erl.values import payloads
 
 cdef object NOT_FIT = payloads.NOT_FIT
 

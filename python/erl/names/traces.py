@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from erl.terms import Atom, Tag
 from erl.values.callout import text_of
 
@@ -72,3 +74,14 @@ def _source(file: str, line: int) -> str:
         raise
     except Exception:
         return ""
+
+
+def show(what: str, error: BaseException) -> None:
+    """Print an exception on the standard error, behind a line that says what it is."""
+    try:
+        from traceback import print_exception
+
+        print(what, file=sys.stderr)
+        print_exception(error, file=sys.stderr)
+    except Exception:  # whatever user code has made of the standard error, or of modules
+        return

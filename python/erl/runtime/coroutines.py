@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from erl.codec import Options
 from erl.runtime import limits
+from erl.runtime.tasks import Tasks
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -18,20 +19,15 @@ if TYPE_CHECKING:
 class Coroutines:
     """The calls that go on beside the others."""
 
-    def __init__(self, state: State, out: Outgoing, answers: Answers, scope: Scope) -> None:
-        self.event_loop = "asyncio"
+    def __init__(self, state: State, out: Outgoing, answers: Answers, scope: Scope, event_loop: str) -> None:
         self._state = state
         self._out = out
         self._answers = answers
         self._scope = scope
-        self._tasks: Any = None
+        self._tasks = Tasks(self._ended, out.port.flush, event_loop, scope)
 
     def start(self, id_: int, value: Any, flags: int) -> None:
         """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
-        if self._tasks is None:
-            from erl.runtime.tasks import Tasks
-
-            self._tasks = Tasks(self._ended, self._out.port.flush, self.event_loop, self._scope)
         if self._scope.references.made:
             self._out.own(id_)
         self._out.stdout.end()
@@ -54,8 +50,8 @@ class Coroutines:
 
     def has(self, id_: int) -> bool:
         """Whether that call is answered from here."""
-        return self._tasks is not None and self._tasks.has(id_)
+        return self._tasks.has(id_)
 
     def cancel(self, id_: int) -> bool:
         """Cancel the coroutine of a call, from any thread; False where it has none."""
-        return self._tasks is not None and self._tasks.cancel(id_)
+        return self._tasks.cancel(id_)

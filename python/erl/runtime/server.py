@@ -22,10 +22,9 @@ from operator import setitem
 
 from erl import codec, errors
 from erl.codec import Options, Reader
-from erl.names import lookup, wrappers
+from erl.names import lookup, traces
 from erl.runtime import limits, output
 from erl.runtime.answers import Answers
-from erl.runtime.coroutines import Coroutines
 from erl.runtime.doubts import FAST_SECONDS, Doubts
 from erl.runtime.inbox import GLANCE, Inbox
 from erl.runtime.interrupts import Interrupts
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from erl.runtime.coroutines import Coroutines
     from erl.values.scope import Scope
 
 _FIRST_RARE_FLAG = 32
@@ -85,7 +85,8 @@ class Server:
         )
         self._out.flush = self._interrupts.flush
         self._questions = Questions(state, self._inbox, self._out, self._interrupts, self._serve)
-        self._coroutines = Coroutines(state, self._out, self._answers, self.scope)
+        self._coroutines: Coroutines | None = None
+        self._event_loop = "asyncio"
         self._doubts = Doubts()
         self._begun: memoryview | None = None
         self._leaving = False
@@ -106,8 +107,8 @@ class Server:
             cancelled=self._state.cancelled,
             cached=lookup._cached,
             doubts=self._doubts.left,
-            wrappers=wrappers.WRAPPERS,
-            said=wrappers.SAID,
+            wrappers=lookup.WRAPPERS,
+            said=lookup.SAID,
             find=lookup.function,
             keywords=lookup.keywords,
             invoke=_invoke,
@@ -116,7 +117,7 @@ class Server:
             doubt=self._was_slow,
             closed=PortClosedError,
             spare=limits.spare,
-            later=self._coroutines.start,
+            later=self._later,
             flags=self.options.flags,
         )
 
@@ -156,7 +157,7 @@ class Server:
 
     def run_coroutines_on(self, event_loop: str) -> None:
         """Which event loop the first coroutine begins."""
-        self._coroutines.event_loop = event_loop
+        self._event_loop = event_loop
 
     def keep_to_rate(self) -> None:
         """Print and log no more than what is heard of a sandboxed Python."""
@@ -215,13 +216,7 @@ class Server:
         if self._strays > _MOST_STRAYS:
             self._sleep(_STRAY_SECONDS)  # it may be one that never ends
         else:
-            try:
-                from traceback import print_exception
-
-                print("An exception between two calls:", file=sys.stderr)
-                print_exception(error, file=sys.stderr)
-            except Exception:  # whatever user code has made of the standard error, or of modules
-                return
+            traces.show("An exception between two calls:", error)
 
     def _settle(self, outer: int, error: BaseException) -> bool:
         """Answer the calls that were begun behind the first `outer` and have no answer; whether there was one."""
@@ -229,7 +224,7 @@ class Server:
         while len(open_) > outer:
             found = True
             id_ = open_[-1]
-            if self._coroutines.has(id_):
+            if self._coroutines is not None and self._coroutines.has(id_):
                 open_.remove(id_)
             else:
                 self._answers.answer(id_, self._answers.failure(id_, error))
@@ -350,7 +345,7 @@ class Server:
             self._state.aside = id_
             if self._state.outer:
                 outer = self._references.take_made()  # those of the call that this one nests in
-            prepare = wrappers.WRAPPERS.get(name) if module in wrappers.SAID and options.tagged else None
+            prepare = lookup.WRAPPERS.get(name) if module in lookup.SAID and options.tagged else None
             if prepare is not None:
                 options, args = reader.flagged_args()
                 reader.end()
@@ -378,7 +373,7 @@ class Server:
                 raise  # of a handler, before the call has begun: it is still to come
             later, frame = False, self._answers.failure(id_, error)
         if later:
-            self._coroutines.start(id_, value, options.flags)
+            self._later(id_, value, options.flags)
         else:
             value = None
             self._answers.answer(id_, frame)
@@ -441,6 +436,14 @@ class Server:
             self._out.own(0)  # of no call: the worker's
         self._out.end_output()
 
+    def _later(self, id_: int, value: Any, flags: int) -> None:
+        """Answer a call when what it returned has ended."""
+        if self._coroutines is None:
+            from erl.runtime.coroutines import Coroutines
+
+            self._coroutines = Coroutines(self._state, self._out, self._answers, self.scope, self._event_loop)
+        self._coroutines.start(id_, value, flags)
+
     # Calls that Erlang does not want any more
 
     def _unwanted(self, id_: int) -> None:
@@ -449,11 +452,12 @@ class Server:
             self._state.cancelled.add(id_)
         else:
             self._state.cancelled.discard(id_)
-            self._coroutines.cancel(id_)
+            if self._coroutines is not None:
+                self._coroutines.cancel(id_)
 
     def _note_unwanted(self, id_: int) -> None:
         """It was read before its turn, by any thread, and is among `cancelled` until then."""
-        if self._coroutines.cancel(id_):
+        if self._coroutines is not None and self._coroutines.cancel(id_):
             return
         if get_ident() != self._thread:
             pthread_kill(self._thread, SIGUSR1)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from erl.calls import objects
-from erl.names import lookup, traces, wrappers
+from erl.names import lookup, traces
 from erl.terms import Atom
 
 
 def run(wrapper: str, *arguments: object) -> Any:
     """What the server would run."""
-    _, function, args, keywords = wrappers.WRAPPERS[wrapper](*arguments)
+    _, function, args, keywords = lookup.WRAPPERS[wrapper](*arguments)
     return function(*args, **(keywords or {}))
 
 
