@@ -175,8 +175,11 @@ cdef Tables current_tables():
     cdef PyObject* scope = NULL
     if PyContextVar_Get(<PyObject*>_scope_variable, NULL, &scope) < 0:
         given(NULL)
+    cdef Tables found = _last_tables, before = None
     if scope != _last_scope:
-        _last_tables = tables_of(<object>scope)
+        found = tables_of(<object>scope)
+        before = _last_tables   # kept: letting it go may run other code, which must find the two together
+        _last_tables = found
         _last_scope = scope
     Py_DECREF(scope)
-    return _last_tables
+    return found

@@ -18,6 +18,7 @@ from erl import decoders, encoders, errors
 from erl.codec import Options
 from erl.codec.options import MAX_DEPTH
 from erl.terms import Atom, ImproperList
+from erl.values.scope import Scope
 
 native: Any = pytest.importorskip("erl.codec.native", reason="the codec is not compiled here")
 
@@ -223,7 +224,6 @@ class Box:
         self.content = content
 
 
-@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
     ("nest", "levels"),
     [
@@ -236,7 +236,9 @@ class Box:
     ],
     ids=["list", "tuple", "map", "improper list", "form", "encoder"],
 )
-def test_thread_with_a_mebibyte_of_stack_reads_and_writes_the_deepest_terms(nest: Any, levels: int) -> None:
+def test_thread_with_a_mebibyte_of_stack_reads_and_writes_the_deepest_terms(
+    nest: Any, levels: int, scope: Scope
+) -> None:
     encoders.register(Box, lambda box: box.content)
     value: Any = 1
     for _ in range(MAX_DEPTH // levels):
@@ -249,7 +251,7 @@ def test_thread_with_a_mebibyte_of_stack_reads_and_writes_the_deepest_terms(nest
 
     before = threading.stack_size(1 << 20)
     try:
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=scope.context().run, args=(work,))
         thread.start()
         thread.join(30)
     finally:
@@ -257,8 +259,7 @@ def test_thread_with_a_mebibyte_of_stack_reads_and_writes_the_deepest_terms(nest
     assert len(got) == 2
 
 
-@pytest.mark.usefixtures("registered")
-def test_threads_share_the_tables_of_atoms_and_keys() -> None:
+def test_threads_share_the_tables_of_atoms_and_keys(scope: Scope) -> None:
     decoders.register("yield", lambda payload: sum(payload))
     terms_ = [
         native.encode([{f"key {number}": Atom(f"atom {number}")}, ("yield", [1, number])], MAPS)
@@ -273,7 +274,7 @@ def test_threads_share_the_tables_of_atoms_and_keys() -> None:
                 if value != {f"key {number}": f"atom {number}"}:
                     wrong.append(value)
 
-    threads = [threading.Thread(target=work, args=(offset,)) for offset in (0, 1, 2, 3)]
+    threads = [threading.Thread(target=scope.context().run, args=(work, offset)) for offset in (0, 1, 2, 3)]
     for thread in threads:
         thread.start()
     for thread in threads:
