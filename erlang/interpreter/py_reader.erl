@@ -41,6 +41,8 @@
     count = 0 :: non_neg_integer(),
     %% It is to be killed, or was: what it says is of no interest.
     is_deaf = false :: boolean(),
+    %% Nothing has come since the last tick.
+    is_quiet = true :: boolean(),
     %% Data has come since the last collection of garbage.
     is_dirty = false :: boolean()
 }).
@@ -103,6 +105,7 @@ init(Worker, Tag, Config, Python, Stderr, {Kind, MostBytes}, Taken) ->
         {ok, Port, OsPid, Box} ->
             Worker ! {Tag, {ok, Port, OsPid, Box}},
             Identity = py_launcher:identity(OsPid),
+            _ = erlang:send_after(?LOOK_MS, self(), tick),
             loop(#state{
                 worker = Worker,
                 port = Port,
@@ -119,7 +122,7 @@ init(Worker, Tag, Config, Python, Stderr, {Kind, MostBytes}, Taken) ->
 loop(#state{port = Port, worker = Worker} = State) ->
     receive
         {Port, {data, Data}} ->
-            loop(data(Data, State));
+            loop(data(Data, State#state{is_quiet = false}));
         {Port, {exit_status, _} = Status} ->
             tell(Status, State),
             loop(State);
@@ -136,11 +139,16 @@ loop(#state{port = Port, worker = Worker} = State) ->
         lost ->
             tell(lost, State),
             loop(State);
+        tick ->
+            _ = erlang:send_after(?LOOK_MS, self(), tick),
+            loop(ticked(State));
         _ ->
             loop(State)
-    after ?LOOK_MS ->
-        loop(looked(collected(State)))
     end.
+
+%% A timer for each read would be a tenth of what a read costs.
+ticked(#state{is_quiet = true} = State) -> looked(collected(State));
+ticked(State) -> State#state{is_quiet = true}.
 
 tell(Event, #state{worker = Worker}) ->
     Worker ! {self(), Event},
