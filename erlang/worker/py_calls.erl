@@ -27,14 +27,9 @@
     flow = held :: open | held,
     sent = py_inflight:new() :: py_inflight:calls(),
     waiting = queue:new() :: queue:queue({map(), py_wire:body()}),
-    %% What becomes of an unwanted call, since when, and the timer of the next look; how long each has had already.
-    strain = none :: none | {due, py_wire:id(), SinceMs :: integer()} | {covered, runs | waits},
-    tick = undefined :: undefined | reference(),
-    spent = #{} :: #{py_wire:id() => Ms :: non_neg_integer()},
+    overdue :: py_overdue:overdue(),
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     budget :: py_atoms:budget(),
-    kill_after :: non_neg_integer(),
-    import_after :: non_neg_integer(),
     max_queue :: non_neg_integer() | infinity,
     %% What Python has asked and has no answer to.
     questions = #{} :: #{Question :: term() => py_request:running()},
@@ -47,17 +42,13 @@
 
 %% A call that takes longer than this has its caller watched.
 -define(WATCH_MS, 50).
-%% The longest time between two interruptions of one call; it is interrupted a few times before it is killed.
--define(INTERRUPT_MS, 100).
--define(INTERRUPTIONS, 4).
 %% How many calls wait inside each other in Python at the most; the others wait in order.
 -define(MOST_NESTED, 64).
 
 %% @doc No calls; the answers' new atoms are this budget's.
 -spec new(py_config:pool(), py_atoms:budget()) -> calls().
-new(#{kill_after := KillAfter, start_timeout := StartTimeout, max_queue := MaxQueue}, Budget) ->
-    ImportAfter = max(KillAfter, StartTimeout),
-    #calls{kill_after = KillAfter, import_after = ImportAfter, max_queue = MaxQueue, budget = Budget}.
+new(#{max_queue := MaxQueue} = Config, Budget) ->
+    #calls{overdue = py_overdue:new(Config), max_queue = MaxQueue, budget = Budget}.
 
 %% @doc A new interpreter; the calls that wait are for it.
 -spec attach(py_interpreter:interpreter(), calls()) -> calls().
@@ -130,15 +121,10 @@ wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
     Calls#calls{waiting = Longer}.
 
 %% What is not sent to an interpreter that is ending, or that may be killed soon, need not die along.
-is_open(#calls{flow = open, interpreter = Interpreter} = Calls) ->
-    not (is_strained(Calls) orelse py_interpreter:is_doomed(Interpreter) orelse py_interpreter:is_gone(Interpreter));
+is_open(#calls{flow = open, interpreter = Interpreter, overdue = Overdue}) ->
+    not (py_overdue:is_strained(Overdue) orelse py_interpreter:is_doomed(Interpreter) orelse py_interpreter:is_gone(Interpreter));
 is_open(_) ->
     false.
-
-is_strained(#calls{strain = none}) -> false;
-%% What waits there for Erlang may wait for a call that is still to come.
-is_strained(#calls{strain = {covered, waits}}) -> false;
-is_strained(_) -> true.
 
 %% @doc A call of the worker's own; its answer comes back from {@link answer/3}.
 -spec internal(step(), py_wire:body(), calls()) -> calls().
@@ -177,8 +163,8 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
 %% @doc Give the answers that stand first among these frames to their callers, as far as that is all that there is to do with them:
 %% how many, and the frames that are left.
 -spec answer_all(Frames :: binary(), calls()) -> {Count :: non_neg_integer(), Frames :: binary(), calls()}.
-answer_all(Frames, #calls{strain = none, sent = Sent, interpreter = Interpreter, budget = Budget} = Calls) ->
-    case py_inflight:is_plain(Sent) andalso not py_interpreter:is_doomed(Interpreter) of
+answer_all(Frames, #calls{overdue = Overdue, sent = Sent, interpreter = Interpreter, budget = Budget} = Calls) ->
+    case py_overdue:is_none(Overdue) andalso py_inflight:is_plain(Sent) andalso not py_interpreter:is_doomed(Interpreter) of
         true ->
             case give(Frames, Sent, Budget, 0) of
                 {0, Left, _} -> {0, Left, Calls};
@@ -186,9 +172,7 @@ answer_all(Frames, #calls{strain = none, sent = Sent, interpreter = Interpreter,
             end;
         false ->
             {0, Frames, Calls}
-    end;
-answer_all(Frames, Calls) ->
-    {0, Frames, Calls}.
+    end.
 
 give(<<>>, Sent, _Budget, Count) ->
     {Count, <<>>, Sent};
@@ -222,8 +206,8 @@ reply(From, Answer) ->
 
 %% @doc Let calls through, those that wait first.
 -spec open(calls()) -> calls().
-open(#calls{waiting = Waiting} = Calls) ->
-    case is_strained(Calls) of
+open(#calls{waiting = Waiting, overdue = Overdue} = Calls) ->
+    case py_overdue:is_strained(Overdue) of
         true ->
             Calls#calls{flow = open};
         false ->
@@ -399,12 +383,12 @@ tell_cancelled({ok, #{from := From}}) when is_reference(From) -> reply(From, {er
 
 %% A coroutine ends as soon as Python reads that it is unwanted: where another call runs, it must be made to. One that does
 %% not end holds up its event loop, and the others with it.
-hurry(Ids, #calls{sent = #{later := Later} = Sent, kill_after = After} = Calls) ->
+hurry(Ids, #calls{sent = #{later := Later} = Sent, overdue = Overdue} = Calls) ->
     case [From || Id <- Ids, #{from := From} <- [maps:get(Id, Later, none)]] of
         [] ->
             Calls;
         Unwanted ->
-            _ = erlang:start_timer(After, self(), {later, Unwanted}),
+            _ = erlang:start_timer(py_overdue:kill_after(Overdue), self(), {later, Unwanted}),
             #calls{interpreter = Interpreter} = Flushed = flush(Calls),
             _ = [py_interpreter:interrupt(Interpreter) || py_inflight:running(Sent) =/= none],
             Flushed
@@ -412,8 +396,12 @@ hurry(Ids, #calls{sent = #{later := Later} = Sent, kill_after = After} = Calls) 
 
 %% @doc A timer of this module's has run out; `kill': an unwanted call has had its time, and whether it is in an import.
 -spec timeout(term(), calls()) -> {ok | {kill, IsImporting :: boolean()}, calls()} | unknown.
-timeout({timeout, Timer, tick}, #calls{tick = Timer} = Calls) ->
-    ticked(settled(Calls#calls{tick = undefined}));
+timeout({timeout, Timer, tick}, #calls{sent = Sent, interpreter = Interpreter, overdue = Overdue} = Calls) ->
+    case py_overdue:tick(Timer, Sent, Interpreter, Overdue) of
+        {ok, Next} -> {ok, eased(Calls, Calls#calls{overdue = Next})};
+        {Kill, Next} -> {Kill, Calls#calls{overdue = Next}};
+        unknown -> unknown
+    end;
 timeout({timeout, _, {later, Unwanted}}, #calls{sent = #{later := Later}} = Calls) ->
     case [From || #{from := From} <- maps:values(Later), lists:member(From, Unwanted)] of
         [] -> {ok, Calls};
@@ -424,91 +412,25 @@ timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
 timeout(_, _) ->
     unknown.
 
-ticked(#calls{strain = {due, Id, _}, sent = Sent} = Calls) ->
-    {ok, Call} = py_inflight:find(Id, Sent),
-    case left_ms(Id, Calls) of
-        0 -> {{kill, is_map_key(importing, Call)}, Calls#calls{strain = none}};
-        _ -> {ok, interrupted(Calls)}
-    end;
-ticked(#calls{strain = none} = Calls) ->
-    {ok, Calls};
-ticked(Calls) ->
-    {ok, tick(Calls)}.
-
 %% Something has changed that may make an unwanted call the one that Python is busy with, or end it.
-watch_running(#calls{strain = none, sent = Sent} = Calls) ->
-    case py_inflight:unwanted(unknown, Sent) of
-        none -> Calls;
-        _ -> interrupted(settled(flush(Calls)))
-    end;
-watch_running(Calls) ->
-    case settled(Calls) of
-        #calls{strain = {due, Id, _}} = Next ->
-            case Calls of
-                #calls{strain = {due, Id, _}} -> Next;
-                _ -> interrupted(Next)
-            end;
-        Next ->
-            Next
-    end.
-
-%% Put the time since the last look down to the call that had it, and see which has it now.
-settled(#calls{strain = Before, spent = Spent, interpreter = Interpreter} = Calls) ->
-    Now = erlang:monotonic_time(millisecond),
-    Had =
-        case Before of
-            {due, Id, Since} -> maps:update_with(Id, fun(Ms) -> Ms + Now - Since end, Now - Since, Spent);
-            _ -> Spent
-        end,
-    case not py_interpreter:is_doomed(Interpreter) andalso strain(Calls) of
-        {due, Due} ->
-            Calls#calls{strain = {due, Due, Now}, spent = Had};
-        {covered, _} = Covered ->
-            eased(Calls, Calls#calls{strain = Covered, spent = Had});
-        _ ->
-            eased(Calls, Calls#calls{strain = none, spent = #{}})
+watch_running(#calls{sent = Sent, overdue = Overdue} = Calls) ->
+    case py_overdue:is_quiet(Sent, Overdue) of
+        true ->
+            Calls;
+        false ->
+            %% It is to read what it is interrupted for.
+            #calls{interpreter = Interpreter} = Flushed = flush(Calls),
+            eased(Calls, Flushed#calls{overdue = py_overdue:look(Sent, Interpreter, Overdue)})
     end.
 
 %% What waited goes on.
-eased(Before, #calls{flow = open} = Calls) ->
-    case is_strained(Before) andalso not is_strained(Calls) of
+eased(#calls{overdue = Before}, #calls{flow = open, overdue = Overdue} = Calls) ->
+    case py_overdue:is_strained(Before) andalso not py_overdue:is_strained(Overdue) of
         true -> open(Calls);
         false -> Calls
     end;
 eased(_Before, Calls) ->
     Calls.
-
-%% A call that was sent behind one that waits may run inside it, or may not have been begun: the page says.
-strain(#calls{sent = Sent, interpreter = Interpreter}) ->
-    case py_inflight:unwanted(unknown, Sent) of
-        {covered, _} -> py_inflight:unwanted(py_interpreter:begun(Interpreter), Sent);
-        Other -> Other
-    end.
-
-interrupted(#calls{strain = {due, _, _}, interpreter = Interpreter} = Calls) ->
-    py_interpreter:interrupt(Interpreter),
-    tick(Calls);
-interrupted(Calls) ->
-    tick(Calls).
-
-tick(#calls{tick = Before, strain = Strain, kill_after = After} = Calls) ->
-    _ = Before =:= undefined orelse erlang:cancel_timer(Before),
-    Pause = max(10, min(?INTERRUPT_MS, After div ?INTERRUPTIONS)),
-    Next =
-        case Strain of
-            none -> undefined;
-            {due, Id, _} -> erlang:start_timer(min(Pause, left_ms(Id, Calls)), self(), tick);
-            _ -> erlang:start_timer(Pause, self(), tick)
-        end,
-    Calls#calls{tick = Next}.
-
-left_ms(Id, #calls{sent = Sent, spent = Spent, kill_after = KillAfter, import_after = ImportAfter}) ->
-    Time =
-        case py_inflight:find(Id, Sent) of
-            {ok, #{importing := true}} -> ImportAfter;
-            _ -> KillAfter
-        end,
-    max(0, Time - maps:get(Id, Spent, 0)).
 
 %% Nearly all calls are over before it would be worth to watch their callers: those that are not are found by a timer.
 watched(#calls{watch_timer = undefined, sent = Sent} = Calls) ->
@@ -542,13 +464,12 @@ unwatch(_) -> true.
 %% @doc The interpreter has ended after it had begun this many calls: those that it had get the error, the others go back to
 %% their callers, who know what to do with `moved'.
 -spec fail_sent(Begun :: non_neg_integer() | unknown, {error, term()}, calls()) -> calls().
-fail_sent(Begun, Error, #calls{sent = Sent, tick = Tick} = Calls) ->
+fail_sent(Begun, Error, #calls{sent = Sent, overdue = Overdue} = Calls) ->
     {Lost, Untouched} = py_inflight:split(Begun, Sent),
     answer_each(Lost, Error),
     answer_each(Untouched, {error, moved}),
-    _ = Tick =:= undefined orelse erlang:cancel_timer(Tick),
     end_questions(Error, Calls),
-    Calls#calls{sent = py_inflight:new(), strain = none, tick = undefined, spent = #{}, questions = #{}, alone = []}.
+    Calls#calls{sent = py_inflight:new(), overdue = py_overdue:reset(Overdue), questions = #{}, alone = []}.
 
 %% What Python had asked runs to its end, as after any death of whoever asked; but not for calls that are not wanted.
 end_questions({error, {worker_down, {deadline, killed}}}, #calls{questions = Questions}) ->

@@ -11,7 +11,11 @@ layers() ->
     ].
 
 %% The modules that may read or write frames.
-knows_bytes() -> [py_send, py_worker, py_erlport, py_erlport_wire, py_calls, py_request, py_reader, py_channel].
+knows_bytes() ->
+    [
+        py_send, py_erlport, py_erlport_wire, py_worker, py_worker_state, py_routing, py_starting, py_draining, py_incarnations,
+        py_calls, py_request, py_reader, py_channel
+    ].
 
 every_folder_is_a_layer_test() ->
     ?assertEqual([], lists:usort([folder(Module) || Module <- modules()]) -- layers()).

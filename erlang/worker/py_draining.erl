@@ -1,0 +1,111 @@
+%%% @doc When a worker takes no more calls: it is given a new interpreter as soon as the open ones have ended (`recycling'), or is
+%%% taken away then (`draining'). Neither waits longer than its time.
+%%% @private
+-module(py_draining).
+
+-export([recycle_used/1, look_at_memory/1, recycle_large/1, recycle_serving/1, emptied/1, ask_to_leave/1, drain/3, drained/2]).
+
+-include("py_worker.hrl").
+
+%% How long one that serves nothing may take to leave when it is asked to.
+-define(LEAVE_MS, 1_000).
+
+%% @doc One that has been sent as many calls as it may get is replaced.
+-spec recycle_used(#state{}) -> #state{}.
+recycle_used(#state{config = #{max_calls := infinity}} = State) ->
+    State;
+recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
+    %% The worker's own calls are counted, too: a few more or less are no matter.
+    case py_calls:sent(Calls) > Most of
+        true -> recycle_serving(State);
+        false -> State
+    end.
+
+%% @doc One that holds three quarters of what it may have is replaced before it gets no more; not a session's, which would lose what
+%% it is there for. A call that runs may need that much for itself, and give it back: so it is judged at its end.
+-spec look_at_memory(#state{}) -> #state{}.
+look_at_memory(#state{phase = serving, config = #{scheduler := Scheduler, max_memory := Most}} = State) when
+    is_integer(Most), Scheduler =/= none
+->
+    case {holds_most(State), py_calls:open_calls(State#state.calls)} of
+        {true, 0} -> recycle_serving(State);
+        {true, _} when State#state.large_since =:= never -> State#state{large_since = erlang:monotonic_time(millisecond)};
+        {true, _} -> State;
+        {false, _} -> State#state{large_since = never}
+    end;
+look_at_memory(State) ->
+    State.
+
+%% @doc A call has ended. Where coroutines go on, one of them may hold it: as long as that is not for long.
+-spec recycle_large(#state{}) -> #state{}.
+recycle_large(#state{large_since = Since, phase = serving, calls = Calls, config = #{drain_timeout := Patience}} = State) when
+    is_integer(Since)
+->
+    Now = erlang:monotonic_time(millisecond),
+    case py_calls:coroutines(Calls) of
+        0 -> recycle_if_large(State);
+        _ when Now - Since > Patience -> recycle_if_large(State);
+        _ -> State
+    end;
+recycle_large(State) ->
+    State.
+
+recycle_if_large(State) ->
+    case holds_most(State) of
+        true -> recycle_serving(State);
+        false -> State#state{large_since = never}
+    end.
+
+holds_most(#state{config = #{max_memory := Most}} = State) ->
+    case py_worker_state:own_bytes(State) of
+        Bytes when is_integer(Bytes) -> Bytes > Most * 3 div 4;
+        undefined -> false
+    end.
+
+%% @doc Take no more calls, and a new interpreter when the open ones have ended.
+-spec recycle_serving(#state{}) -> #state{}.
+recycle_serving(#state{phase = serving, config = #{drain_timeout := Timeout}, calls = Calls} = State) ->
+    py_worker_state:event([worker, recycle], #{}, State),
+    Recycling = State#state{phase = recycling, calls = py_calls:hold(Calls)},
+    emptied(py_worker_state:report(drain_timer(recycle, Timeout, Recycling)));
+recycle_serving(State) ->
+    State.
+
+%% @doc See whether the last open call has ended.
+-spec emptied(#state{}) -> #state{}.
+emptied(#state{phase = Phase, calls = Calls} = State) when Phase =:= recycling; Phase =:= draining ->
+    case py_calls:open_calls(Calls) of
+        0 when Phase =:= recycling -> py_worker_state:set_timer(recycle, ?LEAVE_MS, ask_to_leave(State));
+        0 -> drained(ok, State);
+        _ -> State
+    end;
+emptied(State) ->
+    State.
+
+-spec ask_to_leave(#state{}) -> #state{}.
+ask_to_leave(State) -> py_worker_state:internal(leave, py_wire:body('erl.calls.worker', leave, []), State).
+
+%% @doc Take no call any more: the worker is taken away.
+-spec drain(gen_server:from(), timeout(), #state{}) -> #state{}.
+drain(From, Timeout, #state{phase = Phase, calls = Calls, load = Load, slot = Slot, starters = Starters} = State) ->
+    py_registry:delete_slot(Load, Slot),
+    py_registry:delete_worker(self()),
+    [gen_server:reply(Starter, {error, stopped}) || Starter <- Starters],
+    Draining = State#state{
+        drainer = From, phase = draining, calls = py_calls:give_back_waiting(py_calls:hold(Calls)), starters = []
+    },
+    case Phase of
+        _ when Phase =:= serving; Phase =:= recycling -> emptied(drain_timer(drain, Timeout, Draining));
+        _ -> drained(ok, py_worker_state:stop_timer(Draining))
+    end.
+
+drain_timer(_Event, infinity, State) -> py_worker_state:stop_timer(State);
+drain_timer(Event, Timeout, State) -> py_worker_state:set_timer(Event, Timeout, State).
+
+%% @doc Tell whoever takes it away that it can be.
+-spec drained(ok | timeout, #state{}) -> #state{}.
+drained(_Result, #state{drainer = undefined} = State) ->
+    State;
+drained(Result, #state{drainer = Drainer} = State) ->
+    gen_server:reply(Drainer, Result),
+    py_worker_state:stop_timer(State#state{drainer = undefined}).

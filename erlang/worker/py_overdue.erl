@@ -1,0 +1,127 @@
+%%% @doc The clocks of calls that nobody wants any more and that Python does not end. See "A call's deadline" in docs/architecture.md,
+%%% which has the states.
+%%%
+%%% Belongs to {@link py_calls}. What it looks at are the open calls and the interpreter that they were sent to; what it does is to
+%%% interrupt that one, and to say when a call has had its time. The worker process gets its timer as `{timeout, Timer, tick}'.
+%%% @private
+-module(py_overdue).
+
+-export([new/1, reset/1, is_none/1, is_strained/1, is_quiet/2, look/3, tick/4, kill_after/1]).
+-export_type([overdue/0]).
+
+-record(overdue, {
+    %% What becomes of an unwanted call, since when, and the timer of the next look; how long each has had already.
+    strain = none :: none | {due, py_wire:id(), SinceMs :: integer()} | {covered, runs | waits},
+    tick = undefined :: undefined | reference(),
+    spent = #{} :: #{py_wire:id() => Ms :: non_neg_integer()},
+    kill_after :: non_neg_integer(),
+    import_after :: non_neg_integer()
+}).
+-opaque overdue() :: #overdue{}.
+
+%% The longest time between two interruptions of one call; it is interrupted a few times before it is killed.
+-define(INTERRUPT_MS, 100).
+-define(INTERRUPTIONS, 4).
+
+-spec new(py_config:pool()) -> overdue().
+new(#{kill_after := KillAfter, start_timeout := StartTimeout}) ->
+    #overdue{kill_after = KillAfter, import_after = max(KillAfter, StartTimeout)}.
+
+%% @doc The interpreter has ended, and its calls with it.
+-spec reset(overdue()) -> overdue().
+reset(#overdue{tick = Tick} = Overdue) ->
+    _ = Tick =:= undefined orelse erlang:cancel_timer(Tick),
+    Overdue#overdue{strain = none, tick = undefined, spent = #{}}.
+
+-spec kill_after(overdue()) -> Ms :: non_neg_integer().
+kill_after(#overdue{kill_after = Ms}) -> Ms.
+
+%% @doc Whether the last look has found no unwanted call that Python has begun.
+-spec is_none(overdue()) -> boolean().
+is_none(#overdue{strain = Strain}) -> Strain =:= none.
+
+%% @doc Whether what arrives waits, so that it need not die along.
+-spec is_strained(overdue()) -> boolean().
+is_strained(#overdue{strain = none}) -> false;
+%% What waits there for Erlang may wait for a call that is still to come.
+is_strained(#overdue{strain = {covered, waits}}) -> false;
+is_strained(_) -> true.
+
+%% @doc Whether there was nothing at the last look, and is nothing now.
+-spec is_quiet(py_inflight:calls(), overdue()) -> boolean().
+is_quiet(Sent, #overdue{strain = none}) -> py_inflight:unwanted(unknown, Sent) =:= none;
+is_quiet(_Sent, _Overdue) -> false.
+
+%% @doc Something has changed that may make an unwanted call the one that Python is busy with, or end it.
+-spec look(py_inflight:calls(), py_interpreter:interpreter(), overdue()) -> overdue().
+look(Sent, Interpreter, #overdue{strain = Before} = Overdue) ->
+    case {Before, settled(Sent, Interpreter, Overdue)} of
+        {{due, Id, _}, #overdue{strain = {due, Id, _}} = Next} -> Next;
+        {_, #overdue{strain = {due, _, _}} = Next} -> interrupted(Sent, Interpreter, Next);
+        {none, Next} -> ticking(Sent, Next);
+        {_, Next} -> Next
+    end.
+
+%% @doc A timer has run out; `kill': an unwanted call has had its time, and whether it is in an import. `unknown': it is none of
+%% this module's.
+-spec tick(reference(), py_inflight:calls(), py_interpreter:interpreter() | undefined, overdue()) ->
+    {ok | {kill, IsImporting :: boolean()}, overdue()} | unknown.
+tick(Timer, Sent, Interpreter, #overdue{tick = Timer} = Overdue) ->
+    ticked(Sent, Interpreter, settled(Sent, Interpreter, Overdue#overdue{tick = undefined}));
+tick(_Timer, _Sent, _Interpreter, _Overdue) ->
+    unknown.
+
+ticked(Sent, Interpreter, #overdue{strain = {due, Id, _}} = Overdue) ->
+    {ok, Call} = py_inflight:find(Id, Sent),
+    case left_ms(Id, Sent, Overdue) of
+        0 -> {{kill, is_map_key(importing, Call)}, Overdue#overdue{strain = none}};
+        _ -> {ok, interrupted(Sent, Interpreter, Overdue)}
+    end;
+ticked(_Sent, _Interpreter, #overdue{strain = none} = Overdue) ->
+    {ok, Overdue};
+ticked(Sent, _Interpreter, Overdue) ->
+    {ok, ticking(Sent, Overdue)}.
+
+%% Put the time since the last look down to the call that had it, and see which has it now.
+settled(Sent, Interpreter, #overdue{strain = Before, spent = Spent} = Overdue) ->
+    Now = erlang:monotonic_time(millisecond),
+    Had =
+        case Before of
+            {due, Id, Since} -> maps:update_with(Id, fun(Ms) -> Ms + Now - Since end, Now - Since, Spent);
+            _ -> Spent
+        end,
+    case not py_interpreter:is_doomed(Interpreter) andalso strain(Sent, Interpreter) of
+        {due, Due} -> Overdue#overdue{strain = {due, Due, Now}, spent = Had};
+        {covered, _} = Covered -> Overdue#overdue{strain = Covered, spent = Had};
+        _ -> Overdue#overdue{strain = none, spent = #{}}
+    end.
+
+%% A call that was sent behind one that waits may run inside it, or may not have been begun: the page says.
+strain(Sent, Interpreter) ->
+    case py_inflight:unwanted(unknown, Sent) of
+        {covered, _} -> py_inflight:unwanted(py_interpreter:begun(Interpreter), Sent);
+        Other -> Other
+    end.
+
+interrupted(Sent, Interpreter, Overdue) ->
+    py_interpreter:interrupt(Interpreter),
+    ticking(Sent, Overdue).
+
+ticking(Sent, #overdue{tick = Before, strain = Strain, kill_after = After} = Overdue) ->
+    _ = Before =:= undefined orelse erlang:cancel_timer(Before),
+    Pause = max(10, min(?INTERRUPT_MS, After div ?INTERRUPTIONS)),
+    Next =
+        case Strain of
+            none -> undefined;
+            {due, Id, _} -> erlang:start_timer(min(Pause, left_ms(Id, Sent, Overdue)), self(), tick);
+            _ -> erlang:start_timer(Pause, self(), tick)
+        end,
+    Overdue#overdue{tick = Next}.
+
+left_ms(Id, Sent, #overdue{spent = Spent, kill_after = KillAfter, import_after = ImportAfter}) ->
+    Time =
+        case py_inflight:find(Id, Sent) of
+            {ok, #{importing := true}} -> ImportAfter;
+            _ -> KillAfter
+        end,
+    max(0, Time - maps:get(Id, Spent, 0)).

@@ -1,0 +1,142 @@
+%%% @doc What goes through a worker while its interpreter lives: calls on their way to Python, answers on their way to callers, and what
+%%% Python asks of Erlang.
+%%%
+%%% Answers are given out in a row as long as nothing else is to be done with them (see "The reader" in docs/architecture.md).
+%%% Requests are read here, those of a sandboxed Python through `py_guard''s door.
+%%% @private
+-module(py_routing).
+
+-export([accept/3, accept_all/2, frames/3, request/2]).
+
+-include("py_worker.hrl").
+
+%% What a sandboxed Python may have its worker process keep for it.
+-define(MOST_UNREAD_BYTES, (256 bsl 20)).
+-define(MOST_OPEN_CALLS, 100_000).
+-define(MOST_REFERENCES, 100_000).
+
+%% @doc Take a call.
+-spec accept(map(), py_wire:body(), #state{}) -> #state{}.
+accept(#{from := From}, _Body, #state{phase = degraded, last_down = Reason} = State) ->
+    py_calls:reply(From, {error, {worker_down, Reason}}),
+    py_worker_state:report(State);
+accept(#{from := From}, _Body, #state{phase = draining} = State) ->
+    py_calls:reply(From, {error, moved}),
+    State;
+accept(Call, Body, #state{calls = Calls} = State) ->
+    py_worker_state:report(py_draining:recycle_used(State#state{calls = py_calls:accept(Call, Body, Calls)})).
+
+%% @doc Take the calls that these messages are, in order.
+-spec accept_all([tuple()], #state{}) -> #state{}.
+accept_all(Calls, #state{phase = serving, config = #{max_calls := infinity}} = State) ->
+    Accepted = py_calls:accept_all([call_of(Call) || Call <- Calls], State#state.calls),
+    py_worker_state:report(State#state{calls = Accepted});
+accept_all(Calls, State) ->
+    Accept = fun(Message, Acc) ->
+        {Call, Body} = call_of(Message),
+        accept(Call, Body, Acc)
+    end,
+    lists:foldl(Accept, State, Calls).
+
+call_of({py_call, Alias, Caller, Owner, Leader, Body}) ->
+    {#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader}, Body}.
+
+%% @doc Give out what one read of the port has brought: frames, and how many of them are answers. The load is told first: those who
+%% get an answer may call again before the last of them has his, and look then who has the least to do.
+-spec frames(Frames :: binary(), Answers :: non_neg_integer(), #state{}) -> #state{}.
+frames(Frames, Answers, State) ->
+    #state{calls = Calls} = Next = frames(Frames, py_worker_state:report(Answers, State)),
+    py_worker_state:report(Next#state{calls = py_calls:settle(Calls)}).
+
+frames(Frames, #state{calls = Calls, served = Served} = State) ->
+    case py_calls:answer_all(Frames, Calls) of
+        {0, Left, _} -> first_frame(Left, State);
+        {Count, Left, Fewer} -> first_frame(Left, answered(State#state{calls = Fewer, served = Served + Count}))
+    end.
+
+first_frame(<<>>, State) ->
+    State;
+first_frame(Frames, #state{calls = Calls} = State) ->
+    {Route, Frame, Rest} = py_wire:next(Frames),
+    %% Not the last frames of one that was killed.
+    case py_interpreter:is_doomed(py_calls:interpreter(Calls)) of
+        true -> State;
+        false -> frames(Rest, routed(Route, Frame, State))
+    end.
+
+routed({answer, Id}, Frame, State) -> answer(Id, Frame, State);
+routed(request, Frame, State) -> request(Frame, State).
+
+answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
+    case py_calls:answer(Id, Frame, Calls) of
+        {answered, Left} -> answered(State#state{calls = Left, served = Served + 1});
+        {Step, Left} when Step =:= released; Step =:= leave -> py_draining:emptied(State#state{calls = Left});
+        {Step, Left} -> py_starting:answered(Step, Frame, State#state{calls = Left});
+        error -> py_worker_state:doom({protocol, py_worker_state:head(Frame)}, State)
+    end.
+
+answered(State) -> py_draining:emptied(py_draining:recycle_large(State)).
+
+%% @doc What Python asks of Erlang.
+-spec request(binary(), #state{}) -> #state{}.
+request(Frame, #state{guard = undefined} = State) ->
+    asked(py_wire:request(Frame), Frame, State);
+request(Frame, #state{guard = Guard, atoms = Atoms} = State) ->
+    case not is_flooded(State) andalso py_guard:admit(Frame, Guard) of
+        {ok, Next} ->
+            Now = erlang:monotonic_time(millisecond),
+            judged(py_guard:request(py_wire:request(Frame, Atoms), self(), Now, Next), Frame, State);
+        _ ->
+            py_worker_state:doom({protocol, py_worker_state:head(Frame)}, State)
+    end.
+
+judged({do, Harmless, Guard}, Frame, State) ->
+    asked(Harmless, Frame, State#state{guard = Guard});
+judged({drop, Guard}, _Frame, State) ->
+    State#state{guard = Guard};
+judged({warn, Text, Guard}, _Frame, State) ->
+    logger:warning("~ts", [Text], py_worker_state:metadata(State)),
+    State#state{guard = Guard};
+judged(doom, Frame, State) ->
+    py_worker_state:doom({protocol, py_worker_state:head(Frame)}, State).
+
+%% Of what it makes this process keep for it: answers that it does not read, calls that it does not answer, objects.
+is_flooded(#state{calls = Calls, owners = Owners}) ->
+    py_interpreter:unread_bytes(py_calls:interpreter(Calls)) > ?MOST_UNREAD_BYTES orelse
+        py_calls:open_calls(Calls) > ?MOST_OPEN_CALLS orelse py_owners:count(Owners) > ?MOST_REFERENCES.
+
+asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = #{callbacks := Callbacks}} = State) ->
+    Context = #{group_leader => py_calls:leader(Calls), callbacks => Callbacks},
+    case py_request:run(Request, {self(), Incarnation}, Context) of
+        {output, Output} ->
+            State#state{calls = py_calls:output(Output, byte_size(Frame) + 4, py_worker_state:metadata(State), Calls)};
+        {uncounted, Output} ->
+            State#state{calls = py_calls:output(Output, 0, py_worker_state:metadata(State), Calls)};
+        {own, Id, Made} ->
+            {Ids, Names} = lists:partition(fun is_integer/1, Made),
+            Owner = py_calls:owner(Id, Calls),
+            Names =:= [] orelse py_shared_owner:own(Owner, py_calls:from(Id, Calls), Names),
+            own(Owner, Ids, State);
+        {later, Id} ->
+            State#state{calls = py_calls:later(Id, Calls)};
+        {told, Id} ->
+            State#state{calls = py_calls:told(Id, Calls)};
+        {importing, Id} ->
+            State#state{calls = py_calls:importing(Id, Calls)};
+        {alone, Id} ->
+            State#state{calls = py_calls:alone(Id, Calls)};
+        {asked, Id, Running} ->
+            State#state{calls = py_calls:asked(Id, Running, Calls)};
+        {dropped, Id} ->
+            case py_calls:dropped(Id, Calls) of
+                {ok, Left} -> State#state{calls = Left, guard = py_guard:answered(State#state.guard)};
+                error -> State
+            end;
+        error ->
+            py_worker_state:doom({protocol, py_worker_state:head(Frame)}, State)
+    end.
+
+%% Nobody will see the result of a call that was cancelled.
+own(_Owner, [], State) -> State;
+own(nobody, Ids, State) -> py_worker_state:forget(Ids, State);
+own(Owner, Ids, #state{owners = Owners} = State) -> State#state{owners = py_owners:own(Owner, Ids, Owners)}.

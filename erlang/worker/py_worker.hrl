@@ -1,0 +1,28 @@
+%%% What a worker process knows. Its record is shared by the modules that change it: see py_worker.
+-record(state, {
+    pool :: py_config:pool_name(),
+    slot :: py_registry:slot(),
+    ticket :: py_registry:ticket(),
+    load :: py_registry:load(),
+    config :: py_config:pool(),
+    phase = starting :: starting | serving | recycling | restarting | degraded | draining,
+    calls :: py_calls:calls(),
+    guard :: py_guard:guard() | undefined,
+    atoms :: py_atoms:budget(),
+    owners = py_owners:new() :: py_owners:owners(),
+    budget :: py_restart:budget(),
+    %% Whether the next death is none that its budget counts.
+    is_excused = false :: boolean(),
+    incarnation = 0 :: non_neg_integer(),
+    codec = undefined :: undefined | native | reference,
+    last_down = restarting :: py_error:down_reason(),
+    %% While a call ran it held most of what it may have: at the end of a call that is looked at again.
+    large_since = never :: never | integer(),
+    timer = undefined :: undefined | reference(),
+    %% Something has come that only `gen_server' can do: until the mailbox is empty it gets each message itself.
+    is_stepping = false :: boolean(),
+    starters = [] :: [gen_server:from()],
+    drainer = undefined :: undefined | gen_server:from(),
+    served = 0 :: non_neg_integer(),
+    since = 0 :: integer()
+}).
