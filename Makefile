@@ -99,12 +99,12 @@ test-erlport: build ## ErlPort's own tests, from its clone in ERLPORT=directory,
 test-systems: ## README's two commands on a fresh Debian 12 and 13: SYSTEMS=trixie, SYSTEMS=--clean
 	@scripts/test-systems $(SYSTEMS)
 
-# bench-compare measures BASE in a clone of its own, in the same way, before this tree.
+# SVG=file for a picture. bench-compare measures BASE, in a clone of its own, and this tree in turns.
 ROUNDS ?= 5
 BASE ?= HEAD
 .PHONY: bench bench-compare
-bench: build ## ours beside the floors: a table, bench/results/*.json, docs/img/bench.svg
-	@scripts/bench . $(ROUNDS) --svg docs/img/bench.svg
+bench: build ## ours beside the floors: a table, bench/results/*.json, SVG=docs/img/bench.svg
+	@scripts/bench . $(ROUNDS) $(if $(SVG),--svg $(SVG))
 	@echo; $(OWN_PYTHON) $(VENV_BIN)/python bench/codec.py
 
 .PHONY: bench-nodes
@@ -116,7 +116,7 @@ bench-nodes: build ## calls to other nodes with a delay on the way: a table
 bench-growth: build ## what one costs among 1, 10, 100 times as many workers, callers, handles, sessions, streams: a table
 	@$(OWN_PYTHON) bench/growth/run $(VENV_BIN)/python $(ROUNDS) $(SVG)
 
-bench-compare: build ## the same beside that of BASE=revision
+bench-compare: build ## the same in turns with that of BASE=revision
 	@scripts/bench-compare $(BASE) $(ROUNDS)
 
 .PHONY: fuzz
