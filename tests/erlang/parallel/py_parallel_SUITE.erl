@@ -245,16 +245,15 @@ bytes() ->
 
 %% The group ends when it has no call, at the moment when the next may be on its way.
 a_group_that_ends_is_joined_by_none(_Config) ->
-    [?assertEqual(N, py:await(py:async(builtins, abs, [-N]))) || N <- lists:seq(1, 2_000)],
     [
         begin
-            Handle = py:async(builtins, abs, [-N]),
-            _ = [erlang:yield() || _ <- lists:seq(1, N rem 7)],
-            ok = py:cancel(Handle)
+            Cancelled = py:async(builtins, abs, [N]),
+            _ = [erlang:yield() || _ <- lists:seq(1, N rem 5)],
+            ok = py:cancel(Cancelled),
+            ?assertEqual(N, py:await(py:async(builtins, abs, [-N])))
         end
-     || N <- lists:seq(1, 1_000)
-    ],
-    ?assertEqual(1, py:await(py:async(builtins, abs, [-1]))).
+     || N <- lists:seq(1, 2_000)
+    ].
 
 a_killed_group_costs_its_own_calls(Config) ->
     Lost = py:async(time, sleep, [60]),
