@@ -184,7 +184,7 @@ a_request_can_be_cancelled(_Config) ->
     ?assertEqual([], py_application:messages()).
 
 who_waits_too_short_has_no_message_or_a_later_one(Config) ->
-    Kept = py:send_request(py_errands, run_three, [?config(file, Config), 1, 300]),
+    Kept = py:send_request(py_errands, run_three, [?config(file, Config), 1, 1_000]),
     ?assertEqual(timeout, py:wait_response(Kept, 0)),
     ?assertEqual({reply, 1}, py:wait_response(Kept, 20_000)),
     Dropped = py:send_request(time, sleep, [60]),
@@ -227,7 +227,7 @@ a_request_of_references_and_of_other_nodes_is_answered(_Config) ->
 %%% Looking
 
 yield_looks_and_does_no_harm(_Config) ->
-    Slow = py:async(time, sleep, [0.5]),
+    Slow = py:async(time, sleep, [1]),
     ?assertEqual(timeout, py:yield(Slow, 0)),
     py_eventually:holds(fun() -> py:yield(Slow, 0) =/= timeout end),
     ?assertError(badarg, py:yield(Slow, 0)),
@@ -243,7 +243,7 @@ yield_looks_and_does_no_harm(_Config) ->
     ?assertEqual([], py_application:messages()).
 
 yield_waits_so_long(_Config) ->
-    Slow = py:async(time, sleep, [0.5]),
+    Slow = py:async(time, sleep, [2]),
     ?assertEqual([timeout, timeout, timeout], [py:yield(Slow, 10) || _ <- [1, 2, 3]]),
     ?assertEqual({value, undefined}, py:yield(Slow, infinity)),
     %% One that has asked in vain may await, look, or gather.
@@ -283,7 +283,7 @@ fold_done_has_each_outcome_and_cancels_what_is_late(_Config) ->
     Cancelled = py:async(time, sleep, [60], #{worker => Two}),
     ok = py:cancel(Cancelled),
     Handles = [py:async(time, sleep, [60], #{worker => One}) | [py:async(math, sqrt, [X], #{worker => Two}) || X <- [-1, 1]]] ++ [Cancelled],
-    ?assertEqual(['builtins.ValueError', cancelled, ok, timeout], lists:sort(py:fold_done(Kind, [], Handles, 2_000))),
+    ?assertEqual(['builtins.ValueError', cancelled, ok, timeout], lists:sort(py:fold_done(Kind, [], Handles, 5_000))),
     py_eventually:equals(0, fun in_flight/0),
     ?assertEqual([], py_application:messages()).
 
