@@ -118,7 +118,7 @@ judge({message, Worker, {'$py.own', Id, Ids} = Own}, Worker, Guard) when ?IS_ID(
     end;
 judge({message, Worker, {Kind, Id}} = Message, Worker, Guard) when
     Kind =:= '$py.later' orelse Kind =:= '$py.told' orelse Kind =:= '$py.importing' orelse Kind =:= '$py.dropped' orelse
-        Kind =:= '$py.alone',
+        Kind =:= '$py.alone' orelse Kind =:= '$py.goes_on',
     ?IS_ID(Id)
 ->
     {do, Message, Guard};
@@ -136,11 +136,11 @@ judge({message, _To, _Message}, _Worker, #guard{has_warned = false} = Guard) ->
     {warn, "a sandboxed Python may send no messages to Erlang processes; they are dropped", Guard#guard{has_warned = true}};
 judge({message, _To, _Message}, _Worker, Guard) ->
     {drop, Guard};
-judge({call, Id, Module, Function, Args, _Context}, _Worker, #guard{open = Open, refused = Refused} = Guard) when
+judge({call, Id, Module, Function, Args, Context}, _Worker, #guard{open = Open, refused = Refused} = Guard) when
     ?IS_ID(Id), Open < ?MOST_OPEN, length(Args) >= 0
 ->
     %% Whatever context it asks for: none of them is answered without a look at what it may call.
-    Call = {call, Id, Module, Function, Args, 'N'},
+    Call = {call, Id, Module, Function, Args, if ?IS_ID(Context) -> Context; true -> 'N' end},
     case is_allowed(Module, Function, Guard) of
         true -> {do, Call, Guard#guard{open = Open + 1}};
         false when Refused < ?MOST_REFUSED -> {do, Call, Guard#guard{open = Open + 1, refused = Refused + 1}};

@@ -10,7 +10,8 @@
 %%% < {'e', Id, Error}                        its exception
 %%% > {'M', Message}                          a message for the message handler
 %%% < {'e', Error}                            the message handler's exception
-%%% < {'C', Id, Module, Function, Args, Ctx}  call of Erlang; Ctx 'N' (a new process) or 'L' (the port's owner)
+%%% < {'C', Id, Module, Function, Args, Ctx}  call of Erlang; Ctx 'N' (a new process) or 'L' (the port's owner); in a pool the
+%%%                                           id of the call that asks, 0 for none of them, in place of 'N'
 %%% > {'r', Id, Value} | {'e', Id, Error}     its answer
 %%% < {'M', Pid, Message}                     a message to an Erlang process
 %%% < {'P', Text}                             what user code printed
@@ -33,7 +34,7 @@
 %% The bytes of an incomplete frame, newest first, and how many are known to be missing.
 -type id() :: 1..16#7fffffff.
 -type request() ::
-    {call, Id :: term(), module(), atom(), [term()], Context :: atom()}
+    {call, Id :: term(), module(), atom(), [term()], Context :: atom() | integer()}
     | {message, pid() | atom() | {atom(), node()}, term()}
     | {print, unicode:chardata()}
     | {handler_error, term()}.

@@ -16,7 +16,7 @@
 
 -export([new/2, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, accept_all/2, internal/3, write/2, flush/1, is_pending/1, answer/3, answer_all/2, reply/2]).
--export([cancel/2, timeout/2, asked/3, answered/3, told/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
+-export([cancel/2, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
 -export([leader/1, output/4, settle/1]).
 -export([open/1, hold/1, load/1, open_calls/1, coroutines/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
@@ -107,13 +107,13 @@ send_all(Some, #calls{sent = Sent, interpreter = Interpreter} = Calls) ->
 
 %% Python lets no more calls nest: the call would wait for an answer that waits for it.
 is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Questions, alone = Alone}) ->
-    case py_inflight:innermost(Sent) of
-        {ok, Question} when is_map_key(Question, Questions) ->
-            py_request:is_run_by(Caller, map_get(Question, Questions)) andalso
-                (py_inflight:depth(Sent) >= ?MOST_NESTED orelse lists:member(Question, Alone));
-        _ ->
-            false
-    end.
+    Innermost = [Question || py_inflight:depth(Sent) >= ?MOST_NESTED, {ok, Question} <- [py_inflight:innermost(Sent)]],
+    lists:any(
+        fun(Question) ->
+            is_map_key(Question, Questions) andalso py_request:is_run_by(Caller, map_get(Question, Questions))
+        end,
+        Innermost ++ Alone
+    ).
 
 wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
     Longer = queue:in({Call, Body}, Waiting),
@@ -237,13 +237,14 @@ sent(#calls{sent = Sent}) -> py_inflight:sent(Sent).
 
 %%% Calls back
 
-%% @doc Python asks Erlang something: its running call waits. With a negative number it is not that one, but another thread.
--spec asked(Question :: term(), py_request:running(), calls()) -> calls().
-asked(Question, Running, #calls{sent = Sent, questions = Questions} = Calls) ->
+%% @doc Python asks Erlang something: the call with the id `Whose' waits, where it is not known its running one. With a negative
+%% number it is none of them, but another thread.
+-spec asked(Question :: term(), Whose :: py_wire:id() | 0 | unknown, py_request:running(), calls()) -> calls().
+asked(Question, Whose, Running, #calls{sent = Sent, questions = Questions} = Calls) ->
     Noted = Calls#calls{questions = Questions#{Question => Running}},
     case is_integer(Question) andalso Question < 0 of
         true -> Noted;
-        false -> watch_running(Noted#calls{sent = py_inflight:asked(Question, Sent)})
+        false -> watch_running(Noted#calls{sent = py_inflight:asked(Question, Whose, Sent)})
     end.
 
 %% @doc Write the answer; `error' where nobody waits for it any more.
@@ -258,6 +259,10 @@ answered(Question, Frame, #calls{questions = Questions} = Calls) ->
 -spec told(Question :: term(), calls()) -> calls().
 told(Question, #calls{sent = Sent, alone = Alone} = Calls) ->
     watch_running(Calls#calls{sent = py_inflight:told(Question, Sent), alone = lists:delete(Question, Alone)}).
+
+%% @doc The call with this id has its answer, and nothing runs inside it any more.
+-spec goes_on(py_wire:id(), calls()) -> calls().
+goes_on(Id, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:goes_on(Id, Sent)}).
 
 %% @doc Nobody wants the answer: what is run for it ends, and nothing is written. `error': there is no such question.
 -spec dropped(Question :: term(), calls()) -> {ok, calls()} | error.

@@ -11,7 +11,7 @@
 %%% @private
 -module(py_inflight).
 
--export([new/0, size/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/2, told/2, running/1, all/1, split/2]).
+-export([new/0, size/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
 -export([cancel_of/2, waits/2]).
 -export_type([calls/0, call/0]).
@@ -25,7 +25,7 @@
     sent := non_neg_integer(),
     open := #{py_wire:id() => call()},
     later := #{py_wire:id() => call()},
-    stack := [{py_wire:id(), Question :: term(), Before :: pos_integer() | infinity}]
+    stack := [{py_wire:id(), Question :: term(), Before :: non_neg_integer() | infinity}]
 }.
 
 -define(LAST_ID, 16#7fffffff).
@@ -133,12 +133,19 @@ watch(UpTo, Monitor, #{open := Open, later := Later} = Calls) ->
     end,
     Calls#{open := maps:map(Watch, Open), later := maps:map(Watch, Later)}.
 
-%% @doc The running call has asked Erlang something, and waits.
--spec asked(Question :: term(), calls()) -> calls().
-asked(Question, #{stack := Stack} = Calls) ->
+%% @doc The call with this id has asked Erlang something, and waits; where that is not known, the running one.
+-spec asked(Question :: term(), Whose :: py_wire:id() | 0 | unknown, calls()) -> calls().
+asked(Question, unknown, Calls) ->
     case running(Calls) of
-        {Id, _} -> advance(Calls#{stack := [{Id, Question, infinity} | lists:keydelete(Id, 1, Stack)]});
+        {Id, _} -> asked(Question, Id, Calls);
         none -> Calls
+    end;
+asked(Question, Id, #{stack := Stack, open := Open} = Calls) ->
+    case {Open, lists:keyfind(Id, 1, Stack)} of
+        %% A handler asks, or a finalizer, that has entered where the call waits.
+        {_, {Id, _, infinity}} -> Calls;
+        {#{Id := _}, _} -> advance(Calls#{stack := [{Id, Question, infinity} | lists:keydelete(Id, 1, Stack)]});
+        {#{}, _} -> Calls
     end.
 
 %% @doc The answer to a question was sent: behind the calls that were sent before.
@@ -147,6 +154,14 @@ told(Question, #{stack := Stack, sent := Sent} = Calls) ->
     case lists:keyfind(Question, 2, Stack) of
         {Id, _, _} -> Calls#{stack := lists:keyreplace(Question, 2, Stack, {Id, told, Sent + 1})};
         false -> Calls
+    end.
+
+%% @doc That call has its answer, and runs: nothing more inside it.
+-spec goes_on(py_wire:id(), calls()) -> calls().
+goes_on(Id, #{stack := Stack} = Calls) ->
+    case lists:keyfind(Id, 1, Stack) of
+        {Id, told, _} -> Calls#{stack := lists:keyreplace(Id, 1, Stack, {Id, told, 0})};
+        _ -> Calls
     end.
 
 %% @doc The call that Python is busy with; `none' when it has none, or all that it has wait.

@@ -96,11 +96,18 @@ settled(Sent, Interpreter, #overdue{strain = Before, spent = Spent} = Overdue) -
         _ -> Overdue#overdue{strain = none, spent = #{}}
     end.
 
-%% A call that was sent behind one that waits may run inside it, or may not have been begun: the page says.
+%% A call that was sent behind one that waits may run inside it, or may not have been begun: the page says. One that has not
+%% is looked at again.
 strain(Sent, Interpreter) ->
     case py_inflight:unwanted(unknown, Sent) of
-        {covered, _} -> py_inflight:unwanted(py_interpreter:begun(Interpreter), Sent);
-        Other -> Other
+        none ->
+            none;
+        Unwanted ->
+            case py_inflight:depth(Sent) > 0 andalso py_inflight:unwanted(py_interpreter:begun(Interpreter), Sent) of
+                false -> Unwanted;
+                none -> {covered, waits};
+                Begun -> Begun
+            end
     end.
 
 interrupted(Sent, Interpreter, Overdue) ->

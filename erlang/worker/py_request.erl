@@ -15,13 +15,14 @@
 
 %% @doc Do what one request asks. What it says unasked is the interpreter's to let out (`output', and `uncounted' for what Python does
 %% not count). What it says of the worker's own calls is the worker's to do: that objects which a call made are its caller's (`own');
-%% that a call answers later (`later'), is in the middle of an import (`importing'), or waits for an answer (`asked'), is not to be
+%% that a call answers later (`later'), is in the middle of an import (`importing'), or waits for an answer (`asked', by whom), goes on
+%% behind one (`goes_on'), is not to be
 %% waited for (`told'), lets no call nest in it (`alone'), or does not want it (`dropped').
 -spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
     {output | uncounted, py_outlet:output()}
     | {own, Id :: integer(), [term()]}
-    | {later | importing | alone | told | dropped, Id :: term()}
-    | {asked, Id :: term(), running()}
+    | {later | importing | alone | told | goes_on | dropped, Id :: term()}
+    | {asked, Id :: term(), Whose :: py_wire:id() | 0 | unknown, running()}
     | error.
 run({print, Text}, _, _) ->
     {output, {print, Text}};
@@ -31,6 +32,8 @@ run({message, Worker, {'$py.later', Id}}, {Worker, _}, _) ->
     {later, Id};
 run({message, Worker, {'$py.told', Id}}, {Worker, _}, _) ->
     {told, Id};
+run({message, Worker, {'$py.goes_on', Id}}, {Worker, _}, _) ->
+    {goes_on, Id};
 run({message, Worker, {'$py.dropped', Id}}, {Worker, _}, _) ->
     {dropped, Id};
 run({message, Worker, {'$py.importing', Id}}, {Worker, _}, _) ->
@@ -45,8 +48,8 @@ run({message, To, Message}, {Worker, _}, _) ->
         true -> {output, ignored};
         false -> {output, {send, To, Message}}
     end;
-run({call, Id, _, _, _, _} = Call, To, Context) ->
-    {asked, Id, call(Call, To, Context)};
+run({call, Id, _, _, _, Whose} = Call, To, Context) ->
+    {asked, Id, if is_integer(Whose) -> Whose; true -> unknown end, call(Call, To, Context)};
 run({handler_error, Error}, _, _) ->
     {uncounted, {log, error, ["Python's message handler failed: ", py_error:text(Error)], #{}}};
 run(error, _, _) ->

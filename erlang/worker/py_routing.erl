@@ -125,8 +125,10 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
             State#state{calls = py_calls:importing(Id, Calls)};
         {alone, Id} ->
             State#state{calls = py_calls:alone(Id, Calls)};
-        {asked, Id, Running} ->
-            State#state{calls = py_calls:asked(Id, Running, Calls)};
+        {goes_on, Id} ->
+            State#state{calls = py_calls:goes_on(Id, Calls)};
+        {asked, Id, Whose, Running} ->
+            State#state{calls = py_calls:asked(Id, Whose, Running, Calls)};
         {dropped, Id} ->
             case py_calls:dropped(Id, Calls) of
                 {ok, Left} -> State#state{calls = Left, guard = py_guard:answered(State#state.guard)};

@@ -15,6 +15,7 @@ from typing import Any
 import erl
 from erl import api
 
+_MOST_INSIDE = 10
 _log = logging.getLogger("soak")
 _PACKAGE = "import time\nfrom {name} import first\ntime.sleep({pause})\nfrom {name} import second\n"
 
@@ -41,8 +42,17 @@ def entered(size: int, seconds: float, deeds: str) -> bytes:
         elif erl.call("erlang", "abs", [-7]) != 7:
             os._exit(77)
 
+    inside = 0
+
     def handler(_number: int, _frame: object) -> None:
-        do()
+        # Where it waits for Erlang it is entered again: not until the stack is full.
+        nonlocal inside
+        if inside < _MOST_INSIDE:
+            inside += 1
+            try:
+                do()
+            finally:
+                inside -= 1
 
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)

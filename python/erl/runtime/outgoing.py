@@ -32,6 +32,8 @@ class Outgoing:
         self.flush: Callable[[], None] = port.flush
         """Writes what is pending, in a call."""
         self.is_forked = False
+        self.waited = 0
+        """The id of the call that runs, if Erlang may take what it prints for another's since it has waited; or 0."""
         self._compressed = compressed
         if not compressed:
             self.send = port.write  # type: ignore[method-assign]
@@ -105,6 +107,9 @@ class Outgoing:
 
     def _print(self, text: bytes, *then: steps.Step) -> None:
         """Send a text that was printed, and do these steps at once."""
+        if self.waited:
+            waited, self.waited = self.waited, 0
+            self.tell("$py.goes_on", waited)
         if self.output.admits(len(text)):
             self.output.write(self._printed(text), *then)
             if self.output.is_limited:

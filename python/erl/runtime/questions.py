@@ -51,7 +51,8 @@ class Questions:
         deadline = None if timeout is None else self._now() + timeout
         id_ = inbox.expect(get_ident() == self._thread)
         try:
-            frame = messages.call(id_, module, function, args, context, out.options)
+            whose = self._state.innermost if out.options.tagged and context == "N" and id_ > 0 else context
+            frame = messages.call(id_, module, function, args, whose, out.options)
             out.stdout.end()
             out.own_elsewhere(0)
             out.send(frame)
@@ -92,6 +93,7 @@ class Questions:
         finally:
             del state.outer[depth:]
             state.asking = asking
+            self._out.waited = running
             self._inbox.again()
             port.flush()  # the answers of what has nested, however long this call goes on
         if running in state.cancelled:  # while another one that nests in it waited

@@ -399,6 +399,7 @@ class Server:
         start = self._seconds()
         try:
             state.entered, state.asking, state.aside = id_, False, 0
+            self._out.waited = 0
             if state.cancelled:
                 self._interrupts.heed(id_)
             value = run(*args, **keywords) if keywords else run(*args)

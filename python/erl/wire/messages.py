@@ -149,9 +149,12 @@ def last_words(id_: int | None, of_memory: bool) -> bytes:
     return b"\x83h\x03d\0\x01e" + codec.encode(id_, _PLAIN)[1:] + error
 
 
-def call(id_: int, module: str, function: str, args: list[object], context: str, options: Options) -> bytes:
+def call(
+    id_: int, module: str, function: str, args: list[object], context: str | int, options: Options
+) -> bytes:
     """`{'C', Id, Module, Function, Args, Context}`, a call of Erlang. Raises `errors.EncodeError`."""
-    return codec.encode((Atom("C"), id_, Atom(module), Atom(function), args, Atom(context)), options)
+    where = context if isinstance(context, int) else Atom(context)
+    return codec.encode((Atom("C"), id_, Atom(module), Atom(function), args, where), options)
 
 
 def message(to: object, value: object, options: Options) -> bytes:

@@ -8,6 +8,7 @@
 -export([suite/0, all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([
     texts_come_in_order_and_before_the_answer/1,
+    texts_of_a_call_that_has_waited_are_its_own/1,
     a_slow_reader_gets_all/1,
     texts_for_a_slow_reader_do_not_pile_up/1,
     a_stuck_reader_is_told_what_it_was_not_shown/1,
@@ -27,12 +28,15 @@
 ]).
 %% A handler of `logger', and its filters.
 -export([log/2, from_python/2, not_from_python/2]).
+%% Called by Python.
+-export([answer_behind_a_call/2]).
 
 suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
     [
         texts_come_in_order_and_before_the_answer,
+        texts_of_a_call_that_has_waited_are_its_own,
         a_slow_reader_gets_all,
         texts_for_a_slow_reader_do_not_pile_up,
         a_stuck_reader_is_told_what_it_was_not_shown,
@@ -118,6 +122,33 @@ texts_come_in_order_and_before_the_answer(_Config) ->
     {5_000, Leader} = py_output:of_call(fun() -> call(number, [5_000]) end),
     ?assertEqual(lists:append([integer_to_list(N) ++ "\n" || N <- lists:seq(0, 4_999)]), py_output:text(Leader)),
     py_output:stop(Leader).
+
+%% One that was sent before the answer to what it waits for stands in the pipe.
+texts_of_a_call_that_has_waited_are_its_own(_Config) ->
+    [#{os_pid := OsPid}] = py:workers(),
+    [First, Second] = [py_output:start(), py_output:start()],
+    Test = self(),
+    Sender = spawn_link(fun() ->
+        Asked = receive {sent, From} -> From end,
+        Other = caller(Second, fun() -> call(say, [2, 2]) end),
+        py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(), Open =:= 2 end),
+        Asked ! {self(), sent},
+        %% The answer is written meanwhile.
+        receive after 300 -> ok end,
+        os:cmd("kill -s CONT " ++ integer_to_list(OsPid)),
+        Test ! {other, py_caller:result(Other)}
+    end),
+    ?assertEqual({ok, 3}, py_caller:result(caller(First, fun() -> call(ask_and_say, [Sender, OsPid, 3]) end))),
+    ?assertEqual({ok, 2}, receive {other, Result} -> Result end),
+    ?assertEqual("1\n2\n3\n", py_output:text(First)),
+    ?assertEqual("xx\nxx\n", py_output:text(Second)),
+    [py_output:stop(Leader) || Leader <- [First, Second]].
+
+%% The Python that has asked stands still: it finds the other call and the answer at once.
+answer_behind_a_call(Sender, OsPid) ->
+    os:cmd("kill -s STOP " ++ integer_to_list(OsPid)),
+    Sender ! {sent, self()},
+    receive {Sender, sent} -> done end.
 
 a_slow_reader_gets_all(_Config) ->
     Reader = reader(1),

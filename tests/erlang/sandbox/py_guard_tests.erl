@@ -46,6 +46,7 @@ requests_test_() ->
             {do, {message, self(), {'$py.later', 1}}},
             {do, {message, self(), {'$py.told', -1}}},
             {do, {message, self(), {'$py.importing', 1}}},
+            {do, {message, self(), {'$py.goes_on', 1}}},
             {do, {message, self(), {'$py.dropped', -1}}},
             {warn, {message, self(), {'$py.told', a}}},
             {warn, {message, self(), {'$py.importing', [1]}}},

@@ -157,7 +157,7 @@ in_any_order(Count) ->
 
 unwanted(Calls) -> py_inflight:unwanted(unknown, Calls).
 
-asked(Question, Calls) -> py_inflight:asked(Question, Calls).
+asked(Question, Calls) -> py_inflight:asked(Question, unknown, Calls).
 
 cancelled(From, Calls) ->
     {[_ | _], Marked} = py_inflight:cancel(From, Calls),
@@ -188,6 +188,29 @@ calls_that_all_wait_leave_nothing_running_test() ->
     ?assertEqual(none, running(py_inflight:told(1, Both))),
     ?assertEqual(b, running(py_inflight:told(2, Both))),
     ?assertEqual(none, py_inflight:innermost(py_inflight:told(2, Both))).
+
+%% What was sent before the answer stands in the pipe.
+a_call_that_goes_on_before_those_behind_it_is_the_running_one_test() ->
+    {#{a := A, b := B}, Calls} = add([a, b], py_inflight:new()),
+    Told = py_inflight:told(1, asked(1, Calls)),
+    ?assertEqual(b, running(Told)),
+    GoesOn = py_inflight:goes_on(A, Told),
+    ?assertEqual(a, running(GoesOn)),
+    Again = py_inflight:asked(2, A, Told),
+    ?assertEqual({ok, 2}, py_inflight:question(A, Again)),
+    ?assertEqual(none, py_inflight:question(B, Again)),
+    ?assertEqual(b, running(answer(A, GoesOn))),
+    %% Of one that has not asked, or is none, it says nothing.
+    ?assertEqual(Told, py_inflight:goes_on(B, Told)),
+    ?assertEqual(Told, py_inflight:goes_on(77, Told)),
+    ?assertEqual(Told, py_inflight:asked(2, 77, Told)).
+
+what_enters_where_a_call_waits_asks_for_none_behind_it_test() ->
+    {#{a := A}, Calls} = add([a, b], py_inflight:new()),
+    Waiting = py_inflight:asked(1, A, Calls),
+    ?assertEqual(Waiting, py_inflight:asked(2, A, Waiting)),
+    ?assertEqual(Waiting, py_inflight:told(2, Waiting)),
+    ?assertEqual(b, running(Waiting)).
 
 ten_thousand_calls_behind_one_that_waits_cost_a_step_each_test_() ->
     {timeout, 10, fun() ->

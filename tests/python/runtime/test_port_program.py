@@ -143,7 +143,7 @@ def test_a_call_of_erlang_lets_calls_nest() -> None:
         python.call(1, "erl", "call", [Atom("lists"), Atom("sum"), [[1, 2]]])
         message = python.receive()
         assert message[0] == "C"
-        assert message[2:] == (Atom("lists"), Atom("sum"), [[1, 2]], Atom("N"))
+        assert message[2:] == (Atom("lists"), Atom("sum"), [[1, 2]], 1)  # the call that asks
         python.call(2, "operator", "add", [1, 1])
         assert python.answer(2) == 2
         python.send((Atom("r"), message[1], 3))
