@@ -17,8 +17,10 @@ knows_bytes() ->
         py_calls, py_request, py_reader, py_channel
     ].
 
-every_folder_is_a_layer_test() ->
-    ?assertEqual([], lists:usort([folder(Module) || Module <- modules()]) -- layers()).
+every_folder_is_a_layer_test_() ->
+    in_time(fun() ->
+        ?assertEqual([], lists:usort([folder(Module) || Module <- modules()]) -- layers())
+    end).
 
 %% edoc and Common Test look into no folder that they are not told.
 rebar3_is_told_the_folders_test() ->
@@ -35,16 +37,20 @@ a_module_knows_lower_layers_only_test_() ->
      || {Module, Known} <- known()
     ].
 
-no_modules_call_each_other_in_a_circle_test() ->
-    Graph = digraph:new(),
-    _ = [digraph:add_vertex(Graph, Module) || Module <- modules()],
-    _ = [digraph:add_edge(Graph, Caller, Callee) || {Caller, Callee} <- calls()],
-    Circles = digraph_utils:cyclic_strong_components(Graph),
-    digraph:delete(Graph),
-    ?assertEqual([], Circles).
+no_modules_call_each_other_in_a_circle_test_() ->
+    in_time(fun() ->
+        Graph = digraph:new(),
+        _ = [digraph:add_vertex(Graph, Module) || Module <- modules()],
+        _ = [digraph:add_edge(Graph, Caller, Callee) || {Caller, Callee} <- calls()],
+        Circles = digraph_utils:cyclic_strong_components(Graph),
+        digraph:delete(Graph),
+        ?assertEqual([], Circles)
+    end).
 
-frames_are_known_to_the_call_path_only_test() ->
-    ?assertEqual([], [Caller || {Caller, py_wire} <- calls()] -- knows_bytes()).
+frames_are_known_to_the_call_path_only_test_() ->
+    in_time(fun() ->
+        ?assertEqual([], [Caller || {Caller, py_wire} <- calls()] -- knows_bytes())
+    end).
 
 the_pure_modules_call_no_process_and_no_port_test_() ->
     [
@@ -61,16 +67,21 @@ effects() ->
     [{erlang, F} || F <- [send, '!', spawn, open_port, port_command, monitor, start_timer, monotonic_time]] ++
         [{ets, F} || F <- [insert, lookup, new]] ++ [{gen_server, F} || F <- [call, cast]].
 
+%% All modules are read, on a machine that others use.
+in_time(Test) -> {timeout, 60, Test}.
+
 %%% docs/architecture.md
 
 %% "| `folder` | `module`, `another` | what they do |", the folder once.
-every_module_stands_in_the_table_with_its_folder_test() ->
-    Page = read("docs/architecture.md"),
-    {match, Rows} = re:run(Page, "^\\|(?: `([a-z]+)`)? \\| ((?:`'?py[a-z_-]*'?`(?:, )?)+) \\|.*\\|$", [global, multiline, {capture, all_but_first, list}]),
-    {Described, _} = lists:mapfoldl(fun described/2, none, Rows),
-    Sources = [filename:rootname(string:prefix(File, "erlang/")) || File <- sources()],
-    ?assertEqual([], Sources -- lists:append(Described)),
-    ?assertEqual([], lists:append(Described) -- Sources).
+every_module_stands_in_the_table_with_its_folder_test_() ->
+    in_time(fun() ->
+        Page = read("docs/architecture.md"),
+        {match, Rows} = re:run(Page, "^\\|(?: `([a-z]+)`)? \\| ((?:`'?py[a-z_-]*'?`(?:, )?)+) \\|.*\\|$", [global, multiline, {capture, all_but_first, list}]),
+        {Described, _} = lists:mapfoldl(fun described/2, none, Rows),
+        Sources = [filename:rootname(string:prefix(File, "erlang/")) || File <- sources()],
+        ?assertEqual([], Sources -- lists:append(Described)),
+        ?assertEqual([], lists:append(Described) -- Sources)
+    end).
 
 described(["", Modules], Folder) -> {[Folder ++ "/" ++ Module || Module <- named_in(Modules)], Folder};
 described([Folder, Modules], _) -> described(["", Modules], Folder).
@@ -93,16 +104,18 @@ each_file_that_a_newcomer_is_shown_has_what_it_is_shown_for_test_() ->
     ].
 
 %% The functions that users call, the types that those take, and what they fail with; all else is `@private'.
-what_is_public_is_this_test() ->
-    Public = [filename:basename(File, ".erl") || File <- sources(), re:run(read(File), "^%%% @private$", [multiline]) =:= nomatch],
-    ?assertEqual(
-        lists:sort([
-            "py", "py-util", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events",
-            "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options",
-            "py_mapping", "py_term"
-        ]),
-        lists:sort(Public)
-    ).
+what_is_public_is_this_test_() ->
+    in_time(fun() ->
+        Public = [filename:basename(File, ".erl") || File <- sources(), re:run(read(File), "^%%% @private$", [multiline]) =:= nomatch],
+        ?assertEqual(
+            lists:sort([
+                "py", "py-util", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events",
+                "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options",
+                "py_mapping", "py_term"
+            ]),
+            lists:sort(Public)
+        )
+    end).
 
 sources() -> filelib:wildcard("erlang/*/*.erl", py_checkout:root()).
 
