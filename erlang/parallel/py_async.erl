@@ -191,12 +191,17 @@ come(Call, Result, Acc, Collecting) ->
     end.
 
 one_more({Group, Index} = Call, Result, Acc, #{waiting := Waiting, keep := Keep, each := Each} = Collecting) ->
-    {Position, Left} = maps:take(Call, Waiting),
-    Read = read(Result),
-    Keep =:= at_once andalso (Group ! {kept, [Index]}),
-    case Each(Position, Read, Acc) of
-        {next, Next} -> {next, Next, Collecting#{waiting := Left}};
-        {stop, _} = Stop -> Stop
+    case maps:take(Call, Waiting) of
+        {Position, Left} ->
+            Read = read(Result),
+            Keep =:= at_once andalso (Group ! {kept, [Index]}),
+            case Each(Position, Read, Acc) of
+                {next, Next} -> {next, Next, Collecting#{waiting := Left}};
+                {stop, _} = Stop -> Stop
+            end;
+        %% It has a result, and was cancelled then.
+        error ->
+            {next, Acc, Collecting}
     end.
 
 %% With what has arrived.

@@ -166,6 +166,17 @@ a_call_can_be_cancelled_at_any_time_and_by_anyone(_Config) ->
     {_, Monitor} = spawn_monitor(fun() -> ok = py:cancel(Awaited) end),
     ?assertError({py, cancelled}, py:await(Awaited, 10_000)),
     receive {'DOWN', Monitor, process, _, normal} -> ok end,
+    %% While its owner, which has its result, waits for another one's; with `retry' it has a process of its own.
+    Given = py:async(builtins, abs, [-1], #{retry => #{times => 1}}),
+    Behind = py:async(time, sleep, [0.5]),
+    py_eventually:equals(1, fun in_flight/0),
+    HasGiven = {current_function, {py_async_group, given, 3}},
+    {_, Other} = spawn_monitor(fun() ->
+        py_eventually:equals(1, fun() -> length([Pid || Pid <- processes(), process_info(Pid, current_function) =:= HasGiven]) end),
+        ok = py:cancel(Given)
+    end),
+    ?assertEqual([{ok, 1}, {ok, undefined}], py:gather_all([Given, Behind])),
+    receive {'DOWN', Other, process, _, normal} -> ok end,
     %% One of several, also one that has not begun.
     [A, B, C] = py:scatter(py_errands, kind, [[1], [1.5], [[]]], #{window => 1}),
     ok = py:cancel(B),
