@@ -184,3 +184,18 @@ def test_set_encoder_sees_a_result_once_and_whole() -> None:
     assert encoders.apply([1]) == ("seen", [1])
     encoders.set_encoder(None)
     assert encoders.apply([1]) == [1]
+
+
+def test_encoder_is_in_force_while_another_one_is_registered() -> None:
+    found: list[Any] = []
+
+    class Asking(type):
+        """Asks for the encoder of points whenever it is looked at."""
+
+        def __getattr__(cls, name: str) -> Any:
+            found.append(encoders.lookup(Point))
+            raise AttributeError(name)
+
+    encoders.register(Point, as_tuple)
+    encoders.register(Asking("Looked", (), {}), as_tuple)
+    assert set(found) == {as_tuple}

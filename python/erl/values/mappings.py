@@ -65,9 +65,10 @@ class Encoders(_Watched):
 
     def lookup(self, type_: type) -> Encoder | None:
         """The encoder that holds for a type, or None."""
-        if self._dispatch is None:
+        dispatch = self._dispatch  # another thread may change it
+        if dispatch is None:
             return None
-        found = self._dispatch(type_)
+        found = dispatch(type_)
         return None if found is _unregistered else found
 
     def apply(self, value: object) -> object:
@@ -77,14 +78,15 @@ class Encoders(_Watched):
         return value
 
     def _registered_anew(self) -> None:
-        self._dispatch = None
+        dispatch = None
         if self.registered:
             from functools import singledispatch
 
             dispatcher = singledispatch(_unregistered)
             for type_, function in self.registered.items():
                 dispatcher.register(type_, function)
-            self._dispatch = dispatcher.dispatch
+            dispatch = dispatcher.dispatch
+        self._dispatch = dispatch
         self._changed()
 
 
