@@ -111,6 +111,11 @@ bench: build ## ours beside the floors: a table, bench/results/*.json, SVG=docs/
 bench-nodes: build ## calls to other nodes with a delay on the way: a table
 	@$(OWN_PYTHON) bench/nodes/run $(VENV_BIN)/python $(NODES)
 
+.PHONY: bench-preload
+bench-preload: build ## what preload saves, with scikit-learn: time to serve after a kill, memory of eight workers
+	@scripts/setup examples
+	@$(OWN_PYTHON) bench/preload/run $(CURDIR)/python/.venv-examples/bin/python $(ROUNDS)
+
 # SVG=file for a picture.
 .PHONY: bench-growth
 bench-growth: build ## what one costs among 1, 10, 100 times as many workers, callers, handles, sessions, streams: a table

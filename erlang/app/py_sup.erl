@@ -31,8 +31,9 @@ init([]) ->
     _ = py_key:get(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
+    Zygotes = #{id => py_zygote_sup, start => {py_zygote_sup, start_link, []}, type => supervisor},
     Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
     Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
     Pushed = #{id => py_cluster_modules, start => {py_cluster_modules, start_link, []}},
-    Children = [py_nodes:child_spec(), Watchdog, Shared, Pushed, Pools, Sessions],
+    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions],
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

@@ -16,6 +16,7 @@
     env => [{string(), string() | false}],
     cd => undefined | file:name_all(),
     import => [py_term:name() | string()],
+    preload => [py_term:name() | string()],
     on_start => undefined | mfargs(),
     scheduler => scheduler(),
     call_timeout => timeout(),
@@ -111,6 +112,8 @@ boxed(#{callbacks := all}, _Pool) ->
     {error, {bad_option, callbacks, all, "none or a list of {Module, Function} in a sandbox"}};
 boxed(#{arrays := shared}, _Pool) ->
     {error, {bad_option, arrays, shared, "opaque or value in a sandbox, which has no part in shared memory"}};
+boxed(#{preload := [_ | _] = Modules}, _Pool) ->
+    {error, {bad_option, preload, Modules, "left out in a sandbox, whose Python is forked from nothing outside; import does there"}};
 boxed(Given, #{sandbox := Kind} = Pool) ->
     case maps:merge(maps:merge(Pool, sandbox_defaults()), maps:with(maps:keys(sandbox_defaults()), Given)) of
         #{network := Network} when Kind =:= bwrap, Network =/= none, Network =/= host ->
@@ -149,6 +152,7 @@ own() ->
         env => {[], fun is_env/1, "a list of {Name, Value}, both strings, or {Name, false}", secret},
         cd => {undefined, fun is_path/1, "a directory"},
         import => {[], fun is_modules/1, "a list of modules: dotted names as atoms, binaries or strings"},
+        preload => {[], fun is_modules/1, "a list of modules: dotted names as atoms, binaries or strings"},
         on_start => {undefined, fun is_mfargs/1, "{Module, Function, Args}", secret},
         scheduler => {least_busy, fun is_scheduler/1, lists:join(" | ", schedulers() ++ ["{Module, Function}"])},
         call_timeout => {infinity, timeout},

@@ -152,7 +152,7 @@ start_told({no_answer, Python, Timeout}) ->
 start_told({configure, Error}) ->
     ["its Python refused the configuration: ", text(Error)];
 start_told({import, Error}) ->
-    ["a module of the option import failed:\n", text(Error)];
+    ["a module of the options preload and import failed:\n", text(Error)];
 start_told({on_start, Error}) ->
     ["on_start failed:\n", text(Error)];
 start_told(Reason) ->

@@ -10,7 +10,7 @@
 %%% @private
 -module(py_interpreter).
 
--export([open/2, settings/1, connect/1, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
+-export([open/2, settings/1, connect/2, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
 -export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
 -export_type([interpreter/0]).
@@ -21,6 +21,9 @@
     taken :: py_reader:taken(),
     channel :: py_channel:channel(),
     os_pid :: non_neg_integer(),
+    %% Of one that was forked from a zygote: the port's program, which waits for its end.
+    stub = undefined :: undefined | non_neg_integer(),
+    has_zygote :: boolean(),
     %% Of a sandboxed one: its box, and its own number in place of that of the program that made the box.
     box = undefined :: undefined | py_sandbox:box(),
     inner = undefined :: undefined | non_neg_integer(),
@@ -57,7 +60,8 @@ open(#{print_timeout := PrintTimeout} = Config, Name) ->
         {ok, _Source, Python} ->
             Page = py_directory:path(Name ++ ".calls"),
             Listener = listen(Page),
-            case py_reader:open(Config, Python, stderr(Listener, Page), kind(Config)) of
+            Way = way(Config, Python),
+            case py_reader:open(Way, Python, stderr(Listener, Page), kind(Config)) of
                 {ok, Reader, Port, OsPid, Box, Taken} ->
                     Interpreter = #interpreter{
                         port = Port,
@@ -65,6 +69,7 @@ open(#{print_timeout := PrintTimeout} = Config, Name) ->
                         taken = Taken,
                         channel = py_channel:new(Port),
                         os_pid = OsPid,
+                        has_zygote = is_map_key(zygote, Way),
                         box = Box,
                         python = Python,
                         page = Page,
@@ -79,6 +84,13 @@ open(#{print_timeout := PrintTimeout} = Config, Name) ->
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% From a zygote, or from nothing.
+way(Config, Python) ->
+    case py_zygote:socket(Config, Python) of
+        {ok, Socket} -> Config#{zygote => Socket};
+        none -> Config
     end.
 
 opened(#interpreter{box = Box, os_pid = OsPid, page = Page} = Interpreter) ->
@@ -118,11 +130,17 @@ settings(#interpreter{page = Page, listener = Listener}) ->
         _ -> #{page => Path, stderr => <<Path/binary, ".err">>}
     end.
 
-%% @doc Python has read the settings: from now on it is heard on its standard error.
--spec connect(interpreter()) -> interpreter().
-connect(#interpreter{box = undefined} = Interpreter) ->
+%% @doc Python has read the settings, and has told its number: from now on it is heard on its standard error. What is done to a
+%% fork of a zygote is done to that number.
+-spec connect(OsPid :: term(), interpreter()) -> interpreter().
+connect(OsPid, #interpreter{has_zygote = true, os_pid = Stub} = Interpreter) when is_integer(OsPid), OsPid > 0, OsPid =/= Stub ->
+    #interpreter{reader = Reader, page = Page} = Interpreter,
+    py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
+    py_reader:adopt(Reader, OsPid),
+    hear(Interpreter#interpreter{os_pid = OsPid, stub = Stub});
+connect(_OsPid, #interpreter{box = undefined} = Interpreter) ->
     hear(Interpreter);
-connect(#interpreter{box = Box, os_pid = OsPid} = Interpreter) ->
+connect(_OsPid, #interpreter{box = Box, os_pid = OsPid} = Interpreter) ->
     hear(Interpreter#interpreter{inner = py_sandbox:inner(Box, OsPid)}).
 
 hear(#interpreter{listener = undefined} = Interpreter) ->
@@ -156,6 +174,7 @@ memory_bytes(#interpreter{os_pid = OsPid}) ->
 
 %% @doc How much memory of its own it has, in bytes, which its end gives back; a sandboxed one with all that it has started.
 -spec own_bytes(interpreter()) -> non_neg_integer() | undefined.
+own_bytes(#interpreter{stub = Stub, os_pid = OsPid}) when Stub =/= undefined -> py_launcher:private_bytes(OsPid);
 own_bytes(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:own_bytes(OsPid);
 own_bytes(#interpreter{os_pid = OsPid}) -> py_sandbox_processes:held_bytes(OsPid).
 
@@ -249,7 +268,9 @@ read({bad, Head}, Interpreter) ->
     {bad, Head, Interpreter};
 read({flooded, _} = Flooded, #interpreter{doom = Doom} = Interpreter) ->
     {killed, Interpreter#interpreter{doom = if Doom =:= undefined -> Flooded; true -> Doom end}};
-read({exit_status, Status}, Interpreter) ->
+read({exit_status, Status}, #interpreter{stub = Stub, os_pid = OsPid} = Interpreter) ->
+    %% The stub may have been killed, and the fork not yet. It must begin no more calls.
+    _ = Stub =:= undefined orelse py_launcher:end_group(OsPid),
     ending(hear_rest(Interpreter#interpreter{status = Status}));
 read(eof, Interpreter) ->
     ending(hear_rest(Interpreter#interpreter{eof = true}));
@@ -374,13 +395,14 @@ last_lines(Said) ->
 %% @doc Let go of everything that it was held by; what it has forked and left goes, too.
 -spec close(interpreter()) -> ok.
 close(#interpreter{reader = Reader, port = Port, outlet = Outlet, box = Box, page = Page, os_pid = OsPid} = Interpreter) ->
-    #interpreter{listener = Listener, errors = Errors} = Interpreter,
+    #interpreter{listener = Listener, errors = Errors, stub = Stub} = Interpreter,
     catch port_close(Port),
     py_reader:stop(Reader),
     py_outlet:close(Outlet),
     _ = [gen_tcp:close(Socket) || Socket <- [Listener, Errors], Socket =/= undefined],
     _ = file:delete(Page),
     _ = file:delete(Page ++ ".err"),
-    py_launcher:kill_group(OsPid),
+    Pids = [OsPid | [Stub || Stub =/= undefined]],
+    lists:foreach(fun py_launcher:kill_group/1, Pids),
     _ = [py_sandbox:close(Box) || Box =/= undefined],
-    py_watchdog:forget(OsPid).
+    lists:foreach(fun py_watchdog:forget/1, Pids).

@@ -15,8 +15,8 @@
 %%% @private
 -module(py_launcher).
 
--export([find/1, priv_dir/0, open/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
--export([identity/1, resident_bytes/1, own_bytes/1, diagnose/2, ask/3]).
+-export([find/1, priv_dir/0, open/3, open_zygote/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
+-export([identity/1, resident_bytes/1, own_bytes/1, private_bytes/1, end_group/1, diagnose/2, ask/3]).
 -export_type([source/0, reason/0]).
 
 -type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
@@ -29,6 +29,10 @@
 
 %% SIGUSR1 of Linux, the only system with this form of /proc.
 -define(USR1_BIT, (1 bsl 9)).
+%% Lines of a zygote.
+-define(LINE_BYTES, 256).
+%% How long a killed process may take to be gone.
+-define(ENDED_MS, 1_000).
 -define(BOOTSTRAP,
     "import sys\n"
     "if sys.version_info < (3, 10):\n"
@@ -131,8 +135,24 @@ open_in(Config, Python, Stderr) ->
 opened({ok, Port, OsPid}, Box) -> {ok, Port, OsPid, Box};
 opened({error, _} = Error, _Box) -> Error.
 
+%% Where there is a zygote, the program is a stub that has the interpreter forked, or becomes it itself.
+open_interpreter(#{zygote := Socket} = Config, Python) ->
+    Stub = filename:join([priv_dir(), "python", "erl", "runtime", "stub.py"]),
+    open_program(Python, ["-s", "-S", Stub, Socket, Python | arguments(flags(Config))], [stream, nouse_stdio, eof], Config);
 open_interpreter(Config, Python) ->
     open_program(Python, arguments(flags(Config)), [stream, nouse_stdio, eof], Config).
+
+%% @doc Start a zygote that listens at this socket; the calling process owns the port, whose messages are lines.
+-spec open_zygote(py_config:pool(), file:filename_all(), Socket :: file:filename()) ->
+    {ok, port(), OsPid :: non_neg_integer()} | {error, reason()}.
+open_zygote(#{env := Env, cd := Cd, preload := Modules} = Config, Python, Socket) ->
+    case Cd =:= undefined orelse filelib:is_dir(Cd) of
+        true ->
+            Arguments = arguments(["--zygote=" ++ Socket | [py_term:module(Module) || Module <- Modules]]),
+            open_program(Python, Arguments, [{line, ?LINE_BYTES}, nouse_stdio], Config#{env := py_secret:reveal(Env)});
+        false ->
+            {error, {no_directory, to_string(Cd)}}
+    end.
 
 %% A container passes no other descriptors on.
 flags(#{sandbox := docker}) -> ["--packet=4", "--use_stdio", "--py"];
@@ -237,6 +257,18 @@ kill(OsPid) -> signal("kill -s KILL -- -$1 2>/dev/null || kill -s KILL $1", OsPi
 -spec kill_group(OsPid :: non_neg_integer()) -> ok.
 kill_group(OsPid) -> signal("kill -s KILL -- -$1 2>/dev/null", OsPid).
 
+%% @doc End a process that leads a group, for certain: it runs no more when this returns.
+-spec end_group(OsPid :: non_neg_integer()) -> ok.
+end_group(OsPid) ->
+    kill_group(OsPid),
+    await_end(OsPid, erlang:monotonic_time(millisecond) + ?ENDED_MS).
+
+await_end(OsPid, Until) ->
+    case is_binary(identity(OsPid)) andalso erlang:monotonic_time(millisecond) < Until of
+        true -> receive after 1 -> await_end(OsPid, Until) end;
+        false -> ok
+    end.
+
 %% @doc Raise SIGUSR1 in an interpreter; returns before it is there. One that has no handler for it any more would end: it is
 %% not raised there.
 -spec interrupt(OsPid :: non_neg_integer()) -> ok.
@@ -299,6 +331,18 @@ own_bytes(OsPid) ->
     case pages(OsPid) of
         {Resident, Shared} -> max(0, Resident - Shared) * page_bytes();
         undefined -> undefined
+    end.
+
+%% @doc How much memory a process shares with no other, in bytes: of one that was forked, what its end gives back.
+-spec private_bytes(OsPid :: non_neg_integer()) -> non_neg_integer() | undefined.
+private_bytes(OsPid) ->
+    %% proc(5): "Private_Clean:  12 kB", "Private_Dirty:  1284 kB".
+    case file:read_file(["/proc/", integer_to_list(OsPid), "/smaps_rollup"]) of
+        {ok, Text} ->
+            {match, Found} = re:run(Text, "^Private_(?:Clean|Dirty):\\s+([0-9]+)", [multiline, global, {capture, all_but_first, binary}]),
+            lists:sum([binary_to_integer(Kb) || [Kb] <- Found]) * 1024;
+        {error, _} ->
+            own_bytes(OsPid)
     end.
 
 pages(undefined) ->

@@ -18,7 +18,7 @@
 %%% @private
 -module(py_reader).
 
--export([open/4, look/1, taken/3, stop/1]).
+-export([open/4, adopt/2, look/1, taken/3, stop/1]).
 -export_type([reader/0, taken/0, kind/0]).
 
 -type reader() :: pid().
@@ -31,6 +31,8 @@
     worker :: pid(),
     port :: port(),
     os_pid :: non_neg_integer(),
+    %% Who leads the group of what runs: that program, or what it stands for.
+    leader :: non_neg_integer(),
     %% What tells the process from a later one of its number; undefined where the system does not say, or it has been missed.
     identity :: undefined | binary(),
     kind :: trusted | boxed,
@@ -78,6 +80,12 @@ open(Config, Python, Stderr, Kind) ->
             {error, {open_port, Python, Reason}}
     end.
 
+%% @doc The port's program stands for this process, which leads a group of its own.
+-spec adopt(reader(), OsPid :: non_neg_integer()) -> ok.
+adopt(Reader, OsPid) ->
+    Reader ! {adopt, OsPid},
+    ok.
+
 %% @doc Have it look whether its process lives. One whose child keeps the pipes open ends without a word.
 -spec look(reader()) -> ok.
 look(Reader) ->
@@ -110,6 +118,7 @@ init(Worker, Tag, Config, Python, Stderr, {Kind, MostBytes}, Taken) ->
                 worker = Worker,
                 port = Port,
                 os_pid = OsPid,
+                leader = OsPid,
                 identity = if is_binary(Identity) -> Identity; true -> undefined end,
                 kind = Kind,
                 most_bytes = MostBytes,
@@ -136,6 +145,8 @@ loop(#state{port = Port, worker = Worker} = State) ->
             exit(shutdown);
         look ->
             loop(looked(State));
+        {adopt, Leader} ->
+            loop(State#state{leader = Leader});
         lost ->
             tell(lost, State),
             loop(State);
@@ -231,8 +242,8 @@ untaken(#state{kind = Kind, taken = Taken, bytes = Bytes, count = Count}) ->
         false -> ok
     end.
 
-flooded(Untaken, #state{os_pid = OsPid} = State) ->
-    _ = spawn(fun() -> py_launcher:kill(OsPid) end),
+flooded(Untaken, #state{leader = Leader} = State) ->
+    _ = spawn(fun() -> py_launcher:kill(Leader) end),
     tell({flooded, Untaken}, State),
     State#state{is_deaf = true, input = py_wire:input()}.
 
@@ -245,14 +256,14 @@ collected(State) ->
 %% Its number is free, or another's: what it has left of its group is in the way of its last words, and ends.
 looked(#state{identity = undefined} = State) ->
     State;
-looked(#state{identity = Identity, os_pid = OsPid} = State) ->
+looked(#state{identity = Identity, os_pid = OsPid, leader = Leader} = State) ->
     case py_launcher:identity(OsPid) of
         Identity ->
             State;
         unknown ->
             State;
         _ ->
-            _ = spawn(fun() -> py_launcher:kill_group(OsPid) end),
+            _ = spawn(fun() -> py_launcher:kill_group(Leader) end),
             _ = erlang:send_after(?DRAIN_MS, self(), lost),
             State#state{identity = undefined}
     end.

@@ -42,13 +42,16 @@ configure(#state{config = #{start_timeout := Timeout} = Config, incarnation = In
 answered(Step, Frame, State) -> started(Step, own_answer(Step, Frame, State), State).
 
 %% Its first answer says that it understands us; then come the modules to import, then `on_start', then the calls that waited.
-started(configure, {ok, Report}, #state{config = #{import := Modules}, calls = Calls} = State) when length(Report) >= 0 ->
-    Connected = py_interpreter:connect(py_calls:interpreter(Calls)),
+started(configure, {ok, Report}, #state{config = Config, calls = Calls, ticket = Ticket} = State) when length(Report) >= 0 ->
+    #{preload := Preloaded, import := Imported} = Config,
+    Connected = py_interpreter:connect(proplists:get_value(os_pid, Report), py_calls:interpreter(Calls)),
+    py_registry:put_interpreter(Ticket, Connected),
     Configured = py_worker_state:updated(Connected, State#state{codec = codec(proplists:get_value(codec, Report))}),
-    case Modules of
+    %% What a zygote has imported is there.
+    case Preloaded ++ Imported of
         [] ->
             on_start(Configured);
-        _ ->
+        Modules ->
             Body = py_wire:body('erl.calls.worker', load, [[py_term:module(Module) || Module <- Modules]]),
             py_worker_state:internal(import, Body, Configured)
     end;

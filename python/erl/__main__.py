@@ -76,6 +76,12 @@ def _need_erlang_py(is_asked: bool) -> None:
         )
 
 
+def _zygote_of(arguments: list[str]) -> tuple[str, list[str]] | None:
+    """Of `--zygote=SOCKET MODULE...`: where it listens, and what it imports."""
+    name, _, path = arguments[0].partition("=") if arguments else ("", "", "")
+    return (path, arguments[1:]) if name == "--zygote" else None
+
+
 def main() -> None:
     """Serve on the descriptors that the flags in `sys.argv` name, until Erlang closes them."""
     arguments = sys.argv[1:]
@@ -95,7 +101,7 @@ def main() -> None:
 
         print("\n".join(doctor.report()))
         return
-    if "--py" in arguments or "--check" in arguments:
+    if "--py" in arguments or "--check" in arguments or _zygote_of(arguments):
         _need_erlang_py("--check" not in arguments)
     import gc
 
@@ -116,14 +122,21 @@ def main() -> None:
     if "--check" in arguments:
         print(f"{sys.executable}: Python {sys.version.split()[0]}, codec {codec.implementation}")
         return
-    flags = _parse(arguments)
-
+    zygote = _zygote_of(arguments)
     # The C module: `signal` would import enum for the sake of three numbers.
     from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]
 
     # An interrupt typed in the shell is the shell's; it reaches the whole process group.
     signal(SIGINT, SIG_IGN)
-    in_fd, out_fd = port.take_descriptors(flags.use_stdio)
+    bytecode.guard()
+    sys.meta_path.insert(0, finder.Finder)
+    fds = None
+    if zygote:
+        from erl.runtime import zygote as zygotes
+
+        *fds, sys.argv[1:] = zygotes.run(*zygote)
+    flags = _parse(sys.argv[1:])
+    in_fd, out_fd = port.take_descriptors(*(fds or ((0, 1) if flags.use_stdio else (3, 4))))
     if flags.py:
         import faulthandler
 
@@ -133,8 +146,6 @@ def main() -> None:
     if flags.one_heap:
         limits.one_heap()
     port.leave_when_closed(in_fd, grace_seconds=0.5)
-    bytecode.guard()
-    sys.meta_path.insert(0, finder.Finder)
     if flags.py:
         current().decoders.register(Atom("$py.source"), worker.source)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from erl import api, codec, errors, shared
 from erl.codec import Options
 from erl.names import lookup
+from erl.runtime import limits
 from erl.runtime.server import Server
 from erl.terms import Atom
 from erl.values.scope import current
@@ -52,7 +54,10 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     from erl.runtime import logs
 
     logs.install(server.log, str(settings["log_level"]))
+    # A fork leads a group of its own; otherwise the port's program is known by its number.
+    forked = [(Atom("os_pid"), os.getpid())] if limits.inherited_bytes else []
     return [
+        *forked,
         (Atom("python"), sys.version),
         (Atom("executable"), sys.executable),
         (Atom("codec"), Atom(codec.implementation)),
@@ -76,8 +81,6 @@ def _bound_by(server: Server, settings: dict[str, Any]) -> None:
     if settings["stderr"] is not None:
         port.redirect_errors(settings["stderr"])
     if type(settings["max_memory"]) is int:
-        from erl.runtime import limits
-
         limits.memory(settings["max_memory"])
 
 

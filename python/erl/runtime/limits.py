@@ -28,6 +28,9 @@ _MOST_SHARE_BYTES = 16 << 20
 _MOST_CAUSES = 10_000
 _M_ARENA_MAX = -8  # mallopt(3)
 
+inherited_bytes = 0
+"""Of a fork: the data that it shares with its zygote, and that its end does not give back."""
+
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # new in Python 3.11
 
 
@@ -110,7 +113,7 @@ def memory(most_bytes: int) -> None:
     """Let this process have no more than `most_bytes` of memory of its own; what would exceed them is a `MemoryError`.
 
     Counted are the heap and private mappings (RLIMIT_DATA, setrlimit(2)), not what it shares with files. A system that
-    has no such limit sets none.
+    has no such limit sets none. What a fork has from its zygote does not count.
     """
     global _bound
     import linecache  # noqa: F401  # there is no memory to import it when its lines are wanted
@@ -118,7 +121,7 @@ def memory(most_bytes: int) -> None:
 
     try:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        bound = _Bound(resource, most_bytes, hard)
+        bound = _Bound(resource, most_bytes + inherited_bytes, hard)
         piece = bound.piece(bound.spare_bytes)
         bound.set(bound.usual)
     except (AttributeError, ValueError, OSError):

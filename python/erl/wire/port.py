@@ -154,9 +154,8 @@ def private(fd: int) -> int:
     return moved
 
 
-def take_descriptors(use_stdio: bool) -> tuple[int, int]:
+def take_descriptors(in_fd: int, out_fd: int) -> tuple[int, int]:
     """The protocol's two descriptors, made private; 0 becomes /dev/null and 1 becomes 2, for user code to use."""
-    in_fd, out_fd = (0, 1) if use_stdio else (3, 4)
     moved = private(in_fd), private(out_fd)
     for fd in moved:
         _widen(fd)

@@ -19,6 +19,7 @@ pool_options() ->
         {import, [[], [numpy, <<"os.path">>, "sklearn.cluster"]], [
             numpy, "numpy", <<"numpy">>, [1], [""], [<<>>], [''], [<<255>>], [numpy | scipy], [{numpy, []}]
         ]},
+        {preload, [[], [numpy, <<"os.path">>, "sklearn.cluster"]], [numpy, "numpy", [1], [""], [numpy | scipy]]},
         {on_start, [undefined, {m, f, []}, {<<"m">>, <<"f">>, [1]}], [{m, f}, {m, f, a}, {m, f, [a | b]}, {"m", f, []}]},
         {scheduler, [least_busy, round_robin, random, first, youngest, oldest, {m, f}], [fastest, {m}, {"m", f}]},
         {call_timeout, [infinity, 0, 5_000], [-1, never]},
@@ -94,6 +95,7 @@ a_sandbox_is_bound_where_nothing_is_said_test() ->
 what_a_sandbox_has_not_is_refused_test() ->
     ?assertMatch({error, {bad_option, callbacks, all, _}}, py_pool_options:check(#{sandbox => bwrap, callbacks => all})),
     ?assertMatch({error, {bad_option, arrays, shared, _}}, py_pool_options:check(#{sandbox => bwrap, arrays => shared})),
+    ?assertMatch({error, {bad_option, preload, [numpy], _}}, py_pool_options:check(#{sandbox => bwrap, preload => [numpy]})),
     ?assertMatch({ok, #{arrays := value}}, py_pool_options:check(#{sandbox => bwrap, arrays => value})),
     ?assertMatch({error, {bad_option, network, "tea", _}}, py_pool_options:check(#{sandbox => bwrap, network => "tea"})).
 
