@@ -126,13 +126,20 @@ claimed(Owner) -> #owned{owner = Owner, owner_monitor = monitor(process, Owner)}
 running(Sup, Owned) -> Owned#owned{phase = {running, Sup, monitor(process, Sup)}}.
 
 %% An owner that was killed while it started a pool: the pool may be there, or come; the supervisor, which starts it, answers
-%% after that.
+%% after that. Or the name was taken, and nobody has said so.
 stopping(_Name, #owned{phase = {stopping, _, _}} = Owned) ->
     Owned;
-stopping(Name, #owned{phase = Phase} = Owned) ->
+stopping(Name, #owned{owner = Owner, phase = Phase} = Owned) ->
     _ = [demonitor(Monitor, [flush]) || {running, _, Monitor} <- [Phase]],
-    {Pid, Monitor} = spawn_monitor(fun() -> py_pools_sup:stop_pool(Name, default) end),
+    {Pid, Monitor} = spawn_monitor(fun() -> is_anothers(Name, Owner) orelse py_pools_sup:stop_pool(Name, default) end),
     Owned#owned{phase = {stopping, Pid, Monitor}}.
+
+is_anothers(Name, Owner) ->
+    case lists:keyfind(Name, 1, py_registry:configs()) of
+        {Name, #{owner := Owner}} -> false;
+        {Name, _} -> true;
+        false -> false
+    end.
 
 %% A pool that ended by itself: callers must not look for it any longer, and its owner's supervisor decides.
 ended(Name, #owned{owner = Owner} = Owned, Reason, State) ->

@@ -18,6 +18,7 @@ all() ->
         pools_of_the_application_that_end_come_back_and_those_of_others_by_theirs,
         whoever_keeps_the_owners_is_killed_and_finds_them_again,
         a_name_that_is_taken_is_an_error_of_the_start,
+        an_owner_that_is_killed_where_the_name_is_taken_stops_nothing,
         a_python_that_does_not_start_is_an_error_of_the_start,
         an_application_that_does_not_run_is_an_error_of_the_start,
         options_are_checked_before_anything_is_started,
@@ -112,6 +113,20 @@ a_name_that_is_taken_is_an_error_of_the_start(_Config) ->
     ?assertMatch({error, {py, {already_started, _}}}, start(py:child_spec(tea, #{size => 1}))),
     ?assertMatch({error, {py, {already_started, _}}}, py:start_pool(tea, #{size => 1})),
     stop(Sup).
+
+an_owner_that_is_killed_where_the_name_is_taken_stops_nothing(_Config) ->
+    {ok, _} = py:start_pool(tea, #{size => 1, env => [{"TEA", "green"}]}),
+    #{start := {Module, start_link, [Name, Options]}} = py:child_spec(tea, #{size => 1}),
+    ok = sys:suspend(py_pools_sup),
+    {Starting, Monitor} = spawn_monitor(fun() -> Module:start_link(Name, Options) end),
+    py_eventually:equals(1, fun() -> {message_queue_len, Length} = process_info(whereis(py_pools_sup), message_queue_len), Length end),
+    {links, [Owner]} = process_info(Starting, links),
+    exit(Owner, kill),
+    receive {'DOWN', Monitor, process, _, killed} -> ok end,
+    ok = sys:resume(py_pools_sup),
+    py_eventually:equals(#{}, fun() -> sys:get_state(py_pool_owners) end),
+    ?assertEqual("green", getenv()),
+    ok = py:stop_pool(tea).
 
 a_python_that_does_not_start_is_an_error_of_the_start(_Config) ->
     Spec = py:child_spec(tea, #{python => "/no/such/python"}),
