@@ -254,7 +254,10 @@ yield({_, _, Group, Index, {States, Position} = State} = Handle, Timeout) ->
         ?CANCELLED ->
             {error, {py, cancelled}};
         ?OPEN when Timeout =:= 0 ->
-            timeout;
+            case is_process_alive(Group) of
+                true -> timeout;
+                false -> {error, {py, cancelled}}
+            end;
         Now ->
             Alias = monitor(process, Group, [{alias, reply_demonitor}]),
             Group ! {await, [Index], Alias},

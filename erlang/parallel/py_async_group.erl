@@ -70,6 +70,7 @@
 -define(GROUP, '$py_async').
 -define(CLOSED, -1).
 -define(OPEN, 0).
+-define(CANCELLED, 2).
 -define(DONE, 3).
 
 %% @doc A group of these calls, `Window' of them at a time, for the calling process. A call's timeout begins now.
@@ -264,9 +265,9 @@ answered(Index, Answer, #group{slots = Slots, owner = Owner} = Group) ->
             end,
             run(Again, Index, State, Group);
         {error, {py, {decode, _}}} = Error ->
-            done(Index, Mended(Error, Owner), Over, State, Group);
+            done(Index, Mended(Error, Owner), Over, Group);
         Result ->
-            done(Index, Result, Over, State, Group)
+            done(Index, Result, Over, Group)
     end.
 
 %% The owner decodes its result; a failure is looked at here.
@@ -278,10 +279,9 @@ read({frame, Frame, Trust, {Worker, _}} = Answer) ->
 read({error, _} = Error) ->
     Error.
 
-done(Index, Result, Over, {States, Position}, #group{slots = Slots, running = Running, asked = Asked} = Group) ->
+done(Index, Result, Over, #group{slots = Slots, running = Running, asked = Asked} = Group) ->
     Over =:= none orelse Over(case Result of {error, _} -> Result; _ -> {ok, undefined} end),
-    %% Who looks at this state need not ask in vain.
-    _ = atomics:compare_exchange(States, Position, ?OPEN, ?DONE),
+    marked(Index, ?DONE, Group),
     Done = Group#group{slots = Slots#{Index := {done, Result}}, running = Running - 1},
     case Asked of
         #{Index := Ask} -> given(Index, Ask, Result, Done);
@@ -298,8 +298,8 @@ given(Index, {give, Alias}, Result, Group) ->
     forgotten(Index, Group).
 
 held(Index, Runner, #group{slots = Slots, running = Running, asked = Asked} = Group) ->
-    #{Index := {runs, Runner, {States, Position} = State}} = Slots,
-    _ = atomics:compare_exchange(States, Position, ?OPEN, ?DONE),
+    #{Index := {runs, Runner, State}} = Slots,
+    marked(Index, ?DONE, Group),
     Held = Group#group{slots = Slots#{Index := {held, Runner, State}}, running = Running - 1},
     case Asked of
         #{Index := {give, _}} -> kept(Index, Held);
@@ -337,6 +337,8 @@ drop({frame, Frame, trusted, {_, Call}}) -> py_send:mentions_shared(Frame) andal
 drop(_Result) -> false.
 
 cancelled(Index, #group{slots = Slots, pending = Pending, running = Running} = Group) ->
+    %% Whoever has cancelled it from another node could not.
+    marked(Index, ?CANCELLED, Group),
     case Slots of
         #{Index := #sent{}} ->
             gone(Index, Group#group{pending = py_pending:cancel(Index, Pending), running = Running - 1});
@@ -356,6 +358,7 @@ cancelled(Index, #group{slots = Slots, pending = Pending, running = Running} = G
 ended(Index, normal, #group{asked = Asked} = Group) ->
     forgotten(Index, Group#group{asked = maps:remove(Index, Asked)});
 ended(Index, _Reason, #group{slots = Slots, running = Running, asked = Asked} = Group) ->
+    marked(Index, ?DONE, Group),
     Less =
         case Slots of
             #{Index := {runs, _, _}} -> Group#group{running = Running - 1};
@@ -366,6 +369,19 @@ ended(Index, _Reason, #group{slots = Slots, running = Running, asked = Asked} = 
         #{Index := _} -> Ended;
         #{} -> Ended#group{slots = Left#{Index => lost}}
     end.
+
+%% Who looks at the state of a call that nobody has taken need not ask in vain.
+marked(Index, As, #group{slots = Slots}) ->
+    case Slots of
+        #{Index := #sent{state = State}} -> marked(State, As);
+        #{Index := {waiting, _, _, State}} -> marked(State, As);
+        #{Index := {_, Runner, State}} when is_pid(Runner) -> marked(State, As);
+        #{} -> ok
+    end.
+
+marked({States, Position}, As) ->
+    _ = atomics:compare_exchange(States, Position, ?OPEN, As),
+    ok.
 
 %% Whoever waits for it hears that it was cancelled.
 gone(Index, #group{asked = Asked} = Group) ->

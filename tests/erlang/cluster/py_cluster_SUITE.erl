@@ -482,7 +482,11 @@ a_cancelled_call_ends_on_the_other_node(Config) ->
         ok = py:cancel(Handle),
         py_eventually:equals([0, 0], fun() -> in_flight(Node) end),
         ?assertEqual({ok, <<"begun">>}, file:read_file(File)),
-        ?assertError({py, cancelled}, py:await(Handle))
+        ?assertError({py, cancelled}, py:await(Handle)),
+        %% And from there.
+        Here = py:async(time, sleep, [20]),
+        ok = erpc:call(Node, py, cancel, [Here]),
+        py_eventually:equals(true, fun() -> try py:yield(Here, 0) =/= timeout catch error:{py, cancelled} -> true end end)
     end).
 
 %%% Values

@@ -270,7 +270,10 @@ a_killed_group_costs_its_own_calls(Config) ->
     Lost = py:async(time, sleep, [60]),
     py_eventually:equals(1, fun in_flight/0),
     [Group] = [Pid || Pid <- ours(Config), Pid =/= self()],
+    ?assertEqual(timeout, py:yield(Lost, 0)),
     exit(Group, kill),
+    py_eventually:equals([], fun() -> ours(Config) end),
+    ?assertError({py, cancelled}, py:yield(Lost, 0)),
     ?assertError({py, cancelled}, py:await(Lost)),
     ?assertEqual(1, py:await(py:async(builtins, abs, [-1]))),
     py_eventually:equals(0, fun in_flight/0).
