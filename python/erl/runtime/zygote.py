@@ -49,6 +49,10 @@ _GIVEN = 3
 def run(path: str, modules: list[str]) -> tuple[int, int, list[str]]:
     """Be a zygote that listens at `path`. Returns in each fork, with the descriptors of its port, and its flags."""
     signal(SIGINT, SIG_IGN)
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        os._exit(1)  # a system that has none of these, Linux before 5.3 for one, has no zygotes
     zygote = _Zygote(path, *port.take_descriptors(3, 4))
     started_ns = time_ns()
     _warm(modules, zygote)
@@ -242,11 +246,16 @@ class _Zygote:
                 os.close(fd)
             self._forget(link)
             return False
+        word_in, word_out = os.pipe()
         pid = os.fork()
         if not pid:
+            os.close(word_out)
+            if not os.read(word_in, 1):
+                os._exit(1)  # the stub was not told, and may be a plain start: the port is its own
+            os.close(word_in)
             self._rights, self._flags = rights, said.decode().split("\n")
             return True
-        for fd in rights:
+        for fd in (*rights, word_in):
             os.close(fd)
         with suppress(OSError):  # it has done so itself, or has ended
             os.setpgid(pid, pid)
@@ -258,6 +267,8 @@ class _Zygote:
         told = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))]
         with suppress(OSError):  # the stub has ended, which its link says, too
             link.sendmsg([b"pid %d\n" % pid], told)
+            os.write(word_out, b"\n")
+        os.close(word_out)
         return False
 
     def _become(self) -> tuple[int, int, list[str]]:

@@ -14,6 +14,7 @@
     a_killed_fork_is_replaced_from_the_same_zygote/1,
     a_call_past_its_deadline_is_interrupted_or_killed/1,
     a_killed_stub_costs_its_worker_its_python/1,
+    a_zygote_that_ends_with_a_fork_nobody_knows_leaves_one_python/1,
     forks_outlive_their_zygote_and_the_next_start_makes_another/1,
     forks_serve_while_their_zygote_is_stopped/1,
     a_killed_stub_ends_its_fork_while_the_zygote_is_stopped/1,
@@ -46,6 +47,7 @@ all() ->
         a_killed_fork_is_replaced_from_the_same_zygote,
         a_call_past_its_deadline_is_interrupted_or_killed,
         a_killed_stub_costs_its_worker_its_python,
+        a_zygote_that_ends_with_a_fork_nobody_knows_leaves_one_python,
         forks_outlive_their_zygote_and_the_next_start_makes_another,
         forks_serve_while_their_zygote_is_stopped,
         a_killed_stub_ends_its_fork_while_the_zygote_is_stopped,
@@ -191,6 +193,17 @@ a_killed_stub_costs_its_worker_its_python(Config) ->
     ?assertMatch({_, Zygote}, who()).
 
 ended({Pid, Monitor}) -> receive {'DOWN', Monitor, process, Pid, Reason} -> Reason end.
+
+a_zygote_that_ends_with_a_fork_nobody_knows_leaves_one_python(Config) ->
+    start(Config, #{preload => [py_breaking]}),
+    [#{os_pid := OsPid}] = py:workers(warm),
+    %% The other one would have the pipe, too, and take some of them, as soon as it is there.
+    Served = fun() ->
+        undefined = py:func(time, sleep, [0.01], #{pool => warm, timeout => 5_000}),
+        py:func(os, getpid, [], #{pool => warm, timeout => 5_000})
+    end,
+    ?assertEqual([OsPid], lists:usort([Served() || _ <- lists:seq(1, 100)])),
+    py_eventually:equals([], fun zygotes/0).
 
 forks_outlive_their_zygote_and_the_next_start_makes_another(Config) ->
     start(Config),
