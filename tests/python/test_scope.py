@@ -5,12 +5,17 @@ from __future__ import annotations
 import ast
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from erl.codec import Options
+from erl.runtime.server import Server
+from erl.values.scope import Scope, current
+from erl.wire.port import Port
 from test_layers import MODULES, PACKAGE
 
 HERE = Path(__file__).parent
@@ -95,6 +100,13 @@ def test_two_conversations_in_one_process_do_not_meet(run: Any) -> None:
         "other pickle": ["erl.errors.DecodeError"] * 2,
         "logged": [["b'first'"], ["b'second'"]],
     }
+
+
+def test_who_reads_for_coroutines_is_part_of_the_conversation_it_reads() -> None:
+    scope = Scope()
+    with socket.socket() as here:
+        server = Server(Port(here.fileno(), here.fileno()), Options.from_flags(4), scope=scope)
+        assert server._inbox._context().run(current) is scope
 
 
 def test_a_conversation_changes_no_global_but_caches(run: Any) -> None:

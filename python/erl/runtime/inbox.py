@@ -19,7 +19,6 @@ from erl.codec import Reader
 from erl.runtime import limits
 from erl.terms import Atom
 from erl.values import steps
-from erl.values.scope import current
 from erl.wire import messages
 from erl.wire.port import PortClosedError
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from erl.codec import Options
+    from erl.values.scope import Scope
     from erl.wire.port import Port
 
 LOOK = -1
@@ -51,7 +51,7 @@ class Inbox:
 
     from time import monotonic as _now  # type: ignore[misc]  # here nobody replaces it
 
-    def __init__(self, port: Port, marks: set[int]) -> None:
+    def __init__(self, port: Port, marks: set[int], scope: Scope) -> None:
         self.options: Options | None = None
         self.unwanted: Callable[[int], None] = _nobody
         """Told of the id of an unwanted call as soon as it is read: by any thread, or by two. It is a mark."""
@@ -66,7 +66,7 @@ class Inbox:
         self._ids = count(1)
         self._on_loops: set[int] = set()
         self._relay: Any = None
-        self._context = current().context
+        self._context = scope.context
 
     # The main thread
 

@@ -76,7 +76,7 @@ class Server:
         self._out = Outgoing(port, options, self.scope, compressed)
         self._stdout = self._out.stdout
         self._answers = Answers(self._out, state, self.scope)
-        self._inbox = Inbox(port, state.cancelled)
+        self._inbox = Inbox(port, state.cancelled, self.scope)
         self._inbox.options = options
         self._inbox.unwanted = self._note_unwanted
         self._inbox.refuse = self._refuse
