@@ -103,11 +103,11 @@ collected(Handles, Timeout, When, Each, Acc) ->
                     _ = [tell(kept, Numbered) || When =:= at_the_end],
                     Taken;
                 Failed ->
-                    tell(cancel, Numbered),
+                    tell(drop, Numbered),
                     Failed
             catch
                 Class:Reason:Stack ->
-                    tell(cancel, Numbered),
+                    tell(drop, Numbered),
                     erlang:raise(Class, Reason, Stack)
             after
                 %% From here on nothing can arrive.
@@ -177,7 +177,7 @@ collect(Acc, #{alias := Alias, monitors := Monitors, deadline := Deadline} = Col
         %% First: the group answers what is given up, too.
         case drained(Acc, Collecting) of
             {next, _, #{waiting := Late}} = Drained ->
-                maps:foreach(fun({Group, Index}, _) -> Group ! {cancel, [Index]} end, Late),
+                maps:foreach(fun({Group, Index}, _) -> Group ! {drop, [Index]} end, Late),
                 lost(fun(_) -> true end, {error, {py, timeout}}, Drained, Collecting);
             {stop, Last} ->
                 Last

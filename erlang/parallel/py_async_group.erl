@@ -9,6 +9,7 @@
 %%%   owner --{await, [Index], Alias}--> group
 %%%   owner <--{Alias, {Group, Index}, Result}-- group                                   as soon as there is one
 %%%   owner --{kept, [Index]}--> group                                                   which forgets it
+%%%   owner --{drop, [Index]}--> group                                                   and its result
 %%%   anyone --{cancel, [Index]}--> group
 %%% '''
 %%%
@@ -58,7 +59,7 @@
             {waiting, work(), py_deadline:deadline(), state()}
             | #sent{}
             | {runs | held, Runner :: pid(), state()}
-            | {done, result()}
+            | {done, result(), state()}
             | lost
     },
     runners = #{} :: #{pid() => Index :: pos_integer()},
@@ -70,6 +71,7 @@
 -define(GROUP, '$py_async').
 -define(CLOSED, -1).
 -define(OPEN, 0).
+-define(TAKEN, 1).
 -define(CANCELLED, 2).
 -define(DONE, 3).
 
@@ -184,6 +186,8 @@ listen(#group{monitor = Monitor, runners = Runners, slots = Slots, asked = Asked
         {await, Indices, Alias} ->
             serve(lists:foldl(fun(Index, Acc) -> asked(Index, {await, Alias}, Acc) end, Group, Indices));
         {cancel, Indices} ->
+            serve(lists:foldl(fun cancelled/2, Group, [Index || Index <- Indices, not is_given(Index, Group)]));
+        {drop, Indices} ->
             serve(lists:foldl(fun cancelled/2, Group, Indices));
         {kept, Indices} ->
             serve(lists:foldl(fun kept/2, Group, Indices));
@@ -265,9 +269,9 @@ answered(Index, Answer, #group{slots = Slots, owner = Owner} = Group) ->
             end,
             run(Again, Index, State, Group);
         {error, {py, {decode, _}}} = Error ->
-            done(Index, Mended(Error, Owner), Over, Group);
+            done(Index, Mended(Error, Owner), Over, State, Group);
         Result ->
-            done(Index, Result, Over, Group)
+            done(Index, Result, Over, State, Group)
     end.
 
 %% The owner decodes its result; a failure is looked at here.
@@ -279,10 +283,10 @@ read({frame, Frame, Trust, {Worker, _}} = Answer) ->
 read({error, _} = Error) ->
     Error.
 
-done(Index, Result, Over, #group{slots = Slots, running = Running, asked = Asked} = Group) ->
+done(Index, Result, Over, State, #group{slots = Slots, running = Running, asked = Asked} = Group) ->
     Over =:= none orelse Over(case Result of {error, _} -> Result; _ -> {ok, undefined} end),
     marked(Index, ?DONE, Group),
-    Done = Group#group{slots = Slots#{Index := {done, Result}}, running = Running - 1},
+    Done = Group#group{slots = Slots#{Index := {done, Result, State}}, running = Running - 1},
     case Asked of
         #{Index := Ask} -> given(Index, Ask, Result, Done);
         #{} -> Done
@@ -308,7 +312,7 @@ held(Index, Runner, #group{slots = Slots, running = Running, asked = Asked} = Gr
 
 asked(Index, {await, Alias} = Ask, #group{slots = Slots, asked = Asked} = Group) ->
     case Slots of
-        #{Index := {done, Result}} ->
+        #{Index := {done, Result, _}} ->
             given(Index, Ask, Result, Group);
         #{Index := {_, Runner, _}} when is_pid(Runner) ->
             Runner ! {give, Alias},
@@ -324,7 +328,7 @@ asked(Index, {await, Alias} = Ask, #group{slots = Slots, asked = Asked} = Group)
 %% Whatever comes for it now is too late.
 kept(Index, #group{slots = Slots} = Group) ->
     case Slots of
-        #{Index := {done, Result}} -> hand_on(Result);
+        #{Index := {done, Result, _}} -> hand_on(Result);
         #{Index := {_, Runner, _}} when is_pid(Runner) -> Runner ! kept;
         #{} -> ok
     end,
@@ -336,13 +340,21 @@ hand_on(_Result) -> false.
 drop({frame, Frame, trusted, {_, Call}}) -> py_send:mentions_shared(Frame) andalso py_shared_owner:lost(Call);
 drop(_Result) -> false.
 
+%% What its owner has, or is about to, is over.
+is_given(Index, #group{slots = Slots}) ->
+    case Slots of
+        #{Index := {done, _, {States, Position}}} -> atomics:get(States, Position) =:= ?TAKEN;
+        #{Index := {held, _, {States, Position}}} -> atomics:get(States, Position) =:= ?TAKEN;
+        #{} -> false
+    end.
+
 cancelled(Index, #group{slots = Slots, pending = Pending, running = Running} = Group) ->
     %% Whoever has cancelled it from another node could not.
     marked(Index, ?CANCELLED, Group),
     case Slots of
         #{Index := #sent{}} ->
             gone(Index, Group#group{pending = py_pending:cancel(Index, Pending), running = Running - 1});
-        #{Index := {done, Result}} ->
+        #{Index := {done, Result, _}} ->
             drop(Result),
             gone(Index, Group);
         #{Index := {Kind, Runner, _}} when is_pid(Runner) ->

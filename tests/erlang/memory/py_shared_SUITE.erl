@@ -254,7 +254,17 @@ a_coroutine_and_calls_in_parallel_share(_Config) ->
     Halves = py:split(py:share(content(2 * ?LARGE)), 2),
     ?assertEqual([Content, Content], [py:value(Shm) || Shm <- py:pmap(builtins, bytes, Halves, #{arrays => shared})]),
     Handle = py:async(py_sharing, made, [<<"bytes">>, ?LARGE], #{arrays => shared}),
-    ?assertEqual(Content, py:value(py:await(Handle))).
+    ?assertEqual(Content, py:value(py:await(Handle))),
+    %% Whoever cancels a call comes too late where its owner has begun to take the result.
+    {'$py.async', _, _, _, {States, Position}} = Taken = py:async(py_sharing, made, [<<"bytes">>, ?LARGE], #{arrays => shared}),
+    py_eventually:equals(true, fun() -> atomics:get(States, Position) =/= 0 end),
+    Behind = py:async(time, sleep, [0.5]),
+    {_, Monitor} = spawn_monitor(fun() ->
+        py_eventually:equals(1, fun() -> atomics:get(States, Position) end),
+        ok = py:cancel(Taken)
+    end),
+    ?assertEqual([Content, undefined], [if is_tuple(Value) -> py:value(Value); true -> Value end || Value <- py:gather([Taken, Behind])]),
+    receive {'DOWN', Monitor, process, _, normal} -> ok end.
 
 what_erlang_can_not_share_is_refused(_Config) ->
     [
