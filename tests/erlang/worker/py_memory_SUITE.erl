@@ -44,7 +44,7 @@
     arguments_without_room_are_refused
 ]).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 10}}].
 
 all() -> [{group, native}, {group, reference}, {group, once}].
 
@@ -273,7 +273,7 @@ arguments_without_room_are_refused(Config) ->
      || Megabytes <- [100, 170, 200, 250]
     ].
 
-size_of(Large) -> py:func(py_growth, size, [{bytes, Large}], #{pool => small, timeout => 60_000}).
+size_of(Large) -> py:func(py_growth, size, [{bytes, Large}], #{pool => small, timeout => 200_000}).
 
 %% It is not the worker that is to be replaced before it is known what the call keeps.
 a_call_that_grows_longer_than_a_drain_takes_is_told(Config) ->
@@ -297,7 +297,7 @@ a_box_that_grows_is_told(Config) ->
     end.
 
 boxed(Config) ->
-    {ok, _} = py:start_pool(small, (pool(Config))#{sandbox => bwrap, max_memory => ?MOST, start_timeout => 60_000}),
+    {ok, _} = py:start_pool(small, (pool(Config))#{sandbox => bwrap, max_memory => ?MOST, start_timeout => 200_000}),
     [#{os_pid := OsPid}] = py:workers(small),
     [
         begin
@@ -319,7 +319,7 @@ grow(Function, Args) -> grow(Function, Args, #{}).
 
 %% Not a large value, where it does not fail.
 grow(Function, Args, Options) ->
-    try py:func(py_growth, Function, Args, Options#{timeout => 60_000}) of
+    try py:func(py_growth, Function, Args, Options#{timeout => 200_000}) of
         Value -> {ok, erlang:external_size(Value)}
     catch
         error:Reason -> {error, Reason}
