@@ -15,7 +15,8 @@
 %% Above what goes by value.
 -define(SHARED_BYTES, 70_000).
 
-%% `calm' is spared by the chaos: what happens to the others must not be felt there.
+%% `calm' is spared by the chaos: what happens to the others must not be felt there. Its calls get the time to end that they may
+%% need on a machine that others use.
 pools(Python, Directory) ->
     Pool = #{python => Python, python_path => [Directory], log_level => warning},
     Restart = #{max => 1_000_000, within => 1_000, delay => 20, max_delay => 1_000},
@@ -25,7 +26,7 @@ pools(Python, Directory) ->
             size => 2, max_calls => 200, max_queue => 12, kill_after => 100, drain_timeout => 500,
             scheduler => round_robin, restart => #{max => 3, within => 1_000, delay => 20, max_delay => 500}
         }},
-        {calm, Pool#{size => 1}}
+        {calm, Pool#{size => 1, kill_after => 10_000}}
         | py_soak_strain:pools(Python, Directory)
     ].
 
