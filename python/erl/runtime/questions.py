@@ -51,7 +51,7 @@ class Questions:
         deadline = None if timeout is None else self._now() + timeout
         id_ = inbox.expect(get_ident() == self._thread)
         try:
-            whose = self._state.innermost if out.options.tagged and context == "N" and id_ > 0 else context
+            whose = self._state.asker if out.options.tagged and context == "N" and id_ > 0 else context
             frame = messages.call(id_, module, function, args, whose, out.options)
             out.stdout.end()
             out.own_elsewhere(0)

@@ -56,6 +56,11 @@ class State:
         """The id of the call that whoever enters just now would be taken for: it may be made ready, or answered."""
         return self.open[-1] if self.entered and self.open else self.current
 
+    @property
+    def asker(self) -> int:
+        """The same, also while a call is made ready whose function is imported; 0 where there is none."""
+        return self.innermost or (self.open[-1] if self.open else 0)
+
     def may_nest(self) -> bool:
         """Whether the call that waits here may have others nest in it."""
         if len(self.outer) >= _MOST_NESTED:
