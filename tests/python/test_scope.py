@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_layers import MODULES, PACKAGE
+
 from erl.codec import Options
 from erl.runtime.server import Server
 from erl.values.scope import Scope, current
 from erl.wire.port import Port
-from test_layers import MODULES, PACKAGE
 
 HERE = Path(__file__).parent
 
