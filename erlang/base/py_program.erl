@@ -33,20 +33,25 @@ collect(Port, Deadline, Acc) when byte_size(Acc) =< ?MOST_BYTES ->
 collect(Port, _Deadline, Acc) ->
     given_up(Port, binary:part(Acc, 0, ?MOST_BYTES)).
 
-%% It is ended: one that waits for nothing of the port's, or for whom a broken pipe is no matter, would stay.
+%% One that has ended by itself just now has its own status. Else it is ended: one that waits for nothing of the port's, or for
+%% whom a broken pipe is no matter, would stay.
 given_up(Port, Acc) ->
-    _ =
-        case erlang:port_info(Port, os_pid) of
-            {os_pid, OsPid} -> os:cmd(io_lib:format("kill -s KILL -- -~b || kill -s KILL ~b", [OsPid, OsPid]));
-            undefined -> ""
-        end,
-    catch port_close(Port),
-    flushed(Port, {timeout, Acc}).
+    receive
+        {Port, {exit_status, Status}} -> {Status, Acc}
+    after 0 ->
+        _ =
+            case erlang:port_info(Port, os_pid) of
+                {os_pid, OsPid} -> os:cmd(io_lib:format("kill -s KILL -- -~b || kill -s KILL ~b", [OsPid, OsPid]));
+                undefined -> ""
+            end,
+        catch port_close(Port),
+        flush(Port),
+        {timeout, Acc}
+    end.
 
 %% What it has sent before is nobody's.
-flushed(Port, Result) ->
+flush(Port) ->
     receive
-        {Port, {exit_status, Status}} -> flushed(Port, {Status, element(2, Result)});
-        {Port, {data, _}} -> flushed(Port, Result)
-    after 0 -> Result
+        {Port, _} -> flush(Port)
+    after 0 -> ok
     end.
