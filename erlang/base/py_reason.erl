@@ -212,7 +212,8 @@ utf8(Text) ->
     end.
 
 %% What a text has that is no character is shown as one that says so. (A `str' of Python's can have half of a surrogate pair.)
-characters([First | Rest]) -> [characters(First) | characters(Rest)];
+characters([First | Rest]) when is_list(Rest) -> [characters(First) | characters(Rest)];
+characters([First | Rest]) -> [characters(First), characters(Rest)];
 characters([]) -> [];
 characters(C) when is_integer(C), C >= 0, C < 16#d800; is_integer(C), C > 16#dfff, C =< 16#10ffff -> C;
 characters(Bytes) when is_binary(Bytes) ->

@@ -119,6 +119,8 @@ explained() ->
         {{python, 'builtins.ZeroDivisionError', "division by zero", []}, <<"builtins.ZeroDivisionError: division by zero">>},
         {{python, 'a.B', "Ünïcode ключ 🐍", []}, <<"a.B: Ünïcode ключ 🐍"/utf8>>},
         {{python, 'a.B', [$a, 16#d800, 16#dfff, 16#110000, -1, x, 1.5], []}, <<"a.B: a", (binary:copy(<<16#fffd/utf8>>, 6))/binary>>},
+        %% Halves of surrogate pairs, in a list that has no end.
+        {{python, 'a.B', [16#d800 | 16#d800], []}, <<"a.B: ", (binary:copy(<<16#fffd/utf8>>, 2))/binary>>},
         {{python, 'a.Bü', <<"latin1 ", 233>>, []}, <<"a.Bü: latin1 é"/utf8>>},
         {{python, 'a.B', <<"utf8 é"/utf8>>, []}, <<"a.B: utf8 é"/utf8>>},
         {{python, 'a.B', "two\nlines", [{"/b.py", 7, "f", "1 / 0"}]},
