@@ -461,13 +461,13 @@ no_timeout_is_not_the_pools(_Config) ->
     Hasty = #{pool => hasty},
     Patient = Hasty#{timeout => infinity},
     Calls = [
-        fun(Options) -> py:func(time, sleep, [0.3], Options) end,
-        fun(Options) -> py:func(time, sleep, [0.3], Options#{scope => cluster}) end,
-        fun(Options) -> py:call_all(time, sleep, [0.3], Options) end,
-        fun(Options) -> py:await(py:async(time, sleep, [0.3], Options)) end,
-        fun(Options) -> py:gather(py:scatter(time, sleep, [[0.3]], Options)) end,
-        fun(Options) -> py:pmap(time, sleep, [0.3], Options) end,
-        fun(Options) -> py:preduce(builtins, exec, [<<"__import__('time').sleep(0.3)">>, #{}], Options) end
+        fun(Options) -> py:func(time, sleep, [1], Options) end,
+        fun(Options) -> py:func(time, sleep, [1], Options#{scope => cluster}) end,
+        fun(Options) -> py:call_all(time, sleep, [1], Options) end,
+        fun(Options) -> py:await(py:async(time, sleep, [1], Options)) end,
+        fun(Options) -> py:gather(py:scatter(time, sleep, [[1]], Options)) end,
+        fun(Options) -> py:pmap(time, sleep, [1], Options) end,
+        fun(Options) -> py:preduce(builtins, exec, [<<"__import__('time').sleep(1)">>, #{}], Options) end
     ],
     Late = {error, {py, timeout}},
     [
