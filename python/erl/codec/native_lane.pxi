@@ -76,6 +76,7 @@ cdef class Lane:
     cdef uint64_t* begun
     cdef Py_buffer counter      # that `begun` points into
     cdef readonly long long running
+    cdef readonly long long serving     # the id of the call, also while it is read and answered
 
     def __cinit__(
         self, *, scope, FrameBuffer frames not None, list pending not None, list printed not None, list open_calls not None,
@@ -146,8 +147,10 @@ cdef class Lane:
             while left and self.pending_bytes < BYTES_IN_A_RUN:
                 if not self.step():
                     return False
+                self.serving = 0
                 left -= 1
         finally:
+            self.serving = 0
             self.inside = False
         return True
 
@@ -167,6 +170,7 @@ cdef class Lane:
             return False    # the server refuses the call
         if self.begun != NULL:
             self.begun[0] += 1
+        self.serving = head.id
         if size > LARGE_BYTES:
             self.clock = 0
         flags = self.own_flags if known.flags == OWN_FLAGS else known.flags

@@ -58,8 +58,11 @@ class State:
 
     @property
     def asker(self) -> int:
-        """The same, also while a call is made ready whose function is imported; 0 where there is none."""
-        return self.innermost or (self.open[-1] if self.open else 0)
+        """The same, also while a call is made ready or answered, by the lane too; 0 where there is none."""
+        if self.open:
+            return self.innermost or self.open[-1]
+        serving: int = 0 if self.lane is None else self.lane.serving
+        return self.innermost or serving
 
     def may_nest(self) -> bool:
         """Whether the call that waits here may have others nest in it."""
