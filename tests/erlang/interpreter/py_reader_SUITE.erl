@@ -179,8 +179,10 @@ reader(Worker) ->
 
 a_reader_that_is_killed_takes_its_interpreter_along(_Config) ->
     [#{worker := Worker, os_pid := OsPid}] = py:workers(),
-    Caller = py_caller:start(fun() -> call(default, sleep, [30], #{}) end),
-    py_eventually:holds(fun() -> [#{in_flight := Open}] = py:workers(), Open =:= 1 end),
+    Test = self(),
+    Caller = py_caller:start(fun() -> call(default, 'begin', [Test, 30], #{}) end),
+    %% One that was not begun would go to the next Python.
+    receive 1 -> ok end,
     exit(reader(Worker), kill),
     ?assertEqual({error, {py, {worker_down, closed}}}, py_caller:result(Caller)),
     serves(default),

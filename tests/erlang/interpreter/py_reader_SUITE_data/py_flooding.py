@@ -37,6 +37,12 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+def begin(to: object, seconds: float) -> float:
+    """Tell that process, then sleep."""
+    api.cast(to, 1)
+    return sleep(seconds)
+
+
 def _child(session: bool) -> int:
     """A process of C's making, which keeps all that this one has open."""
     c = ctypes.CDLL(None)
