@@ -11,12 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _signal import (  # type: ignore[import-not-found]  # `signal` would import enum
-    SIG_DFL,
-    SIGUSR1,
-    pthread_kill,
-    signal,
-)
+from _signal import SIG_DFL, SIGUSR1, pthread_kill, signal  # type: ignore[import-not-found]  # no enum
 from _thread import get_ident
 from operator import setitem
 
@@ -394,21 +389,28 @@ class Server:
             self._port.flush()
         if self._inbox.is_asked:
             self._inbox.hand_over()
+        start = self._seconds()
+        value = self._entered(id_, run, args, keywords)
+        seconds = self._seconds() - start
+        if (doubts or seconds > FAST_SECONDS) and self._doubts.note(key, doubts, seconds):
+            self._state.cancelled.add(GLANCE)
+        return value
+
+    def _entered(
+        self, id_: int, run: Callable[..., object], args: list[Any], keywords: dict[str, Any] | None
+    ) -> object:
+        """Call user code as this call's. Short: CPython notes where a `finally` goes on in an integer that has to be
+        made behind the 256th of its code's units, and tries that for ever where there is no memory."""
         state = self._state
         outer = state.entered, state.asking
-        start = self._seconds()
         try:
             state.entered, state.asking, state.aside = id_, False, 0
             self._out.waited = 0
             if state.cancelled:
                 self._interrupts.heed(id_)
-            value = run(*args, **keywords) if keywords else run(*args)
+            return run(*args, **keywords) if keywords else run(*args)
         finally:
             state.entered, state.asking = outer
-        seconds = self._seconds() - start
-        if (doubts or seconds > FAST_SECONDS) and self._doubts.note(key, doubts, seconds):
-            state.cancelled.add(GLANCE)
-        return value
 
     def _was_slow(self, key: object) -> None:
         """What the lane says of a callable that was trusted."""
