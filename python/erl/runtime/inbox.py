@@ -135,14 +135,17 @@ class Inbox:
         self.refuse(head, error)
 
     def _tell(self) -> None:
-        """Tell of what was sorted those who wait for it. What is told twice harms nobody."""
+        """Tell of what was sorted those who wait for it. What is told twice harms nobody.
+
+        Another thread, or a handler that enters here, may tell the same meanwhile.
+        """
         frames = self._frames
-        while frames.unwanted:
-            id_ = frames.unwanted[0]
+        while first := frames.unwanted[:1]:
+            id_ = first[0]
             self.unwanted(id_)
             _remove(frames.unwanted, id_)
-        while frames.answered:
-            id_ = frames.answered[0]
+        while first := frames.answered[:1]:
+            id_ = first[0]
             wake = self._waiters.get(id_)
             if wake is not None:
                 wake()
