@@ -7,9 +7,6 @@
 
 -include("py_worker.hrl").
 
-%% How long one that serves nothing may take to leave when it is asked to.
--define(LEAVE_MS, 1_000).
-
 %% @doc One that has been sent as many calls as it may get is replaced.
 -spec recycle_used(#state{}) -> #state{}.
 recycle_used(#state{config = #{max_calls := infinity}} = State) ->

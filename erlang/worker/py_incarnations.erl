@@ -10,8 +10,6 @@
 
 -include("py_worker.hrl").
 
-%% How long one that serves nothing may take to leave when it is asked to.
--define(LEAVE_MS, 1_000).
 %% How long whoever was told that a worker does not start has time to take it away.
 -define(TAKEN_AWAY_MS, 5_000).
 

@@ -39,8 +39,6 @@
 -define(AT_ONCE, 64).
 %% The pause between two looks for a worker process that is being replaced.
 -define(REPLACED_MS, 5).
-%% How long the port of an interpreter that its reader has killed may take to say so.
--define(GONE_MS, 5_000).
 
 %%% For callers
 

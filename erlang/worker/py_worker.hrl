@@ -26,3 +26,8 @@
     served = 0 :: non_neg_integer(),
     since = 0 :: integer()
 }).
+
+%% How long one that serves nothing may take to leave when it is asked to.
+-define(LEAVE_MS, 1_000).
+%% How long the port of a killed interpreter may take to say so.
+-define(GONE_MS, 5_000).

@@ -26,9 +26,6 @@
     memory_bytes := non_neg_integer() | undefined
 }.
 
-%% How long the port of a killed interpreter may take to say so.
--define(GONE_MS, 5_000).
-
 -spec new(py_config:pool_name(), py_registry:slot(), py_registry:ticket(), py_registry:load(), py_config:pool()) -> state().
 new(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
     Atoms = py_guard:budget(Pool, Config),
