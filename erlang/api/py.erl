@@ -69,8 +69,7 @@ start() -> py_pools:start().
 -spec stop() -> {ok, stopped}.
 stop() -> py_admin:stop(default).
 
-%% @doc Stop the application; open calls may end within `Drain' milliseconds, those that do not get
-%% `{py, {worker_down, stopped}}'.
+%% @doc Stop the application; open calls may end within `Drain' milliseconds, those that do not get `{py, {worker_down, stopped}}'.
 -spec stop(Drain :: timeout()) -> {ok, stopped}.
 stop(Drain) -> py_admin:stop(Drain).
 
@@ -137,6 +136,19 @@ reload(Module) -> py_admin:reload(Module).
 -spec reload(py_config:pool_name(), name()) -> [{pid(), ok | not_loaded | {error, term()}}] | {error, {py, term()}}.
 reload(Pool, Module) -> py_admin:reload(Pool, Module).
 
+%% @doc Let Python programs of this user drive the pools, by a Unix socket: {@link py_gateway_options:options()}. Who connects to one of
+%% the role `driver' may run any code as the node's user. Errors: `badarg' for a bad option; `{py, {gateway, Path, Text}}'.
+-spec start_gateway(py_gateway_options:options()) -> {ok, Path :: file:filename()} | {error, {py, term()}}.
+start_gateway(Options) -> py_admin:start_gateway(Options).
+
+%% @doc End a gateway and its connections, whose tasks are cancelled. Errors: `{py, {gateway, Path, Text}}' where there is none.
+-spec stop_gateway(Path :: file:name_all()) -> ok | {error, {py, term()}}.
+stop_gateway(Path) -> py_admin:stop_gateway(Path).
+
+%% @doc The gateways of this node: the path of each, its role, and the processes of its connections.
+-spec gateways() -> [#{path := file:filename(), role := driver | front | observer, connections := [pid()]}].
+gateways() -> py_gateway_sup:infos().
+
 %% @doc Run a function whose calls that name no worker go all to the same one of the pool `default'.
 -spec with_worker(fun(() -> Result)) -> Result.
 with_worker(Fun) -> py_call:with_worker(with_worker, [default, Fun]).
@@ -189,8 +201,7 @@ func(Target, X) -> py_call:func(func, [Target, X]).
 -spec func(target(), name() | [arg()], [arg()] | keywords() | options()) -> value().
 func(Target, X, Y) -> py_call:func(func, [Target, X, Y]).
 
-%% @doc `func(Module, Function, Args, Keywords)', `func(Module, Function, Args, Options)' or
-%% `func(Target, Args, Keywords, Options)'.
+%% @doc `func(Module, Function, Args, Keywords)', `func(Module, Function, Args, Options)' or `func(Target, Args, Keywords, Options)'.
 -spec func(target(), name() | [arg()], [arg()] | keywords(), keywords() | options()) -> value().
 func(Target, X, Y, Z) -> py_call:func(func, [Target, X, Y, Z]).
 
@@ -198,7 +209,7 @@ func(Target, X, Y, Z) -> py_call:func(func, [Target, X, Y, Z]).
 -spec func(name(), name(), [arg()], keywords(), options()) -> value().
 func(Module, Function, Args, Keywords, Options) -> py_call:func(func, [Module, Function, Args, Keywords, Options]).
 
-%%% Objects
+%%% Objects, ErlPort's call, shared memory
 
 %% @doc Make an object: {@link func/1} under the name that says so.
 -spec init(target()) -> value().
@@ -256,8 +267,6 @@ method(Object, Name, Args, X) -> py_call:method(method, [Object, Name, Args, X])
 -spec method(arg(), name(), [arg()], keywords(), options()) -> value().
 method(Object, Name, Args, Keywords, Options) -> py_call:method(method, [Object, Name, Args, Keywords, Options]).
 
-%%% ErlPort's call
-
 %% @doc ErlPort's `python:call/4' on a worker of the pool: no keywords, binaries are `bytes'.
 -spec pycall(name(), name()) -> value().
 pycall(Module, Function) -> py_call:pycall(pycall, [Module, Function]).
@@ -274,8 +283,6 @@ pycall(Module, Function, Args, Options) -> py_call:pycall(pycall, [Module, Funct
 %% whoever owns it: every term that means a part of it is stale then.
 -spec release(py_term:ref() | py_term:shm() | [py_term:ref() | py_term:shm()]) -> ok.
 release(References) -> py_call:release(release, [References]).
-
-%%% Shared memory
 
 %% @doc Copy a binary or an array, `{"ndarray", {Dtype, Shape, Binary}}', into shared memory. What comes back is small; the
 %% workers of this node that get it as an argument map it. It belongs to the calling process. Errors: `{py, {shared_memory, Text}}'
@@ -382,13 +389,11 @@ scatter(Module, Function, ArgLists) -> py_parallel:scatter(scatter, [Module, Fun
 -spec scatter(name(), name(), [[arg()]], py_parallel_options:scatter()) -> [handle()].
 scatter(Module, Function, ArgLists, Options) -> py_parallel:scatter(scatter, [Module, Function, ArgLists, Options]).
 
-%% @doc The results of calls in the order of their handles. The first call that fails is raised at once, and cancels the
-%% rest.
+%% @doc The results of calls in the order of their handles. The first call that fails is raised at once, and cancels the rest.
 -spec gather([handle()]) -> [value()].
 gather(Handles) -> py_parallel:gather(gather, [Handles]).
 
-%% @doc The same for at most so many milliseconds; then the calls that are not done are cancelled, and the error is
-%% `{py, timeout}'.
+%% @doc The same for at most so many milliseconds; then the calls that are not done are cancelled, and the error is `{py, timeout}'.
 -spec gather([handle()], timeout()) -> [value()].
 gather(Handles, Timeout) -> py_parallel:gather(gather, [Handles, Timeout]).
 
@@ -396,8 +401,7 @@ gather(Handles, Timeout) -> py_parallel:gather(gather, [Handles, Timeout]).
 -spec gather_all([handle()]) -> [outcome()].
 gather_all(Handles) -> py_parallel:gather_all(gather_all, [Handles]).
 
-%% @doc The same for at most so many milliseconds; then the calls that are not done are cancelled, and have
-%% `{error, {py, timeout}}'.
+%% @doc The same for at most so many milliseconds; then the calls that are not done are cancelled, and have `{error, {py, timeout}}'.
 -spec gather_all([handle()], timeout()) -> [outcome()].
 gather_all(Handles, Timeout) -> py_parallel:gather_all(gather_all, [Handles, Timeout]).
 
@@ -473,8 +477,7 @@ stream_next(Stream) -> py_stream:next([Stream]).
 -spec stream_next(py_stream:stream(), timeout()) -> {ok, value()} | done.
 stream_next(Stream, Timeout) -> py_stream:next([Stream, Timeout]).
 
-%% @doc `lists:foldl/3' over the items that are left. Fails as {@link stream_next/1} does; when `Fun' fails, the stream is
-%% closed.
+%% @doc `lists:foldl/3' over the items that are left. Fails as {@link stream_next/1} does; when `Fun' fails, the stream is closed.
 -spec stream_fold(fun((value(), Acc) -> Acc), Acc, py_stream:stream()) -> Acc.
 stream_fold(Fun, Acc, Stream) -> py_stream:fold([Fun, Acc, Stream]).
 
@@ -493,7 +496,4 @@ source(Producer) -> py_source:new([Producer]).
 -spec source(py_source:producer(), py_parallel_options:source()) -> py_source:source().
 source(Producer, Options) -> py_source:new([Producer, Options]).
 
-%%% Builtins and operators
-
 -include("py_builtins.hrl").
--include("py_operators.hrl").

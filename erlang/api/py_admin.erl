@@ -3,6 +3,7 @@
 -module(py_admin).
 
 -export([stop/1, restart/0, start_pool/2, stop_pool/2, versions/0]).
+-export([start_gateway/1, stop_gateway/1]).
 -export([child_spec/2, restart_pool/2, resize/2, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
 
 -spec stop(Drain :: timeout() | default) -> {ok, stopped}.
@@ -94,6 +95,24 @@ stop_pool(Name, Drain) ->
                 {error, not_found} -> {error, {py, {unknown_pool, Name}}}
             end
     end.
+
+%% @doc Let Python programs drive the pools.
+-spec start_gateway(py_gateway_options:options()) -> {ok, file:filename()} | {error, {py, term()}}.
+start_gateway(Options) ->
+    case py_gateway:check(Options) of
+        {ok, #{path := Path} = Checked} ->
+            case py_gateway_sup:start_gateway(Checked) of
+                {ok, _} -> {ok, Path};
+                {error, _} = Error -> Error
+            end;
+        {error, Problem} ->
+            py_error:badarg(1, py_options:describe(Problem), {start_gateway, [Options]})
+    end.
+
+-spec stop_gateway(file:name_all()) -> ok | {error, {py, term()}}.
+stop_gateway(Path) ->
+    py_gateway_options:is_path(Path) orelse py_error:badarg(1, "must be the path of a gateway", {stop_gateway, [Path]}),
+    py_gateway_sup:stop_gateway(py_gateway_socket:path(Path)).
 
 %% @doc Change how many workers a pool has. New ones serve when it returns, and those that are too many have ended their
 %% calls.

@@ -108,3 +108,5 @@
 -spec prepr(arg()) -> ok.                            prepr(X) -> py_print:prepr(X).
 -spec pdir(arg()) -> ok.                             pdir(X) -> py_print:pdir(X).
 -spec pvars(arg()) -> ok.                            pvars(X) -> py_print:pvars(X).
+
+-include("py_operators.hrl").

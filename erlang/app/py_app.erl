@@ -9,9 +9,8 @@
 start(_Type, _Args) ->
     case start_tree() of
         {ok, Sup} ->
-            case start_pools(py_config:pools()) of
+            case served(py_config:pools()) of
                 ok ->
-                    true = py_registry:started(),
                     {ok, Sup};
                 {error, _} = Error ->
                     py_sup:stop(Sup),
@@ -41,7 +40,8 @@ failed({error, Reason} = Error) ->
 %% Sessions are opened later, memory is shared later; what is wrong with their options is told now.
 start_tree() ->
     Environment = py_config:environment(),
-    case [Error || {error, _} = Error <- [py_config:max_shared_bytes(), py_session_options:configured(), Environment]] of
+    Checks = [py_config:max_shared_bytes(), py_session_options:configured(), Environment, py_gateway:configured()],
+    case [Error || {error, _} = Error <- Checks] of
         [] ->
             {ok, Unknown} = Environment,
             [warn(Problem) || Problem <- Unknown],
@@ -56,14 +56,35 @@ start_tree() ->
 %% What runs may end, for as long as its pool allows.
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
+    py_gateway_sup:stop(),
     py_registry:stopping(),
     py_pools_sup:drain(py_registry:pools(), default),
     State.
 
 -spec stop(term()) -> ok.
 stop(_State) ->
+    py_gateway_log:stop(),
     py_directory:delete(),
     py_registry:forget_pools().
+
+%% Drivers find what they may need.
+served(Pools) ->
+    case start_pools(Pools) of
+        ok ->
+            true = py_registry:started(),
+            {ok, Gateways} = py_gateway:configured(),
+            start_gateways(Gateways);
+        {error, _} = Error ->
+            Error
+    end.
+
+start_gateways([Options | Rest]) ->
+    case py_gateway_sup:start_gateway(Options) of
+        {ok, _} -> start_gateways(Rest);
+        {error, _} = Error -> Error
+    end;
+start_gateways([]) ->
+    ok.
 
 start_pools({ok, Pools}) -> start_each(maps:to_list(Pools));
 start_pools({error, Reason}) -> {error, {py, Reason}}.

@@ -1,6 +1,7 @@
 %%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one owns
 %%% what they share, one (OTP's `pg') tells other nodes which pools there are, one has the modules that nodes give each
-%%% other. Without these four no pool runs: should one die, the pools are started again. Sessions, which have their workers from a pool, come last.
+%%% other. Without these four no pool runs: should one die, the pools are started again. Sessions, which have their workers from a pool, come
+%%% then, and gateways last: drivers use all of it.
 %%%
 %%% The tables of pools, workers and nodes belong to this process, so that they outlive whatever restarts below.
 %%% @private
@@ -35,5 +36,6 @@ init([]) ->
     Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
     Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
     Pushed = #{id => py_cluster_modules, start => {py_cluster_modules, start_link, []}},
-    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions],
+    Gateways = #{id => py_gateway_sup, start => {py_gateway_sup, start_link, []}, type => supervisor},
+    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions, Gateways],
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

@@ -53,6 +53,9 @@
     | session_closed
     | {session_restarted, down_reason() | term()}
     | {too_many_sessions, pos_integer()}
+    | {gateway, Path :: string(), Text :: string()}
+    | {unknown_service, term()}
+    | {link, unicode:chardata()}
     | {start, term(), term()}
     | {already_started, pid()}
     | {bad_config, term(), py_options:problem()}.

@@ -14,7 +14,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/0, place/1, own/3, lost/1, kept/0, kept/1, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
+-export([start_link/0, place/1, own/3, disown/1, lost/1, kept/0, kept/1, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([name/0, info/0]).
 
@@ -55,6 +55,10 @@ place(_Config) -> gen_server:call(?MODULE, place, infinity).
 %% processes, of which one that has no {@link place/1} has no say.
 -spec own(py_owners:owner() | nobody, Call :: reference() | none, [name()]) -> ok.
 own(Owner, Call, Names) -> gen_server:cast(?MODULE, {own, self(), Owner, Call, Names}).
+
+%% @doc The calling process has no use for these files any more; they go unless somebody else owns them.
+-spec disown([name()]) -> ok.
+disown(Names) -> gen_server:cast(?MODULE, {disown, self(), Names}).
 
 %% @doc The answer to this call will not arrive, or has not: nobody owns anything by it.
 -spec lost(Call :: reference()) -> ok.
@@ -172,6 +176,12 @@ handle_cast({own, _, {Heir, Keeper}, Call, Names}, State) ->
     {noreply, own_those_there(Keeper, Names, {Call, Heir}, State)};
 handle_cast({own, _, Owner, Call, Names}, State) ->
     {noreply, own_those_there(Owner, Names, {Call, none}, State)};
+handle_cast({disown, Owner, Names}, #state{owners = Owners} = State) ->
+    {_, Claims} = maps:get(Owner, Owners, {none, #{}}),
+    Give = fun(Name, #state{files = Files, owners = Before} = Acc) ->
+        Acc#state{files = left(Owner, Name, Files), owners = without(Owner, Name, Before)}
+    end,
+    {noreply, lists:foldl(Give, State, [Name || Name <- lists:usort(Names), is_map_key(Name, Claims)])};
 handle_cast({lost, Call}, #state{owners = Owners} = State) ->
     Given = [{Owner, Name} || {Owner, {_, Claims}} <- maps:to_list(Owners), {Name, Of} <- maps:to_list(Claims), lists:keymember(Call, 1, Of)],
     {noreply, lists:foldl(fun({Owner, Name}, Acc) -> given_back(Owner, Name, Call, Acc) end, State, Given)};

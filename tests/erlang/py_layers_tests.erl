@@ -7,14 +7,14 @@
 %% From the top down.
 layers() ->
     [
-        app, api, cluster, session, parallel, erlport, call, pool, worker, memory, interpreter, sandbox, wire, base
+        app, api, gateway, cluster, session, parallel, erlport, call, pool, worker, memory, interpreter, sandbox, wire, base
     ].
 
 %% The modules that may read or write frames.
 knows_bytes() ->
     [
         py_send, py_erlport, py_erlport_wire, py_worker, py_worker_state, py_routing, py_starting, py_draining, py_incarnations,
-        py_calls, py_request, py_reader, py_channel
+        py_calls, py_request, py_reader, py_channel, py_gateway_wire
     ].
 
 every_folder_is_a_layer_test_() ->
@@ -110,7 +110,7 @@ what_is_public_is_this_test_() ->
         ?assertEqual(
             lists:sort([
                 "py", "py-util", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events",
-                "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options",
+                "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options", "py_gateway_options",
                 "py_mapping", "py_term"
             ]),
             lists:sort(Public)

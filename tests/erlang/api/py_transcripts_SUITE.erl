@@ -409,7 +409,7 @@ api() ->
         status, doctor, top, with_worker, func, init, const, attr, method, pycall, release, cast,
         stream, stream_next, stream_fold, stream_close, source, call_all, call_n, async, await, yield, cancel, scatter, gather, gather_all, fold_done, pmap, preduce,
         send_request, check_response, receive_response, wait_response,
-        share, value, split, shared_memory
+        share, value, split, shared_memory, start_gateway, stop_gateway, gateways
     ].
 
 no_builtin_or_operator_is_missing_or_untested(Config) ->

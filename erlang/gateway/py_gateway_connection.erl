@@ -1,0 +1,460 @@
+%%% @doc One driver: its socket, its tasks, what it prints and holds. It routes, and waits for nobody.
+%%%
+%%% ```
+%%%   greeting -> open -> over
+%%% '''
+%%%
+%%% It is the group leader of its tasks: what they print comes from the worker that answers them, so it is on its way before the answer.
+%%% Frames go out through `py_gateway_writer', Erlang functions run in `py_gateway_calls', tasks are a value of `py_gateway_tasks'.
+%%% "The gateway" in docs/architecture.md has the messages, the states, and who may die when.
+%%% @private
+-module(py_gateway_connection).
+
+-export([start_link/2, serve/2]).
+-export_type([settings/0]).
+
+-type settings() :: #{role := py_gateway_wire:role(), stop := none | fun(() -> ok), connections := fun(() -> non_neg_integer())}.
+%% Of the socket that it came through: the role; what ends the node, where drivers may; how many are connected.
+
+-record(state, {
+    socket :: gen_tcp:socket(),
+    gateway :: pid(),
+    settings :: settings(),
+    role = none :: none | py_gateway_wire:role(),
+    greeting :: reference() | none,
+    writer :: pid(),
+    calls = none :: none | pid(),
+    input = py_gateway_wire:input() :: py_wire:input(),
+    most_bytes = py_gateway_wire:greeting_bytes() :: pos_integer(),
+    tasks = py_gateway_tasks:new() :: py_gateway_tasks:tasks(),
+    %% Open requests that are no tasks; those that wait until the driver reads.
+    asked = #{} :: #{py_gateway_wire:id() => []},
+    unasked = queue:new() :: queue:queue({py_gateway_wire:id(), py_gateway_calls:work()}),
+    %% Frames for the writer, last first.
+    out = [] :: iodata(),
+    out_bytes = 0 :: non_neg_integer(),
+    %% What the writer has, and has not written.
+    unwritten = 0 :: non_neg_integer(),
+    %% Who waits for having printed.
+    printers = [] :: [{pid(), term()}],
+    %% Files in results.
+    held = #{} :: #{binary() => pos_integer()},
+    held_bytes = 0 :: non_neg_integer(),
+    quota = 0 :: non_neg_integer(),
+    log = none :: none | atomics:atomics_ref(),
+    lost = 0 :: non_neg_integer(),
+    pools = #{} :: map()
+}).
+
+-define(HELLO_MS, 5_000).
+-define(POOLS_MS, 500).
+%% How long somebody who is refused has to read why.
+-define(REFUSED_MS, 1_000).
+-define(BATCH_BYTES, 65_536).
+-define(UNWRITTEN_BYTES, 1_048_576).
+-define(OPEN_TASKS, 2_048).
+-define(OPEN_BYTES, 67_108_864).
+-define(SHARED, <<"$py.shm">>).
+-define(SHARED_FILE, "[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}").
+
+%% @doc A connection that waits for its socket.
+-spec start_link(Gateway :: pid(), settings()) -> pid().
+start_link(Gateway, Settings) ->
+    proc_lib:spawn_link(fun() ->
+        process_flag(trap_exit, true),
+        process_flag(message_queue_data, off_heap),
+        receive
+            {socket, Socket} -> greet(Socket, Gateway, Settings);
+            {'EXIT', Gateway, _} -> ok
+        after ?HELLO_MS -> ok
+        end
+    end).
+
+%% @doc Give it the socket, which belongs to the calling process.
+-spec serve(pid(), gen_tcp:socket()) -> ok.
+serve(Connection, Socket) ->
+    case gen_tcp:controlling_process(Socket, Connection) of
+        ok -> Connection ! {socket, Socket}, ok;
+        {error, _} -> gen_tcp:close(Socket)
+    end.
+
+greet(Socket, Gateway, Settings) ->
+    group_leader(self(), self()),
+    _ = inet:setopts(Socket, [{active, once}]),
+    loop(#state{
+        socket = Socket,
+        gateway = Gateway,
+        settings = Settings,
+        greeting = erlang:start_timer(?HELLO_MS, self(), greeting),
+        writer = py_gateway_writer:start_link(Socket)
+    }).
+
+%% What there is to write goes when there is nothing else to do.
+loop(over) ->
+    ok;
+loop(#state{out = []} = State) ->
+    receive
+        Message -> loop(handled(Message, State))
+    end;
+loop(#state{} = State) ->
+    receive
+        Message -> loop(handled(Message, State))
+    after 0 -> loop(flushed(State))
+    end.
+
+flushed(#state{out = []} = State) ->
+    State;
+flushed(#state{out = Out, out_bytes = Bytes, writer = Writer, unwritten = Unwritten} = State) ->
+    py_gateway_writer:write(Writer, lists:reverse(Out), Bytes),
+    State#state{out = [], out_bytes = 0, unwritten = Unwritten + Bytes}.
+
+say({Bytes, Size}, #state{out = Out, out_bytes = Before} = State) ->
+    case State#state{out = [Bytes | Out], out_bytes = Before + Size} of
+        #state{out_bytes = Many} = Next when Many >= ?BATCH_BYTES -> flushed(Next);
+        Next -> Next
+    end.
+
+%%% Messages
+
+handled({Alias, _} = Answer, State) when is_reference(Alias) ->
+    of_tasks(Answer, State);
+handled({tcp, Socket, Data}, #state{socket = Socket} = State) ->
+    case received(Data, State) of
+        over -> over;
+        Next -> _ = inet:setopts(Socket, [{active, once}]), Next
+    end;
+handled({wrote, Writer, Bytes}, #state{writer = Writer, unwritten = Unwritten} = State) ->
+    relieved(State#state{unwritten = Unwritten - Bytes});
+handled({io_request, From, As, Request}, State) ->
+    printed(py_gateway_output:request(Request), From, As, State);
+handled({py_formatted, From, As, Text}, State) ->
+    printed({text, Text, ok}, From, As, State);
+handled({said, Id, Frame}, #state{asked = Asked} = State) ->
+    case maps:take(Id, Asked) of
+        {[], Left} -> say(Frame, State#state{asked = Left});
+        error -> State
+    end;
+handled({py_log, Level, Text, Meta}, State) ->
+    logged(Level, Text, Meta, State);
+handled({timeout, _, pools}, State) ->
+    pools_looked_at(State);
+handled({timeout, Timer, greeting}, #state{greeting = Timer} = State) ->
+    refused(timeout, "there was no hello within 5 seconds", State);
+handled({tcp_closed, Socket}, #state{socket = Socket} = State) ->
+    over(State);
+handled({tcp_error, Socket, _}, #state{socket = Socket} = State) ->
+    over(State);
+%% The gateway, the writer, the process of the calls; or the application's stop.
+handled({'EXIT', _, _}, State) ->
+    over(State);
+handled(Message, State) ->
+    of_tasks(Message, State).
+
+received(Data, #state{input = Input, most_bytes = Most} = State) ->
+    case py_gateway_wire:split(Data, Input, Most) of
+        {ok, Frames, Next} -> each(Frames, State#state{input = Next});
+        {error, _Head} when State#state.role =:= none -> refused(bad_hello, "what came is no hello", State);
+        {error, _Head} -> refused(bad_frame, "a frame is no term, or longer than packet_bytes", State)
+    end.
+
+each(_Frames, over) ->
+    over;
+each(<<>>, State) ->
+    State;
+each(Frames, #state{role = none} = State) ->
+    {Frame, Rest} = py_gateway_wire:next(Frames),
+    each(Rest, hello(Frame, State));
+each(Frames, #state{role = Role} = State) ->
+    {Frame, Rest} = py_gateway_wire:next(Frames),
+    case py_gateway_wire:message(Frame) of
+        {ok, Message} ->
+            case py_gateway_wire:is_message(Message, Role) of
+                true -> each(Rest, message(Message, State));
+                false -> refused(bad_message, io_lib:format("~tp may not say ~tP", [Role, Message, 12]), State)
+            end;
+        {error, Text} ->
+            refused(bad_message, Text, State)
+    end.
+
+%%% hello
+
+hello(Frame, #state{settings = #{role := Own}, greeting = Timer} = State) ->
+    case py_gateway_wire:hello(Frame) of
+        {ok, Info} ->
+            case role(Info, Own) of
+                {ok, Role} ->
+                    _ = erlang:cancel_timer(Timer),
+                    opened(Role, Info, State#state{greeting = none, role = Role, most_bytes = py_gateway_wire:packet_bytes()});
+                {error, Reason, Text} ->
+                    refused(Reason, Text, State)
+            end;
+        {error, {version, Version} = Reason} ->
+            refused(Reason, io_lib:format("this node speaks version ~w of the link", [Version]), State);
+        {error, Reason} ->
+            refused(Reason, "what came is no hello", State)
+    end.
+
+%% A token says what its holder is, whatever the socket; nobody gets more than he has.
+role(#{token := Token} = Info, _Own) ->
+    case py_gateway_tokens:take(Token) of
+        {ok, Role} -> asked_role(maps:get(role, Info, Role), Role);
+        error -> {error, token, "the token is unknown, used or too old"}
+    end;
+role(Info, Own) ->
+    asked_role(maps:get(role, Info, Own), Own).
+
+asked_role(Role, Own) when Role =:= Own; Own =:= driver -> {ok, Role};
+asked_role(_Role, Own) -> {error, {role, Own}, io_lib:format("this socket is for ~ts connections", [Own])}.
+
+opened(Role, Info, State) ->
+    Pools = py_gateway_pools:pools(),
+    Hello = #{
+        node => node(),
+        os_pid => list_to_integer(os:getpid()),
+        role => Role,
+        pools => Pools,
+        connection => self(),
+        packet_bytes => py_gateway_wire:packet_bytes(),
+        open_tasks => ?OPEN_TASKS,
+        open_bytes => ?OPEN_BYTES
+    },
+    _ = erlang:start_timer(?POOLS_MS, self(), pools),
+    {Own, Next} = of_role(Role, State#state{
+        pools = Pools, calls = py_gateway_calls:start_link(), log = log(Role, maps:get(log, Info, false))
+    }),
+    flushed(say(py_gateway_wire:encode({hello, py_gateway_wire:version(), maps:merge(Hello, Own)}), Next)).
+
+log(front, _) -> none;
+log(observer, false) -> none;
+log(_, true) -> py_gateway_log:open(node);
+log(driver, false) -> py_gateway_log:open(tasks).
+
+%% Who may run code may have the key; nobody else gets it.
+of_role(driver, State) ->
+    Own = #{key => py_key:get(), stops => maps:get(stop, State#state.settings) =/= none},
+    case py_shared_owner:place(#{sandbox => none}) of
+        #{max_bytes := Most} = Place when Most > 0 ->
+            Quota = Most div 2,
+            {Own#{shared => Place#{max_bytes := Quota}}, State#state{quota = Quota}};
+        _ ->
+            {Own#{shared => undefined}, State}
+    end;
+of_role(_, State) ->
+    {#{}, State}.
+
+%%% The driver's messages
+
+message({submit, Id, Route, Body}, #state{role = driver, tasks = Tasks} = State) ->
+    case is_taken(Id, State) orelse py_gateway_tasks:body_bytes(Tasks) > ?OPEN_BYTES of
+        true ->
+            too_much(Id, State);
+        false ->
+            case py_gateway_tasks:submit(Id, Route, Body, has_room(State), Tasks) of
+                {ok, Next} -> State#state{tasks = Next};
+                {error, Reason} -> say(py_gateway_wire:failed(Id, Reason), State)
+            end
+    end;
+message({submit, Id, Route, _Body}, State) ->
+    say(py_gateway_wire:failed(Id, {unknown_service, maps:get(service, Route, undefined)}), State);
+message({cancel, Id}, #state{tasks = Tasks, asked = Asked, unasked = Unasked, calls = Calls} = State) ->
+    case py_gateway_tasks:cancel(Id, Tasks) of
+        {ok, Next} ->
+            given(say(py_gateway_wire:failed(Id, cancelled), State#state{tasks = Next}));
+        error when is_map_key(Id, Asked) ->
+            py_gateway_calls:cancel(Calls, Id),
+            Left = queue:filter(fun({Of, _}) -> Of =/= Id end, Unasked),
+            say(py_gateway_wire:failed(Id, cancelled), State#state{asked = maps:remove(Id, Asked), unasked = Left});
+        error ->
+            State
+    end;
+message({drop, Id}, #state{tasks = Tasks} = State) ->
+    case py_gateway_tasks:drop(Id, Tasks) of
+        {dropped, Next} -> say(py_gateway_wire:encode({dropped, Id}), State#state{tasks = Next});
+        begun -> say(py_gateway_wire:encode({begun, Id}), State);
+        error -> State
+    end;
+message({call, Id, Module, Function, Args}, State) ->
+    ask(Id, {call, Module, Function, Args}, State);
+message({start_pool, Id, Options}, State) ->
+    ask(Id, {start_pool, Options}, State);
+message({stop_pool, Id, Name}, State) ->
+    ask(Id, {stop_pool, Name}, State);
+message({status, Id}, #state{settings = #{connections := Connections}} = State) ->
+    ask(Id, {status, fun() -> (py_gateway_pools:status())#{connections => Connections()} end}, State);
+message({stop, Id}, #state{settings = #{stop := none}} = State) ->
+    say(py_gateway_wire:failed(Id, {link, "this node is not only for drivers: who has started it stops it"}), State);
+message({stop, Id}, #state{settings = #{stop := Stop}} = State) ->
+    Next = flushed(say(py_gateway_wire:encode({result, Id, ok}), State)),
+    Stop(),
+    Next;
+message({cast, To, Message}, State) ->
+    deliver(To, Message),
+    State;
+message({release, What}, State) ->
+    given(lists:foldl(fun released/2, State, What)).
+
+is_taken(Id, #state{tasks = Tasks, asked = Asked}) ->
+    py_gateway_tasks:is_open(Id, Tasks) orelse is_map_key(Id, Asked) orelse
+        py_gateway_tasks:count(Tasks) + map_size(Asked) >= ?OPEN_TASKS.
+
+too_much(Id, State) ->
+    refused(bad_message, io_lib:format("~w is open, or there are more open requests than open_tasks and open_bytes allow", [Id]), State).
+
+ask(Id, Work, #state{asked = Asked, unasked = Unasked} = State) ->
+    case is_taken(Id, State) of
+        true -> too_much(Id, State);
+        false -> given(State#state{asked = Asked#{Id => []}, unasked = queue:in({Id, Work}, Unasked)})
+    end.
+
+deliver(To, Message) ->
+    try
+        _ = erlang:send(To, Message, [noconnect, nosuspend]),
+        ok
+    catch
+        %% A name that nobody has.
+        error:badarg -> ok
+    end.
+
+released({'$py.ref', Worker, Incarnation, Id} = Reference, State) ->
+    _ = py_term:is_ref(Reference) andalso py_worker:release(Worker, Incarnation, [Id]),
+    State;
+released(Name, #state{held = Held, held_bytes = Bytes} = State) ->
+    case maps:take(Name, Held) of
+        {Size, Left} ->
+            py_shared_owner:disown([Name]),
+            State#state{held = Left, held_bytes = Bytes - Size};
+        error ->
+            State
+    end.
+
+%%% Tasks
+
+of_tasks(Message, #state{tasks = Tasks} = State) ->
+    case py_gateway_tasks:message(Message, Tasks) of
+        {answer, Id, Answer, Next} -> given(answered(Id, Answer, State#state{tasks = Next}));
+        {wait, Next} -> given(State#state{tasks = Next});
+        unknown -> State
+    end.
+
+answered(Id, {frame, Frame, Trust, _Origin}, State) ->
+    case byte_size(Frame) + 1_024 > py_gateway_wire:packet_bytes() of
+        true ->
+            Text = io_lib:format("the answer takes ~w bytes, and a packet has ~w", [byte_size(Frame), py_gateway_wire:packet_bytes()]),
+            say(py_gateway_wire:failed(Id, {encode, lists:flatten(Text)}), State);
+        false when Trust =:= trusted ->
+            say(py_gateway_wire:done(Id, trusted, Frame), holding(Frame, State));
+        false ->
+            say(py_gateway_wire:done(Id, box, Frame), State)
+    end;
+answered(Id, {error, {py, Reason}}, State) ->
+    say(py_gateway_wire:failed(Id, Reason), State).
+
+%% The files in an answer are this connection's from now on.
+holding(Frame, #state{held = Held, held_bytes = Bytes} = State) ->
+    case binary:match(Frame, ?SHARED) of
+        nomatch ->
+            State;
+        _ ->
+            {match, Names} = re:run(Frame, ?SHARED_FILE, [global, {capture, first, binary}]),
+            New = maps:without(maps:keys(Held), maps:from_list([{binary:copy(Name), size_of(Name)} || [Name] <- Names])),
+            State#state{held = maps:merge(Held, New), held_bytes = Bytes + lists:sum(maps:values(New))}
+    end.
+
+size_of(Name) ->
+    [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
+    binary_to_integer(Bytes).
+
+%% Whether more may be begun for a driver: it reads what there is, and lets go of what it has.
+has_room(#state{unwritten = Unwritten, out_bytes = Out, held_bytes = Held, quota = Quota}) ->
+    Unwritten + Out < ?UNWRITTEN_BYTES andalso Held =< Quota.
+
+given(#state{tasks = Tasks} = State) ->
+    case has_room(State) of
+        true ->
+            {Failed, Next} = py_gateway_tasks:give(Tasks),
+            Told = lists:foldl(fun({Id, Reason}, Acc) -> say(py_gateway_wire:failed(Id, Reason), Acc) end, State#state{tasks = Next}, Failed),
+            run(Told);
+        false ->
+            State
+    end.
+
+run(#state{unasked = Unasked, calls = Calls} = State) ->
+    case queue:out(Unasked) of
+        {{value, {Id, Work}}, Left} ->
+            py_gateway_calls:run(Calls, Id, Work),
+            run(State#state{unasked = Left});
+        {empty, _} ->
+            State
+    end.
+
+%%% What is said unasked
+
+printed({text, <<>>, Reply}, From, As, State) ->
+    From ! {io_reply, As, Reply},
+    State;
+printed({text, Text, Reply}, From, As, #state{printers = Printers} = State) ->
+    Next = say(py_gateway_wire:encode({print, Text}), State),
+    case has_room(Next) of
+        true -> From ! {io_reply, As, Reply}, Next;
+        false -> Next#state{printers = [{From, As} | Printers]}
+    end;
+printed({format, Make}, From, As, State) ->
+    Connection = self(),
+    _ = spawn(fun() ->
+        try Make() of
+            Text -> Connection ! {py_formatted, From, As, Text}
+        catch
+            _:_ -> From ! {io_reply, As, {error, format}}
+        end
+    end),
+    State;
+printed({reply, Reply}, From, As, State) ->
+    From ! {io_reply, As, Reply},
+    State.
+
+logged(Level, Text, Meta, #state{log = Words, lost = Before} = State) ->
+    Lost = Before + py_gateway_log:is_taken(Words),
+    case has_room(State) of
+        true when Lost =:= 0 -> say(py_gateway_wire:encode({log, Level, Text, Meta}), State);
+        true -> say(py_gateway_wire:encode({log, Level, Text, Meta#{dropped => Lost}}), State#state{lost = 0});
+        false -> State#state{lost = Lost + 1}
+    end.
+
+pools_looked_at(#state{pools = Before} = State) ->
+    _ = erlang:start_timer(?POOLS_MS, self(), pools),
+    case py_gateway_pools:pools() of
+        Before -> State;
+        Pools ->
+            case has_room(State) of
+                true -> say(py_gateway_wire:encode({pools, Pools}), State#state{pools = Pools});
+                false -> State
+            end
+    end.
+
+%% The driver reads.
+relieved(State) ->
+    case has_room(State) of
+        true ->
+            _ = [From ! {io_reply, As, ok} || {From, As} <- lists:reverse(State#state.printers)],
+            given(State#state{printers = []});
+        false ->
+            State
+    end.
+
+%%% The end
+
+refused(Reason, Text, #state{writer = Writer} = State) ->
+    Said = py_gateway_wire:encode({refused, py_gateway_wire:simple(Reason), unicode:characters_to_binary(Text)}),
+    _ = flushed(say(Said, State)),
+    py_gateway_writer:close(Writer),
+    receive
+        {'EXIT', Writer, _} -> ok
+    after ?REFUSED_MS -> ok
+    end,
+    over(State).
+
+over(#state{socket = Socket, tasks = Tasks}) ->
+    py_gateway_tasks:close(Tasks),
+    %% What it has not read nobody waits for.
+    _ = inet:setopts(Socket, [{linger, {true, 0}}]),
+    over.

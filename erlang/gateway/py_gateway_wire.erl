@@ -1,0 +1,169 @@
+%%% @doc What drivers and nodes tell each other, as bytes and back. Pure. The messages are in docs/architecture.md, "The gateway".
+%%%
+%%% A driver's answer is put together from a head that is made here and the worker's frame as it came.
+%%% @private
+-module(py_gateway_wire).
+
+-export([version/0, greeting_bytes/0, packet_bytes/0, input/0, split/3, next/1]).
+-export([hello/1, message/1, is_message/2]).
+-export([encode/1, done/3, failed/2, simple/1]).
+-export_type([role/0, info/0, id/0, frame/0]).
+
+-type role() :: py_gateway_options:role().
+-type info() :: #{role => role(), token => binary(), log => boolean(), atom() => term()}.
+-type id() :: non_neg_integer().
+-type frame() :: {iodata(), Bytes :: pos_integer()}.
+%% A frame with its length in front, and how many bytes that is.
+
+-define(VERSION, 1).
+-define(ETF_VERSION, 131).
+-define(GREETING_BYTES, 65_536).
+-define(GREETING_WORDS, 65_536).
+-define(PACKET_BYTES, 67_108_864).
+%% What a reason may hold of a list, of a text, and how deep it may be.
+-define(MOST_ITEMS, 64).
+-define(MOST_TEXT, 16_384).
+-define(MOST_DEPTH, 12).
+
+%% @doc The number of this protocol.
+-spec version() -> pos_integer().
+version() -> ?VERSION.
+
+%% @doc The longest frame of somebody who has not said `hello'.
+-spec greeting_bytes() -> pos_integer().
+greeting_bytes() -> ?GREETING_BYTES.
+
+%% @doc The longest frame.
+-spec packet_bytes() -> pos_integer().
+packet_bytes() -> ?PACKET_BYTES.
+
+%% @doc No bytes yet.
+-spec input() -> py_wire:input().
+input() -> py_wire:input().
+
+%% @doc The frames that more bytes complete, see {@link py_wire:split/3}.
+-spec split(binary(), py_wire:input(), pos_integer()) -> {ok, Frames :: binary(), py_wire:input()} | {error, Head :: binary()}.
+split(Data, Input, Most) -> py_wire:split(Data, Input, Most).
+
+%% @doc The first of some frames, and the others.
+-spec next(Frames :: binary()) -> {Frame :: binary(), Frames :: binary()}.
+next(<<Length:32, Frame:Length/binary, Rest/binary>>) -> {Frame, Rest}.
+
+%%% From the driver
+
+%% @doc The first frame. Nothing is decoded that could leave anything behind: no new atom, no handle, no function, nothing compressed.
+-spec hello(binary()) -> {ok, info()} | {error, {version, pos_integer()} | bad_hello}.
+hello(Frame) ->
+    case py_etf:look(Frame, ?GREETING_WORDS) of
+        {ok, _Words, []} ->
+            try binary_to_term(Frame, [safe, used]) of
+                {{hello, ?VERSION, Info}, Used} when Used =:= byte_size(Frame), is_map(Info) -> checked(Info);
+                {{hello, Version, _Info}, _} when is_integer(Version) -> {error, {version, ?VERSION}};
+                _ -> {error, bad_hello}
+            catch
+                error:_ -> {error, bad_hello}
+            end;
+        _ ->
+            {error, bad_hello}
+    end.
+
+checked(Info) ->
+    Known = maps:with([role, token, log, os_pid, python, path], Info),
+    case lists:all(fun is_info/1, maps:to_list(Known)) of
+        true -> {ok, Known};
+        false -> {error, bad_hello}
+    end.
+
+is_info({role, Role}) -> lists:member(Role, [driver, front, observer]);
+is_info({token, Token}) -> is_binary(Token);
+is_info({log, Log}) -> is_boolean(Log);
+is_info({_, _}) -> true.
+
+%% @doc A frame of a driver that has said `hello'.
+-spec message(binary()) -> {ok, tuple()} | {error, unicode:chardata()}.
+message(Frame) ->
+    case py_atoms:decode(Frame) of
+        {ok, Message} when is_tuple(Message), tuple_size(Message) > 0 -> {ok, Message};
+        {refused, Text} -> {error, Text};
+        _ -> {error, "a frame that is no message"}
+    end.
+
+%% @doc Whether somebody in this role may say it.
+-spec is_message(tuple(), role()) -> boolean().
+is_message({submit, Id, Route, Body}, Role) -> is_id(Id) andalso is_map(Route) andalso is_binary(Body) andalso Role =/= observer;
+is_message({cancel, Id}, Role) -> is_id(Id) andalso Role =/= observer;
+is_message({drop, Id}, Role) -> is_id(Id) andalso Role =/= observer;
+is_message({status, Id}, _Role) -> is_id(Id);
+is_message(Message, driver) -> is_order(Message);
+is_message(_, _) -> false.
+
+is_order({call, Id, M, F, Args}) -> is_id(Id) andalso is_atom(M) andalso is_atom(F) andalso is_proper(Args);
+is_order({cast, To, _}) -> is_pid(To) orelse is_atom(To);
+is_order({release, What}) -> is_proper(What);
+is_order({start_pool, Id, Options}) -> is_id(Id) andalso is_map(Options);
+is_order({stop_pool, Id, Name}) -> is_id(Id) andalso is_atom(Name);
+is_order({stop, Id}) -> is_id(Id);
+is_order(_) -> false.
+
+is_id(Id) -> is_integer(Id) andalso Id >= 0.
+
+is_proper(List) when length(List) >= 0 -> true;
+is_proper(_) -> false.
+
+%%% To the driver
+
+%% @doc A message.
+-spec encode(tuple()) -> frame().
+encode(Message) ->
+    Bytes = erlang:term_to_iovec(Message),
+    Size = iolist_size(Bytes),
+    {[<<Size:32>> | Bytes], Size + 4}.
+
+%% @doc `{done, Id, Trust, Frame}', the frame as it came.
+-spec done(id(), trusted | box, binary()) -> frame().
+done(Id, Trust, Frame) ->
+    Encoded = number(Id),
+    Size = byte_size(Frame),
+    {Name, Length} =
+        case Trust of
+            trusted -> {<<119, 7, "trusted">>, 9};
+            box -> {<<119, 3, "box">>, 5}
+        end,
+    Whole = 3 + 6 + byte_size(Encoded) + Length + 5 + Size,
+    {[<<Whole:32, ?ETF_VERSION, 104, 4, 119, 4, "done", Encoded/binary, Name/binary, 109, Size:32>>, Frame], Whole + 4}.
+
+number(Id) when Id =< 16#7fffffff -> <<98, Id:32>>;
+number(Id) ->
+    <<?ETF_VERSION, Encoded/binary>> = term_to_binary(Id),
+    Encoded.
+
+%% @doc `{failed, Id, Reason, Text}' for `{py, Reason}'.
+-spec failed(id(), term()) -> frame().
+failed(Id, Reason) -> encode({failed, Id, simple(Reason), text(Reason)}).
+
+text(Reason) ->
+    case unicode:characters_to_binary(py_error:text({py, Reason})) of
+        Text when byte_size(Text) =< ?MOST_TEXT -> Text;
+        Text -> unicode:characters_to_binary(string:slice(Text, 0, ?MOST_TEXT div 4))
+    end.
+
+%% @doc A reason made of atoms, numbers, tuples, lists and binaries, of a bounded size.
+-spec simple(term()) -> term().
+simple(Term) -> simple(Term, ?MOST_DEPTH).
+
+simple(Term, _) when is_atom(Term); is_number(Term); is_pid(Term) -> Term;
+simple(Term, _) when is_binary(Term), byte_size(Term) =< ?MOST_TEXT -> Term;
+simple(Term, Depth) when is_tuple(Term), Depth > 0, tuple_size(Term) =< ?MOST_ITEMS ->
+    list_to_tuple([simple(Each, Depth - 1) || Each <- tuple_to_list(Term)]);
+simple([], _) ->
+    [];
+simple(Term, Depth) when length(Term) >= 0, Depth > 0 ->
+    case length(Term) =< ?MOST_TEXT andalso io_lib:printable_unicode_list(Term) of
+        true -> unicode:characters_to_binary(Term);
+        false when length(Term) =< ?MOST_ITEMS -> [simple(Each, Depth - 1) || Each <- Term];
+        false -> shown(Term)
+    end;
+simple(Term, _) ->
+    shown(Term).
+
+shown(Term) -> unicode:characters_to_binary(io_lib:format("~0tP", [Term, 30])).
