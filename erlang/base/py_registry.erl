@@ -14,6 +14,7 @@
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([new_load/0, report_load/4, report_start/3, delete_slot/2]).
+-export([shares_work/1, report_kept/3, most_kept/3, idle_slot/3, hint_kept/1, is_any_kept/1, forget_kept/1]).
 -export([take/2, take_idle/2, give_back/2, in_hand/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
 -export_type([pool/0, slot/0, ticket/0, load/0]).
 
@@ -22,7 +23,8 @@
 %% Of a worker, through all processes that its supervisor starts for it.
 -type load() :: atomics:atomics_ref().
 %% Counter `Slot' is the number of calls that the worker in that slot has in hand, plus 2^32 while it can't serve, or
-%% 2^40 where there is none. Behind the slots stand the turns of a scheduler, and when each worker began to serve.
+%% 2^40 where there is none. Behind the slots stand the turns of a scheduler, when each worker began to serve, how many calls it could
+%% let go of, and whether any has some.
 -type pool() :: #{
     load := load(),
     size := slot(),
@@ -227,7 +229,7 @@ place(Pid) ->
 -spec new_load() -> load().
 new_load() ->
     Most = py_pool_options:max_workers(),
-    Load = atomics:new(2 * Most + 1, [{signed, true}]),
+    Load = atomics:new(3 * Most + 2, [{signed, true}]),
     [delete_slot(Load, Slot) || Slot <- lists:seq(1, Most)],
     Load.
 
@@ -242,7 +244,60 @@ report_start(Load, Slot, Ms) -> atomics:put(Load, py_pool_options:max_workers() 
 
 %% @doc There is no worker in that slot any more.
 -spec delete_slot(load(), slot()) -> ok.
-delete_slot(Load, Slot) -> atomics:put(Load, Slot, ?ABSENT).
+delete_slot(Load, Slot) ->
+    report_kept(Load, Slot, 0),
+    atomics:put(Load, Slot, ?ABSENT).
+
+%% @doc Whether a call that one worker of the pool gives back may go to another one: there is one, and the pool's scheduler does not
+%% say which one it must be.
+-spec shares_work(py_config:pool_name()) -> boolean().
+shares_work(Pool) ->
+    case persistent_term:get({?MODULE, Pool}, undefined) of
+        #{size := Size, scheduler := Scheduler} when Size > 1 ->
+            Scheduler =:= least_busy orelse Scheduler =:= random orelse Scheduler =:= round_robin;
+        _ ->
+            false
+    end.
+
+%% @doc For a worker: how many calls it could let go of.
+-spec report_kept(load(), slot(), non_neg_integer()) -> ok.
+report_kept(Load, Slot, 0) ->
+    atomics:put(Load, kept_at(Slot), 0);
+report_kept(Load, Slot, Count) ->
+    %% In this order: who finds the hint taken back finds the number.
+    atomics:put(Load, kept_at(Slot), Count),
+    hint_kept(Load).
+
+%% @doc Some worker could let go of a call.
+-spec hint_kept(load()) -> ok.
+hint_kept(Load) -> atomics:put(Load, kept_at(0), 1).
+
+-spec is_any_kept(load()) -> boolean().
+is_any_kept(Load) -> atomics:get(Load, kept_at(0)) =:= 1.
+
+%% @doc Take the hint back, before one looks.
+-spec forget_kept(load()) -> ok.
+forget_kept(Load) -> atomics:put(Load, kept_at(0), 0).
+
+%% @doc The slot below this size, and none of one's own, whose worker could let go of the most.
+-spec most_kept(load(), slot(), Size :: slot()) -> {ok, slot()} | none.
+most_kept(Load, Own, Size) ->
+    case lists:max([{0, Own} | [{atomics:get(Load, kept_at(Slot)), Slot} || Slot <- lists:seq(1, Size), Slot =/= Own]]) of
+        {0, _} -> none;
+        {_, Slot} -> {ok, Slot}
+    end.
+
+%% @doc A slot up to this size, and none of one's own, whose worker serves and has nothing in hand.
+-spec idle_slot(load(), slot(), Size :: slot()) -> {ok, slot()} | none.
+idle_slot(_Load, _Own, 0) ->
+    none;
+idle_slot(Load, Own, Slot) ->
+    case Slot =/= Own andalso atomics:get(Load, Slot) of
+        0 -> {ok, Slot};
+        _ -> idle_slot(Load, Own, Slot - 1)
+    end.
+
+kept_at(Slot) -> 2 * py_pool_options:max_workers() + 2 + Slot.
 
 %% @doc For a caller: one call more; how many that makes.
 -spec take(load(), slot()) -> pos_integer().

@@ -63,9 +63,9 @@ size(#pending{calls = Calls}) -> map_size(Calls).
 send(Key, Body, Route, Owner, Pending) ->
     Call = #call{body = Body, route = Route, owner = Owner},
     case py_route:local(Route) of
-        {ok, Worker, Default} ->
+        {Kind, Worker, Default} ->
             Deadline = py_deadline:after_ms(maps:get(timeout, Route, Default)),
-            {ok, asked(Key, Worker, timed(Key, watched(Call#call{deadline = Deadline})), Pending)};
+            {ok, asked(Key, Kind, Worker, timed(Key, watched(Call#call{deadline = Deadline})), Pending)};
         remote ->
             Deadline = py_deadline:after_ms(maps:get(timeout, Route, infinity)),
             {ok, elsewhere(Key, timed(Key, watched(Call#call{deadline = Deadline})), Pending)};
@@ -82,8 +82,8 @@ timed(_Key, #call{deadline = infinity} = Call) ->
 timed(Key, #call{deadline = Deadline} = Call) ->
     Call#call{timer = erlang:start_timer(Deadline, self(), {?MODULE, late, Key}, [{abs, true}])}.
 
-asked(Key, Worker, #call{body = Body, owner = Owner} = Call, Pending) ->
-    at({worker, Worker, py_send:ask(Worker, Body, Owner)}, Key, Call, Pending).
+asked(Key, Kind, Worker, #call{body = Body, owner = Owner} = Call, Pending) ->
+    at({worker, Worker, py_send:ask(Kind, Worker, Body, Owner)}, Key, Call, Pending).
 
 at({_, _, Alias} = At, Key, #call{watched = Watched} = Call, #pending{calls = Calls, keys = Keys}) ->
     Known =
@@ -162,7 +162,7 @@ again(Key, #call{route = Route, at = {_, _, Alias}} = Call, #pending{keys = Keys
     py_events:emit([call, retry], #{}, #{pool => maps:get(pool, Route, default)}),
     Left = Pending#pending{keys = maps:remove(Alias, Keys)},
     case py_route:local(Route) of
-        {ok, Worker, _} -> {wait, asked(Key, Worker, Call, Left)};
+        {Kind, Worker, _} -> {wait, asked(Key, Kind, Worker, Call, Left)};
         remote -> {wait, elsewhere(Key, Call, Left)};
         {error, _} = Error -> over(Key, Error, Pending)
     end.

@@ -228,15 +228,15 @@ refused({pool, Other}) -> {error, {py, {other_pool, Other}}};
 refused(gone) -> {error, {py, {stale_reference, "the worker of a reference is gone"}}};
 refused({error, _} = Error) -> Error.
 
-%% @doc The worker of this node that an encoded call goes to, chosen now, and the timeout of its pool; `remote': {@link send/3} will
-%% find another node.
--spec local(route()) -> {ok, pid(), timeout()} | remote | {error, {py, py_error:reason()}}.
+%% @doc The worker of this node that an encoded call goes to, chosen now, and the timeout of its pool; `free': another one may have it
+%% as well. `remote': {@link send/3} will find another node.
+-spec local(route()) -> {py_worker:kind(), pid(), timeout()} | remote | {error, {py, py_error:reason()}}.
 local(Route) ->
     Name = is_local(Route) andalso pool_name(Route),
     case Name =/= false andalso py_registry:pool(Name) of
         {ok, #{timeout := Timeout} = Pool} ->
             case place(homes(Route), Name, Pool, Route) of
-                {ok, Worker} -> {ok, Worker, Timeout};
+                {Kind, Worker} when Kind =:= free; Kind =:= bound -> {Kind, Worker, Timeout};
                 {remote, _} -> remote;
                 Failed -> refused(Failed)
             end;
@@ -251,12 +251,12 @@ local(Route) ->
 %% The same bytes go to another worker where one has not begun them.
 exchanged(Body, Homes, {Name, Pool}, Options, Deadline, {Owner, Watched} = For) ->
     case place(Homes, Name, Pool, Options) of
-        {ok, Worker} ->
-            case py_send:exchange(Worker, Body, Deadline, Owner, Watched) of
+        {Kind, Worker} when Kind =:= free; Kind =:= bound ->
+            case py_send:exchange(Kind, Worker, Body, Deadline, Owner, Watched) of
                 moved ->
                     py_events:emit([call, retry], #{}, #{pool => Name}),
                     case py_registry:pool(Name) of
-                        {ok, Present} -> exchanged(Body, Homes, {Name, Present}, Options, Deadline, For);
+                        {ok, Present} -> exchanged(Body, Homes, {Name, by_load(Present)}, Options, Deadline, For);
                         {error, Reason} -> {no_pool, Reason}
                     end;
                 Answer ->
@@ -265,6 +265,10 @@ exchanged(Body, Homes, {Name, Pool}, Options, Deadline, {Owner, Watched} = For) 
         Failed ->
             Failed
     end.
+
+%% What comes back has been let go of for a worker that idles: no scheduler by lot or in turns knows of that.
+by_load(#{scheduler := Scheduler} = Pool) when Scheduler =:= random; Scheduler =:= round_robin -> Pool#{scheduler := least_busy};
+by_load(Pool) -> Pool.
 
 %% Where the references of a call are in another pool or on another node, it needs none of that name. A call that names a
 %% worker may have been sent here because of it, and is not sent back.
@@ -345,7 +349,7 @@ pick(Name) ->
     case py_registry:pool(Name) of
         {ok, Pool} ->
             case chosen(Name, Pool, #{}) of
-                {ok, _} = Picked -> Picked;
+                {Kind, Worker} when Kind =:= free; Kind =:= bound -> {ok, Worker};
                 {error, {py, Reason}} -> {error, Reason}
             end;
         {error, _} = Error ->
@@ -378,13 +382,13 @@ home(Worker, _Name, _Options) when node(Worker) =/= node() -> {remote, node(Work
 home(Worker, Name, Options) ->
     case py_registry:place(Worker) of
         {ok, {Other, _}} when Other =/= Name, not is_map_key(pool, Options) -> {pool, Other};
-        {ok, _} -> {ok, Worker};
+        {ok, _} -> {bound, Worker};
         error -> gone
     end.
 
 chosen(_Name, _Pool, #{worker := Worker}) ->
     case py_registry:place(Worker) of
-        {ok, _} -> {ok, Worker};
+        {ok, _} -> {bound, Worker};
         error -> {error, {py, {unknown_worker, Worker}}}
     end;
 chosen(Name, Pool, _Options) ->
@@ -393,7 +397,7 @@ chosen(Name, Pool, _Options) ->
             chosen(Name, Pool, #{worker => Worker});
         _ ->
             case py_scheduler:pick(Name, Pool) of
-                {ok, _} = Picked -> Picked;
+                {ok, Worker} -> {free, Worker};
                 {error, Reason} -> {error, {py, Reason}}
             end
     end.

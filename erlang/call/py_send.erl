@@ -3,7 +3,7 @@
 -module(py_send).
 
 -export([body/4, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
--export([exchange/5, ask/3, answer/2, cancel/2, seen/3, read/3]).
+-export([exchange/6, ask/4, answer/2, cancel/2, seen/3, read/3]).
 -export_type([entry/0, trust/0]).
 
 -type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
@@ -27,17 +27,17 @@ mentions_references(Body) -> py_wire:mentions(Body, py_term:reference_shape()).
 
 %% @doc Have a worker run it, and wait. `moved': Python has not begun it, and this worker will not have it run. With the monitor of
 %% an owner the call is cancelled when that ends.
--spec exchange(pid(), py_wire:body(), py_deadline:deadline(), py_owners:owner(), Watched :: reference() | none) ->
+-spec exchange(py_worker:kind(), pid(), py_wire:body(), py_deadline:deadline(), py_owners:owner(), Watched :: reference() | none) ->
     {frame, binary(), trust(), Worker :: pid()} | {error, {py, py_error:reason()}} | moved.
-exchange(Worker, Body, Deadline, Owner, none) ->
-    case py_worker:call(Worker, Body, py_deadline:left_ms(Deadline), Owner) of
+exchange(Kind, Worker, Body, Deadline, Owner, none) ->
+    case py_worker:call(Kind, Worker, Body, py_deadline:left_ms(Deadline), Owner) of
         {ok, Frame} -> {frame, Frame, trusted, Worker};
         {ok, Frame, Budget} -> {frame, Frame, {box, Budget}, Worker};
         {error, moved} -> moved;
         {error, Reason} -> {error, {py, Reason}}
     end;
-exchange(Worker, Body, Deadline, Owner, Watched) ->
-    Alias = ask(Worker, Body, Owner),
+exchange(Kind, Worker, Body, Deadline, Owner, Watched) ->
+    Alias = ask(Kind, Worker, Body, Owner),
     receive
         {Alias, _} = Message ->
             answer(Message, Worker);
@@ -65,11 +65,8 @@ paused(Answer) -> Answer.
 
 %% @doc Have a worker run it. The answer is a message to the calling process that {@link answer/2} understands, sent at most once, or
 %% the `DOWN' of the worker with the same reference.
--spec ask(pid(), py_wire:body(), py_owners:owner()) -> reference().
-ask(Worker, Body, Owner) ->
-    Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
-    Worker ! {py_call, Alias, self(), Owner, group_leader(), Body},
-    Alias.
+-spec ask(py_worker:kind(), pid(), py_wire:body(), py_owners:owner()) -> reference().
+ask(Kind, Worker, Body, Owner) -> py_worker:ask(Kind, Worker, Body, Owner, group_leader()).
 
 %% @doc What a message says of a call that this worker was asked for. `gone': it is `moved' after a pause of so many milliseconds.
 -spec answer({reference(), term()} | {'DOWN', reference(), process, pid(), term()}, Worker :: pid()) ->

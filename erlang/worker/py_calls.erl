@@ -1,58 +1,40 @@
 %%% @doc The calls that a worker has in hand, and the interpreter that they go through: those that wait, those that Python
-%%% was sent, and those among them that nobody wants any more.
+%%% was sent.
 %%%
 %%% Belongs to the worker process, which hands it the messages `{timeout, Timer, Event}' that it has asked for. Callers get
 %%% `{Alias, {frame, Frame}}' or `{Alias, {error, Reason}}', once; `{Alias, {frame, Frame, Budget}}' where the frame is a
 %%% sandboxed Python's, which is to be read with care.
 %%%
-%%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
-%%% sent is dropped. Python is told of the others; for the one that it is busy with it is also interrupted, again and again
-%%% because what it is told may still stand behind a megabyte of arguments. The time that such a call has is counted, and when
-%%% it has had `kill_after' (in the middle of an import `start_timeout'), the worker is asked to kill it. What it asks of Erlang
-%%% does not stop that clock; a call that is wanted and runs inside it does. Until then what arrives waits, so that it need not
-%%% die along, but for where a wanted call waits inside, which may be for that.
+%%% Those that could go to another worker wait here until there is room in the pipe, or that worker: see "Work that moves" in
+%%% docs/architecture.md. Those that nobody wants any more are {@link py_unwanted}'s.
 %%% @private
 -module(py_calls).
 
--export([new/2, attach/2, detach/1, interpreter/1, update/2]).
+-export([new/3, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, accept_all/2, internal/3, write/2, flush/1, is_pending/1, answer/3, answer_all/2, reply/2]).
--export([cancel/2, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
+-export([asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
 -export([leader/1, output/4, settle/1]).
 -export([open/1, hold/1, load/1, open_calls/1, coroutines/1, sent/1]).
--export([fail_sent/3, fail_waiting/2, give_back_waiting/1]).
+-export([fail_sent/3, fail_waiting/2, give_back_waiting/1, kept/1, share/1, moved/1]).
 -export_type([calls/0, step/0]).
 
--record(calls, {
-    interpreter = undefined :: undefined | py_interpreter:interpreter(),
-    flow = held :: open | held,
-    sent = py_inflight:new() :: py_inflight:calls(),
-    waiting = queue:new() :: queue:queue({map(), py_wire:body()}),
-    overdue :: py_overdue:overdue(),
-    watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
-    budget :: py_atoms:budget(),
-    max_queue :: non_neg_integer() | infinity,
-    %% What Python has asked and has no answer to.
-    questions = #{} :: #{Question :: term() => py_request:running()},
-    %% Those that Python lets no call nest in.
-    alone = [] :: [Question :: term()]
-}).
--opaque calls() :: #calls{}.
+-include("py_calls.hrl").
+
+-type calls() :: #calls{}.
 -type step() :: configure | import | on_start | released | leave.
 %% A call of the worker's own.
 
-%% A call that takes longer than this has its caller watched.
--define(WATCH_MS, 50).
 %% How many calls wait inside each other in Python at the most; the others wait in order.
 -define(MOST_NESTED, 64).
 
 %% @doc No calls; the answers' new atoms are this budget's.
--spec new(py_config:pool(), py_atoms:budget()) -> calls().
-new(#{max_queue := MaxQueue} = Config, Budget) ->
-    #calls{overdue = py_overdue:new(Config), max_queue = MaxQueue, budget = Budget}.
+-spec new(py_config:pool_name(), py_config:pool(), py_atoms:budget()) -> calls().
+new(Pool, #{max_queue := MaxQueue} = Config, Budget) ->
+    #calls{pool = Pool, overdue = py_overdue:new(Config), max_queue = MaxQueue, budget = Budget}.
 
 %% @doc A new interpreter; the calls that wait are for it.
 -spec attach(py_interpreter:interpreter(), calls()) -> calls().
-attach(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter, sent = py_inflight:new()}.
+attach(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter, sent = py_inflight:new(), window = py_window:new()}.
 
 -spec detach(calls()) -> calls().
 detach(Calls) -> Calls#calls{interpreter = undefined, flow = held}.
@@ -70,7 +52,7 @@ update(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter}.
 accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting} = Calls) ->
     case Most =/= infinity andalso load(Calls) > Most of
         true ->
-            py_events:emit([queue, full], #{waiting => queue:len(Waiting)}, #{worker => self()}),
+            py_events:emit([queue, full], #{waiting => py_waiting:size(Waiting)}, #{worker => self()}),
             reply(From, {error, overload}),
             Calls;
         false ->
@@ -84,16 +66,18 @@ accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting}
     end.
 
 accepted(Call, Body, Calls) ->
-    case is_open(Calls) of
-        true -> watched(send(Call, Body, Calls));
-        false -> watched(wait(Call, Body, Calls))
+    case is_open(Calls) andalso (not is_free(Call) orelse room(Calls) > 0 orelse not keeps_back(Calls)) of
+        true -> py_unwanted:watched(send(Call, Body, Calls));
+        false -> py_unwanted:watched(wait(Call, Body, Calls))
     end.
+
+is_free(Call) -> maps:get(free, Call, false).
 
 %% @doc The same for some, in order.
 -spec accept_all([{map(), py_wire:body()}], calls()) -> calls().
 accept_all(Some, #calls{max_queue = infinity, sent = Sent} = Calls) ->
     case is_open(Calls) andalso py_inflight:is_plain(Sent) of
-        true -> watched(send_all(Some, Calls));
+        true -> py_unwanted:watched(admit(Some, room(Calls), Calls));
         false -> accept_each(Some, Calls)
     end;
 accept_all(Some, Calls) ->
@@ -101,9 +85,47 @@ accept_all(Some, Calls) ->
 
 accept_each(Some, Calls) -> lists:foldl(fun({Call, Body}, Acc) -> accept(Call, Body, Acc) end, Calls, Some).
 
-send_all(Some, #calls{sent = Sent, interpreter = Interpreter} = Calls) ->
+admit(Some, Room, Calls) when length(Some) =< Room ->
+    send_all(Some, Calls);
+admit(Some, Room, Calls) ->
+    case keeps_back(Calls) of
+        true ->
+            {Go, Stay} = admitted(Some, Room, [], []),
+            Wait = fun({Call, Body}, Acc) -> wait(Call, Body, Acc) end,
+            lists:foldl(Wait, send_all(Go, Calls), Stay);
+        false ->
+            send_all(Some, Calls)
+    end.
+
+admitted([{#{free := true}, _} = Call | Rest], 0, Go, Stay) -> admitted(Rest, 0, Go, [Call | Stay]);
+admitted([{#{free := true}, _} = Call | Rest], Room, Go, Stay) -> admitted(Rest, Room - 1, [Call | Go], Stay);
+admitted([Call | Rest], Room, Go, Stay) -> admitted(Rest, Room, [Call | Go], Stay);
+admitted([], _Room, Go, Stay) -> {lists:reverse(Go), lists:reverse(Stay)}.
+
+send_all([], Calls) ->
+    Calls;
+send_all(Some, Before) ->
+    #calls{sent = Sent, interpreter = Interpreter} = Calls = began(Before),
     {Frames, More} = py_inflight:add_all(Some, fun py_wire:framed_call/2, Sent),
     Calls#calls{sent = More, interpreter = py_interpreter:write_all(Frames, length(Frames), Interpreter)}.
+
+%% How many more may be written of those that could go to another worker.
+room(#calls{sent = Sent, waiting = Waiting, window = Window}) ->
+    case py_waiting:free(Waiting) of
+        0 -> py_window:room(py_inflight:in_line(Sent), now_us(), Window);
+        _ -> 0
+    end.
+
+%% Whether there is another worker for them. What is sent may be needed by a call that waits for Erlang.
+keeps_back(#calls{sent = Sent, pool = Pool}) -> py_inflight:depth(Sent) =:= 0 andalso py_registry:shares_work(Pool).
+
+now_us() -> erlang:monotonic_time(microsecond).
+
+began(#calls{sent = Sent, window = Window} = Calls) ->
+    case py_inflight:in_line(Sent) of
+        0 -> Calls#calls{window = py_window:began(now_us(), Window)};
+        _ -> Calls
+    end.
 
 %% Python lets no more calls nest: the call would wait for an answer that waits for it.
 is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Questions, alone = Alone}) ->
@@ -116,8 +138,8 @@ is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Question
     ).
 
 wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
-    Longer = queue:in({Call, Body}, Waiting),
-    py_events:emit([queue, wait], #{waiting => queue:len(Longer)}, #{worker => self()}),
+    Longer = py_waiting:in(Call, Body, Waiting),
+    py_events:emit([queue, wait], #{waiting => py_waiting:size(Longer)}, #{worker => self()}),
     Calls#calls{waiting = Longer}.
 
 %% What is not sent to an interpreter that is ending, or that may be killed soon, need not die along.
@@ -130,7 +152,8 @@ is_open(_) ->
 -spec internal(step(), py_wire:body(), calls()) -> calls().
 internal(Step, Body, Calls) -> send(#{from => Step, owner => self(), group_leader => group_leader()}, Body, Calls).
 
-send(Call, Body, #calls{sent = Sent} = Calls) ->
+send(Call, Body, Before) ->
+    #calls{sent = Sent} = Calls = began(Before),
     {Id, More} = py_inflight:add(Call, Sent),
     write(py_wire:call(Id, Body), Calls#calls{sent = More}).
 
@@ -151,11 +174,11 @@ is_pending(#calls{interpreter = Interpreter}) -> py_interpreter:is_pending(Inter
 answer(Id, Frame, #calls{sent = Sent} = Calls) ->
     case py_inflight:answer(Id, Sent) of
         {#{from := Step}, Left} when is_atom(Step) ->
-            {Step, watch_running(Calls#calls{sent = Left})};
+            {Step, given(1, Calls#calls{sent = Left})};
         {#{from := From} = Call, Left} ->
             reply(From, frame(Frame, Calls#calls.budget)),
-            unwatch(Call),
-            {answered, watch_running(Calls#calls{sent = Left})};
+            py_unwanted:unwatch(Call),
+            {answered, given(1, Calls#calls{sent = Left})};
         error ->
             error
     end.
@@ -168,7 +191,7 @@ answer_all(Frames, #calls{overdue = Overdue, sent = Sent, interpreter = Interpre
         true ->
             case give(Frames, Sent, Budget, 0) of
                 {0, Left, _} -> {0, Left, Calls};
-                {Count, Left, Fewer} -> {Count, Left, watch_running(Calls#calls{sent = Fewer})}
+                {Count, Left, Fewer} -> {Count, Left, given(Count, Calls#calls{sent = Fewer})}
             end;
         false ->
             {0, Frames, Calls}
@@ -183,13 +206,37 @@ give(Frames, Sent, Budget, Count) ->
                 %% Not those of the worker's own.
                 {#{from := From} = Call, Left} when is_reference(From) ->
                     reply(From, frame(Frame, Budget)),
-                    unwatch(Call),
+                    py_unwanted:unwatch(Call),
                     give(Rest, Left, Budget, Count + 1);
                 _ ->
                     {Count, Frames, Sent}
             end;
         {request, _, _} ->
             {Count, Frames, Sent}
+    end.
+
+%% So many answers have come.
+given(Count, #calls{window = Window} = Calls) ->
+    go_on(py_unwanted:look(Calls#calls{window = py_window:answered(Count, now_us(), Window)})).
+
+%% What waits is written as far as there is room. Bound calls don't wait here.
+go_on(#calls{waiting = Waiting, sent = Sent, window = Window} = Calls) ->
+    case py_waiting:size(Waiting) > 0 andalso is_open(Calls) of
+        true ->
+            case keeps_back(Calls) of
+                true -> go_on(py_window:room(py_inflight:in_line(Sent), now_us(), Window), Calls);
+                false -> go_on(infinity, Calls)
+            end;
+        false ->
+            Calls
+    end.
+
+go_on(0, Calls) ->
+    Calls;
+go_on(Room, #calls{waiting = Waiting} = Calls) ->
+    case py_waiting:out(Waiting) of
+        {Call, Body, Left} -> go_on(if Room =:= infinity -> Room; true -> Room - 1 end, send(Call, Body, Calls#calls{waiting = Left}));
+        empty -> Calls
     end.
 
 frame(Frame, node) -> {frame, small(Frame)};
@@ -211,8 +258,8 @@ open(#calls{waiting = Waiting, overdue = Overdue} = Calls) ->
         true ->
             Calls#calls{flow = open};
         false ->
-            Send = fun({Call, Body}, Acc) -> send(Call, Body, Acc) end,
-            lists:foldl(Send, Calls#calls{flow = open, waiting = queue:new()}, queue:to_list(Waiting))
+            Accept = fun({Call, Body}, Acc) -> accepted(Call, Body, Acc) end,
+            lists:foldl(Accept, Calls#calls{flow = open, waiting = py_waiting:new()}, py_waiting:to_list(Waiting))
     end.
 
 %% @doc Let no call through: they wait.
@@ -221,7 +268,7 @@ hold(Calls) -> Calls#calls{flow = held}.
 
 %% @doc How many calls were sent and not answered, or wait.
 -spec load(calls()) -> non_neg_integer().
-load(#calls{sent = Sent, waiting = Waiting}) -> py_inflight:size(Sent) + queue:len(Waiting).
+load(#calls{sent = Sent, waiting = Waiting}) -> py_inflight:size(Sent) + py_waiting:size(Waiting).
 
 %% @doc How many were sent and not answered.
 -spec open_calls(calls()) -> non_neg_integer().
@@ -244,7 +291,7 @@ asked(Question, Whose, Running, #calls{sent = Sent, questions = Questions} = Cal
     Noted = Calls#calls{questions = Questions#{Question => Running}},
     case is_integer(Question) andalso Question < 0 of
         true -> Noted;
-        false -> watch_running(Noted#calls{sent = py_inflight:asked(Question, Whose, Sent)})
+        false -> go_on(py_unwanted:look(Noted#calls{sent = py_inflight:asked(Question, Whose, Sent)}))
     end.
 
 %% @doc Write the answer; `error' where nobody waits for it any more.
@@ -258,11 +305,11 @@ answered(Question, Frame, #calls{questions = Questions} = Calls) ->
 %% @doc Nobody waits for the answer; it may come all the same.
 -spec told(Question :: term(), calls()) -> calls().
 told(Question, #calls{sent = Sent, alone = Alone} = Calls) ->
-    watch_running(Calls#calls{sent = py_inflight:told(Question, Sent), alone = lists:delete(Question, Alone)}).
+    py_unwanted:look(Calls#calls{sent = py_inflight:told(Question, Sent), alone = lists:delete(Question, Alone)}).
 
 %% @doc The call with this id has its answer, and nothing runs inside it any more.
 -spec goes_on(py_wire:id(), calls()) -> calls().
-goes_on(Id, #calls{sent = Sent} = Calls) -> watch_running(Calls#calls{sent = py_inflight:goes_on(Id, Sent)}).
+goes_on(Id, #calls{sent = Sent} = Calls) -> py_unwanted:look(Calls#calls{sent = py_inflight:goes_on(Id, Sent)}).
 
 %% @doc Nobody wants the answer: what is run for it ends, and nothing is written. `error': there is no such question.
 -spec dropped(Question :: term(), calls()) -> {ok, calls()} | error.
@@ -280,11 +327,11 @@ dropped(Question, #calls{questions = Questions} = Calls) ->
 alone(Question, #calls{sent = Sent, waiting = Waiting, questions = Questions, alone = Alone} = Calls) ->
     case Questions of
         #{Question := Running} ->
-            Open = py_inflight:all(Sent) ++ [Call || {Call, _} <- queue:to_list(Waiting)],
+            Open = py_inflight:all(Sent) ++ py_waiting:calls(Waiting),
             Own = [From || #{from := From, caller := Caller} <- Open, py_request:is_run_by(Caller, Running)],
             Refuse = fun(From, Acc) ->
                 reply(From, {error, {nested, py_inflight:depth(Sent)}}),
-                cancel(From, Acc)
+                py_unwanted:cancel(From, Acc)
             end,
             lists:foldl(Refuse, Calls#calls{alone = [Question | Alone]}, Own);
         #{} ->
@@ -295,9 +342,9 @@ alone(Question, #calls{sent = Sent, waiting = Waiting, questions = Questions, al
 -spec later(py_wire:id(), calls()) -> calls().
 later(Id, #calls{sent = Sent} = Calls) ->
     #{later := Later} = Known = py_inflight:later(Id, Sent),
-    Next = watch_running(Calls#calls{sent = Known}),
+    Next = given(1, Calls#calls{sent = Known}),
     case Later of
-        #{Id := #{cancelled := true}} -> hurry([Id], Next);
+        #{Id := #{cancelled := true}} -> py_unwanted:hurry([Id], Next);
         #{} -> Next
     end.
 
@@ -350,120 +397,6 @@ output(Output, Bytes, Metadata, #calls{interpreter = Interpreter, sent = Sent} =
 settle(#calls{interpreter = undefined} = Calls) -> Calls;
 settle(#calls{interpreter = Interpreter} = Calls) -> Calls#calls{interpreter = py_interpreter:settle(Interpreter)}.
 
-%%% Calls that nobody wants any more
-
-%% @doc Cancel what belongs to an alias, or to the monitor of a caller that has died.
--spec cancel(reference(), calls()) -> calls().
-cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
-    case py_inflight:cancel(From, Sent) of
-        {[], _} ->
-            {Unwanted, Kept} = lists:partition(fun({Call, _}) -> py_inflight:is_of(From, Call) end, queue:to_list(Waiting)),
-            lists:foreach(fun({Call, _}) -> unwatch(Call) end, Unwanted),
-            Calls#calls{waiting = queue:from_list(Kept)};
-        {Ids, Marked} ->
-            py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
-            {All, Without} = with_inner(Ids, Calls#calls{sent = Marked}),
-            Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
-            watch_running(hurry(All, lists:foldl(Tell, Without, All)))
-    end.
-
-%% What an unwanted call has asked may have called Python again: nobody wants that either.
-with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->
-    case [Running || Id <- Ids, {ok, Question} <- [py_inflight:question(Id, Sent)], {ok, Running} <- [maps:find(Question, Questions)]] of
-        [] ->
-            {Ids, Calls};
-        Asked ->
-            {Inner, Marked} = py_inflight:cancel_of(fun(Pid) -> lists:any(fun(R) -> py_request:is_run_by(Pid, R) end, Asked) end, Sent),
-            case Inner of
-                [] -> {Ids, Calls};
-                _ ->
-                    [tell_cancelled(py_inflight:find(Id, Marked)) || Id <- Inner],
-                    {All, Next} = with_inner(Inner, Calls#calls{sent = Marked}),
-                    {Ids ++ All, Next}
-            end
-    end.
-
-%% Its caller waits, whatever Python makes of it.
-tell_cancelled({ok, #{from := From}}) when is_reference(From) -> reply(From, {error, cancelled}).
-
-%% A coroutine ends as soon as Python reads that it is unwanted: where another call runs, it must be made to. One that does
-%% not end holds up its event loop, and the others with it.
-hurry(Ids, #calls{sent = #{later := Later} = Sent, overdue = Overdue} = Calls) ->
-    case [From || Id <- Ids, #{from := From} <- [maps:get(Id, Later, none)]] of
-        [] ->
-            Calls;
-        Unwanted ->
-            _ = erlang:start_timer(py_overdue:kill_after(Overdue), self(), {later, Unwanted}),
-            #calls{interpreter = Interpreter} = Flushed = flush(Calls),
-            _ = [py_interpreter:interrupt(Interpreter) || py_inflight:running(Sent) =/= none],
-            Flushed
-    end.
-
-%% @doc A timer of this module's has run out; `kill': an unwanted call has had its time, and whether it is in an import.
--spec timeout(term(), calls()) -> {ok | {kill, IsImporting :: boolean()}, calls()} | unknown.
-timeout({timeout, Timer, tick}, #calls{sent = Sent, interpreter = Interpreter, overdue = Overdue} = Calls) ->
-    case py_overdue:tick(Timer, Sent, Interpreter, Overdue) of
-        {ok, Next} -> {ok, eased(Calls, Calls#calls{overdue = Next})};
-        {Kill, Next} -> {Kill, Calls#calls{overdue = Next}};
-        unknown -> unknown
-    end;
-timeout({timeout, _, {later, Unwanted}}, #calls{sent = #{later := Later}} = Calls) ->
-    case [From || #{from := From} <- maps:values(Later), lists:member(From, Unwanted)] of
-        [] -> {ok, Calls};
-        _ -> {{kill, false}, Calls}
-    end;
-timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
-    {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};
-timeout(_, _) ->
-    unknown.
-
-%% Something has changed that may make an unwanted call the one that Python is busy with, or end it.
-watch_running(#calls{sent = Sent, overdue = Overdue} = Calls) ->
-    case py_overdue:is_quiet(Sent, Overdue) of
-        true ->
-            Calls;
-        false ->
-            %% It is to read what it is interrupted for.
-            #calls{interpreter = Interpreter} = Flushed = flush(Calls),
-            eased(Calls, Flushed#calls{overdue = py_overdue:look(Sent, Interpreter, Overdue)})
-    end.
-
-%% What waited goes on.
-eased(#calls{overdue = Before}, #calls{flow = open, overdue = Overdue} = Calls) ->
-    case py_overdue:is_strained(Before) andalso not py_overdue:is_strained(Overdue) of
-        true -> open(Calls);
-        false -> Calls
-    end;
-eased(_Before, Calls) ->
-    Calls.
-
-%% Nearly all calls are over before it would be worth to watch their callers: those that are not are found by a timer.
-watched(#calls{watch_timer = undefined, sent = Sent} = Calls) ->
-    Calls#calls{watch_timer = {erlang:start_timer(?WATCH_MS, self(), watch), py_inflight:sent(Sent)}};
-watched(Calls) ->
-    Calls.
-
-watch_callers(Before, #calls{sent = Sent, waiting = Waiting} = Calls) ->
-    Watched = Calls#calls{
-        sent = py_inflight:watch(Before, fun watch/1, Sent), waiting = queue:filtermap(fun watch_waiting/1, Waiting)
-    },
-    case load(Calls) of
-        0 -> Watched;
-        _ -> watched(looked(Watched))
-    end.
-
-%% Whoever waits is told at once when its Python has ended without a word.
-looked(#calls{interpreter = undefined} = Calls) -> Calls;
-looked(#calls{interpreter = Interpreter} = Calls) -> py_interpreter:look(Interpreter), Calls.
-
-watch_waiting({#{monitor := _}, _}) -> true;
-watch_waiting({#{caller := Caller} = Call, Body}) -> {true, {Call#{monitor => watch(Caller)}, Body}}.
-
-watch(Caller) -> monitor(process, Caller).
-
-unwatch(#{monitor := Monitor}) -> demonitor(Monitor, [flush]);
-unwatch(_) -> true.
-
 %%% The end of the interpreter, or of the worker
 
 %% @doc The interpreter has ended after it had begun this many calls: those that it had get the error, the others go back to
@@ -484,16 +417,29 @@ end_questions(_Error, _Calls) ->
 
 -spec fail_waiting({error, term()}, calls()) -> calls().
 fail_waiting(Error, #calls{waiting = Waiting} = Calls) ->
-    answer_each([Call || {Call, _} <- queue:to_list(Waiting)], Error),
-    Calls#calls{waiting = queue:new()}.
+    answer_each(py_waiting:calls(Waiting), Error),
+    Calls#calls{waiting = py_waiting:new()}.
 
 -spec give_back_waiting(calls()) -> calls().
 give_back_waiting(Calls) -> fail_waiting({error, moved}, Calls).
 
+%% @doc How many calls could go to another worker.
+-spec kept(calls()) -> non_neg_integer().
+kept(#calls{waiting = Waiting}) -> py_waiting:free(Waiting).
+
+%% @doc Let go of half of these: to be answered with {@link moved/1}.
+-spec share(calls()) -> {[map()], calls()}.
+share(#calls{waiting = Waiting} = Calls) ->
+    {Given, Left} = py_waiting:give_back((py_waiting:free(Waiting) + 1) div 2, Waiting),
+    {Given, Calls#calls{waiting = Left}}.
+
+-spec moved([map()]) -> ok.
+moved(Given) -> answer_each(Given, {error, moved}).
+
 answer_each(Some, Answer) ->
     lists:foreach(
         fun(#{from := From} = Call) ->
-            unwatch(Call),
+            py_unwanted:unwatch(Call),
             is_reference(From) andalso reply(From, Answer)
         end,
         Some

@@ -11,7 +11,7 @@
 %%% @private
 -module(py_inflight).
 
--export([new/0, size/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
+-export([new/0, size/1, in_line/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
 -export([cancel_of/2, waits/2]).
 -export_type([calls/0, call/0]).
@@ -35,6 +35,10 @@ new() -> #{next => 1, oldest => 1, sent => 0, open => #{}, later => #{}, stack =
 
 -spec size(calls()) -> non_neg_integer().
 size(#{open := Open, later := Later}) -> map_size(Open) + map_size(Later).
+
+%% @doc How many of them run one after another, or wait inside each other.
+-spec in_line(calls()) -> non_neg_integer().
+in_line(#{open := Open}) -> map_size(Open).
 
 %% @doc How many calls this interpreter was sent.
 -spec sent(calls()) -> non_neg_integer().

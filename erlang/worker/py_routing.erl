@@ -6,7 +6,7 @@
 %%% @private
 -module(py_routing).
 
--export([accept/3, accept_all/2, frames/3, request/2]).
+-export([accept/2, accept_all/2, frames/3, request/2]).
 
 -include("py_worker.hrl").
 
@@ -16,7 +16,11 @@
 -define(MOST_REFERENCES, 100_000).
 
 %% @doc Take a call.
--spec accept(map(), py_wire:body(), #state{}) -> #state{}.
+-spec accept(tuple(), #state{}) -> #state{}.
+accept(Message, State) ->
+    {Call, Body} = call_of(Message),
+    accept(Call, Body, State).
+
 accept(#{from := From}, _Body, #state{phase = degraded, last_down = Reason} = State) ->
     py_calls:reply(From, {error, {worker_down, Reason}}),
     py_worker_state:report(State);
@@ -32,14 +36,10 @@ accept_all(Calls, #state{phase = serving, config = #{max_calls := infinity}} = S
     Accepted = py_calls:accept_all([call_of(Call) || Call <- Calls], State#state.calls),
     py_worker_state:report(State#state{calls = Accepted});
 accept_all(Calls, State) ->
-    Accept = fun(Message, Acc) ->
-        {Call, Body} = call_of(Message),
-        accept(Call, Body, Acc)
-    end,
-    lists:foldl(Accept, State, Calls).
+    lists:foldl(fun accept/2, State, Calls).
 
-call_of({py_call, Alias, Caller, Owner, Leader, Body}) ->
-    {#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader}, Body}.
+call_of({Kind, Alias, Caller, Owner, Leader, Body}) ->
+    {#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader, free => Kind =:= py_free_call}, Body}.
 
 %% @doc Give out what one read of the port has brought: frames, and how many of them are answers. The load is told first: those who
 %% get an answer may call again before the last of them has his, and look then who has the least to do.
@@ -75,7 +75,7 @@ answer(Id, Frame, #state{calls = Calls, served = Served} = State) ->
         error -> py_worker_state:doom({protocol, py_worker_state:head(Frame)}, State)
     end.
 
-answered(State) -> py_draining:emptied(py_draining:recycle_large(State)).
+answered(State) -> py_draining:emptied(py_draining:recycle_used(py_draining:recycle_large(State))).
 
 %% @doc What Python asks of Erlang.
 -spec request(binary(), #state{}) -> #state{}.

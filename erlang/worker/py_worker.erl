@@ -12,9 +12,10 @@
 %%%                  `-> draining (the open calls end, then the worker is taken away)
 %%% '''
 %%%
-%%% Messages, all from this application: `{py_call, Alias, Caller, Owner, GroupLeader, Body}', answered with
-%%% `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}'; `{py_cancel, Alias}';
-%%% `{py_answer, Incarnation, Id, Frame}' from a process that ran a call of Python's.
+%%% Messages, all from this application: `{py_call, Alias, Caller, Owner, GroupLeader, Body}', or `py_free_call' where another
+%%% worker may have it, answered with `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}';
+%%% `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}' from a process that ran a call of Python's; `py_idle' from another
+%%% worker of the pool, that has nothing to do.
 %%%
 %%% Here is what callers use, and the process with its mailbox. What messages come to is in modules of their own: `py_routing' has
 %%% what passes through, `py_starting', `py_draining' and `py_incarnations' the phases, `py_worker_state' what all of them need, and
@@ -23,18 +24,21 @@
 -module(py_worker).
 -behaviour(gen_server).
 
--export([call/4, cast/2, release/3, ask_start/1, told_start/1, info/1, distrust/2, recycle/1, drain/2]).
+-export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, distrust/2, recycle/1, drain/2]).
 -export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
--export_type([info/0]).
+-export_type([info/0, kind/0]).
 
 -include("py_worker.hrl").
 
 -type info() :: py_worker_state:info().
+-type kind() :: free | bound.
+%% Whether another worker may have the call.
 
 %% How long an interpreter that has ended may take to deliver what is left in the pipe.
 -define(DRAIN_MS, 200).
 -define(LARGE_BYTES, 1 bsl 20).
+-define(IS_CALL(Kind), (Kind =:= py_free_call orelse Kind =:= py_call)).
 %% How many calls are taken out of the mailbox in one step.
 -define(AT_ONCE, 64).
 %% The pause between two looks for a worker process that is being replaced.
@@ -44,12 +48,11 @@
 
 %% @doc One call, from an encoded body to the answer's frame. `Timeout' covers waiting, sending and running; what the call
 %% leaves in Python (references) belongs to `Owner'. With a budget the frame is a sandboxed Python's. `moved': it was not begun, and
-%% another worker may have it.
--spec call(pid(), py_wire:body(), timeout(), py_owners:owner()) ->
+%% another worker may have it; a free one comes back so, too, where another worker has nothing to do.
+-spec call(kind(), pid(), py_wire:body(), timeout(), py_owners:owner()) ->
     {ok, binary()} | {ok, binary(), py_atoms:budget()} | {error, moved | timeout | overload | {worker_down, term()}}.
-call(Worker, Body, Timeout, Owner) ->
-    Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
-    Worker ! {py_call, Alias, self(), Owner, group_leader(), Body},
+call(Kind, Worker, Body, Timeout, Owner) ->
+    Alias = ask(Kind, Worker, Body, Owner, group_leader()),
     receive
         {Alias, {frame, Frame}} -> {ok, Frame};
         {Alias, {frame, Frame, Budget}} -> {ok, Frame, Budget};
@@ -67,6 +70,16 @@ call(Worker, Body, Timeout, Owner) ->
             {error, timeout}
         end
     end.
+
+%% @doc The same without waiting: the answer is a message to the calling process, or the `DOWN' of the worker, with this reference.
+-spec ask(kind(), pid(), py_wire:body(), py_owners:owner(), Leader :: pid()) -> reference().
+ask(Kind, Worker, Body, Owner, Leader) ->
+    Alias = monitor(process, Worker, [{alias, reply_demonitor}]),
+    Worker ! {message_of(Kind), Alias, self(), Owner, Leader, Body},
+    Alias.
+
+message_of(free) -> py_free_call;
+message_of(bound) -> py_call.
 
 %% A worker that stops answers every call that it has read: this one has not been read, nor has one of a worker that was
 %% gone before.
@@ -133,6 +146,7 @@ init({Pool, Slot, Ticket, Load, Config}) ->
     case py_registry:is_open_slot(Pool, Slot, Ticket) of
         true ->
             py_registry:put_worker(Pool, Slot, self()),
+            py_registry:report_kept(Load, Slot, 0),
             {ok, py_worker_state:report(py_worker_state:new(Pool, Slot, Ticket, Load, Config)), {continue, first_launch}};
         false ->
             {ok, py_worker_state:new(Pool, Slot, Ticket, Load, Config), {continue, unwanted}}
@@ -182,9 +196,9 @@ handle_cast(_Message, State) ->
     noreply(State).
 
 -spec handle_info(term(), #state{}) -> noreply() | {stop, term(), #state{}}.
-handle_info({py_call, Alias, Caller, Owner, Leader, [_, _ | _] = Body}, State) ->
-    noreply_large(py_routing:accept(#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader}, Body, State));
-handle_info({py_call, _, _, _, _, _} = First, State) ->
+handle_info({Kind, _, _, _, _, [_, _ | _]} = Large, State) when ?IS_CALL(Kind) ->
+    noreply_large(py_routing:accept(Large, State));
+handle_info({Kind, _, _, _, _, _} = First, State) when ?IS_CALL(Kind) ->
     case take_calls(First, most_at_once(State)) of
         {Calls, none} -> {noreply, py_worker_state:flush(py_routing:accept_all(Calls, State))};
         {Calls, more} -> noreply(py_routing:accept_all(Calls, State));
@@ -192,10 +206,12 @@ handle_info({py_call, _, _, _, _, _} = First, State) ->
     end;
 handle_info(timeout, State) ->
     {noreply, py_worker_state:flush(State#state{is_stepping = false})};
+handle_info(py_idle, State) ->
+    noreply(py_sharing:asked(State));
 handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
     %% Also where the answer has been sent: it has not arrived.
     py_shared_owner:lost(Alias),
-    noreply(py_worker_state:report(State#state{calls = py_calls:cancel(Alias, Calls)}));
+    noreply(py_worker_state:report(State#state{calls = py_unwanted:cancel(Alias, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
 handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls, guard = Guard} = State) ->
     case py_calls:answered(Id, Frame, Calls) of
@@ -207,7 +223,7 @@ handle_info({timeout, _, {measure, Incarnation}}, State) ->
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(py_incarnations:timer(Event, State#state{timer = undefined}));
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
-    case py_calls:timeout(Timeout, Calls) of
+    case py_unwanted:timeout(Timeout, Calls) of
         {{kill, IsImporting}, Next} ->
             %% A sandboxed one may say that at any time.
             IsExcused = IsImporting andalso State#state.guard =:= undefined,
@@ -217,7 +233,7 @@ handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
     end;
 handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->
     {Ids, Left} = py_owners:down(Pid, Owners),
-    noreply(py_worker_state:report(py_worker_state:forget(Ids, State#state{owners = Left, calls = py_calls:cancel(Monitor, Calls)})));
+    noreply(py_worker_state:report(py_worker_state:forget(Ids, State#state{owners = Left, calls = py_unwanted:cancel(Monitor, Calls)})));
 handle_info(Message, #state{calls = Calls} = State) ->
     case py_calls:interpreter(Calls) of
         %% The last words of a port that is gone.
@@ -270,7 +286,7 @@ take_calls(0, Calls, End) ->
     {lists:reverse(Calls), End};
 take_calls(Most, Calls, _) ->
     receive
-        {py_call, _, _, _, _, [_]} = Call -> take_calls(Most - 1, [Call | Calls], more);
+        {Kind, _, _, _, _, [_]} = Call when ?IS_CALL(Kind) -> take_calls(Most - 1, [Call | Calls], more);
         Other -> {lists:reverse(Calls), {next, Other}}
     after 0 -> {lists:reverse(Calls), none}
     end.

@@ -7,6 +7,8 @@
     config :: py_config:pool(),
     phase = starting :: starting | serving | recycling | restarting | degraded | draining,
     calls :: py_calls:calls(),
+    %% How many calls others have been told that it could let go of.
+    kept = 0 :: non_neg_integer(),
     guard :: py_guard:guard() | undefined,
     atoms :: py_atoms:budget(),
     owners = py_owners:new() :: py_owners:owners(),

@@ -35,7 +35,7 @@ new(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
         ticket = Ticket,
         load = Load,
         config = Config,
-        calls = py_calls:new(Config, Atoms),
+        calls = py_calls:new(Pool, Config, Atoms),
         guard = py_guard:new(Config),
         atoms = Atoms,
         budget = py_restart:new(Restart)
@@ -88,7 +88,8 @@ report(_Answers, #state{phase = draining} = State) ->
     State;
 report(Answers, #state{load = Load, slot = Slot, phase = Phase, calls = Calls} = State) ->
     py_registry:report_load(Load, Slot, max(0, py_calls:load(Calls) - Answers), Phase =:= serving),
-    State.
+    %% Those that have their answers coming may call again.
+    if Answers =:= 0 -> py_sharing:look(State); true -> State end.
 
 -spec event(py_events:event(), map(), state()) -> ok.
 event(Name, Measurements, State) -> event(Name, Measurements, State, #{}).

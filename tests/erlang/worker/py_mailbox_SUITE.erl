@@ -158,7 +158,7 @@ a_drain_between_calls_moves_those_behind_it(_Config) ->
     {Before, Remover, Behind} = together(Last, fun() ->
         Sent = [caller(Last, fun() -> call(note, [N], Options) end) || N <- [1, 2]],
         Remove = caller(Last, fun() -> py:remove_worker(Last) end),
-        {Sent, Remove, [caller(Last, fun() -> py_worker:call(Last, py_wire:body(operator, add, [1, 2]), infinity, self()) end) || _ <- [1, 2]]}
+        {Sent, Remove, [caller(Last, fun() -> py_worker:call(bound, Last, py_wire:body(operator, add, [1, 2]), infinity, self()) end) || _ <- [1, 2]]}
     end),
     ?assertEqual([{ok, 1}, {ok, 2}], py_caller:results(Before)),
     ?assertEqual({ok, ok}, py_caller:result(Remover)),
@@ -219,7 +219,7 @@ a_full_queue_holds_for_calls_that_come_together(_Config) ->
     Worker = worker(),
     Results = together(Worker, fun() ->
         %% Past the pool's own count, as callers of another node may come.
-        [caller(Worker, fun() -> py_worker:call(Worker, py_wire:body(operator, add, [1, 2]), infinity, self()) end) || _ <- lists:seq(1, 12)]
+        [caller(Worker, fun() -> py_worker:call(bound, Worker, py_wire:body(operator, add, [1, 2]), infinity, self()) end) || _ <- lists:seq(1, 12)]
     end),
     Outcomes = [Outcome || {ok, Outcome} <- py_caller:results(Results)],
     ?assertEqual({6, 6}, {length([ok || {ok, _} <- Outcomes]), length([full || {error, overload} <- Outcomes])}).

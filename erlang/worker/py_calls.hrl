@@ -1,0 +1,18 @@
+%%% The calls that a worker has in hand, and the interpreter that they go through. Its record is shared by the modules that change it: see
+%%% py_calls.
+-record(calls, {
+    interpreter = undefined :: undefined | py_interpreter:interpreter(),
+    flow = held :: open | held,
+    sent = py_inflight:new() :: py_inflight:calls(),
+    waiting = py_waiting:new() :: py_waiting:waiting(),
+    window = py_window:new() :: py_window:window(),
+    pool :: py_config:pool_name(),
+    overdue :: py_overdue:overdue(),
+    watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
+    budget :: py_atoms:budget(),
+    max_queue :: non_neg_integer() | infinity,
+    %% What Python has asked and has no answer to.
+    questions = #{} :: #{Question :: term() => py_request:running()},
+    %% Those that Python lets no call nest in.
+    alone = [] :: [Question :: term()]
+}).

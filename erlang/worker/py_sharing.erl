@@ -1,0 +1,68 @@
+%%% @doc How work finds a worker that has none: see "Work that moves" in docs/architecture.md.
+%%%
+%%% A worker that keeps calls which are free says in the pool's array how many; one that has become idle looks there, and asks.
+%%% @private
+-module(py_sharing).
+
+-export([look/1, asked/1]).
+
+-include("py_worker.hrl").
+
+%% @doc What the worker has in hand may have changed.
+-spec look(#state{}) -> #state{}.
+look(#state{kept = Told, calls = Calls, load = Load, slot = Slot, phase = Phase} = State) ->
+    case py_calls:kept(Calls) of
+        0 when Told =:= 0, Phase =:= serving ->
+            py_calls:load(Calls) =:= 0 andalso py_registry:is_any_kept(Load) andalso ask(State),
+            State;
+        Told when Told =:= 0; Phase =:= serving ->
+            State;
+        Kept ->
+            py_registry:report_kept(Load, Slot, Kept),
+            Next = State#state{kept = Kept},
+            %% One that has been idle since before does not ask again.
+            case Kept > Told orelse Phase =/= serving of
+                true -> give(Next);
+                false -> Next
+            end
+    end.
+
+%% This worker has nothing to do.
+ask(#state{pool = Pool, load = Load, slot = Slot}) ->
+    py_registry:forget_kept(Load),
+    case most_slots(Pool) > 1 andalso py_registry:most_kept(Load, Slot, most_slots(Pool)) of
+        {ok, Most} ->
+            py_registry:hint_kept(Load),
+            case py_registry:worker(Pool, Most) of
+                {ok, Worker} -> Worker ! py_idle;
+                error -> none
+            end;
+        _ ->
+            none
+    end.
+
+give(#state{pool = Pool, load = Load, slot = Slot} = State) ->
+    case py_registry:shares_work(Pool) andalso py_registry:idle_slot(Load, Slot, most_slots(Pool)) of
+        {ok, _} -> asked(State);
+        _ -> State
+    end.
+
+%% @doc Another worker has nothing to do: let go of some calls. Callers that have them back look who has the least to do.
+-spec asked(#state{}) -> #state{}.
+asked(#state{calls = Calls, load = Load, slot = Slot, phase = Phase, pool = Pool} = State) ->
+    case py_registry:shares_work(Pool) andalso py_calls:share(Calls) of
+        {[_ | _] = Given, Left} ->
+            Kept = py_calls:kept(Left),
+            py_registry:report_load(Load, Slot, py_calls:load(Left), Phase =:= serving),
+            py_registry:report_kept(Load, Slot, Kept),
+            py_calls:moved(Given),
+            State#state{calls = Left, kept = Kept};
+        _ ->
+            State
+    end.
+
+most_slots(Pool) ->
+    case py_registry:pool(Pool) of
+        {ok, #{size := Size}} -> Size;
+        {error, _} -> 0
+    end.

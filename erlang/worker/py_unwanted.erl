@@ -1,0 +1,130 @@
+%%% @doc The calls that nobody wants any more, and how it is found out that nobody does.
+%%%
+%%% A call is unwanted when its deadline has passed, when it was cancelled, or when its caller has died. One that was not
+%%% sent is dropped. Python is told of the others; for the one that it is busy with it is also interrupted, again and again
+%%% because what it is told may still stand behind a megabyte of arguments. The time that such a call has is counted, and when
+%%% it has had `kill_after' (in the middle of an import `start_timeout'), the worker is asked to kill it. What it asks of Erlang
+%%% does not stop that clock; a call that is wanted and runs inside it does. Until then what arrives waits, so that it need not
+%%% die along, but for where a wanted call waits inside, which may be for that.
+%%% @private
+-module(py_unwanted).
+
+-export([cancel/2, timeout/2, hurry/2, look/1, watched/1, unwatch/1]).
+
+-include("py_calls.hrl").
+
+%% A call that takes longer than this has its caller watched.
+-define(WATCH_MS, 50).
+
+%% @doc Cancel what belongs to an alias, or to the monitor of a caller that has died.
+-spec cancel(reference(), py_calls:calls()) -> py_calls:calls().
+cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
+    case py_inflight:cancel(From, Sent) of
+        {[], _} ->
+            {Unwanted, Kept} = py_waiting:cancel(From, Waiting),
+            lists:foreach(fun unwatch/1, Unwanted),
+            Calls#calls{waiting = Kept};
+        {Ids, Marked} ->
+            py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
+            {All, Without} = with_inner(Ids, Calls#calls{sent = Marked}),
+            Tell = fun(Id, Acc) -> py_calls:write(py_wire:cancel(Id), Acc) end,
+            look(hurry(All, lists:foldl(Tell, Without, All)))
+    end.
+
+%% What an unwanted call has asked may have called Python again: nobody wants that either.
+with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->
+    case [Running || Id <- Ids, {ok, Question} <- [py_inflight:question(Id, Sent)], {ok, Running} <- [maps:find(Question, Questions)]] of
+        [] ->
+            {Ids, Calls};
+        Asked ->
+            {Inner, Marked} = py_inflight:cancel_of(fun(Pid) -> lists:any(fun(R) -> py_request:is_run_by(Pid, R) end, Asked) end, Sent),
+            case Inner of
+                [] -> {Ids, Calls};
+                _ ->
+                    [tell_cancelled(py_inflight:find(Id, Marked)) || Id <- Inner],
+                    {All, Next} = with_inner(Inner, Calls#calls{sent = Marked}),
+                    {Ids ++ All, Next}
+            end
+    end.
+
+%% Its caller waits, whatever Python makes of it.
+tell_cancelled({ok, #{from := From}}) when is_reference(From) -> py_calls:reply(From, {error, cancelled}).
+
+%% @doc Have these end that are coroutines: one does as soon as Python reads that it is unwanted: where another call runs, it must be made to. One that does
+%% not end holds up its event loop, and the others with it.
+-spec hurry([py_wire:id()], py_calls:calls()) -> py_calls:calls().
+hurry(Ids, #calls{sent = #{later := Later} = Sent, overdue = Overdue} = Calls) ->
+    case [From || Id <- Ids, #{from := From} <- [maps:get(Id, Later, none)]] of
+        [] ->
+            Calls;
+        Unwanted ->
+            _ = erlang:start_timer(py_overdue:kill_after(Overdue), self(), {later, Unwanted}),
+            #calls{interpreter = Interpreter} = Flushed = py_calls:flush(Calls),
+            _ = [py_interpreter:interrupt(Interpreter) || py_inflight:running(Sent) =/= none],
+            Flushed
+    end.
+
+%% @doc A timer of this module's has run out; `kill': an unwanted call has had its time, and whether it is in an import.
+-spec timeout(term(), py_calls:calls()) -> {ok | {kill, IsImporting :: boolean()}, py_calls:calls()} | unknown.
+timeout({timeout, Timer, tick}, #calls{sent = Sent, interpreter = Interpreter, overdue = Overdue} = Calls) ->
+    case py_overdue:tick(Timer, Sent, Interpreter, Overdue) of
+        {ok, Next} -> {ok, eased(Calls, Calls#calls{overdue = Next})};
+        {Kill, Next} -> {Kill, Calls#calls{overdue = Next}};
+        unknown -> unknown
+    end;
+timeout({timeout, _, {later, Unwanted}}, #calls{sent = #{later := Later}} = Calls) ->
+    case [From || #{from := From} <- maps:values(Later), lists:member(From, Unwanted)] of
+        [] -> {ok, Calls};
+        _ -> {{kill, false}, Calls}
+    end;
+timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
+    {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};
+timeout(_, _) ->
+    unknown.
+
+%% @doc Something has changed that may make an unwanted call the one that Python is busy with, or end it.
+-spec look(py_calls:calls()) -> py_calls:calls().
+look(#calls{sent = Sent, overdue = Overdue} = Calls) ->
+    case py_overdue:is_quiet(Sent, Overdue) of
+        true ->
+            Calls;
+        false ->
+            %% It is to read what it is interrupted for.
+            #calls{interpreter = Interpreter} = Flushed = py_calls:flush(Calls),
+            eased(Calls, Flushed#calls{overdue = py_overdue:look(Sent, Interpreter, Overdue)})
+    end.
+
+%% What waited goes on.
+eased(#calls{overdue = Before}, #calls{flow = open, overdue = Overdue} = Calls) ->
+    case py_overdue:is_strained(Before) andalso not py_overdue:is_strained(Overdue) of
+        true -> py_calls:open(Calls);
+        false -> Calls
+    end;
+eased(_Before, Calls) ->
+    Calls.
+
+%% @doc There is a call. Nearly all are over before it would be worth to watch their callers: those that are not are found by a timer.
+-spec watched(py_calls:calls()) -> py_calls:calls().
+watched(#calls{watch_timer = undefined, sent = Sent} = Calls) ->
+    Calls#calls{watch_timer = {erlang:start_timer(?WATCH_MS, self(), watch), py_inflight:sent(Sent)}};
+watched(Calls) ->
+    Calls.
+
+watch_callers(Before, #calls{sent = Sent, waiting = Waiting} = Calls) ->
+    Watched = Calls#calls{
+        sent = py_inflight:watch(Before, fun watch/1, Sent), waiting = py_waiting:watch(fun watch/1, Waiting)
+    },
+    case py_calls:load(Calls) of
+        0 -> Watched;
+        _ -> watched(looked(Watched))
+    end.
+
+%% Whoever waits is told at once when its Python has ended without a word.
+looked(#calls{interpreter = undefined} = Calls) -> Calls;
+looked(#calls{interpreter = Interpreter} = Calls) -> py_interpreter:look(Interpreter), Calls.
+
+watch(Caller) -> monitor(process, Caller).
+
+-spec unwatch(map()) -> true.
+unwatch(#{monitor := Monitor}) -> demonitor(Monitor, [flush]);
+unwatch(_) -> true.

@@ -1,0 +1,86 @@
+%%% @doc The calls that wait in a worker process, in the order in which they came. Pure.
+%%%
+%%% Those that are free to go to another worker are counted apart: they may leave for one, and nothing else may.
+%%% @private
+-module(py_waiting).
+
+-export([new/0, in/3, out/1, size/1, free/1, calls/1, to_list/1, cancel/2, watch/2, give_back/2]).
+-export_type([waiting/0]).
+
+-record(waiting, {
+    queue = queue:new() :: queue:queue({map(), py_wire:body()}),
+    size = 0 :: non_neg_integer(),
+    free = 0 :: non_neg_integer()
+}).
+-opaque waiting() :: #waiting{}.
+
+-spec new() -> waiting().
+new() -> #waiting{}.
+
+-spec in(map(), py_wire:body(), waiting()) -> waiting().
+in(Call, Body, #waiting{queue = Queue, size = Size, free = Free}) ->
+    #waiting{queue = queue:in({Call, Body}, Queue), size = Size + 1, free = Free + worth(Call)}.
+
+%% @doc The first, and the others.
+-spec out(waiting()) -> {map(), py_wire:body(), waiting()} | empty.
+out(#waiting{size = 0}) ->
+    empty;
+out(#waiting{queue = Queue, size = Size, free = Free}) ->
+    {{value, {Call, Body}}, Left} = queue:out(Queue),
+    {Call, Body, #waiting{queue = Left, size = Size - 1, free = Free - worth(Call)}}.
+
+worth(#{free := true}) -> 1;
+worth(#{}) -> 0.
+
+-spec size(waiting()) -> non_neg_integer().
+size(#waiting{size = Size}) -> Size.
+
+%% @doc How many of them may go to another worker.
+-spec free(waiting()) -> non_neg_integer().
+free(#waiting{free = Free}) -> Free.
+
+-spec calls(waiting()) -> [map()].
+calls(Waiting) -> [Call || {Call, _} <- to_list(Waiting)].
+
+-spec to_list(waiting()) -> [{map(), py_wire:body()}].
+to_list(#waiting{queue = Queue}) -> queue:to_list(Queue).
+
+%% @doc Take out those of an alias, or of the caller with this monitor.
+-spec cancel(reference(), waiting()) -> {[map()], waiting()}.
+cancel(_From, #waiting{size = 0} = Waiting) ->
+    {[], Waiting};
+cancel(From, Waiting) ->
+    split(fun(Call) -> py_inflight:is_of(From, Call) end, Waiting).
+
+split(IsOut, Waiting) ->
+    {Out, Kept} = lists:partition(fun({Call, _}) -> IsOut(Call) end, to_list(Waiting)),
+    {[Call || {Call, _} <- Out], of_list(Kept)}.
+
+of_list(List) ->
+    #waiting{queue = queue:from_list(List), size = length(List), free = lists:sum([worth(Call) || {Call, _} <- List])}.
+
+%% @doc Put a mark on each that has none: `Monitor' makes it.
+-spec watch(fun((pid()) -> reference()), waiting()) -> waiting().
+watch(_Monitor, #waiting{size = 0} = Waiting) ->
+    Waiting;
+watch(Monitor, #waiting{queue = Queue} = Waiting) ->
+    Watch = fun
+        ({#{monitor := _}, _} = Watched) -> [Watched];
+        ({#{caller := Caller} = Call, Body}) -> [{Call#{monitor => Monitor(Caller)}, Body}]
+    end,
+    Waiting#waiting{queue = queue:filter(Watch, Queue)}.
+
+%% @doc Take out so many of the free ones, those that have waited longest; `all' the others, too.
+-spec give_back(non_neg_integer() | all, waiting()) -> {[map()], waiting()}.
+give_back(all, Waiting) ->
+    {calls(Waiting), new()};
+give_back(Count, #waiting{queue = Queue, size = Size, free = Size}) ->
+    {Out, Left} = queue:split(min(Count, Size), Queue),
+    Kept = queue:len(Left),
+    {[Call || {Call, _} <- queue:to_list(Out)], #waiting{queue = Left, size = Kept, free = Kept}};
+give_back(Count, Waiting) ->
+    give_back(Count, to_list(Waiting), [], []).
+
+give_back(Count, [{#{free := true} = Call, _} | Rest], Out, Kept) when Count > 0 -> give_back(Count - 1, Rest, [Call | Out], Kept);
+give_back(Count, [Other | Rest], Out, Kept) -> give_back(Count, Rest, Out, [Other | Kept]);
+give_back(_Count, [], Out, Kept) -> {lists:reverse(Out), of_list(lists:reverse(Kept))}.

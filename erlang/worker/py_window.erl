@@ -1,0 +1,57 @@
+%%% @doc How many calls that are free to go elsewhere a worker writes into the pipe of its interpreter before the first of them is answered. Pure:
+%%% is told the time, in microseconds of the monotonic clock. See "Work that moves" in docs/architecture.md.
+%%%
+%%% It begins at one, grows while calls are short, and is small again after a slow one or a pause: what was written
+%%% can't always be taken back.
+%%% @private
+-module(py_window).
+
+-export([new/0, began/2, answered/3, room/3]).
+-export_type([window/0, us/0]).
+
+-type us() :: integer().
+-record(window, {
+    size = 1 :: pos_integer(),
+    %% Since when the oldest call has had Python to itself: it was written to an empty pipe, or the one before it was answered then.
+    since = 0 :: us()
+}).
+-opaque window() :: #window{}.
+
+%% A call that has taken longer is slow: nothing more is written behind it.
+-define(OLD_US, 1_000).
+%% Answers that are closer to each other are those of short calls.
+-define(SHORT_US, 500).
+%% So much of what is short stands in the pipe at the most.
+-define(MOST_US, 10_000).
+-define(PAUSE_US, 2_000).
+
+-spec new() -> window().
+new() -> #window{}.
+
+%% @doc A call is written to a pipe that has none.
+-spec began(us(), window()) -> window().
+began(Now, #window{since = Since}) when Now - Since > ?PAUSE_US -> #window{since = Now};
+began(Now, Window) -> Window#window{since = Now}.
+
+%% @doc So many were answered, together.
+-spec answered(Count :: pos_integer(), us(), window()) -> window().
+answered(Count, Now, #window{size = Size, since = Since}) ->
+    case max(1, Now - Since) of
+        Took when Took < ?SHORT_US * Count -> #window{size = max(1, min(Size + Count, ?MOST_US * Count div Took)), since = Now};
+        _ -> #window{since = Now}
+    end.
+
+%% @doc How many more may be written where so many are open.
+-spec room(Open :: non_neg_integer(), us(), window()) -> non_neg_integer().
+room(0, _Now, #window{size = Size}) ->
+    Size;
+room(Open, Now, #window{size = Size} = Window) when Open < Size ->
+    case is_old(Now, Window) of
+        true -> 0;
+        false -> Size - Open
+    end;
+room(_Open, _Now, _Window) ->
+    0.
+
+%% Whether the oldest call, if there is one, is slow.
+is_old(Now, #window{since = Since}) -> Now - Since > ?OLD_US.

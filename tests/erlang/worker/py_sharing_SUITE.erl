@@ -1,0 +1,217 @@
+%%% No call waits while a worker of its pool idles: what has not begun goes there, once. Each case in the compiled codec and in the other.
+-module(py_sharing_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([suite/0, all/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    short_calls_do_not_wait_for_a_long_one/1,
+    they_do_not_in_pools_of_other_schedulers/1,
+    a_new_worker_takes_what_waits/1,
+    a_worker_that_comes_back_takes_what_waits/1,
+    a_call_that_names_its_worker_stays/1,
+    a_call_that_holds_a_reference_stays/1,
+    a_call_that_waits_for_erlang_gets_what_waits/1,
+    a_queue_of_none_is_not_exceeded/1,
+    calls_that_are_given_up_do_not_run/1,
+    none_begins_twice_whatever_dies/1
+]).
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() -> [{group, compiled}, {group, uncompiled}].
+
+groups() ->
+    Cases = [
+        Case
+     || {Case, 1} <- ?MODULE:module_info(exports), not lists:member(Case, [module_info, init_per_suite, end_per_suite])
+    ],
+    [{compiled, Cases}, {uncompiled, Cases}].
+
+init_per_group(Codec, Config) -> [{codec, Codec} | Config].
+
+end_per_group(_, _Config) -> ok.
+
+init_per_testcase(Case, Config) ->
+    Path = [?config(data_dir, Config)] ++ [uncompiled(Config) || ?config(codec, Config) =:= uncompiled],
+    Pool = #{size => 2, kill_after => 300, python_path => Path, restart => #{max => 1_000, delay => 1, max_delay => 1}},
+    ok = py_application:start([{default, maps:merge(Pool, options(Case))}]),
+    [{file, filename:absname(filename:join(?config(priv_dir, Config), lists:concat([Case, "_", ?config(codec, Config)])))} | Config].
+
+options(a_new_worker_takes_what_waits) -> #{size => 1};
+options(a_worker_that_comes_back_takes_what_waits) -> #{size => 2};
+options(a_queue_of_none_is_not_exceeded) -> #{max_queue => 0};
+options(_) -> #{}.
+
+%% A module that is found first, and says that there is no compiled codec.
+uncompiled(Config) ->
+    Directory = filename:absname(filename:join(?config(priv_dir, Config), "uncompiled")),
+    ok = filelib:ensure_dir(filename:join(Directory, "x")),
+    ok = file:write_file(filename:join(Directory, "sitecustomize.py"), "import sys\nsys.modules['erl.codec.native'] = None\n"),
+    Directory.
+
+end_per_testcase(_, _Config) -> py_application:stop().
+
+call(Function, Args) -> call(Function, Args, #{}).
+
+call(Function, Args, Options) -> py:func(py_shared_work, Function, Args, Options).
+
+file(Config) -> list_to_binary(?config(file, Config)).
+
+%% A call that runs until it is told to end, and has begun.
+long(Config) -> long(Config, #{}).
+
+long(Config, Options) ->
+    Caller = py_caller:start(fun() -> call(until, [file(Config)], Options) end),
+    py_eventually:holds(fun() -> lists:sum([1 || #{in_flight := 1} <- py:workers()]) > 0 end),
+    Caller.
+
+let_end(Config) -> ok = file:write_file(?config(file, Config), "").
+
+short(Count) -> [py_caller:start(fun() -> call(pid, [0.002]) end) || _ <- lists:seq(1, Count)].
+
+pids(Callers) -> lists:usort([Pid || {ok, Pid} <- py_caller:results(Callers)]).
+
+%% All of the short ones have their answers before the long one has its.
+short_calls_do_not_wait_for_a_long_one(Config) ->
+    %% Where pipes held many calls just before.
+    _ = py_caller:results([py_caller:start(fun() -> [call(pid, [0]) || _ <- lists:seq(1, 50)] end) || _ <- lists:seq(1, 10)]),
+    Long = long(Config),
+    [Other] = pids(short(100)),
+    let_end(Config),
+    {ok, Busy} = py_caller:result(Long),
+    ?assertNotEqual(Busy, Other).
+
+they_do_not_in_pools_of_other_schedulers(Config) ->
+    [
+        begin
+            {ok, _} = py:start_pool(Scheduler, #{size => 2, scheduler => Scheduler, python_path => [?config(data_dir, Config)]}),
+            _ = file:delete(?config(file, Config)),
+            Long = py_caller:start(fun() -> call(until, [file(Config)], #{pool => Scheduler}) end),
+            py_eventually:holds(fun() -> lists:sum([1 || #{in_flight := 1} <- py:workers(Scheduler)]) > 0 end),
+            Short = [py_caller:start(fun() -> call(pid, [0.002], #{pool => Scheduler}) end) || _ <- lists:seq(1, 30)],
+            ?assertMatch([_], pids(Short)),
+            let_end(Config),
+            ?assertMatch({ok, _}, py_caller:result(Long)),
+            ok = py:stop_pool(Scheduler)
+        end
+     || Scheduler <- [random, round_robin]
+    ].
+
+a_new_worker_takes_what_waits(Config) ->
+    Long = long(Config),
+    Short = short(10),
+    py_eventually:holds(fun() -> [#{in_flight := Count}] = py:workers(), Count =:= 11 end),
+    %% With one worker there is no window: they stand in the pipe.
+    ok = py:resize(default, 2),
+    let_end(Config),
+    ?assertMatch({ok, _}, py_caller:result(Long)),
+    ?assertMatch([_ | _], pids(Short)).
+
+a_worker_that_comes_back_takes_what_waits(Config) ->
+    [#{worker := One}, #{worker := Two}] = py:workers(),
+    Ends = [long(Config, #{worker => One}), py_caller:start(fun() -> py:func(time, sleep, [30], #{worker => Two, timeout => 300}) end)],
+    Short = short(20),
+    ?assertMatch([_], pids(Short)),
+    let_end(Config),
+    ?assertMatch([{ok, _}, {error, {py, timeout}}], py_caller:results(Ends)).
+
+a_call_that_names_its_worker_stays(Config) ->
+    [#{worker := One, os_pid := OsPid}, _] = py:workers(),
+    Long = long(Config, #{worker => One}),
+    Bound = [py_caller:start(fun() -> call(pid, [0], #{worker => One}) end) || _ <- lists:seq(1, 5)],
+    ?assertMatch([_], pids(short(20))),
+    let_end(Config),
+    ?assertEqual([OsPid], pids(Bound)),
+    ?assertEqual({ok, OsPid}, py_caller:result(Long)).
+
+a_call_that_holds_a_reference_stays(Config) ->
+    [#{worker := One, os_pid := OsPid}, _] = py:workers(),
+    Reference = py:func(builtins, object, [], #{return => ref, worker => One}),
+    Long = long(Config, #{worker => One}),
+    Holds = [py_caller:start(fun() -> py:func(builtins, id, [Reference]) end) || _ <- lists:seq(1, 5)],
+    ?assertMatch([_], pids(short(20))),
+    let_end(Config),
+    ?assertMatch([{ok, Same}, {ok, Same}, {ok, Same}, {ok, Same}, {ok, Same}], py_caller:results(Holds)),
+    ?assertEqual({ok, OsPid}, py_caller:result(Long)).
+
+%% It runs inside the call that waits, since it may be what that waits for.
+a_call_that_waits_for_erlang_gets_what_waits(_Config) ->
+    ?assertEqual(
+        [{ok, 3}, {ok, 3}, {ok, 3}, {ok, 3}],
+        py_caller:results([
+            py_caller:start(fun() -> py:func(erl, call, ['py', func, [operator, add, [1, 2]]]) end)
+         || _ <- lists:seq(1, 4)
+        ])
+    ).
+
+a_queue_of_none_is_not_exceeded(Config) ->
+    Long = long(Config),
+    Results = py_caller:results(short(50)),
+    ?assertEqual([], [Result || Result <- Results, not is_answer(Result)]),
+    let_end(Config),
+    ?assertMatch({ok, _}, py_caller:result(Long)).
+
+is_answer({ok, Pid}) -> is_integer(Pid);
+is_answer(Error) -> Error =:= {error, {py, overload}}.
+
+calls_that_are_given_up_do_not_run(Config) ->
+    File = <<(file(Config))/binary, ".noted">>,
+    [#{worker := One}, #{worker := Two}] = py:workers(),
+    Long = [long(Config, #{worker => Worker}) || Worker <- [One, Two]],
+    GivenUp = [
+        py_caller:start(fun() -> call(note, [File, N], #{timeout => 50}) end)
+     || N <- lists:seq(1, 10)
+    ],
+    ?assertEqual(lists:duplicate(10, {error, {py, timeout}}), py_caller:results(GivenUp)),
+    py_eventually:equals([1, 1], fun() -> [Count || #{in_flight := Count} <- py:workers()] end),
+    let_end(Config),
+    ?assertMatch([{ok, _}, {ok, _}], py_caller:results(Long)),
+    ?assertEqual(7, call(note, [File, 7])),
+    ?assertEqual({ok, <<"7\n">>}, file:read_file(File)).
+
+%% Each call notes that it has begun. Interpreters are killed, calls are given up, and most of them wait behind others that are slow.
+none_begins_twice_whatever_dies(Config) ->
+    File = file(Config),
+    Count = 1_500,
+    Numbers = lists:seq(1, Count),
+    Killer = py_caller:start(fun Kill() ->
+        receive after 20 + rand:uniform(60) -> ok end,
+        [exec_kill(OsPid) || #{os_pid := OsPid} <- [lists:nth(rand:uniform(2), py:workers())], is_integer(OsPid)],
+        Kill()
+    end),
+    Results = [
+        begin
+            Callers = [py_caller:start(fun() -> call(noted, [File, N, seconds(N)], timeout(N)) end) || N <- Some],
+            lists:zip(Some, py_caller:results(Callers))
+        end
+     || Some <- chunks(100, Numbers)
+    ],
+    py_caller:kill(Killer),
+    {ok, Noted} = file:read_file(?config(file, Config)),
+    Begun = [binary_to_integer(Line) || Line <- binary:split(Noted, <<"\n">>, [global]), Line =/= <<>>],
+    ?assertEqual([], Begun -- lists:usort(Begun)),
+    %% What has a result has begun, what was lost says so.
+    All = lists:append(Results),
+    ?assertEqual([], [N || {N, {ok, N}} <- All, not lists:member(N, Begun)]),
+    ?assertEqual([], [Other || {N, Other} <- All, not is_end(N, Other)]).
+
+is_end(N, {ok, N}) -> true;
+is_end(_, {error, {py, {worker_down, _}}}) -> true;
+is_end(N, {error, {py, timeout}}) -> N rem 10 =:= 0;
+is_end(_, _) -> false.
+
+%% Mostly short ones, so that pipes hold many; a slow one among them.
+seconds(N) when N rem 25 =:= 0 -> 0.03;
+seconds(_) -> 0.0.
+
+timeout(N) when N rem 10 =:= 0 -> #{timeout => 40};
+timeout(_) -> #{}.
+
+chunks(_Size, []) -> [];
+chunks(Size, List) ->
+    {Some, Rest} = lists:split(min(Size, length(List)), List),
+    [Some | chunks(Size, Rest)].
+
+exec_kill(OsPid) -> os:cmd("kill -9 " ++ integer_to_list(OsPid)).

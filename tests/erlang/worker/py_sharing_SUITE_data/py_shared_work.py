@@ -1,0 +1,32 @@
+"""What the calls of a pool do that a test sees from outside."""
+
+import os
+import time
+
+
+def note(path, number):
+    """Note that this call has begun; a line is written as a whole."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(fd, b"%d\n" % number)
+    finally:
+        os.close(fd)
+    return number
+
+
+def noted(path, number, seconds):
+    note(path, number)
+    time.sleep(seconds)
+    return number
+
+
+def until(path):
+    """Run until that file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.002)
+    return os.getpid()
+
+
+def pid(seconds):
+    time.sleep(seconds)
+    return os.getpid()

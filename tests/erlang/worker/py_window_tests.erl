@@ -1,0 +1,43 @@
+%%% How many calls a worker writes into the pipe of its interpreter.
+-module(py_window_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+%% One call at a time, each answered after so many microseconds.
+served(0, _Us, Now, Window) -> {Now, Window};
+served(Count, Us, Now, Window) -> served(Count - 1, Us, Now + Us, py_window:answered(1, Now + Us, py_window:began(Now, Window))).
+
+begins_at_one_test() ->
+    ?assertEqual(1, py_window:room(0, 0, py_window:new())),
+    ?assertEqual(0, py_window:room(1, 0, py_window:new())).
+
+short_calls_widen_it_test() ->
+    {Now, Window} = served(10, 100, 0, py_window:new()),
+    ?assertEqual(11, py_window:room(0, Now, Window)),
+    ?assertEqual(4, py_window:room(7, Now, Window)).
+
+it_holds_no_more_than_ten_milliseconds_of_work_test() ->
+    {Now, Window} = served(1_000, 400, 0, py_window:new()),
+    ?assertEqual(25, py_window:room(0, Now, Window)),
+    {_, Tiny} = served(1_000, 1, 0, py_window:new()),
+    ?assertEqual(1_001, py_window:room(0, 1_000, Tiny)).
+
+many_answers_together_widen_it_by_as_many_test() ->
+    Window = py_window:answered(64, 640, py_window:began(0, py_window:new())),
+    ?assertEqual(65, py_window:room(0, 640, Window)).
+
+a_slow_call_makes_it_one_test() ->
+    {Now, Window} = served(10, 100, 0, py_window:new()),
+    Slow = py_window:answered(1, Now + 2_000, py_window:began(Now, Window)),
+    ?assertEqual(1, py_window:room(0, Now + 2_000, Slow)).
+
+a_pause_makes_it_one_test() ->
+    {Now, Window} = served(10, 100, 0, py_window:new()),
+    ?assertEqual(1, py_window:room(0, Now + 3_000, py_window:began(Now + 3_000, Window))),
+    ?assertEqual(11, py_window:room(0, Now + 1_000, py_window:began(Now + 1_000, Window))).
+
+nothing_is_written_behind_an_old_call_test() ->
+    {Now, Window} = served(10, 100, 0, py_window:new()),
+    Began = py_window:began(Now, Window),
+    ?assertEqual(10, py_window:room(1, Now + 1_000, Began)),
+    ?assertEqual(0, py_window:room(1, Now + 1_001, Began)).
