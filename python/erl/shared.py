@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import os
 import sys
+from io import FileIO
 from itertools import count
 from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
+from operator import setitem
 from weakref import WeakValueDictionary, ref
 
 from erl import errors
 from erl.terms import Atom
+from erl.values import steps
 from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Final
 
 MARKER: Final = "$py.shm"
@@ -78,17 +81,46 @@ def is_open() -> bool:
     return current().memory is not None
 
 
+class _Deletion(ref["Memory"]):
+    """Deletes a file with the object that stands for it: in compiled code alone, so that no handler enters there."""
+
+    __slots__ = ("__fspath__",)
+
+    __fspath__: Callable[[], str]
+
+
+_unsent: dict[str, _Deletion] = {}
+"""What deletes the files that are this process's, by their names."""
+os.register_at_fork(after_in_child=_unsent.clear)
+
+
 class Memory:
     """A file of shared memory. It is deleted with this object as long as it is this process's."""
 
-    __slots__ = ("__weakref__", "_map", "_owner", "name", "path")
+    __slots__ = ("__weakref__", "_map", "name", "path")
 
-    def __init__(self, path: str, owner: int | None) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.name = path.rpartition("/")[2]
-        self._owner = owner
         self._map: ref[Map] | None = None
         _memories[self.name] = self
+
+    def make(self) -> FileIO:
+        """The file, which is new and this process's."""
+        for name, deletion in list(_unsent.items()):
+            if deletion() is None:
+                _unsent.pop(name, None)
+        made: list[FileIO] = []
+        deletion = _Deletion(self, os.unlink)  # which asks it for the path
+        deletion.__fspath__ = self.path.__str__
+        noted = steps.each(setitem, _unsent, self.name, deletion)
+        try:
+            steps.at_once(steps.together(noted, map(made.append, map(FileIO, (self.path,), ("xb+",)))))
+        except BaseException:
+            if not made:
+                _unsent.pop(self.name, None)
+            raise
+        return made[0]
 
     def map(self) -> Map:
         """The file, mapped; once, however many ask. Raises `FileNotFoundError` where it is gone."""
@@ -98,17 +130,9 @@ class Memory:
             self._map = ref(found)
         return found
 
-    def hand_over(self) -> bytes:
-        """The name, for Erlang, whose file it is from now on."""
-        self._owner = None
-        return self.name.encode()
-
-    def __del__(self, getpid: Any = os.getpid, unlink: Any = os.unlink) -> None:
-        if self._owner is not None and self._owner == getpid():  # not in a process that was forked
-            try:
-                unlink(self.path)
-            except OSError:
-                return
+    def handing_over(self) -> steps.Step:
+        """A step: the file is Erlang's from now on."""
+        return steps.each(_unsent.pop, self.name, None)
 
 
 _memories: WeakValueDictionary[str, Memory] = WeakValueDictionary()
@@ -197,8 +221,8 @@ def zeros(shape: int | Sequence[int], dtype: Any = "float64") -> Shared:
     form, nbytes = _form_of(template), template.size * template.dtype.itemsize
     if form is None:
         raise TypeError(f"an array of {template.dtype} can't be shared")
-    memory, fd = _created(nbytes)
-    os.close(fd)
+    memory, file = _created(nbytes)
+    file.close()
     return Shared(memory, nbytes, form)
 
 
@@ -290,8 +314,9 @@ def _copied(value: Any, nbytes: int) -> Memory:
     numpy: Any = sys.modules.get("numpy")
     is_array = numpy is not None and isinstance(value, numpy.ndarray)
     in_pieces = is_array and not value.flags.c_contiguous
-    memory, fd = _created(nbytes, content_follows=not in_pieces)
+    memory, file = _created(nbytes, content_follows=not in_pieces)
     try:
+        fd = file.fileno()
         if in_pieces:
             numpy.copyto(numpy.ndarray(value.shape, value.dtype, memory.map()), value)
             memory._map = None  # the next map is one that can't be written
@@ -305,25 +330,28 @@ def _copied(value: Any, nbytes: int) -> Memory:
     except OSError as cause:
         raise _no_room(nbytes, cause) from None
     finally:
-        os.close(fd)
+        file.close()
     return memory
 
 
-def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, int]:
-    """A new file, and a descriptor of it. It has its pages, unless its content follows: then writing gives it them."""
+def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, FileIO]:
+    """A new file, open. It has its pages, unless its content follows: then writing gives it them.
+
+    Whatever a handler raises, and when: there is always an object that closes the file, and one that deletes it.
+    """
     place = _place()
     if place is None:
         raise errors.SharedMemoryError(
             "there is no shared memory here: this is no py worker, or a sandboxed one"
         )
     size = max(1, nbytes)
-    path = place.new_path(size)
+    memory = Memory(place.new_path(size))
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _WRITABLE)
+        file = memory.make()
     except OSError as cause:
         raise _no_room(nbytes, cause) from None
-    memory = Memory(path, os.getpid())
     try:
+        os.fchmod(file.fileno(), _WRITABLE)
         used = sum(_bytes_of(name) for name in os.listdir(place.directory))
         if used > place.most_bytes:
             raise errors.SharedMemoryError(
@@ -332,14 +360,14 @@ def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, int]:
             )
         # Without its pages a file would end the process that touches it where the file system is full.
         if not content_follows or size != nbytes:
-            os.posix_fallocate(fd, 0, size)
+            os.posix_fallocate(file.fileno(), 0, size)
     except OSError as cause:
-        os.close(fd)
+        file.close()
         raise _no_room(nbytes, cause) from None
     except BaseException:
-        os.close(fd)
+        file.close()
         raise
-    return memory, fd
+    return memory, file
 
 
 def _bytes_of(name: str) -> int:
@@ -383,7 +411,7 @@ def decode(payload: Any) -> object:
     place = _place()
     if place is None:
         raise errors.NoSharedMemoryError("this worker has no part in the node's shared memory")
-    memory = _memories.get(text) or Memory(f"{place.directory}/{text}", None)
+    memory = _memories.get(text) or Memory(f"{place.directory}/{text}")
     try:
         # Also of one that is mapped still: what was freed is gone for everybody.
         os.stat(memory.path)

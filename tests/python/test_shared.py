@@ -8,6 +8,9 @@ import gc
 import mmap
 import os
 import pickle
+import random
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from hypothesis import strategies as st
 from erl import errors, shared
 from erl.codec import Options
 from erl.terms import Atom
+from erl.values import steps
+from erl.values.references import named
 from erl.values.scope import Scope, current
 
 pytestmark = pytest.mark.usefixtures("key")
@@ -124,12 +129,64 @@ class Unpicklable:
         raise ValueError("no")
 
 
-def test_what_was_put_back_is_taken_again(place: Path) -> None:
-    shared.share(LARGE).term()
-    made = current().references.take_made()
-    current().references.put_back(made)
-    assert current().references.take_made() == made
-    current().references.put_back(made)
+def test_who_nests_is_owed_what_stands_behind_that_of_who_waits(place: Path) -> None:
+    references = current().references
+    outer, inner = shared.share(LARGE), shared.share(LARGE)
+    outer.term()
+    since = references.count_made()
+    inner.term()
+    owed, taken = references.owed(since)
+    assert named(owed) == [inner._memory.name.encode()]
+    assert references.owed(since)[0] == owed  # until it is taken
+    steps.at_once(taken)
+    assert references.owed(since)[0] == []
+    assert named(references.owed()[0]) == [outer._memory.name.encode()]
+    name = owed.pop().name
+    del inner
+    assert name in files(place)  # it is Erlang's
+    (place / name).unlink()
+
+
+class StrayError(Exception):
+    """What a handler raises."""
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # what it raises in a finalizer
+def test_a_handler_that_raises_at_any_moment_leaves_no_file_and_no_descriptor(place: Path) -> None:
+    def handler(_signal: int, _frame: object) -> None:
+        raise StrayError
+
+    def made_or_torn() -> bool:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.0003))
+            shared.share(LARGE)
+            return True
+        except StrayError:
+            return False
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    open_before = len(os.listdir("/proc/self/fd"))
+    torn = 0
+    end = time.monotonic() + 10
+    try:
+        while torn < 2000 and time.monotonic() < end:
+            try:
+                torn += not made_or_torn()
+            except StrayError:  # where it is about to be stopped
+                torn += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    gc.collect()
+    assert files(place) == []
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert torn > 20
+    shared.share(LARGE)
+    assert len(shared._unsent) <= 1  # nor is anything noted for ever
 
 
 def test_a_forked_child_deletes_nothing(place: Path) -> None:
@@ -180,13 +237,13 @@ def test_more_than_the_limit_is_refused_and_leaves_nothing(place: Path) -> None:
     shared.share(bytes(MOST_BYTES))
 
 
-@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "open", "listdir"])
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "FileIO", "listdir"])
 def test_a_full_file_system_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, call, fail)
+        patched.setattr(shared if call == "FileIO" else os, call, fail)
         content = b"" if call == "posix_fallocate" else b"abc"  # what is written gets its pages then
         with pytest.raises(errors.SharedMemoryError, match="No space left on device"):
             shared.share(content)

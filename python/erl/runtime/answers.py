@@ -83,12 +83,15 @@ class Answers:
 
     def answer(self, id_: int, frame: bytes) -> None:
         """Send the answer to a call, after what the call has made and printed."""
+        references = self._references
+        since = references.since.get(id_, 0)
         try:
-            if self._references.made:
-                self._out.own(id_)
+            if len(references.made) > since:
+                self._out.own(id_, since)
             self._out.end_output()
         except MemoryError as error:
             limits.spare.clear()
+            references.release_since(since)
             frame = self.failure(id_, error)
         self.send(id_, frame)
 
@@ -96,7 +99,7 @@ class Answers:
         """Send the answer to a call, or the message handler's exception; if it is too long, say that instead."""
         answered: tuple[steps.Step, ...] = ()
         if id_ in self._open:
-            answered = (map(self._open.remove, (id_,)),)
+            answered = (map(self._open.remove, (id_,)), steps.each(self._references.since.pop, id_, None))
         try:
             self._out.send(frame, *answered)
         except errors.EncodeError as error:

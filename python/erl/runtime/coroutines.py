@@ -28,8 +28,10 @@ class Coroutines:
 
     def start(self, id_: int, value: Any, flags: int) -> None:
         """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
-        if self._scope.references.made:
-            self._out.own(id_)
+        references = self._scope.references
+        since = references.since.pop(id_, 0)
+        if len(references.made) > since:
+            self._out.own(id_, since)
         self._out.stdout.end()
         self._out.tell("$py.later", id_)
         self._tasks.start(id_, value, Options.from_flags(flags))

@@ -93,7 +93,10 @@ class Interrupts:
             cancelled.discard(id_)
             error = errors.CallCancelled("Erlang does not want the result of this call any more")
             error.call = id_
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or it and this frame hold each other, and with them what the call has had in hand
 
     def _swallowed(self, unraisable: Any) -> None:
         """What a finalizer raises ends there. An interruption that met one is for its call: the next meets it again."""

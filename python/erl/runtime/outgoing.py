@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from _thread import get_ident
 
 from erl.runtime import console, output
 from erl.terms import Atom
 from erl.values import steps
+from erl.values.references import named
 from erl.wire import messages
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -37,7 +37,6 @@ class Outgoing:
         self._compressed = compressed
         if not compressed:
             self.send = port.write  # type: ignore[method-assign]
-        self._thread = get_ident()
         self._references = scope.references
         self.output = output.Output(port)
         self.stdout = console.Stdout(self._print, self.output.await_room, self._most_printed())
@@ -57,15 +56,15 @@ class Outgoing:
         if self.worker is not None:
             self.send(messages.message(self.worker, (Atom(what), id_), self.options))
 
-    def own(self, id_: int) -> None:
-        """Tell the worker process which references the call with this id has made."""
-        owned = (Atom("$py.own"), id_, self._references.take_made())
-        self.send(messages.message(self.worker, owned, self.options))
+    def own(self, id_: int, since: int = 0) -> None:
+        """Tell the worker process which references the call with this id has made; until that is sent they are owed."""
+        owed, told = self._references.owed(since)
+        self.send(messages.message(self.worker, (Atom("$py.own"), id_, named(owed)), self.options), told)
 
     def own_elsewhere(self, id_: int) -> None:
         """The same for references made in another thread than the main one: those of no call are the worker's."""
-        if get_ident() != self._thread and (made := self._references.take_made_elsewhere()):
-            self.send(messages.message(self.worker, (Atom("$py.own"), id_, made), self.options))
+        if self._references.owes_elsewhere():
+            self.own(id_)
 
     # Casts and records
 

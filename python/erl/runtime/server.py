@@ -327,19 +327,19 @@ class Server:
         step: steps.Step = map(self._state.open.append, (id_,))
         if self._begun is not None:
             step = steps.together(step, steps.each(setitem, self._begun, 0, self._begun[0] + 1))
+        if self._state.outer:
+            references = self._references
+            step = steps.together(step, steps.each(setitem, references.since, id_, references.count_made()))
         return self._inbox.begin(turn, step)
 
     # Calls of Python
 
     def _call(self, turn: int, reader: Reader, id_: int, module: str, name: str) -> None:
         options = self.options
-        outer: list[Any] = []
         try:
             if not self._begin(turn, id_):
                 return
             self._state.aside = id_
-            if self._state.outer:
-                outer = self._references.take_made()  # those of the call that this one nests in
             prepare = lookup.WRAPPERS.get(name) if module in lookup.SAID and options.tagged else None
             if prepare is not None:
                 options, args = reader.flagged_args()
@@ -372,8 +372,6 @@ class Server:
         else:
             value = None
             self._answers.answer(id_, frame)
-        if outer:
-            self._references.put_back(outer)
 
     def _run(
         self,
@@ -421,6 +419,7 @@ class Server:
         self._port.flush()
         state = self._state
         outer = state.entered, state.asking
+        since = self._references.count_made()
         try:
             if not self._inbox.begin(turn):
                 return
@@ -435,8 +434,8 @@ class Server:
             self._answers.send(None, self._answers.failure(None, error))
         finally:
             state.entered, state.asking = outer
-        if self._references.made:
-            self._out.own(0)  # of no call: the worker's
+        if self._references.count_made() > since:
+            self._out.own(0, since)  # of no call: the worker's
         self._out.end_output()
 
     def _later(self, id_: int, value: Any, flags: int) -> None:

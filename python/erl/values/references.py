@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from itertools import count
+from operator import delitem, setitem
 
 from erl import errors
 from erl.terms import Atom
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     class Memory(Protocol):
         """A file of shared memory (`erl.shared`)."""
 
-        def hand_over(self) -> bytes:
-            """Its name, for Erlang, whose file it is from now on."""
+        name: str
+
+        def handing_over(self) -> steps.Step:
+            """A step: the file is Erlang's from now on."""
 
 
 _MARKER = "$py.ref"
@@ -32,15 +35,17 @@ _MARKER = "$py.ref"
 class References:
     """The objects of a conversation that stay here, and who this interpreter is in it."""
 
-    __slots__ = ("_held", "_identity", "_made_elsewhere", "_main", "_next", "made")
+    __slots__ = ("_held", "_identity", "_made_elsewhere", "_main", "_next", "made", "since")
 
     def __init__(self) -> None:
         self._identity: tuple[object, int] | None = None
         self._held: dict[int, object] = {}
         self.made: list[Any] = []
         """Those of the main thread, and the shared memory that it has sent: see `give`. Always the same list: the
-        compiled lane looks at its length.
+        compiled lane looks at its length. What a call has made that nests in another one stands behind that one's.
         """
+        self.since: dict[int, int] = {}
+        """Where in `made` that of a call begins which nests in another one."""
         self._made_elsewhere: dict[int, list[Any]] = {}
         """Those of each other thread."""
         self._next = count(1).__next__
@@ -64,8 +69,8 @@ class References:
                 f"a {type(value).__name__} can't be pickled, and references need a py worker"
             )
         number = self._next()
-        self._held[number] = value
-        self._made_here().append(number)
+        kept = steps.each(setitem, self._held, number, value)
+        steps.at_once(steps.together(kept, steps.each(self._made_here().append, number)))
         worker, incarnation = self._identity
         return (Atom(_MARKER), worker, incarnation, number)
 
@@ -91,29 +96,34 @@ class References:
             ) from None
 
     def count_made(self) -> int:
-        """How many references this thread has made since its last call of `take_made`."""
+        """How many references and files this thread has made and Erlang has not been told of."""
         return len(self._made_here())
 
-    def take_made_elsewhere(self) -> list[int | bytes]:
-        """The same as `take_made` for this thread, which is not the main one."""
-        return _handed_over(self._made_elsewhere.pop(get_ident(), []))
+    def owed(self, since: int = 0) -> tuple[list[Any], steps.Step]:
+        """What this thread has made after the first `since`, and the step by which that is Erlang's, for whoever sends
+        it (see `named`): what is owed is to be held until then, so that no file goes with its object before.
+        """
+        made = self._made_here()
+        some = made[since:]
+        handed = [each.handing_over() for each in some if type(each) is not int]
+        return some, steps.together(*handed, steps.each(delitem, made, slice(since, since + len(some))))
+
+    def owes_elsewhere(self) -> bool:
+        """Whether there is anything that a thread has made which is not the main one, and this is that thread."""
+        thread = get_ident()
+        return thread != self._main and bool(self._made_elsewhere.get(thread))
 
     def take_made(self) -> list[int | bytes]:
-        """The ids that the main thread has made since it was asked last, and the names of shared memory."""
-        made: list[Any] = []
-        steps.move(self.made, made)
-        return _handed_over(made)
-
-    def put_back(self, numbers: list[int | bytes]) -> None:
-        """Let the next `take_made` return these ids as well."""
-        self.made.extend(numbers)
+        """What this thread owes; from here on it is Erlang's."""
+        some, taken = self.owed()
+        steps.at_once(taken)
+        return named(some)
 
     def release_since(self, number: int) -> None:
-        """Forget the objects that this thread has made after the first `number` since the last call of `take_made`."""
+        """Forget the objects that this thread has made after the first `number` of those that it owes."""
         made = self._made_here()
-        unfit = made[number:]
+        self.release([each for each in made[number:] if type(each) is int])
         del made[number:]
-        self.release([each for each in unfit if type(each) is int])
 
     def release(self, numbers: list[int]) -> None:
         """Forget the objects with these ids; ids that are not held are passed over."""
@@ -125,5 +135,6 @@ class References:
         return len(self._held)
 
 
-def _handed_over(made: list[Any]) -> list[int | bytes]:
-    return [each if type(each) is int or type(each) is bytes else each.hand_over() for each in made]
+def named(owed: list[Any]) -> list[int | bytes]:
+    """What is owed, as Erlang is told of it: the ids of references, the names of files."""
+    return [each if type(each) is int else each.name.encode() for each in owed]

@@ -21,6 +21,8 @@
     what_was_freed_is_stale_for_everybody/1,
     a_result_that_nobody_waits_for_leaves_nothing/1,
     results_that_nobody_takes_leave_nothing/1,
+    handlers_that_ask_while_results_are_made_leave_nothing/1,
+    a_message_takes_nothing_of_the_call_that_it_comes_in/1,
     what_was_told_of_a_call_that_is_too_late_goes/1,
     what_a_stream_has_read_ahead_goes_with_it/1,
     a_reduction_shares_what_comes_out_of_it/1,
@@ -42,6 +44,8 @@
     a_function_that_meets_memory_of_elsewhere_runs_once/1,
     another_node_gets_the_bytes/1
 ]).
+%% Called from Python.
+-export([messaged/1]).
 
 -define(LARGE, 131_072).
 
@@ -63,6 +67,8 @@ all() ->
         what_was_freed_is_stale_for_everybody,
         a_result_that_nobody_waits_for_leaves_nothing,
         results_that_nobody_takes_leave_nothing,
+        handlers_that_ask_while_results_are_made_leave_nothing,
+        a_message_takes_nothing_of_the_call_that_it_comes_in,
         what_was_told_of_a_call_that_is_too_late_goes,
         what_a_stream_has_read_ahead_goes_with_it,
         a_reduction_shares_what_comes_out_of_it,
@@ -388,6 +394,42 @@ results_that_nobody_takes_leave_nothing(_Config) ->
     ?assertEqual(0, files()).
 
 %% Python has said whose the file is, and the answer never comes.
+%% On one worker: calls nest in those whose handlers ask, and are cancelled while their results are made.
+handlers_that_ask_while_results_are_made_leave_nothing(_Config) ->
+    ok = py:resize(default, 1),
+    End = erlang:monotonic_time(millisecond) + 5_000,
+    Enter = fun Again() ->
+        _ = catch py:func(py_sharing, entered, [100], #{timeout => 5_000}),
+        erlang:monotonic_time(millisecond) > End orelse Again()
+    end,
+    Drop = fun Again() ->
+        Handles = py:scatter(py_sharing, made, [[<<"bytes">>, ?LARGE] || _ <- [1, 2, 3]], #{arrays => shared, timeout => 5_000}),
+        %% Some before Python has come to them, some after: no wait for anything.
+        receive after rand:uniform(30) -> ok end,
+        lists:foreach(fun py:cancel/1, Handles),
+        erlang:monotonic_time(millisecond) > End orelse Again()
+    end,
+    Callers = [spawn_monitor(Fun) || Fun <- [Enter, Enter, Drop, Drop, Drop, Drop]],
+    [receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end || {Pid, Monitor} <- Callers],
+    py_eventually:equals(0, fun files/0),
+    ?assertEqual(0, func(unsent, [])).
+
+%% What a call has sent is its caller's, also when a message is served before it ends.
+a_message_takes_nothing_of_the_call_that_it_comes_in(_Config) ->
+    [Worker | _] = [Worker || #{worker := Worker} <- py:workers(default)],
+    undefined = py:func(py_sharing, heeds_messages, [], #{worker => Worker}),
+    {Caller, Monitor} = spawn_monitor(fun() ->
+        "answered" = py:func(py_sharing, sends_and_waits, [?LARGE], #{worker => Worker})
+    end),
+    receive {'DOWN', Monitor, process, Caller, Reason} -> ?assertEqual(normal, Reason) end,
+    py_eventually:equals(0, fun files/0).
+
+messaged(_Shm) ->
+    [ok = py:cast(Worker, hello) || #{worker := Worker} <- py:workers(default)],
+    %% The message is before the answer, which comes from another process.
+    [{ok, _} = py_worker:info(Worker) || #{worker := Worker} <- py:workers(default)],
+    "answered".
+
 what_was_told_of_a_call_that_is_too_late_goes(_Config) ->
     ?assertError({py, timeout}, py:func(py_sharing, share_and_wait, [?LARGE, self()], #{timeout => 3_000})),
     Shm = receive {shared, Sent} -> Sent after 5_000 -> ct:fail(not_shared) end,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import os
+import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -172,3 +173,43 @@ def held() -> tuple[int, int]:
     with open("/proc/self/maps", encoding="utf-8") as maps:
         count = sum("/shm/" in line.replace("/dev/shm/", "") for line in maps)
     return len(os.listdir("/proc/self/fd")), count
+
+
+def entered(milliseconds: int) -> None:
+    """Run that long while a signal's handler asks Erlang, so that other calls nest in it at any moment."""
+
+    def handler(_signal: int, _frame: object) -> None:
+        if inside[0] < 10:  # where it waits it is entered again: not until the stack is full
+            inside[0] += 1
+            try:
+                erl.call("erlang", "abs", [-7])
+            finally:
+                inside[0] -= 1
+
+    inside = [0]
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0011)
+    try:
+        end = time.monotonic() + milliseconds / 1000
+        while time.monotonic() < end:
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def unsent() -> int:
+    """How many files this process would still delete."""
+    from erl import shared
+
+    return sum(deletion() is not None for deletion in list(shared._unsent.values()))
+
+
+def heeds_messages() -> None:
+    """Have a handler of messages that makes nothing."""
+    erl.set_message_handler(lambda _message: None)
+
+
+def sends_and_waits(size: int) -> Any:
+    """Send shared memory to Erlang, which sends this worker a message before it answers."""
+    return erl.call("py_shared_SUITE", "messaged", [erl.shared.share(content(size))])
