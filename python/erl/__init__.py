@@ -1,7 +1,8 @@
 """The Python half of py: Python for the Erlang ecosystem.
 
 Inside a worker, `erl.call("lists", "sum", [[1, 2, 3]])` calls Erlang; `erl.Atom` is an atom; `erl.encoders` and
-`erl.decoders` take the mappings of your own types. Everything is imported when it is first used.
+`erl.decoders` take the mappings of your own types. In a Python program `erl.start()` starts a node with pools of
+workers, and `erl.connect()` joins one. Everything is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from erl.decoders import set_decoder
     from erl.encoders import set_encoder
     from erl.errors import CallCancelled, ErlangError
+    from erl.link import Node, connect, here, start
     from erl.shared import Shared, share
     from erl.terms import Atom, BitString, Fun, ImproperList, Pid, Reference
     from erl.terms import Port as PortId
@@ -29,6 +31,7 @@ __all__ = [
     "ErlangError",
     "Fun",
     "ImproperList",
+    "Node",
     "Pid",
     "PortId",
     "Reference",
@@ -36,10 +39,12 @@ __all__ = [
     "acall",
     "call",
     "cast",
+    "connect",
     "decoders",
     "encoders",
     "errors",
     "haystack",
+    "here",
     "logger",
     "make_ref",
     "modules",
@@ -50,6 +55,7 @@ __all__ = [
     "set_message_handler",
     "share",
     "shared",
+    "start",
     "whereis",
 ]
 
@@ -58,6 +64,7 @@ _HOMES = {
     "set_message_handler": "erl.api",
     **dict.fromkeys(("CallCancelled", "ErlangError"), "erl.errors"),
     **dict.fromkeys(("Atom", "BitString", "Fun", "ImproperList", "Pid", "Reference"), "erl.terms"),
+    **dict.fromkeys(("Node", "connect", "here", "start"), "erl.link"),
     **dict.fromkeys(("Shared", "share"), "erl.shared"),
     "set_decoder": "erl.decoders",
     "set_encoder": "erl.encoders",
@@ -76,7 +83,7 @@ def __getattr__(name: str) -> Any:
         from erl.runtime import logs
 
         value = logs.logger()
-    elif name in ("decoders", "encoders", "errors", "haystack", "shared"):
+    elif name in ("decoders", "encoders", "errors", "executors", "futures", "haystack", "link", "shared"):
         __import__(f"erl.{name}")
         value = sys.modules[f"erl.{name}"]
     else:

@@ -7,6 +7,11 @@ not catch by accident.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from concurrent.futures import BrokenExecutor
+    from typing import Any
+
 
 class BridgeError(Exception):
     """Base of everything that the bridge itself raises."""
@@ -81,3 +86,56 @@ class ErlangError(BridgeError):
 
     def __str__(self) -> str:
         return f"{self.class_}: {self.reason!r}"
+
+
+class NodeError(BridgeError):
+    """Raised when there is no node to talk to, or when it does not do what it was asked: the text says what to do."""
+
+
+class TaskTimeoutError(BridgeError, TimeoutError):
+    """Raised by the future of a task that was not over within its `timeout`. It was interrupted, its worker is free."""
+
+
+class RemoteError(BridgeError):
+    """Raised for what a task raised when its class is not known here, or can't be pickled.
+
+    `class_name` is the name of the class there, and `text` what the exception said.
+    """
+
+    def __init__(self, class_name: str, text: str = "") -> None:
+        super().__init__(class_name, text)
+        self.class_name = class_name
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.class_name}: {self.text}" if self.text else self.class_name
+
+
+class JobCancelledError(BridgeError):
+    """Raised by a job of an executor, such as `run_tasks`, that was cancelled by its id."""
+
+
+if TYPE_CHECKING:
+
+    class NodeDownError(NodeError, BrokenExecutor):
+        """Raised for each call and each task that was open when the node ended, or the link to it."""
+
+    class WorkerLostError(BridgeError, BrokenExecutor):
+        """Raised by the future of a task whose worker died while the task ran; of that one alone."""
+
+
+def __getattr__(name: str) -> Any:
+    """The exceptions that are a `BrokenExecutor` as well: `concurrent.futures` is costly to import."""
+    if name not in ("NodeDownError", "WorkerLostError"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from concurrent.futures import BrokenExecutor
+
+    base = NodeError if name == "NodeDownError" else BridgeError
+    text = (
+        "Raised for each call and each task that was open when the node ended, or the link to it."
+        if name == "NodeDownError"
+        else "Raised by the future of a task whose worker died while the task ran; of that one alone."
+    )
+    return globals().setdefault(
+        name, type(name, (base, BrokenExecutor), {"__module__": __name__, "__doc__": text})
+    )

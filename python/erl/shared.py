@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary, ref
 
 from erl import errors
 from erl.terms import Atom
-from erl.values import steps
+from erl.values import parcels, steps
 from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -181,6 +181,11 @@ class Shared:
         except FileNotFoundError:
             raise _stale() from None
 
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self._memory.name
+
     def term(self) -> tuple[object, object]:
         """What stands for it in Erlang."""
         return _term(self._memory, 0, self.nbytes, self._form)
@@ -207,6 +212,38 @@ def share(value: Any) -> Shared:
             f"{type(value)}"
         )
     return Shared(_copied(value, nbytes), nbytes, form)
+
+
+def share_parts(parts: Sequence[memoryview]) -> tuple[Shared, tuple[int, ...]]:
+    """Copy these parts, one behind the other, into one file, and their sizes; see `erl.values.parcels` for the places.
+
+    Raises `errors.SharedMemoryError` where there is no room.
+    """
+    sizes = tuple(part.nbytes for part in parts)
+    places = parcels.starts(sizes)
+    nbytes = places[-1] + sizes[-1]
+    memory, file = _created(nbytes, content_follows=True)
+    try:
+        fd = file.fileno()
+        for place, part in zip(places, parts, strict=True):
+            position = 0
+            while position < part.nbytes:
+                position += os.pwrite(fd, part[position : position + _MOST_AT_ONCE], place + position)
+        os.ftruncate(fd, max(1, nbytes))  # the last part may be empty
+        os.fchmod(fd, _READ_ONLY)
+    except OSError as cause:
+        raise _no_room(nbytes, cause) from None
+    finally:
+        file.close()
+    return Shared(memory, nbytes, Atom("bytes")), sizes
+
+
+def path_of(name: str) -> str:
+    """Where the file of this name is. Raises `errors.NoSharedMemoryError` where there is no shared memory."""
+    place = _place()
+    if place is None or "/" in name:
+        raise errors.NoSharedMemoryError("this interpreter has no part in the node's shared memory")
+    return f"{place.directory}/{name}"
 
 
 def zeros(shape: int | Sequence[int], dtype: Any = "float64") -> Shared:

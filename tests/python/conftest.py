@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import erl
 from erl.haystack import Grid, Uri
 from erl.terms import ImproperList
 from erl.values import plain
@@ -104,6 +105,15 @@ def beam() -> Iterator[Beam]:
     running = Beam()
     yield running
     running.end()
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[erl.Node]:
+    """A node of this process's own, with two workers, for all tests that do it no harm."""
+    if shutil.which("erl") is None:
+        pytest.skip("Erlang is not on PATH")
+    with erl.start({"default": {"size": 2}}, name="tests") as running:
+        yield running
 
 
 @pytest.fixture

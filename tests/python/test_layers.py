@@ -23,6 +23,9 @@ LAYERS = [
     {"api", "decoders", "encoders", "shared"},
     {"codec"},
     {"wire"},
+    # Those of Python programs that drive pools: nothing of a worker's side.
+    {"link"},
+    {"futures"},
     {"names"},
     {"runtime"},
     {"calls"},

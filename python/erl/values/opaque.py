@@ -20,7 +20,7 @@ MAX_KEY_BYTES: Final = 64
 
 _PROTOCOL: Final = 5
 
-_by_name: tuple[Callable[[Any, int], bytes], type[Exception]] | None = None
+_by_name: tuple[Callable[..., bytes], type[Exception]] | None = None
 
 
 class Pickles:
@@ -102,10 +102,7 @@ def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:
 def _pickled(value: object, protocol: int) -> bytes:
     import pickle
 
-    global _by_name
-    if _by_name is None:
-        _by_name = _named_pickler()
-    dump, unnamed_error = _by_name
+    dump, unnamed_error = named_pickler()
     try:
         return dump(value, protocol)
     except unnamed_error as cause:
@@ -136,11 +133,19 @@ def _not_picklable(value: object, cause: Exception) -> errors.NotPicklableError:
     return errors.NotPicklableError(f"a {type(value).__name__} can't be pickled: {callout.described(cause)}")
 
 
-def _named_pickler() -> tuple[Callable[[Any, int], bytes], type[Exception]]:
+def named_pickler() -> tuple[Callable[..., bytes], type[Exception]]:
+    """See `_named_pickler`; made once."""
+    global _by_name
+    if _by_name is None:
+        _by_name = _named_pickler()
+    return _by_name
+
+
+def _named_pickler() -> tuple[Callable[..., bytes], type[Exception]]:
     """A `pickle.dumps`, and what it raises for functions and classes that others would not find by their names.
 
-    (Other things that `pickle` refuses and cloudpickle does not, such as an open file, which it would replace by
-    a copy of the content, are none of cloudpickle's business here.)
+    It takes a callback for buffers behind the protocol. (Other things that `pickle` refuses and cloudpickle does not,
+    such as an open file, which it would replace by a copy of the content, are none of cloudpickle's business here.)
     """
     import io
     import pickle
@@ -166,9 +171,9 @@ def _named_pickler() -> tuple[Callable[[Any, int], bytes], type[Exception]]:
                 raise UnnamedError(f"{value.__qualname__} has no name that other interpreters know")
             return NotImplemented
 
-    def dump(value: Any, protocol: int) -> bytes:
+    def dump(value: Any, protocol: int, buffers: Any = None) -> bytes:
         stream = io.BytesIO()
-        NamedPickler(stream, protocol).dump(value)
+        NamedPickler(stream, protocol, buffer_callback=buffers).dump(value)
         return stream.getvalue()
 
     singletons = (type(None), type(NotImplemented), type(...))  # pickle knows these types by their values

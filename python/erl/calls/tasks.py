@@ -1,0 +1,243 @@
+"""Tasks of drivers: what `erl.futures` sends is run here, and what it gives goes back (`erl.values.parcels` says how).
+
+The function of a task is the pickle of one that goes by value, a path (`"math.sqrt"`), or None where the call begins
+with it. A task never fails as a call does, unless it is interrupted: what it raises is part of its answer.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+from erl import codec, errors, shared
+from erl.codec import Options
+from erl.names import lookup
+from erl.values import parcels, unpickled
+from erl.values.scope import current
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+_TERMS: Final = Options.from_flags(7)
+_MOST_FUNCTIONS: Final = 256
+_MOST_FUNCTION_BYTES: Final = 1 << 20
+_MOST_WARNINGS: Final = 100
+
+_functions: dict[bytes, Callable[..., Any]] = {}
+"""Functions that go by value, by their pickles."""
+
+_used_path: list[str] = []
+"""The path of the driver that was last put in front of `sys.path`."""
+
+
+def run(payload: bytes) -> object:
+    """Run a task. Its answer, with the shared memory that belongs to it; or the exception that interrupts it."""
+    warned: list[tuple[str, ...]] = []
+    memory: object = None
+    try:
+        answer, memory = _run(payload, warned)
+    except errors.CallCancelled:
+        raise
+    except BaseException as error:  # the door around user code: what it raises is the task's answer
+        answer = _error(error)
+        error.__traceback__ = None
+    if warned:
+        listed = codec.encode([list(each) for each in warned], _TERMS)
+        answer = b"".join((b"W", len(listed).to_bytes(4, "big"), listed, answer))
+    if _is_boxed():
+        return answer
+    signed = current().pickles.signed(answer)
+    return signed if memory is None else (signed, memory)
+
+
+def _run(payload: bytes, warned: list[tuple[str, ...]]) -> tuple[bytes, object]:
+    is_boxed = _is_boxed()
+    if not is_boxed:
+        current().pickles.verify(payload)
+    function, call, memory, path = pickle.loads(payload)
+    del payload
+    if path is not None and path != _used_path:
+        _use_path(path)
+    args: Any
+    if function is None:
+        function, *args, keywords = _read(call, memory)
+    else:
+        *args, keywords = _read(call, memory)
+        function = lookup.target(function) if type(function) is str else _function(function)
+    del call
+    shown = _Shown(warned)
+    outer = shown.enter()
+    try:
+        value = function(*args, **keywords) if keywords else function(*args)
+        del args, keywords
+    finally:
+        shown.leave(outer)
+    if is_boxed:
+        return b"V" + codec.encode(unpickled.taken_apart(value), _TERMS), None
+    return _result(value)
+
+
+def _read(call: bytes, memory: Any) -> Any:
+    try:
+        if memory is None:
+            return pickle.loads(call)
+        name, sizes, digest = memory
+        return parcels.unpacked(call, shared.path_of(name), sizes, digest)
+    except Exception as error:
+        _note(error, "raised where the task was read, in the worker")
+        raise
+
+
+def _note(error: BaseException, text: str) -> None:
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+
+
+def _function(data: bytes) -> Callable[..., Any]:
+    """The function in a pickle: the same one as long as it comes in the same bytes."""
+    found = _functions.get(data)
+    if found is None:
+        found = pickle.loads(data)
+        if len(data) <= _MOST_FUNCTION_BYTES:
+            if len(_functions) >= _MOST_FUNCTIONS:
+                _functions.clear()
+            _functions[data] = found
+    assert found is not None
+    return found
+
+
+def _result(value: object) -> tuple[bytes, object]:
+    kind = type(value)
+    if value is None or kind is int or kind is float or kind is bool or (kind is str and len(value) < 1000):  # type: ignore[arg-type]
+        return b"R" + pickle.dumps(value, 5), None
+    try:
+        head, memory, digest = parcels.packed(value, _shared)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        if type(error) in (TypeError, AttributeError, pickle.PicklingError):
+            raise type(error)(f"the result: {error}") from error
+        raise
+    except errors.SharedMemoryError:
+        return b"R" + parcels.pickled(value), None
+    if memory is None:
+        return b"R" + head, None
+    made, sizes = memory
+    return b"M" + pickle.dumps((head, sizes, digest), 5), made
+
+
+def _shared(parts: list[memoryview]) -> Any:
+    return shared.share_parts(parts)
+
+
+def _error(error: BaseException) -> bytes:
+    """The answer that has an exception, and its traceback as text. Raises nothing, whatever the exception is."""
+    try:
+        trace = _trace(error)
+    except BaseException:
+        trace = ""
+    name, text, args = unpickled.error_apart(error)
+    if not _is_boxed():
+        try:
+            data = parcels.pickled((error, trace))
+            pickle.loads(data)
+            return b"E" + data
+        except Exception:  # it can't be pickled, or not be read
+            data = b""
+    described: list[object] = [
+        name.encode(),
+        text.encode(errors="backslashreplace"),
+        args,
+        trace.encode(errors="replace"),
+    ]
+    return b"X" + codec.encode(described, _TERMS)
+
+
+def _trace(error: BaseException) -> str:
+    import traceback
+
+    own = error.__traceback__
+    while own is not None and own.tb_frame.f_code.co_filename == __file__:
+        own = own.tb_next
+    return "".join(traceback.format_exception(type(error), error, own))
+
+
+def _is_boxed() -> bool:
+    """Whether this interpreter is in a sandbox: those have no part in shared memory."""
+    return current().memory is None
+
+
+def _use_path(path: list[str]) -> None:
+    """Put the driver's path in front of what else is on this interpreter's."""
+    import importlib
+
+    before = set(_used_path)
+    known = set(path)
+    sys.path[:] = [*path, *(entry for entry in sys.path if entry not in known and entry not in before)]
+    _used_path[:] = path
+    importlib.invalidate_caches()
+
+
+def initialize(payload: bytes) -> None:
+    """What a pool of an executor's own runs in each interpreter before its first task: its initializer."""
+    current().pickles.verify(payload)
+    _, call, memory, path = pickle.loads(payload)
+    if path is not None:
+        _use_path(path)
+    function, *args, _ = _read(call, memory)
+    function(*args)
+
+
+# Warnings go to the driver, which decides what becomes of them: here none is left out.
+
+
+class _Shown:
+    """Notes the warnings of a task in place of showing them."""
+
+    _of_thread: Any = None
+
+    def __init__(self, warned: list[tuple[str, ...]]) -> None:
+        self._warned = warned
+
+    def enter(self) -> Any:
+        """Begin, in this thread; what `leave` wants."""
+        if _Shown._of_thread is None:
+            _install()
+        outer = getattr(_Shown._of_thread, "now", None)
+        _Shown._of_thread.now = self
+        return outer
+
+    def leave(self, outer: Any) -> None:
+        """Have the thread's warnings be the outer task's again."""
+        _Shown._of_thread.now = outer
+
+    def add(self, message: object, category: type, filename: str, lineno: int) -> None:
+        """Note one."""
+        try:
+            text = str(message)
+        except Exception:
+            text = ""
+        found = (category.__module__, category.__qualname__, text, filename, str(lineno))
+        if len(self._warned) < _MOST_WARNINGS and found not in self._warned:
+            self._warned.append(found)
+
+
+def _install() -> None:
+    import threading
+    import warnings
+
+    show: Any = warnings.showwarning
+    _Shown._of_thread = threading.local()
+
+    def noted(
+        message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        now = getattr(_Shown._of_thread, "now", None)
+        if now is None or file is not None:
+            show(message, category, filename, lineno, file, line)
+        else:
+            now.add(message, category, filename, lineno)
+
+    warnings.showwarning = noted
+    for category in (Warning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("always" if category is Warning else "ignore", category)

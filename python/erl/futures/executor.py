@@ -1,0 +1,240 @@
+"""`PoolExecutor`: an executor of `concurrent.futures` over the pools of a node."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from erl import errors
+from erl.futures import mapping
+from erl.futures.future import Future
+from erl.futures.pools import Pool
+from erl.futures.tasks import Task, payload_of
+from erl.link import protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from erl.link.node import Node
+
+T = TypeVar("T")
+
+_EXIT_SECONDS = 5.0
+"""As long as that, at the exit of the program, tasks that nobody waits for may take."""
+
+_executors: weakref.WeakSet[PoolExecutor] = weakref.WeakSet()
+_is_over = False
+
+
+class PoolExecutor(concurrent.futures.Executor):
+    """Runs calls in the workers of a pool.
+
+    `node`  the default node where there is none (`erl.link.default`)
+    `pool`  its pool, "default" where there is none
+    `max_workers`, `initializer`, `initargs`, `max_tasks_per_child`  a pool of its own, which ends with `shutdown`
+    `timeout`  seconds that a task may take from when it is sent: `errors.TaskTimeoutError`, and the worker is free
+    `retries`  so often a task is sent again whose worker died; then it fails with `errors.WorkerLostError`
+
+    A task that fails, is killed, or loses its worker costs nobody else anything. May be used by any thread.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        node: Node | None = None,
+        pool: str | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        _check(max_workers, timeout, retries, initializer, max_tasks_per_child)
+        is_own = max_workers is not None or initializer is not None or max_tasks_per_child is not None
+        if is_own and pool is not None:
+            raise ValueError(
+                "an executor with max_workers, an initializer or max_tasks_per_child has a pool of its own: "
+                "name no pool"
+            )
+        self._pool = Pool(node, pool, max_workers, initializer, initargs, max_tasks_per_child, is_own)
+        self._timeout_ms = None if timeout is None else max(1, int(timeout * 1000))
+        self._retries = retries
+        self._routes: dict[Any, bytes] = {}
+        self._open: set[Future[Any]] = set()
+        self._idle = threading.Condition()
+        self._is_shut = False
+        self._pid = os.getpid()
+        _executors.add(self)
+
+    @property
+    def node(self) -> Node:
+        """The node that its tasks run on; started where there is none yet."""
+        return self._pool.node
+
+    @property
+    def pool(self) -> str:
+        """The name of its pool."""
+        return self._pool.name
+
+    @property
+    def _max_workers(self) -> int:  # joblib, dask and others ask for it
+        return self._pool.size
+
+    @property
+    def workers(self) -> list[Any]:
+        """The pids of its workers, for `submit_to`."""
+        return self._pool.workers
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """The future of `fn(*args, **kwargs)`; `fn` may be a dotted name, too."""
+        return self._submit(None, fn, args, kwargs)
+
+    def submit_to(self, worker: Any, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """The same on this worker, one of `workers`."""
+        return self._submit(worker, fn, args, kwargs)
+
+    def _submit(self, worker: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        if not callable(fn) and type(fn) is not str:
+            raise TypeError(f"a task is a callable or its dotted name, not {type(fn).__name__}")
+        self._check_open()
+        pool = self._pool
+        link, lane = pool.lane()
+        future: Future[Any] = Future()
+        try:
+            payload = payload_of(link, fn, args, kwargs, pool.path(), pool.by_value)
+        except Exception as error:
+            future.set_running_or_notify_cancel()
+            future.set_exception(error)
+            return future
+        route = self._routes.get(worker)
+        if route is None:
+            if len(self._routes) > 1000:
+                self._routes.clear()
+            route = self._routes[worker] = protocol.route(
+                None if worker is not None else pool.name, worker, self._timeout_ms
+            )
+        self._open.add(future)
+        link.submit(lane, Task(link, lane, route, future, payload, self._retries, self._over))
+        return future
+
+    def _check_open(self) -> None:
+        if self._is_shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _is_over:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._pid != os.getpid():
+            raise errors.NodeError(
+                "this process was forked from the one that has the executor: make one here"
+            )
+
+    def _over(self, future: Future[Any]) -> None:
+        """A task's future is about to be done."""
+        self._open.discard(future)
+        if not self._open and self._is_shut:
+            with self._idle:
+                self._idle.notify_all()
+
+    async def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """The result, in a coroutine; where that is cancelled, the task is, also while it runs."""
+        future = self.submit(fn, *args, **kwargs)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.kill()
+            raise
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """`fn` of the items of all iterables, in order.
+
+        `chunksize` items are one task; where there is none, as many as are worth it. At most `buffersize` tasks are on
+        their way or not taken yet, the items behind them are not looked at; None: all are sent at once. `timeout` is in
+        seconds, for all of them. An exception comes behind the results of the items before it.
+        """
+        return mapping.map(self, fn, iterables, timeout, chunksize, buffersize)
+
+    @property
+    def _maps_one_by_one(self) -> bool:
+        """Whether a chunk would share what is meant for each item."""
+        return self._timeout_ms is not None or self._retries > 0
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks. `wait` for those that there are; `cancel_futures` cancels those that have not begun.
+
+        A pool of its own ends with the last of them.
+        """
+        self._is_shut = True
+        if self._pid != os.getpid():
+            return
+        if cancel_futures:
+            for future in list(self._open):
+                if future.cancel():
+                    future.begin()
+                    self._over(future)
+        if wait:
+            self._await(None)
+            self._pool.close()
+        elif self._pool.is_own:
+            threading.Thread(target=self._close_later, name="erl-executor-shutdown", daemon=True).start()
+
+    def _close_later(self) -> None:
+        self._await(None)
+        self._pool.close()
+
+    def _await(self, deadline: float | None) -> None:
+        """Wait until nothing is open, or until then."""
+        with self._idle:
+            while self._open:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return
+                self._idle.wait(left)
+
+    def __repr__(self) -> str:
+        return f"<PoolExecutor on {self._pool!r}, {len(self._open)} tasks open>"
+
+
+def _check(max_workers: Any, timeout: Any, retries: Any, initializer: Any, max_tasks_per_child: Any) -> None:
+    if max_workers is not None:
+        if type(max_workers) is not int:
+            raise TypeError(f"max_workers must be an integer, not {type(max_workers).__name__}")
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    if max_tasks_per_child is not None:
+        if type(max_tasks_per_child) is not int:
+            raise TypeError("max_tasks_per_child must be an integer")
+        if max_tasks_per_child <= 0:
+            raise ValueError("max_tasks_per_child must be >= 1")
+    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+        raise ValueError("timeout must be a number of seconds greater than 0, or None")
+    if type(retries) is not int or retries < 0:
+        raise ValueError("retries must be an integer, at least 0")
+
+
+def _at_exit() -> None:
+    """What was submitted and is not over has some seconds; then the nodes end."""
+    global _is_over
+    _is_over = True
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for executor in list(_executors):
+        if executor._pid == os.getpid():
+            executor._is_shut = True
+            executor._await(deadline)
+
+
+# As `concurrent.futures` does: before the threads of the program are waited for, and before `atexit`.
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]

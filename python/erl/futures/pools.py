@@ -1,0 +1,169 @@
+"""The pool that an executor's tasks go to: one of the node's, or one of its own, started with the first task."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from erl import Atom, errors
+from erl.futures.tasks import payload_of
+from erl.link import nodes
+from erl.link.prints import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from erl.link.conversation import Link
+    from erl.link.lanes import Lane
+    from erl.link.node import Node
+
+_START_SECONDS = 120.0
+
+
+class InitializerError(errors.WorkerLostError):
+    """Raised by `submit` where the pool of an executor's own has not started, as when its initializer fails."""
+
+
+class Pool:
+    """Where tasks go."""
+
+    def __init__(
+        self,
+        node: Node | None,
+        name: str | None,
+        workers: int | None,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        most_tasks: int | None,
+        is_own: bool,
+    ) -> None:
+        self._node = node
+        self._name = name or "default"
+        self._workers = workers
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._most_tasks = most_tasks
+        self.is_own = is_own
+        self._is_started = False
+        self._broken: BaseException | None = None
+        self._lock = threading.RLock()
+        self._raw_path: list[str] = []
+        self._found: tuple[Link, Lane] | None = None
+
+    @property
+    def node(self) -> Node:
+        """Its node; started where there is none."""
+        if self._node is None:
+            with self._lock:
+                if self._node is None:
+                    self._node = nodes.default()
+        return self._node
+
+    @property
+    def name(self) -> str:
+        """Its name; a pool of its own is started for that."""
+        self._start()
+        return self._name
+
+    @property
+    def size(self) -> int:
+        """How many workers it has."""
+        if self._workers is not None:
+            return self._workers
+        if self.is_own:
+            return self._default_workers()
+        return self.node.link.size_of(self._name)
+
+    def _default_workers(self) -> int:
+        from erl.link.sizes import processors
+
+        return processors()
+
+    @property
+    def workers(self) -> list[Any]:
+        """Their pids."""
+        name = self.name
+        return list(self.node.pools.get(name, {}).get("workers", ()))
+
+    @property
+    def by_value(self) -> bool:
+        """Whether code of this program must go by value: the workers have another path."""
+        return self.node.path is None
+
+    def path(self) -> list[str] | None:
+        """`sys.path`, where it is not what the workers began with any more; else, and where it is not theirs, None."""
+        node = self._node
+        if node is None or node.path is None:
+            return None
+        if sys.path == node.raw_path:
+            return None
+        return nodes.absolute_path()
+
+    def lane(self) -> tuple[Link, Lane]:
+        """The link, and where tasks wait. Raises `errors.NodeError`, `InitializerError`."""
+        found = self._found
+        if found is None or found[0].down is not None:
+            self._start()
+            link = self.node.link
+            if not self.is_own and self._name not in link.pools:
+                known = ", ".join(sorted(link.pools)) or "none"
+                raise errors.NodeError(f"the node has no pool {self._name!r}; it has: {known}")
+            found = self._found = link, link.lane(self._name)
+        return found
+
+    def _start(self) -> None:
+        if not self.is_own or self._is_started:
+            return
+        with self._lock:
+            self._start_own()
+
+    def _start_own(self) -> None:
+        if not self._is_started:
+            if self._broken is not None:
+                raise InitializerError(*self._broken.args) from self._broken
+            node = self.node
+            link = node.link
+            link.check_wait()
+            try:
+                name = link.answer(link.request("start_pool", self._options(node, link)), _START_SECONDS)
+            except errors.NodeDownError:
+                raise
+            except errors.BridgeError as error:
+                self._broken = error
+                raise InitializerError(f"the executor's pool has not started: {error}") from error
+            self._name = text_of(name)
+            self._is_started = True
+
+    def _options(self, node: Node, link: Link) -> dict[object, object]:
+        options: dict[str, Any] = {"size": self._workers or self._default_workers()}
+        if self._most_tasks is not None:
+            options["max_calls"] = self._most_tasks
+        if self._initializer is not None:
+            payload, _ = payload_of(
+                link, self._initializer, self._initargs, {}, self.path(), self.by_value, False
+            )
+            options["on_start"] = (Atom("erl.calls.tasks"), Atom("initialize"), [payload])
+        if node.path is not None:
+            return nodes.options(options, node.path)
+        return {Atom(key): value for key, value in options.items()}
+
+    def close(self) -> None:
+        """End a pool of its own."""
+        if not self.is_own:
+            return
+        with self._lock:
+            if not self._is_started:
+                return
+            self._is_started = False
+            self._found = None
+            self._broken = errors.NodeError("the executor is shut down")
+        try:
+            link = self.node.link
+            link.request("stop_pool", Atom(self._name))
+        except errors.BridgeError:
+            return
+
+    def __repr__(self) -> str:
+        own = "a pool of its own" if self.is_own else f"the pool {self._name!r}"
+        return own if self._node is None else f"{own} of {self._node!r}"

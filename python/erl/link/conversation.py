@@ -1,0 +1,340 @@
+"""A link to a node: calls and tasks that are open, what becomes of each event. It knows nothing of processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from itertools import count
+
+from erl import errors, shared
+from erl.link import lanes, prints, protocol
+from erl.link.channel import Channel
+from erl.terms import Atom
+from erl.values.scope import Scope
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from typing import Any, Final
+
+    from erl.link.lanes import Lane, Task
+    from erl.link.protocol import Event
+
+_HELLO_SECONDS: Final = 30.0
+_OPEN_TASKS: Final = 1024
+_PACKET_BYTES: Final = 64 << 20
+
+
+class Link:
+    """One connection. May be used by any thread.
+
+    `info` is what the node has said in `hello`. `on_end` is called once, with why, after everything open has failed.
+    """
+
+    def __init__(
+        self, connection: socket.socket, role: str = "driver", token: bytes | None = None, log: bool = False
+    ) -> None:
+        self.scope = Scope()
+        self.info: dict[str, Any] = {}
+        self.pools: dict[str, dict[str, Any]] = {}
+        self.down: BaseException | None = None
+        """Why it is over; None while it is not."""
+        self.down_told: Callable[[], str] | None = None
+        """Tells how the node has ended."""
+        self.pid = os.getpid()
+        self._role = role
+        self._calls: dict[int, Future[Any]] = {}
+        self._lanes: dict[Any, Lane] = {}
+        self._numbers = count(1)
+        self._greeted = threading.Event()
+        self._refused = ""
+        self._entered = False
+        self.ended = threading.Event()
+        self._channel = Channel(connection, self._handle, self._end, self._feed)
+        self._kinds = {
+            "done": self._done,
+            "failed": self._failed,
+            "result": self._result,
+            "raised": self._raised,
+            "unread": self._unread,
+            "print": lambda event: prints.show(event[1]),
+            "log": lambda event: prints.log(*event[1:]),
+            "pools": lambda event: self._use_pools(event[1]),
+            "hello": self._hello,
+            "refused": self._refuse,
+            "dropped": _ignore,
+            "begun": _ignore,
+        }
+        hello: dict[str, object] = {
+            "role": Atom(role),
+            "os_pid": os.getpid(),
+            "python": sys.version_info[:2],
+        }
+        if token is not None:
+            hello["token"] = token
+        if log:
+            hello["log"] = True
+        self._channel.start()
+        self._channel.send(protocol.hello(hello))
+        self._await_hello()
+
+    def _await_hello(self) -> None:
+        try:
+            if not self._greeted.wait(_HELLO_SECONDS):
+                raise errors.NodeError(
+                    "the node has not answered in time: is it a gateway that listens there?"
+                )
+            if self._refused:
+                raise errors.NodeError(self._refused)
+            if self.down is not None:
+                raise errors.NodeError(f"the node has ended the link: {self.down}")
+        except BaseException:
+            self.close("the link was not opened")
+            raise
+
+    # What is sent
+
+    def check(self) -> None:
+        """Raises `errors.NodeError` where the link is over, or belongs to the process that this one was forked from."""
+        if self.pid != os.getpid():
+            raise errors.NodeError(
+                "this process was forked from the one that has the link to the node, which can't be shared: "
+                "start or connect here, erl.start() or erl.connect()"
+            )
+        if self.down is not None:
+            raise type(self.down)(*self.down.args)
+
+    def number(self) -> int:
+        """An id that no open request has."""
+        while True:
+            id_ = next(self._numbers)
+            if id_ <= protocol.MOST_IDS:
+                return id_
+            self._numbers = count(1)
+
+    def request(self, kind: str, *elements: object) -> Future[Any]:
+        """Ask the node something that it answers: the future of its answer."""
+        from concurrent.futures import Future
+
+        self.check()
+        future: Future[Any] = Future()
+        id_ = self.number()
+        frame = self.encoded(kind, id_, *elements)
+        future.set_running_or_notify_cancel()
+        future.link_id = id_  # type: ignore[attr-defined]
+        self._calls[id_] = future
+        self._channel.send(frame)
+        if self.down is not None and self._calls.pop(id_, None) is not None:
+            self.check()
+        return future
+
+    def answer(self, future: Future[Any], timeout: float | None = None) -> Any:
+        """Wait for an answer. Raises `errors.AnswerTimeoutError`, and what the request failed with."""
+        from concurrent.futures import TimeoutError as LateError
+
+        self.check_wait()
+        try:
+            return future.result(timeout)
+        except LateError:
+            if future.done():
+                raise
+            self.cancel(future.link_id)  # type: ignore[attr-defined]
+            raise errors.AnswerTimeoutError("the node has not answered in time") from None
+
+    def check_wait(self) -> None:
+        """Raises `errors.NodeError` in the thread that reads, which would wait for itself."""
+        if self._channel.is_reader:
+            raise errors.NodeError(
+                "a callback of a future runs in the thread that reads what the node says, and must not wait for it: "
+                "wait in a thread of your own"
+            )
+
+    def encoded(self, kind: str, *elements: object) -> bytes:
+        """A message as a frame. Raises `errors.EncodeError`."""
+        frame: bytes = self.scope.context().run(protocol.message, kind, *elements)
+        if len(frame) - 4 > self.most_bytes:
+            raise errors.EncodeError(
+                f"a message of {len(frame) - 4} bytes: the node takes {self.most_bytes} at the most"
+            )
+        return frame
+
+    def tell(self, kind: str, *elements: object) -> None:
+        """Tell the node something that it does not answer."""
+        self.check()
+        self._channel.send(self.encoded(kind, *elements))
+
+    def cancel(self, id_: int) -> None:
+        """Have an open task or call end; it is answered all the same."""
+        if self.down is None:
+            self._channel.send(protocol.message("cancel", id_))
+
+    @property
+    def most_bytes(self) -> int:
+        """Of a frame."""
+        return int(self.info.get("packet_bytes", _PACKET_BYTES))
+
+    # Tasks
+
+    def lane(self, pool: str) -> Lane:
+        """Where the tasks of a pool wait."""
+        found = self._lanes.get(pool)
+        if found is None:
+            most = min(lanes.MOST, int(self.info.get("open_tasks", _OPEN_TASKS)))
+            found = lanes.Lane(self.size_of(pool), most, self.number, self._channel.adding)
+            found = self._lanes.setdefault(pool, found)
+        return found
+
+    def size_of(self, pool: str) -> int:
+        """How many workers a pool has."""
+        return int(self.pools.get(pool, {}).get("size", 1))
+
+    def submit(self, lane: Lane, task: Task) -> None:
+        """Send a task, now or later. It is told what became of it in the reader's thread."""
+        lane.put(task)
+        if lane.feed():
+            self._channel.flush()
+        if self.down is not None:
+            self._lose(lane, self.down)
+
+    @staticmethod
+    def _lose(lane: Lane, why: BaseException) -> None:
+        for task in lane.close():
+            task.lost(why)
+
+    def again(self, lane: Lane, task: Task) -> None:
+        """Send a task once more, before those that wait."""
+        lane.put_first(task)
+        if lane.feed():
+            self._channel.flush()
+        if self.down is not None:
+            self._lose(lane, self.down)
+
+    def _feed(self) -> None:
+        for lane in list(self._lanes.values()):
+            if lane.waiting:
+                lane.feed()
+        self._channel.flush()
+
+    def share_parts(self, parts: list[memoryview]) -> Any:
+        """Put parts of a task into shared memory: what has it, and their sizes. Raises `errors.SharedMemoryError`."""
+        return self.scope.context().run(shared.share_parts, parts)
+
+    def release(self, name: str) -> None:
+        """Have a file deleted that a result has brought. May be said anywhere, in a finalizer, too."""
+        if self.down is None and self.pid == os.getpid():
+            self._channel.send(protocol.message("release", [name]))
+
+    # What comes, in the reader's thread
+
+    def _handle(self, event: Event) -> None:
+        if not self._entered:
+            self._entered = True
+            self.scope.enter()
+        self._kinds[event[0]](event)
+
+    def _taken(self, id_: int) -> Task | None:
+        for lane in self._lanes.values():
+            task = lane.answered(id_)
+            if task is not None:
+                return task
+        return None
+
+    def _done(self, event: Event) -> None:
+        task = self._taken(event[1])
+        if task is not None:
+            task.done(event[2] == "trusted", event[3])
+
+    def _failed(self, event: Event) -> None:
+        _, id_, reason, text = event
+        text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+        task = self._taken(id_)
+        if task is not None:
+            task.failed(reason, text)
+        else:
+            self._settle(id_, None, errors.NodeError(text))
+
+    def _result(self, event: Event) -> None:
+        self._settle(event[1], event[2], None)
+
+    def _raised(self, event: Event) -> None:
+        _, id_, class_, reason, stack = event
+        self._settle(id_, None, errors.ErlangError(class_, reason, stack))
+
+    def _unread(self, event: Event) -> None:
+        self._settle(event[1], None, event[2])
+
+    def _settle(self, id_: int, value: object, error: BaseException | None) -> None:
+        future = self._calls.pop(id_, None)
+        if future is None:
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+    def _hello(self, event: Event) -> None:
+        _, version, info = event
+        if version != protocol.VERSION:
+            self._refused = (
+                f"the node speaks version {version} of the link, this package version {protocol.VERSION}: "
+                "install the one that belongs to the node"
+            )
+        else:
+            self.info = {str(key): value for key, value in info.items()}
+            self._use_pools(self.info.get("pools"))
+            if type(key := self.info.get("key")) is bytes:
+                self.scope.pickles.set_key(key)
+            if isinstance(place := self.info.get("shared"), dict):
+                self.scope.memory = shared.Place(
+                    os.fsdecode(place["directory"]),
+                    os.fsdecode(place["maker"]),
+                    place["max_bytes"],
+                    place["node"],
+                )
+        self._greeted.set()
+
+    def _refuse(self, event: Event) -> None:
+        text = event[2]
+        self._refused = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+        self._greeted.set()
+
+    def _use_pools(self, pools: Any) -> None:
+        if not isinstance(pools, dict):
+            return
+        self.pools = {
+            str(name): {str(key): value for key, value in pool.items()} for name, pool in pools.items()
+        }
+        for name, lane in self._lanes.items():
+            lane.resize(self.size_of(name))
+
+    def _end(self, why: str) -> None:
+        told = self.down_told
+        text = why if told is None or not why.startswith("the node is gone") else f"{why}{told()}"
+        self.down = errors.NodeDownError(text)
+        self._greeted.set()
+        for lane in list(self._lanes.values()):
+            self._lose(lane, self.down)
+        while self._calls:
+            try:
+                _, future = self._calls.popitem()
+            except KeyError:
+                break
+            future.set_exception(errors.NodeDownError(text))
+        self.ended.set()
+
+    # The end
+
+    def close(self, why: str) -> None:
+        """End it: everything open fails with an `errors.NodeDownError` that says why."""
+        self._channel.close(why)
+
+    def forked(self) -> None:
+        """In a child that was forked: let go of what is the parent's."""
+        self._channel.forked()
+
+
+def _ignore(_event: Event) -> None:
+    """What is of no interest any more."""

@@ -1,0 +1,205 @@
+"""The link's messages as bytes, and back. Knows no socket, no thread and no future.
+
+A frame is one term of the external term format behind its length in four bytes, as of a port. The messages are tuples:
+
+    > {hello, Version, Info}                first and once
+    < {hello, Version, Info}                the node's answer
+    < {refused, Reason, Text}               or this one, and the end
+    > {submit, Id, Route, Body}             a call of Python; Body is what follows its id in the port's protocol
+    < {done, Id, Trust, Frame}              its answer, as the worker has sent it; Trust is `trusted` or `box`
+    < {failed, Id, Reason, Text}            what the bridge could not do
+    > {cancel, Id}                          interrupt it, or drop it; `done` or `failed` still comes
+    > {drop, Id}                            drop it if it has not begun
+    < {dropped, Id} | {begun, Id}
+    > {call, Id, Module, Function, Args}    a call of Erlang
+    < {result, Id, Value}
+    < {raised, Id, Class, Reason, Stack}
+    > {cast, To, Message}
+    > {release, [Name]}                     files of shared memory that are needed no more
+    > {start_pool, Id, Options}  {stop_pool, Id, Name}  {status, Id}  {stop, Id}    answered by `result` or `failed`
+    < {print, Text}  {log, Level, Text, Meta}  {pools, Pools}
+
+Text is a binary on its way to both sides, never a list of code points.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from erl import codec, errors
+from erl.codec import Options
+from erl.terms import Atom
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    Event = tuple[Any, ...]
+    """A message of the node's: its kind, then its elements."""
+
+VERSION: Final = 1
+"""The number of this protocol. A node that speaks another one says so and closes the link."""
+
+OPTIONS: Final = Options.from_flags(7)
+"""Text and bytes are binaries, a dict is a map, a binary is bytes."""
+
+MOST_BYTES: Final = 1 << 31
+"""The longest frame that is taken."""
+
+_LENGTH: Final = Struct(">I")
+_SHAPES: Final = {
+    "hello": 3,
+    "refused": 3,
+    "done": 4,
+    "failed": 4,
+    "dropped": 2,
+    "begun": 2,
+    "result": 3,
+    "raised": 5,
+    "print": 2,
+    "log": 4,
+    "pools": 2,
+}
+_WITH_ID: Final = frozenset(("done", "failed", "dropped", "begun", "result", "raised"))
+_OPENING: Final = frozenset(("hello", "refused"))
+_SUBMIT: Final = b"\x83h\x04d\x00\x06submitb"
+_BINARY: Final = Struct(">cI")
+_ID: Final = Struct(">I")
+
+MOST_IDS: Final = 0x7FFFFFFF
+"""Ids are 1 to this, in a circle."""
+
+
+class Protocol:
+    """One end of a link, the driver's: bytes in, events out."""
+
+    __slots__ = ("_is_open", "_left")
+
+    def __init__(self) -> None:
+        self._left = bytearray()
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the node has answered `hello`."""
+        return self._is_open
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes there are that no event was made of yet."""
+        return len(self._left)
+
+    def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
+        """The messages that more bytes complete. Raises `errors.ProtocolError` for what is none."""
+        left = self._left
+        left += data
+        events: list[Event] = []
+        start, have = 0, len(left)
+        while have - start >= 4:
+            (size,) = _LENGTH.unpack_from(left, start)
+            if not 0 < size <= MOST_BYTES:
+                raise errors.ProtocolError(f"the node has sent a frame of {size} bytes")
+            if have - start - 4 < size:
+                break
+            events.append(self._event(bytes(left[start + 4 : start + 4 + size])))
+            start += 4 + size
+        if start:
+            del left[:start]
+        return events
+
+    def _event(self, frame: bytes) -> Event:
+        try:
+            term: Any = codec.decode(frame, OPTIONS)
+        except errors.BridgeError as error:
+            return unread(frame, error)
+        if type(term) is not tuple or not term or _SHAPES.get(term[0]) != len(term):
+            raise errors.ProtocolError(f"the node has sent what is no message: {_shown(term)}")
+        kind = term[0]
+        if (kind in _OPENING) is self._is_open:
+            raise errors.ProtocolError(f"the node has sent {str(kind)!r} at the wrong time")
+        if kind in _WITH_ID and type(term[1]) is not int:
+            raise errors.ProtocolError(f"the node has sent {str(kind)!r} with the id {_shown(term[1])}")
+        if kind == "hello":
+            self._is_open = True
+        return term
+
+
+def unread(frame: bytes, error: errors.BridgeError) -> Event:
+    """A message whose value has no Python value, which its call is told. Raises `errors.ProtocolError` for others."""
+    try:
+        reader = codec.Reader(frame)
+        if reader.tuple_header() == 3 and reader.raw() == "result" and type(id_ := reader.raw()) is int:
+            return Atom("unread"), id_, error
+    except errors.BridgeError:
+        pass
+    raise errors.ProtocolError(f"the node has sent a message that can't be read: {error}") from error
+
+
+def _shown(term: object) -> str:
+    text = repr(term)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def framed(term: bytes) -> bytes:
+    """A term's bytes behind their length."""
+    return _LENGTH.pack(len(term)) + term
+
+
+def hello(info: dict[str, object]) -> bytes:
+    """The first frame of a driver."""
+    return message("hello", VERSION, {Atom(key): value for key, value in info.items()})
+
+
+def message(kind: str, *elements: object) -> bytes:
+    """The frame of a message. Raises `errors.EncodeError`."""
+    return framed(codec.encode((Atom(kind), *elements), OPTIONS))
+
+
+def route(pool: str | None, worker: object = None, timeout_ms: int | None = None) -> bytes:
+    """The route of a call, encoded: it is the same for many."""
+    parts: dict[object, object] = {}
+    if pool is not None:
+        parts[Atom("pool")] = Atom(pool)
+    if worker is not None:
+        parts[Atom("worker")] = worker
+    if timeout_ms is not None:
+        parts[Atom("timeout")] = timeout_ms
+    return codec.encode(parts, OPTIONS)[1:]
+
+
+_TASK: Final = codec.encode((Atom("erl.calls.tasks"), Atom("run"), [b""]), OPTIONS)[3:-6]
+"""The body of a task up to its payload, a binary in a list: behind it come the end of the list and nothing else."""
+
+
+def submit(id_: int, encoded_route: bytes, payload: bytes) -> bytes:
+    """The frame that has a worker run `erl.calls.tasks.run(payload)`."""
+    body_bytes = len(_TASK) + 6 + len(payload)
+    size = len(_SUBMIT) + 4 + len(encoded_route) + 5 + body_bytes
+    return b"".join(
+        (
+            _LENGTH.pack(size),
+            _SUBMIT,
+            _ID.pack(id_),
+            encoded_route,
+            _BINARY.pack(b"m", body_bytes),
+            _TASK,
+            _BINARY.pack(b"m", len(payload)),
+            payload,
+            b"j",
+        )
+    )
+
+
+_BARE: Final = Options.from_flags(20)
+"""No tagged forms: an answer is looked at before anything in it stands for anything."""
+
+
+def answer(frame: bytes) -> tuple[bool, Any]:
+    """Whether a call's answer is its result, and that; else `{python, Class, Text, Trace}` or what else it failed with.
+
+    Raises `errors.BridgeError` for an answer that can't be read.
+    """
+    term: Any = codec.decode(frame, _BARE)
+    if type(term) is tuple and len(term) == 3 and term[0] in ("r", "e"):
+        return term[0] == "r", term[2]
+    raise errors.ProtocolError(f"a worker has sent what is no answer: {_shown(term)}")
