@@ -70,7 +70,7 @@ environment() ->
             {error, {bad_config, py, {bad_option, show_arguments, Other, "cut | none | all"}}}
     end.
 
-environment_keys() -> [gateway, max_shared_bytes, pools, sessions, show_arguments].
+environment_keys() -> [gateway, max_shared_bytes, pools, sessions, show_arguments, state_dir].
 
 %% @doc What a stack shows of the arguments of a call where neither the call nor its pool says it: `show_arguments' of the
 %% application environment.

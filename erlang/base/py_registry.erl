@@ -9,7 +9,7 @@
 -module(py_registry).
 
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1, put_pool_process/2, pool_process/1]).
--export([put_failure/2, take_failure/1, put_config/2, configs/0]).
+-export([put_failure/2, take_failure/1, put_config/2, configs/0, put_python/2, python/1]).
 -export([put_pool/2, pool/1, started/0, stopping/0, close_pool/1, delete_pool/1, pools/0]).
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
@@ -78,6 +78,19 @@ put_config(Name, Config) -> ets:insert(?TABLE, {{config, Name}, Config}).
 -spec configs() -> [{py_config:pool_name(), py_config:pool()}].
 configs() -> [{Name, Config} || [Name, Config] <- ets:match(?TABLE, {{config, '$1'}, '$2'})].
 
+%% @doc Note what the last interpreter of a pool that was configured said of its version.
+-spec put_python(py_config:pool_name(), term()) -> true.
+put_python(Name, Version) -> ets:insert(?TABLE, {{python, Name}, Version}).
+
+%% @doc What a pool's interpreters say of their version; `undefined' where none has been there.
+-spec python(py_config:pool_name()) -> term().
+python(Name) ->
+    try
+        ets:lookup_element(?TABLE, {python, Name}, 2)
+    catch
+        error:badarg -> undefined
+    end.
+
 %% @doc Note why a pool does not start.
 -spec put_failure(py_config:pool_name(), term()) -> true.
 put_failure(Name, Reason) -> ets:insert(?TABLE, {{failure, Name}, Reason}).
@@ -130,6 +143,7 @@ delete_pool(Name) ->
     ets:delete(?TABLE, {config, Name}),
     close_pool(Name),
     ets:delete(?TABLE, {pool_process, Name}),
+    ets:delete(?TABLE, {python, Name}),
     delete_workers(Name).
 
 %% @doc No call finds the pool any more.

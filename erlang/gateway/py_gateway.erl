@@ -6,7 +6,7 @@
 -module(py_gateway).
 -behaviour(gen_server).
 
--export([start_link/1, token/1, info/1, check/1, configured/0]).
+-export([start_link/1, token/1, path/0, info/1, check/1, configured/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([checked/0]).
 
@@ -54,6 +54,15 @@ info(Gateway) ->
         {ok, gen_server:call(Gateway, info)}
     catch
         exit:_ -> error
+    end.
+
+%% @doc Where a Python of this node's own finds it: the path of a gateway for drivers; `undefined' where there is none.
+-spec path() -> binary() | undefined.
+path() ->
+    Gateways = [Pid || {_, Pid, _, _} <- supervisor:which_children(py_gateway_sup), is_pid(Pid)],
+    case lists:sort([Path || Pid <- Gateways, {ok, #{role := driver, path := Path}} <- [info(Pid)]]) of
+        [Path | _] -> unicode:characters_to_binary(Path, unicode, file:native_name_encoding());
+        [] -> undefined
     end.
 
 connections(Gateway) ->

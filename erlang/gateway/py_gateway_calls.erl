@@ -1,7 +1,7 @@
 %%% @doc What one driver has done in Erlang: functions that it calls, and pools that are its own. Nothing of it runs in the connection's process.
 %%%
-%%% A process for each function, so many at a time; the rest waits. What there is to say goes to the connection as
-%%% `{said, Id, Frame}'; of an id that is over already that drops it. All ends with the connection.
+%%% A process for each function; how many there are the connection decides, which is told `{over, Calls}' when one has ended. What there is
+%%% to say goes to it as `{said, Id, Frame}'; of an id that is over already that drops it. All ends with the connection.
 %%% @private
 -module(py_gateway_calls).
 
@@ -14,12 +14,9 @@
     | {stop_pool, py_config:pool_name()}
     | {status, fun(() -> map())}.
 
--define(MOST_RUNNING, 64).
-
 -record(state, {
     connection :: pid(),
     running = #{} :: #{pid() => py_gateway_wire:id()},
-    waiting = queue:new() :: queue:queue({py_gateway_wire:id(), work()}),
     keepers = #{} :: #{py_config:pool_name() => pid()}
 }).
 
@@ -37,7 +34,7 @@ run(Calls, Id, Work) ->
     Calls ! {run, Id, Work},
     ok.
 
-%% @doc Nobody wants it any more: it is killed, or not begun. Nothing is said of it.
+%% @doc Nobody wants it any more: it is killed.
 -spec cancel(pid(), py_gateway_wire:id()) -> ok.
 cancel(Calls, Id) ->
     Calls ! {cancel, Id},
@@ -46,26 +43,19 @@ cancel(Calls, Id) ->
 loop(#state{connection = Connection} = State) ->
     receive
         {run, Id, Work} ->
-            loop(next(State#state{waiting = queue:in({Id, Work}, State#state.waiting)}));
+            loop(begun(Id, Work, State));
         {cancel, Id} ->
-            loop(cancelled(Id, State));
+            _ = [exit(Pid, kill) || {Pid, Of} <- maps:to_list(State#state.running), Of =:= Id],
+            loop(State);
         {pool, Keeper, Name} ->
             loop(State#state{keepers = (State#state.keepers)#{Name => Keeper}});
         {'EXIT', Connection, _Reason} ->
             ended(State);
         {'EXIT', Pid, Reason} ->
-            loop(next(over(Pid, Reason, State)));
+            loop(over(Pid, Reason, State));
         _ ->
             loop(State)
     end.
-
-next(#state{running = Running, waiting = Waiting} = State) when map_size(Running) < ?MOST_RUNNING ->
-    case queue:out(Waiting) of
-        {{value, {Id, Work}}, Left} -> next(begun(Id, Work, State#state{waiting = Left}));
-        {empty, _} -> State
-    end;
-next(State) ->
-    State.
 
 begun(Id, {stop_pool, Name}, #state{keepers = Keepers, connection = Connection} = State) ->
     ok = case Keepers of
@@ -75,6 +65,7 @@ begun(Id, {stop_pool, Name}, #state{keepers = Keepers, connection = Connection} 
         #{} ->
             say(Connection, Id, py_gateway_wire:failed(Id, {unknown_pool, Name}))
     end,
+    Connection ! {over, self()},
     State;
 begun(Id, Work, #state{connection = Connection, running = Running} = State) ->
     Calls = self(),
@@ -85,15 +76,12 @@ begun(Id, Work, #state{connection = Connection, running = Running} = State) ->
     end),
     State#state{running = Running#{Pid => Id}}.
 
-cancelled(Id, #state{running = Running, waiting = Waiting} = State) ->
-    _ = [exit(Pid, kill) || {Pid, Of} <- maps:to_list(Running), Of =:= Id],
-    State#state{waiting = queue:filter(fun({Of, _}) -> Of =/= Id end, Waiting)}.
-
 %% The end of one that has said its result is normal.
 over(Pid, Reason, #state{running = Running, keepers = Keepers, connection = Connection} = State) ->
     case maps:take(Pid, Running) of
         {Id, Left} ->
             Reason =:= normal orelse say(Connection, Id, answer({raised, Id, exit, Reason, []})),
+            Connection ! {over, self()},
             State#state{running = Left};
         error ->
             State#state{keepers = maps:filter(fun(_, Keeper) -> Keeper =/= Pid end, Keepers)}

@@ -29,6 +29,8 @@
     tasks = py_gateway_tasks:new() :: py_gateway_tasks:tasks(),
     %% Open requests that are no tasks; those that wait until the driver reads.
     asked = #{} :: #{py_gateway_wire:id() => []},
+    running = 0 :: non_neg_integer(),
+    average = 0 :: non_neg_integer(),
     unasked = queue:new() :: queue:queue({py_gateway_wire:id(), py_gateway_calls:work()}),
     %% Frames for the writer, last first.
     out = [] :: iodata(),
@@ -41,7 +43,7 @@
     held = #{} :: #{binary() => pos_integer()},
     held_bytes = 0 :: non_neg_integer(),
     quota = 0 :: non_neg_integer(),
-    log = none :: none | atomics:atomics_ref(),
+    log = none :: none | py_leaders:words(),
     lost = 0 :: non_neg_integer(),
     pools = #{} :: map()
 }).
@@ -54,6 +56,10 @@
 -define(UNWRITTEN_BYTES, 1_048_576).
 -define(OPEN_TASKS, 2_048).
 -define(OPEN_BYTES, 67_108_864).
+%% Erlang functions that run at a time: so many results may come while the driver does not read.
+-define(LEAST_CALLS, 8).
+-define(MOST_CALLS, 64).
+-define(ANSWER_BYTES, 8_388_608).
 -define(SHARED, <<"$py.shm">>).
 -define(SHARED_FILE, "[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}").
 
@@ -91,7 +97,8 @@ greet(Socket, Gateway, Settings) ->
 
 %% What there is to write goes when there is nothing else to do.
 loop(over) ->
-    ok;
+    %% Who is linked to it ends with it.
+    exit(shutdown);
 loop(#state{out = []} = State) ->
     receive
         Message -> loop(handled(Message, State))
@@ -129,12 +136,15 @@ handled({io_request, From, As, Request}, State) ->
     printed(py_gateway_output:request(Request), From, As, State);
 handled({py_formatted, From, As, Text}, State) ->
     printed({text, Text, ok}, From, As, State);
-handled({said, Id, Frame}, #state{asked = Asked} = State) ->
+handled({said, Id, {_, Bytes} = Frame}, #state{asked = Asked, average = Average} = State) ->
+    Next = State#state{average = max(Bytes, Average - Average div 8)},
     case maps:take(Id, Asked) of
-        {[], Left} -> say(Frame, State#state{asked = Left});
-        error -> State
+        {[], Left} -> say(Frame, Next#state{asked = Left});
+        error -> Next
     end;
-handled({py_log, Level, Text, Meta}, State) ->
+handled({over, Calls}, #state{calls = Calls, running = Running} = State) ->
+    given(State#state{running = Running - 1});
+handled({py_record, Level, Text, Meta}, State) ->
     logged(Level, Text, Meta, State);
 handled({timeout, _, pools}, State) ->
     pools_looked_at(State);
@@ -226,8 +236,8 @@ opened(Role, Info, State) ->
 
 log(front, _) -> none;
 log(observer, false) -> none;
-log(_, true) -> py_gateway_log:open(node);
-log(driver, false) -> py_gateway_log:open(tasks).
+log(_, true) -> py_leaders:open(others);
+log(driver, false) -> py_leaders:open(own).
 
 %% Who may run code may have the key; nobody else gets it.
 of_role(driver, State) ->
@@ -378,12 +388,13 @@ given(#state{tasks = Tasks} = State) ->
             State
     end.
 
-run(#state{unasked = Unasked, calls = Calls} = State) ->
-    case queue:out(Unasked) of
+run(#state{unasked = Unasked, calls = Calls, running = Running, average = Average} = State) ->
+    Most = max(?LEAST_CALLS, min(?MOST_CALLS, ?ANSWER_BYTES div max(1, Average))),
+    case Running < Most andalso queue:out(Unasked) of
         {{value, {Id, Work}}, Left} ->
             py_gateway_calls:run(Calls, Id, Work),
-            run(State#state{unasked = Left});
-        {empty, _} ->
+            run(State#state{unasked = Left, running = Running + 1});
+        _ ->
             State
     end.
 
@@ -413,11 +424,14 @@ printed({reply, Reply}, From, As, State) ->
     State.
 
 logged(Level, Text, Meta, #state{log = Words, lost = Before} = State) ->
-    Lost = Before + py_gateway_log:is_taken(Words),
+    Lost = Before + py_leaders:take(Words),
     case has_room(State) of
-        true when Lost =:= 0 -> say(py_gateway_wire:encode({log, Level, Text, Meta}), State);
-        true -> say(py_gateway_wire:encode({log, Level, Text, Meta#{dropped => Lost}}), State#state{lost = 0});
-        false -> State#state{lost = Lost + 1}
+        true ->
+            {log, Level, Said, Known} = py_gateway_log:message(Level, Text, Meta),
+            Told = if Lost =:= 0 -> Known; true -> Known#{dropped => Lost} end,
+            say(py_gateway_wire:encode({log, Level, Said, Told}), State#state{lost = 0});
+        false ->
+            State#state{lost = Lost + 1}
     end.
 
 pools_looked_at(#state{pools = Before} = State) ->
@@ -443,15 +457,26 @@ relieved(State) ->
 
 %%% The end
 
-refused(Reason, Text, #state{writer = Writer} = State) ->
+refused(Reason, Text, #state{socket = Socket, writer = Writer} = State) ->
     Said = py_gateway_wire:encode({refused, py_gateway_wire:simple(Reason), unicode:characters_to_binary(Text)}),
     _ = flushed(say(Said, State)),
     py_gateway_writer:close(Writer),
+    Over = over(State),
+    _ = inet:setopts(Socket, [{active, once}]),
+    _ = erlang:start_timer(?REFUSED_MS, self(), read),
+    until_read(Socket),
+    Over.
+
+%% A socket that is closed with bytes unread takes from the other end what it has not read.
+until_read(Socket) ->
     receive
-        {'EXIT', Writer, _} -> ok
-    after ?REFUSED_MS -> ok
-    end,
-    over(State).
+        {tcp, Socket, _} ->
+            _ = inet:setopts(Socket, [{active, once}]),
+            until_read(Socket);
+        {tcp_closed, Socket} -> ok;
+        {tcp_error, Socket, _} -> ok;
+        {timeout, _, read} -> ok
+    end.
 
 over(#state{socket = Socket, tasks = Tasks}) ->
     py_gateway_tasks:close(Tasks),

@@ -111,7 +111,11 @@ pools() ->
 
 pool(Name, Config) ->
     Workers = [Worker || {_Slot, Worker} <- py_registry:workers(Name)],
-    #{size => length(Workers), workers => Workers, sandbox => maps:get(sandbox, Config, none)}.
+    Said = #{size => length(Workers), workers => Workers, sandbox => maps:get(sandbox, Config, none)},
+    case py_registry:python(Name) of
+        undefined -> Said;
+        Version -> Said#{python => Version}
+    end.
 
 %% @doc What there is, with what each worker does; asks the workers.
 -spec status() -> map().

@@ -57,5 +57,5 @@ stop() -> lists:foreach(fun({Path, _}) -> stop_gateway(Path) end, gateways()).
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     py_gateway_tokens:new(),
-    py_gateway_log:new(),
+    py_leaders:new(),
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.

@@ -87,7 +87,9 @@ put({log, Level, Text, Own}, Bytes, {Leader, _}, Metadata, Outlet) ->
     #outlet{process = Process} = Running = running(Outlet#outlet{given = Outlet#outlet.given + Bytes}),
     %% As if it were logged here and now.
     Said = maps:merge(Metadata#{gl => Leader, pid => self(), time => logger:timestamp()}, Own),
-    Process ! {log, Bytes, Level, Text, Said},
+    %% A driver's connection gets it before what is said next; `logger' only keeps the books then.
+    Told = py_leaders:tell(Leader, Level, Text, Said),
+    Process ! {log, Bytes, Level, Text, if Told -> Said#{py_told => true}; true -> Said end},
     Running.
 
 %% @doc A text as a binary: a list of code points takes sixteen bytes for each. What is no text stays as it is.

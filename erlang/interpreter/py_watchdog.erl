@@ -29,7 +29,8 @@
 -define(LEAVE_MS, 1_000).
 %% `$1' is the BEAM: where it lives, its watchdog process was killed, and the supervisor is ending the interpreters in good
 %% order; or it is halting, and waits for its ports: one whose Python reads nothing would keep it so for ever. Either way what is left
-%% after two more seconds goes. As long as its parent has not taken note of its death the BEAM is a zombie.
+%% after two more seconds goes. As long as its parent has not taken note of its death the BEAM is a zombie. `$2' is the application's
+%% directory, with the shared memory; a BEAM that ends in good order deletes it itself.
 -define(SCRIPT,
     "pids=\n"
     "while read -r what pid; do\n"
@@ -39,13 +40,15 @@
     "    q) exit ;;\n"
     "    esac\n"
     "done\n"
-    "[ -n \"$pids\" ] || exit\n"
-    "sleep 0.6\n"
-    "if kill -0 $1; then\n"
-    "    read -r stat < /proc/$1/stat\n"
-    "    case ${stat##*) } in [ZX]*) ;; *) sleep 2 ;; esac\n"
-    "fi\n"
+    "[ -z \"$pids\" ] || sleep 0.6\n"
+    "lives() {\n"
+    "    kill -0 $1 || return 1\n"
+    "    read -r stat < /proc/$1/stat || return 1\n"
+    "    case ${stat##*) } in [ZX]*) return 1 ;; esac\n"
+    "}\n"
+    "if [ -n \"$pids\" ] && lives $1; then sleep 2; fi\n"
     "for p in $pids; do kill -s KILL -- -$p; done\n"
+    "lives $1 || rm -rf --one-file-system -- \"$2\"\n"
 ).
 
 -spec start_link() -> gen_server:start_ret().
@@ -65,7 +68,7 @@ init([]) ->
     {ok, #state{port = open()}}.
 
 open() ->
-    Args = ["-c", "exec 2>/dev/null\n" ++ ?SCRIPT, "py-watchdog", os:getpid()],
+    Args = ["-c", "exec 2>/dev/null\n" ++ ?SCRIPT, "py-watchdog", os:getpid(), py_directory:path("")],
     open_port({spawn_executable, "/bin/sh"}, [{args, Args}, exit_status, binary, hide]).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.

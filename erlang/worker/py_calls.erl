@@ -389,7 +389,8 @@ of_innermost(_Sent) ->
 -spec output(py_outlet:output(), Bytes :: non_neg_integer(), map(), calls()) -> calls().
 output(Output, Bytes, Metadata, #calls{interpreter = Interpreter, sent = Sent} = Calls) ->
     Leader = leader(Calls),
-    Whose = {Leader, py_inflight:waits(Leader, Sent)},
+    %% A driver's connection answers whatever it has asked for.
+    Whose = {Leader, py_inflight:waits(Leader, Sent) andalso not py_leaders:is_one(Leader)},
     Calls#calls{interpreter = py_interpreter:output(Output, Bytes, Whose, Metadata, Interpreter)}.
 
 %% @doc That was all for the moment.

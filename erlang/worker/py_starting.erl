@@ -46,6 +46,7 @@ started(configure, {ok, Report}, #state{config = Config, calls = Calls, ticket =
     #{preload := Preloaded, import := Imported} = Config,
     Connected = py_interpreter:connect(proplists:get_value(os_pid, Report), py_calls:interpreter(Calls)),
     py_registry:put_interpreter(Ticket, Connected),
+    py_registry:put_python(State#state.pool, version(proplists:get_value(python, Report))),
     Configured = py_worker_state:updated(Connected, State#state{codec = codec(proplists:get_value(codec, Report))}),
     %% What a zygote has imported is there.
     case Preloaded ++ Imported of
@@ -71,6 +72,17 @@ on_start(#state{config = #{on_start := undefined}} = State) ->
 on_start(#state{config = #{on_start := {Module, Function, Args}}} = State) ->
     Body = py_wire:body('erl.calls.objects', call, [0, Module, Function, py_secret:reveal(Args), []]),
     py_worker_state:internal(on_start, Body, State).
+
+%% Of `sys.version', which begins "3.11.2 (main, ...".
+version([_ | _] = Text) ->
+    try
+        [Major, Minor | _] = string:lexemes(string:slice(Text, 0, 16), ". +"),
+        {list_to_integer(Major), list_to_integer(Minor)}
+    catch
+        error:_ -> undefined
+    end;
+version(_) ->
+    undefined.
 
 codec(native) -> native;
 codec(_) -> reference.
