@@ -36,6 +36,7 @@ init([]) ->
     Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
     Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
     Pushed = #{id => py_cluster_modules, start => {py_cluster_modules, start_link, []}},
+    Dispatchers = #{id => py_dispatcher_sup, start => {py_dispatcher_sup, start_link, []}, type => supervisor},
     Gateways = #{id => py_gateway_sup, start => {py_gateway_sup, start_link, []}, type => supervisor},
-    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions, Gateways],
+    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions, Dispatchers, Gateways],
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

@@ -10,6 +10,7 @@
 
 -export([new/0, forget_pools/0, put_worker_sup/2, worker_sup/1, put_pool_process/2, pool_process/1]).
 -export([put_failure/2, take_failure/1, put_config/2, configs/0, put_python/2, python/1]).
+-export([put_dispatcher/2, dispatcher/1, delete_dispatcher/2]).
 -export([put_pool/2, pool/1, started/0, stopping/0, close_pool/1, delete_pool/1, pools/0]).
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
@@ -69,6 +70,35 @@ pool_process(Pool) ->
     catch
         error:badarg -> error
     end.
+
+%% @doc Note the process that has a pool's tasks, unless there is one that lives.
+-spec put_dispatcher(py_config:pool_name(), pid()) -> true | {taken, pid()}.
+put_dispatcher(Pool, Pid) ->
+    case ets:insert_new(?TABLE, {{dispatcher, Pool}, Pid}) orelse dispatcher(Pool) of
+        true ->
+            true;
+        {ok, Other} ->
+            {taken, Other};
+        error ->
+            %% What one that was killed has left.
+            ets:match_delete(?TABLE, {{dispatcher, Pool}, '_'}),
+            put_dispatcher(Pool, Pid)
+    end.
+
+-spec dispatcher(py_config:pool_name()) -> {ok, pid()} | error.
+dispatcher(Pool) ->
+    try ets:lookup_element(?TABLE, {dispatcher, Pool}, 2) of
+        Pid ->
+            case is_process_alive(Pid) of
+                true -> {ok, Pid};
+                false -> error
+            end
+    catch
+        error:badarg -> error
+    end.
+
+-spec delete_dispatcher(py_config:pool_name(), pid()) -> true.
+delete_dispatcher(Pool, Pid) -> ets:delete_object(?TABLE, {{dispatcher, Pool}, Pid}).
 
 %% @doc Note a pool that was started, with its configuration.
 -spec put_config(py_config:pool_name(), py_config:pool()) -> true.

@@ -13,7 +13,7 @@
 %%% @private
 -module(py_route).
 
--export([perform/4, observed/3, mended/6, send/3, encoded/3, local/1, pick/1, pinned/3]).
+-export([perform/4, observed/3, mended/6, send/3, encoded/3, is_free/1, local/1, pick/1, pinned/3]).
 -export_type([route/0, answer/0]).
 
 -type route() :: #{
@@ -219,6 +219,11 @@ bytes(Body, Route, Owner) ->
     end.
 
 homes(Route) -> lists:usort(maps:get(refs, Route, [])).
+
+%% @doc Whether any worker of a pool of this node may run an encoded call.
+-spec is_free(route()) -> boolean().
+is_free(#{worker := _}) -> false;
+is_free(Route) -> homes(Route) =:= [] andalso is_local(Route).
 
 %% Whoever asks for an owner that keeps nothing itself.
 watched(Owner) when is_pid(Owner), Owner =/= self() -> monitor(process, Owner);

@@ -12,7 +12,7 @@
 
 -export([new/3, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, accept_all/2, internal/3, write/2, flush/1, is_pending/1, answer/3, answer_all/2, reply/2]).
--export([asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
+-export([cancel/2, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
 -export([leader/1, output/4, settle/1]).
 -export([open/1, hold/1, load/1, open_calls/1, coroutines/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1, kept/1, share/1, moved/1]).
@@ -20,7 +20,6 @@
 
 -include("py_calls.hrl").
 
--type calls() :: #calls{}.
 -type step() :: configure | import | on_start | released | leave.
 %% A call of the worker's own.
 
@@ -217,7 +216,7 @@ give(Frames, Sent, Budget, Count) ->
 
 %% So many answers have come.
 given(Count, #calls{window = Window} = Calls) ->
-    go_on(py_unwanted:look(Calls#calls{window = py_window:answered(Count, now_us(), Window)})).
+    go_on(look(Calls#calls{window = py_window:answered(Count, now_us(), Window)})).
 
 %% What waits is written as far as there is room. Bound calls don't wait here.
 go_on(#calls{waiting = Waiting, sent = Sent, window = Window} = Calls) ->
@@ -291,7 +290,7 @@ asked(Question, Whose, Running, #calls{sent = Sent, questions = Questions} = Cal
     Noted = Calls#calls{questions = Questions#{Question => Running}},
     case is_integer(Question) andalso Question < 0 of
         true -> Noted;
-        false -> go_on(py_unwanted:look(Noted#calls{sent = py_inflight:asked(Question, Whose, Sent)}))
+        false -> go_on(look(Noted#calls{sent = py_inflight:asked(Question, Whose, Sent)}))
     end.
 
 %% @doc Write the answer; `error' where nobody waits for it any more.
@@ -305,11 +304,11 @@ answered(Question, Frame, #calls{questions = Questions} = Calls) ->
 %% @doc Nobody waits for the answer; it may come all the same.
 -spec told(Question :: term(), calls()) -> calls().
 told(Question, #calls{sent = Sent, alone = Alone} = Calls) ->
-    py_unwanted:look(Calls#calls{sent = py_inflight:told(Question, Sent), alone = lists:delete(Question, Alone)}).
+    look(Calls#calls{sent = py_inflight:told(Question, Sent), alone = lists:delete(Question, Alone)}).
 
 %% @doc The call with this id has its answer, and nothing runs inside it any more.
 -spec goes_on(py_wire:id(), calls()) -> calls().
-goes_on(Id, #calls{sent = Sent} = Calls) -> py_unwanted:look(Calls#calls{sent = py_inflight:goes_on(Id, Sent)}).
+goes_on(Id, #calls{sent = Sent} = Calls) -> look(Calls#calls{sent = py_inflight:goes_on(Id, Sent)}).
 
 %% @doc Nobody wants the answer: what is run for it ends, and nothing is written. `error': there is no such question.
 -spec dropped(Question :: term(), calls()) -> {ok, calls()} | error.
@@ -331,7 +330,7 @@ alone(Question, #calls{sent = Sent, waiting = Waiting, questions = Questions, al
             Own = [From || #{from := From, caller := Caller} <- Open, py_request:is_run_by(Caller, Running)],
             Refuse = fun(From, Acc) ->
                 reply(From, {error, {nested, py_inflight:depth(Sent)}}),
-                py_unwanted:cancel(From, Acc)
+                cancel(From, Acc)
             end,
             lists:foldl(Refuse, Calls#calls{alone = [Question | Alone]}, Own);
         #{} ->
@@ -397,6 +396,38 @@ output(Output, Bytes, Metadata, #calls{interpreter = Interpreter, sent = Sent} =
 -spec settle(calls()) -> calls().
 settle(#calls{interpreter = undefined} = Calls) -> Calls;
 settle(#calls{interpreter = Interpreter} = Calls) -> Calls#calls{interpreter = py_interpreter:settle(Interpreter)}.
+
+%%% Calls that nobody wants any more
+
+%% @doc Cancel what belongs to an alias, or to the monitor of a caller that has died.
+-spec cancel(reference(), calls()) -> calls().
+cancel(From, Calls) ->
+    case py_unwanted:mark(From, Calls) of
+        {[], Fewer} ->
+            Fewer;
+        {Ids, Marked} ->
+            Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
+            look(py_unwanted:hurry(Ids, lists:foldl(Tell, Marked, Ids)))
+    end.
+
+%% @doc A timer has run out; `kill': an unwanted call has had its time, and whether it is in an import. `unknown': it is none of these.
+-spec timeout(term(), calls()) -> {ok | {kill, IsImporting :: boolean()}, calls()} | unknown.
+timeout(Timeout, Calls) ->
+    case py_unwanted:timeout(Timeout, Calls) of
+        {ok, Next} -> {ok, eased(Calls, Next)};
+        Other -> Other
+    end.
+
+look(Calls) -> eased(Calls, py_unwanted:look(Calls)).
+
+%% What waited goes on.
+eased(#calls{overdue = Before}, #calls{flow = open, overdue = Overdue} = Calls) ->
+    case py_overdue:is_strained(Before) andalso not py_overdue:is_strained(Overdue) of
+        true -> open(Calls);
+        false -> Calls
+    end;
+eased(_Before, Calls) ->
+    Calls.
 
 %%% The end of the interpreter, or of the worker
 

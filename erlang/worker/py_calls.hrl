@@ -16,3 +16,4 @@
     %% Those that Python lets no call nest in.
     alone = [] :: [Question :: term()]
 }).
+-type calls() :: #calls{}.

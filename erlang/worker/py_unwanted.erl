@@ -9,26 +9,25 @@
 %%% @private
 -module(py_unwanted).
 
--export([cancel/2, timeout/2, hurry/2, look/1, watched/1, unwatch/1]).
+-export([mark/2, timeout/2, hurry/2, look/1, watched/1, unwatch/1]).
 
 -include("py_calls.hrl").
 
 %% A call that takes longer than this has its caller watched.
 -define(WATCH_MS, 50).
 
-%% @doc Cancel what belongs to an alias, or to the monitor of a caller that has died.
--spec cancel(reference(), py_calls:calls()) -> py_calls:calls().
-cancel(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
+%% @doc Mark what belongs to an alias, or to the monitor of a caller that has died: the ids of those that Python is to be told of. What
+%% waits is dropped.
+-spec mark(reference(), calls()) -> {[py_wire:id()], calls()}.
+mark(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
     case py_inflight:cancel(From, Sent) of
         {[], _} ->
             {Unwanted, Kept} = py_waiting:cancel(From, Waiting),
             lists:foreach(fun unwatch/1, Unwanted),
-            Calls#calls{waiting = Kept};
+            {[], Calls#calls{waiting = Kept}};
         {Ids, Marked} ->
             py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
-            {All, Without} = with_inner(Ids, Calls#calls{sent = Marked}),
-            Tell = fun(Id, Acc) -> py_calls:write(py_wire:cancel(Id), Acc) end,
-            look(hurry(All, lists:foldl(Tell, Without, All)))
+            with_inner(Ids, Calls#calls{sent = Marked})
     end.
 
 %% What an unwanted call has asked may have called Python again: nobody wants that either.
@@ -41,34 +40,34 @@ with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->
             case Inner of
                 [] -> {Ids, Calls};
                 _ ->
-                    [tell_cancelled(py_inflight:find(Id, Marked)) || Id <- Inner],
+                    lists:foreach(fun(Id) -> tell_cancelled(py_inflight:find(Id, Marked)) end, Inner),
                     {All, Next} = with_inner(Inner, Calls#calls{sent = Marked}),
                     {Ids ++ All, Next}
             end
     end.
 
 %% Its caller waits, whatever Python makes of it.
-tell_cancelled({ok, #{from := From}}) when is_reference(From) -> py_calls:reply(From, {error, cancelled}).
+tell_cancelled({ok, #{from := From}}) when is_reference(From) -> From ! {From, {error, cancelled}}, ok.
 
 %% @doc Have these end that are coroutines: one does as soon as Python reads that it is unwanted: where another call runs, it must be made to. One that does
 %% not end holds up its event loop, and the others with it.
--spec hurry([py_wire:id()], py_calls:calls()) -> py_calls:calls().
+-spec hurry([py_wire:id()], calls()) -> calls().
 hurry(Ids, #calls{sent = #{later := Later} = Sent, overdue = Overdue} = Calls) ->
     case [From || Id <- Ids, #{from := From} <- [maps:get(Id, Later, none)]] of
         [] ->
             Calls;
         Unwanted ->
             _ = erlang:start_timer(py_overdue:kill_after(Overdue), self(), {later, Unwanted}),
-            #calls{interpreter = Interpreter} = Flushed = py_calls:flush(Calls),
+            #calls{interpreter = Interpreter} = Flushed = flushed(Calls),
             _ = [py_interpreter:interrupt(Interpreter) || py_inflight:running(Sent) =/= none],
             Flushed
     end.
 
 %% @doc A timer of this module's has run out; `kill': an unwanted call has had its time, and whether it is in an import.
--spec timeout(term(), py_calls:calls()) -> {ok | {kill, IsImporting :: boolean()}, py_calls:calls()} | unknown.
+-spec timeout(term(), calls()) -> {ok | {kill, IsImporting :: boolean()}, calls()} | unknown.
 timeout({timeout, Timer, tick}, #calls{sent = Sent, interpreter = Interpreter, overdue = Overdue} = Calls) ->
     case py_overdue:tick(Timer, Sent, Interpreter, Overdue) of
-        {ok, Next} -> {ok, eased(Calls, Calls#calls{overdue = Next})};
+        {ok, Next} -> {ok, Calls#calls{overdue = Next}};
         {Kill, Next} -> {Kill, Calls#calls{overdue = Next}};
         unknown -> unknown
     end;
@@ -83,28 +82,19 @@ timeout(_, _) ->
     unknown.
 
 %% @doc Something has changed that may make an unwanted call the one that Python is busy with, or end it.
--spec look(py_calls:calls()) -> py_calls:calls().
+-spec look(calls()) -> calls().
 look(#calls{sent = Sent, overdue = Overdue} = Calls) ->
     case py_overdue:is_quiet(Sent, Overdue) of
         true ->
             Calls;
         false ->
             %% It is to read what it is interrupted for.
-            #calls{interpreter = Interpreter} = Flushed = py_calls:flush(Calls),
-            eased(Calls, Flushed#calls{overdue = py_overdue:look(Sent, Interpreter, Overdue)})
+            #calls{interpreter = Interpreter} = Flushed = flushed(Calls),
+            Flushed#calls{overdue = py_overdue:look(Sent, Interpreter, Overdue)}
     end.
 
-%% What waited goes on.
-eased(#calls{overdue = Before}, #calls{flow = open, overdue = Overdue} = Calls) ->
-    case py_overdue:is_strained(Before) andalso not py_overdue:is_strained(Overdue) of
-        true -> py_calls:open(Calls);
-        false -> Calls
-    end;
-eased(_Before, Calls) ->
-    Calls.
-
 %% @doc There is a call. Nearly all are over before it would be worth to watch their callers: those that are not are found by a timer.
--spec watched(py_calls:calls()) -> py_calls:calls().
+-spec watched(calls()) -> calls().
 watched(#calls{watch_timer = undefined, sent = Sent} = Calls) ->
     Calls#calls{watch_timer = {erlang:start_timer(?WATCH_MS, self(), watch), py_inflight:sent(Sent)}};
 watched(Calls) ->
@@ -114,10 +104,13 @@ watch_callers(Before, #calls{sent = Sent, waiting = Waiting} = Calls) ->
     Watched = Calls#calls{
         sent = py_inflight:watch(Before, fun watch/1, Sent), waiting = py_waiting:watch(fun watch/1, Waiting)
     },
-    case py_calls:load(Calls) of
+    case py_inflight:size(Sent) + py_waiting:size(Waiting) of
         0 -> Watched;
         _ -> watched(looked(Watched))
     end.
+
+flushed(#calls{interpreter = undefined} = Calls) -> Calls;
+flushed(#calls{interpreter = Interpreter} = Calls) -> Calls#calls{interpreter = py_interpreter:flush(Interpreter)}.
 
 %% Whoever waits is told at once when its Python has ended without a word.
 looked(#calls{interpreter = undefined} = Calls) -> Calls;

@@ -211,7 +211,7 @@ handle_info(py_idle, State) ->
 handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
     %% Also where the answer has been sent: it has not arrived.
     py_shared_owner:lost(Alias),
-    noreply(py_worker_state:report(State#state{calls = py_unwanted:cancel(Alias, Calls)}));
+    noreply(py_worker_state:report(State#state{calls = py_calls:cancel(Alias, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
 handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls, guard = Guard} = State) ->
     case py_calls:answered(Id, Frame, Calls) of
@@ -223,7 +223,7 @@ handle_info({timeout, _, {measure, Incarnation}}, State) ->
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(py_incarnations:timer(Event, State#state{timer = undefined}));
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
-    case py_unwanted:timeout(Timeout, Calls) of
+    case py_calls:timeout(Timeout, Calls) of
         {{kill, IsImporting}, Next} ->
             %% A sandboxed one may say that at any time.
             IsExcused = IsImporting andalso State#state.guard =:= undefined,
@@ -233,7 +233,7 @@ handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
     end;
 handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->
     {Ids, Left} = py_owners:down(Pid, Owners),
-    noreply(py_worker_state:report(py_worker_state:forget(Ids, State#state{owners = Left, calls = py_unwanted:cancel(Monitor, Calls)})));
+    noreply(py_worker_state:report(py_worker_state:forget(Ids, State#state{owners = Left, calls = py_calls:cancel(Monitor, Calls)})));
 handle_info(Message, #state{calls = Calls} = State) ->
     case py_calls:interpreter(Calls) of
         %% The last words of a port that is gone.
