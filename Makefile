@@ -152,7 +152,7 @@ docker-image: ## the image of pools with sandbox => docker, from docker/Dockerfi
 	docker build --file docker/Dockerfile --tag erl-py-sandbox .
 
 .PHONY: wheel
-wheel: setup ## erl-bridge with its compiled codec, for other machines: python/dist/*.whl
+wheel: setup ## erl-bridge with its compiled codec and its Erlang half, for other machines: python/dist/*.whl
 	@$(OWN_PYTHON) $(VENV_BIN)/python -m pip wheel -q --no-deps --wheel-dir python/dist ./python && ls python/dist/*.whl
 
 .PHONY: docs

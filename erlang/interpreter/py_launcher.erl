@@ -108,6 +108,14 @@ priv_dir() ->
             filename:absname(Directory)
     end.
 
+%% Where the package `erl' lies: in `priv', or, where the application is part of that package (`erl/otp/ebin'), around it.
+package_dir() ->
+    Own = filename:join(priv_dir(), "python"),
+    case filelib:is_dir(filename:join(Own, "erl")) of
+        true -> Own;
+        false -> lists:foldl(fun(_, Path) -> filename:dirname(Path) end, priv_dir(), ["priv", "otp", "erl"])
+    end.
+
 %% @doc Start the interpreter; the calling process owns the port. Messages of the port: `{Port, {data, Bytes}}',
 %% `{Port, eof}', `{Port, {exit_status, Status}}'.
 %%
@@ -137,7 +145,7 @@ opened({error, _} = Error, _Box) -> Error.
 
 %% Where there is a zygote, the program is a stub that has the interpreter forked, or becomes it itself.
 open_interpreter(#{zygote := Socket} = Config, Python) ->
-    Stub = filename:join([priv_dir(), "python", "erl", "runtime", "stub.py"]),
+    Stub = filename:join([package_dir(), "erl", "runtime", "stub.py"]),
     open_program(Python, ["-s", "-S", Stub, Socket, Python | arguments(flags(Config))], [stream, nouse_stdio, eof], Config);
 open_interpreter(Config, Python) ->
     open_program(Python, arguments(flags(Config)), [stream, nouse_stdio, eof], Config).
@@ -163,7 +171,7 @@ flags(_) -> ["--packet=4", "--nouse_stdio", "--py"].
 %% What a sandbox needs to know of the Python half.
 own(Config, Flags) ->
     #{
-        package => filename:join(priv_dir(), "python"),
+        package => package_dir(),
         arguments => fun(Directory) -> arguments(Directory, Flags) end,
         flags => Flags,
         filter => filter(Config),
@@ -213,7 +221,7 @@ open_program(Python, Arguments, PortOptions, Config) ->
 
 %% @doc The interpreter's arguments that start the server with these flags.
 -spec arguments([string()]) -> [file:filename_all()].
-arguments(Flags) -> arguments(filename:join(priv_dir(), "python"), Flags).
+arguments(Flags) -> arguments(package_dir(), Flags).
 
 arguments(Directory, Flags) -> ["-c", ?BOOTSTRAP, Directory | Flags].
 
