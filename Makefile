@@ -165,7 +165,7 @@ clean: ## remove what was built
 
 .PHONY: distclean
 distclean: ## remove all that make has made, python/.venv too
-	rm -rf _build python/.venv python/.venv-oldest python/.venv-examples python/build python/dist python/erl_bridge.egg-info
+	rm -rf _build python/.venv python/.venv-oldest python/.venv-examples python/.venv-peers python/build python/dist python/erl_bridge.egg-info
 	rm -rf .pytest_cache .hypothesis python/.mypy_cache python/.ruff_cache python/.pytest_cache
 
 .PHONY: help

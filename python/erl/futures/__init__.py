@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from erl.errors import NodeDownError, NodeError, RemoteError, TaskTimeoutError, WorkerLostError
+from erl.futures import joblib_finder
 from erl.futures.executor import PoolExecutor
 from erl.futures.future import Future
 from erl.futures.pools import InitializerError
@@ -17,3 +18,5 @@ __all__ = [
     "TaskTimeoutError",
     "WorkerLostError",
 ]
+
+joblib_finder.watch()
