@@ -94,6 +94,11 @@ test-packaging: setup ## use as a dependency, in a release and as a wheel, from 
 test-erlport: build ## ErlPort's own tests, from its clone in ERLPORT=directory, with its halves and ours
 	@$(OWN_PYTHON) PYTHON=$(VENV_BIN)/python tests/erlport/run "$(ERLPORT)"
 
+# TESTS is CPython's test_concurrent_futures of the same version, for an interpreter that came without, where apt has none.
+.PHONY: test-peers
+test-peers: build ## CPython's own tests of executors with PoolExecutor as one more: TESTS=file or directory
+	@$(OWN_PYTHON) $(VENV_BIN)/python tests/peers/run $(if $(TESTS),--tests "$(TESTS)")
+
 # As root, with mmdebstrap; each takes some 15 minutes.
 .PHONY: test-systems
 test-systems: ## README's two commands on a fresh Debian 12 and 13: SYSTEMS=trixie, SYSTEMS=--clean
