@@ -24,9 +24,7 @@ IN_FLIGHT = 40
 NAMES = ["add", "add", "add", "litter", "ask", "work", "say", "big", "length"]
 
 CODECS = [False] if codec.Outlet is None else [False, True]
-compiled = pytest.mark.parametrize(
-    "compiled", CODECS, ids=["Python", "compiled"][: len(CODECS)]
-)
+compiled = pytest.mark.parametrize("compiled", CODECS, ids=["Python", "compiled"][: len(CODECS)])
 
 
 class Load:
@@ -161,9 +159,7 @@ WITH_CAUSE = {"erl.errors.EncodeError", "erl.errors.DecodeError"}
 def is_raised(error: tuple[Any, ...]) -> bool:
     """Whether it is a handler's, or the codec's for want of an encoder that a handler's kept it from finding."""
     kind, cause = error[1], error[3][-1]
-    return kind in RAISED or (
-        kind in WITH_CAUSE and cause[:1] == (Atom("cause"),) and cause[1] in RAISED
-    )
+    return kind in RAISED or (kind in WITH_CAUSE and cause[:1] == (Atom("cause"),) and cause[1] in RAISED)
 
 
 def lines_of(printed: str) -> list[str]:
@@ -197,24 +193,14 @@ def test_whoever_enters_prints_logs_casts_and_calls(compiled: bool, extra: str) 
             load.once(extra, False)
         entered, wrong, refused, _ = load.once("stop")
         assert wrong == []
-        assert all(
-            "while a message was written" in "".join(map(chr, text)) for text in refused
-        ), refused
+        assert all("while a message was written" in "".join(map(chr, text)) for text in refused), refused
         assert not (compiled and refused)
         lines = lines_of(load.printed)
         counts = {str(kind): number for kind, number in entered.items()}
         ours = [int(line[6:-1]) for line in lines if line.startswith("<call ")]
-        others = [
-            int(re.sub(r"\D", "", line))
-            for line in lines
-            if not line.startswith("<call ")
-        ]
+        others = [int(re.sub(r"\D", "", line)) for line in lines if not line.startswith("<call ")]
         assert len(ours) == len(set(ours))
-        assert (
-            len(others)
-            == len(set(others))
-            == counts.get("print", 0) + counts.get("mumble", 0)
-        )
+        assert len(others) == len(set(others)) == counts.get("print", 0) + counts.get("mumble", 0)
         assert len(load.casts) == len(set(load.casts)) == counts["cast"]
         assert len(load.logged) == len(set(load.logged)) == counts["log"]
         assert load.right > 100
@@ -223,14 +209,10 @@ def test_whoever_enters_prints_logs_casts_and_calls(compiled: bool, extra: str) 
 
 @compiled
 @pytest.mark.parametrize("extra", ["none", "thread"])
-def test_a_handler_that_raises_costs_one_call_at_most(
-    compiled: bool, extra: str
-) -> None:
+def test_a_handler_that_raises_costs_one_call_at_most(compiled: bool, extra: str) -> None:
     with Conversation("--py", compiled=compiled) as python:
         load = Load(python, raises=True)
-        load.call(
-            "start", 7, [Atom(kind) for kind in ("print", "cast", "call")], True
-        )  # may be hit itself
+        load.call("start", 7, [Atom(kind) for kind in ("print", "cast", "call")], True)  # may be hit itself
         if extra != "none":
             load.call(extra, True)
         load.run(SECONDS)
@@ -251,9 +233,7 @@ def test_a_handler_that_raises_costs_one_call_at_most(
 def test_64_mebibytes_come_whole_while_a_handler_prints(compiled: bool) -> None:
     with Conversation("--py", compiled=compiled) as python:
         load = Load(python)
-        load.once(
-            "start", 7, [Atom(kind) for kind in ("print", "log", "cast", "call")], False
-        )
+        load.once("start", 7, [Atom(kind) for kind in ("print", "log", "cast", "call")], False)
         for _ in range(3):
             load.call("big", LARGE, result=LARGE)
         load.drain()
@@ -265,9 +245,7 @@ def test_64_mebibytes_come_whole_while_a_handler_prints(compiled: bool) -> None:
 
 @compiled
 @pytest.mark.parametrize("mebibytes", [60, 100, 170, 200])
-def test_an_argument_that_memory_has_no_room_for_costs_its_call_alone(
-    compiled: bool, mebibytes: int
-) -> None:
+def test_an_argument_that_memory_has_no_room_for_costs_its_call_alone(compiled: bool, mebibytes: int) -> None:
     most = mebibytes << 20
     with Conversation("--py", compiled=compiled) as python:
         load = Load(python)
