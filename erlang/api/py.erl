@@ -165,6 +165,13 @@ workers() -> py_pools:workers().
 -spec workers(py_config:pool_name()) -> [py_worker:info()].
 workers(Pool) -> py_pools:workers(Pool).
 
+%% @doc How the calls of a pool of this node go, since it was started: which of them Python has begun (`running': worker, function, since when,
+%% for how long), how many wait (`queue'), how many have ended (`calls'), how they failed (`errors', by kind), the 50th, 95th and 99th
+%% percentile of the time that they waited in the worker and that they ran (`wait', `run', in microseconds), and how often a worker got
+%% a new Python after a death (`restarts') and without one (`recycles'). Errors: `{py, {unknown_pool, Pool}}', `{py, not_started}'.
+-spec stats(py_config:pool_name()) -> py_stats:stats().
+stats(Pool) -> py_stats:pool(Pool).
+
 %% @doc Print what there is of all that py needs, for each pool of the configuration: the interpreter, its versions, the codec; and what
 %% is missing, with what to do about it. Works without the application running.
 -spec doctor() -> ok.

@@ -2,7 +2,7 @@
 
 -export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, restart_pool/1, restart_pool/2]).
 -export([child_spec/2, resize/2, start_gateway/1, stop_gateway/1, gateways/0]).
--export([workers/0, workers/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
+-export([workers/0, workers/1, stats/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
 -export([doctor/0, status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
 -export([func/1, func/2, func/3, func/4, func/5]).
 -export([init/1, init/2, init/3, init/4, init/5]).

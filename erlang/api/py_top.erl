@@ -19,6 +19,8 @@ show(EveryMs, Reader, Monitor, Before) ->
     Now = erlang:monotonic_time(millisecond),
     io:format("\e[H\e[2J~ts  (enter ends it)~n~n", [summary(Workers, Before, Now)]),
     py_pool_table:status(Workers),
+    io:nl(),
+    py_stats:print(lists:append([stats(Pool) || Pool <- py_registry:pools()])),
     receive
         {Reader, pressed} ->
             demonitor(Monitor, [flush]),
@@ -27,6 +29,14 @@ show(EveryMs, Reader, Monitor, Before) ->
         {'DOWN', Monitor, process, Reader, _} ->
             ok
     after EveryMs -> show(EveryMs, Reader, Monitor, #{at => Now, calls => calls(Workers)})
+    end.
+
+%% Of one that has just been stopped there are none.
+stats(Pool) ->
+    try
+        [py_stats:pool(Pool)]
+    catch
+        error:{py, _} -> []
     end.
 
 summary(Workers, Before, Now) ->

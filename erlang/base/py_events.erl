@@ -6,8 +6,11 @@
 %%% While nobody listens, an event costs two reads of a persistent term.
 -module(py_events).
 
--export([attach/2, detach/1, is_on/0, emit/3]).
+-export([attach/2, detach/1, is_on/0, emit/3, timed/3, times/0]).
 -export_type([event/0, handler/0]).
+
+%% In the dictionary of a process that has an answer and is about to tell of it.
+-define(TIMES, '$py_times').
 
 -type event() ::
     [call | start | stop | exception | retry | cancel | queue | wait | full | worker | recycle | down].
@@ -33,6 +36,22 @@ handlers() -> persistent_term:get(?MODULE, #{}).
 %% @doc Whether anybody listens.
 -spec is_on() -> boolean().
 is_on() -> persistent_term:get(?MODULE, undefined) =/= undefined orelse erlang:module_loaded(telemetry).
+
+%% @doc The answer that this process has just got was a worker's, for which its call has waited and run so many microseconds.
+-spec timed(pid(), WaitUs :: non_neg_integer(), RunUs :: non_neg_integer()) -> ok.
+timed(Worker, WaitUs, RunUs) ->
+    _ = put(?TIMES, {Worker, WaitUs, RunUs}),
+    ok.
+
+%% @doc What is known of the last answer, for an event: measurements and metadata. It is forgotten.
+-spec times() -> {#{wait => integer(), run => integer()}, #{worker => pid()}}.
+times() ->
+    case erase(?TIMES) of
+        {Worker, WaitUs, RunUs} -> {#{wait => native(WaitUs), run => native(RunUs)}, #{worker => Worker}};
+        undefined -> {#{}, #{}}
+    end.
+
+native(Us) -> erlang:convert_time_unit(Us, microsecond, native).
 
 %% @doc Tell everybody who listens. Never fails.
 -spec emit(event(), map(), map()) -> ok.

@@ -13,6 +13,7 @@
 -export([put_dispatcher/2, dispatcher/1, delete_dispatcher/2]).
 -export([put_pool/2, pool/1, started/0, stopping/0, close_pool/1, delete_pool/1, pools/0]).
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
+-export([figures/2, all_figures/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([new_load/0, report_load/4, report_start/3, delete_slot/2]).
 -export([shares_work/1, report_kept/3, most_kept/3, idle_slot/3, hint_kept/1, is_any_kept/1, forget_kept/1]).
@@ -187,6 +188,7 @@ close_pool(Name) ->
 delete_workers(Name) ->
     _ = [delete_worker(Pid) || {_, Pid} <- workers(Name)],
     ets:match_delete(?TABLE, {{slot, Name, '_'}, '_'}),
+    ets:match_delete(?TABLE, {{figures, Name, '_'}, '_'}),
     ets:delete(?TABLE, {worker_sup, Name}).
 
 %% @doc The names of all pools, sorted; `[]' when the application does not run.
@@ -227,6 +229,22 @@ take_interpreter(Ticket) ->
         [{_, Interpreter}] -> {ok, Interpreter};
         [] -> error
     end.
+
+%% @doc The figures of a slot, whichever workers it has had since its pool was started.
+-spec figures(py_config:pool_name(), slot()) -> py_figures:figures().
+figures(Pool, Slot) ->
+    Key = {figures, Pool, Slot},
+    try
+        ets:lookup_element(?TABLE, Key, 2)
+    catch
+        error:badarg ->
+            _ = ets:insert_new(?TABLE, {Key, py_figures:new()}),
+            ets:lookup_element(?TABLE, Key, 2)
+    end.
+
+%% @doc The figures of all slots that a pool has had.
+-spec all_figures(py_config:pool_name()) -> [py_figures:figures()].
+all_figures(Pool) -> [Figures || [Figures] <- ets:match(?TABLE, {{figures, Pool, '_'}, '$1'})].
 
 -spec put_worker(py_config:pool_name(), slot(), pid()) -> true.
 put_worker(Pool, Slot, Pid) ->

@@ -94,7 +94,7 @@ handle_cast({task, Client, Id, Body, Deadline, Owner, Leader}, #state{core = Cor
     Queued = (watched(Client, State))#state{core = py_dispatch:queued(Id, Client, Core), tasks = Tasks#{Id => Task}},
     {noreply, bounded(Id, dispatched(Queued))};
 handle_cast({cancel, Id}, State) ->
-    {noreply, dispatched(given_up(Id, State))};
+    {noreply, dispatched(given_up(Id, cancelled, State))};
 handle_cast({drop, Id}, #state{core = Core, tasks = Tasks} = State) ->
     case py_dispatch:task(Id, Core) of
         {ok, {Client, queued}} ->
@@ -131,7 +131,7 @@ handle_info({'DOWN', Monitor, process, Client, _}, #state{clients = Clients, cor
     map_get(Client, Clients) =:= Monitor
 ->
     {Some, _} = py_dispatch:gone(Client, Core),
-    Left = lists:foldl(fun({Id, _}, Acc) -> given_up(Id, Acc) end, State#state{clients = maps:remove(Client, Clients)}, Some),
+    Left = lists:foldl(fun({Id, _}, Acc) -> given_up(Id, cancelled, Acc) end, State#state{clients = maps:remove(Client, Clients)}, Some),
     {_, Gone} = py_dispatch:gone(Client, Left#state.core),
     {noreply, dispatched(Left#state{core = Gone})};
 handle_info({'DOWN', Monitor, process, _, _}, #state{watched = Monitor} = State) ->
@@ -141,7 +141,7 @@ handle_info({timeout, Timer, {late, Id}}, #state{tasks = Tasks} = State) ->
     case Tasks of
         #{Id := #task{timer = Timer, client = Client}} ->
             Client ! {Id, {error, {py, timeout}}},
-            {noreply, dispatched(given_up(Id, State))};
+            {noreply, dispatched(given_up(Id, timeout, State))};
         #{} ->
             {noreply, State}
     end;
@@ -210,16 +210,21 @@ over(Id, Now, #state{tasks = Tasks, aliases = Aliases, core = Core} = State) ->
     State#state{tasks = Left, aliases = Known, core = py_dispatch:over(Id, Now, Core)}.
 
 %% Nobody wants it any more.
-given_up(Id, #state{tasks = Tasks} = State) ->
+given_up(Id, Why, #state{tasks = Tasks} = State) ->
     case Tasks of
         #{Id := #task{at = {Worker, Alias}}} ->
-            py_send:cancel(Worker, Alias),
+            py_send:cancel(Worker, Alias, Why),
             over(Id, unknown, State);
         #{Id := _} ->
-            over(Id, unknown, State);
+            over(Id, unknown, counted(Why, State));
         #{} ->
             State
     end.
+
+%% No worker has seen it: among the figures of the pool it is the first one's.
+counted(Why, #state{pool = Pool} = State) ->
+    py_figures:count(Why, 1, py_registry:figures(Pool, 1)),
+    State.
 
 retry(Ms, #state{retry = none} = State) -> State#state{retry = erlang:start_timer(Ms, self(), retry)};
 retry(_Ms, State) -> State.
@@ -314,7 +319,7 @@ bounded(Id, #state{core = Core, pool = Pool} = State) ->
                     case py_dispatch:waiting(Core) > Most * Size of
                         true ->
                             py_events:emit([queue, full], #{waiting => py_dispatch:waiting(Core)}, #{pool => Pool}),
-                            answered_with({error, {py, overload}}, Id, State);
+                            answered_with({error, {py, overload}}, Id, counted(overload, State));
                         false ->
                             State
                     end;

@@ -127,7 +127,7 @@ message({'DOWN', Monitor, process, _, Reason} = Message, #pending{keys = Keys} =
     end;
 message({timeout, Timer, {?MODULE, late, Key}}, #pending{calls = Calls} = Pending) ->
     case Calls of
-        #{Key := #call{timer = Timer}} -> {answer, Key, {error, {py, timeout}}, cancel(Key, Pending)};
+        #{Key := #call{timer = Timer}} -> {answer, Key, {error, {py, timeout}}, cancel(Key, timeout, Pending)};
         #{} -> {wait, Pending}
     end;
 message({timeout, _, {?MODULE, again, Key, Watched}}, #pending{calls = Calls} = Pending) ->
@@ -177,10 +177,12 @@ forgotten(Key, #pending{calls = Calls, keys = Keys}) ->
 
 %% @doc Nobody wants the answer any more: the call ends, and none comes. What is over already is so still.
 -spec cancel(Key :: term(), pending()) -> pending().
-cancel(Key, #pending{calls = Calls} = Pending) ->
+cancel(Key, Pending) -> cancel(Key, cancelled, Pending).
+
+cancel(Key, Why, #pending{calls = Calls} = Pending) ->
     case Calls of
         #{Key := #call{at = {worker, Worker, Alias}}} ->
-            py_send:cancel(Worker, Alias),
+            py_send:cancel(Worker, Alias, Why),
             forgotten(Key, Pending);
         #{Key := #call{at = {runner, Runner, Alias}}} ->
             demonitor(Alias),

@@ -84,11 +84,14 @@ observed(Entry, Args, Options) ->
     Metadata = #{pool => pool_name(Options), call => Entry, args => Args, options => Options},
     py_events:emit([call, start], #{system_time => erlang:system_time()}, Metadata),
     Start = erlang:monotonic_time(),
+    _ = py_events:times(),
     fun(Result) ->
-        Duration = #{duration => erlang:monotonic_time() - Start},
+        {Times, Worker} = py_events:times(),
+        Measured = Times#{duration => erlang:monotonic_time() - Start},
+        Known = maps:merge(Metadata, Worker),
         case Result of
-            {ok, _} -> py_events:emit([call, stop], Duration, Metadata);
-            {error, Error} -> py_events:emit([call, exception], Duration, Metadata#{error => Error})
+            {ok, _} -> py_events:emit([call, stop], Measured, Known);
+            {error, Error} -> py_events:emit([call, exception], Measured, Known#{error => Error})
         end
     end.
 

@@ -3,7 +3,7 @@
 -module(py_send).
 
 -export([body/4, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
--export([exchange/6, ask/4, answer/2, cancel/2, seen/3, read/3]).
+-export([exchange/6, ask/4, answer/2, cancel/3, seen/3, read/3]).
 -export_type([entry/0, trust/0]).
 
 -type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
@@ -55,7 +55,7 @@ given_up(Worker, Alias, Reason) ->
     receive
         {Alias, _} = Message -> answer(Message, Worker)
     after 0 ->
-        cancel(Worker, Alias),
+        cancel(Worker, Alias, Reason),
         {error, {py, Reason}}
     end.
 
@@ -73,6 +73,9 @@ ask(Kind, Worker, Body, Owner) -> py_worker:ask(Kind, Worker, Body, Owner, group
     {frame, binary(), trust(), Worker :: pid()} | {error, {py, py_error:reason()}} | moved | {gone, Milliseconds :: pos_integer()}.
 answer({_, {frame, Frame}}, Worker) -> {frame, Frame, trusted, Worker};
 answer({_, {frame, Frame, Budget}}, Worker) -> {frame, Frame, {box, Budget}, Worker};
+answer({Alias, {timed, Answer, WaitUs, RunUs}}, Worker) ->
+    py_events:timed(Worker, WaitUs, RunUs),
+    answer({Alias, Answer}, Worker);
 answer({_, {error, moved}}, _Worker) -> moved;
 answer({_, {error, Reason}}, _Worker) -> {error, {py, Reason}};
 %% One that stops answers all that it has read.
@@ -82,10 +85,10 @@ answer({'DOWN', _, process, _, {shutdown, _}}, _Worker) -> moved;
 answer({'DOWN', _, process, _, Reason}, _Worker) -> {error, {py, {worker_down, Reason}}}.
 
 %% @doc Nobody wants the answer. What is on its way already is dropped, or a message that nobody knows.
--spec cancel(pid(), reference()) -> ok.
-cancel(Worker, Alias) ->
+-spec cancel(pid(), reference(), Why :: timeout | cancelled) -> ok.
+cancel(Worker, Alias, Why) ->
     demonitor(Alias),
-    Worker ! {py_cancel, Alias},
+    Worker ! {py_cancel, Alias, Why},
     ok.
 
 %% @doc An answer's frame for whoever does not decode it; the errors that say that nothing was begun, since other bytes are wanted.

@@ -69,6 +69,7 @@ take(Name, Load, Slot, Most) ->
                     {ok, Worker};
                 InHand ->
                     py_registry:give_back(Load, Slot),
+                    py_figures:count(overload, 1, py_registry:figures(Name, Slot)),
                     py_events:emit([queue, full], #{waiting => InHand - 2}, #{pool => Name}),
                     {error, overload}
             end;

@@ -25,7 +25,7 @@
 
 -export([version/0, body/3, mentions/2, call/2, framed_call/2, cancel/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
--export([frame/1, input/0, split/3, next/1]).
+-export([frame/1, input/0, split/3, next/1, names/1, name/1]).
 -export_type([body/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
@@ -44,6 +44,9 @@
 -define(INTEGER, 98).
 -define(ATOM, 100).
 -define(SMALL_TUPLE, 104).
+-define(STRING, 107).
+-define(LIST, 108).
+-define(BINARY, 109).
 -define(SMALL_ATOM, 115).
 -define(SMALL_ATOM_UTF8, 119).
 -define(LARGE_BYTES, 65_536).
@@ -266,6 +269,48 @@ rest(At, Data) -> binary:part(Data, At, byte_size(Data) - At).
 %% @doc The first of some frames, where it goes, and the others.
 -spec next(Frames :: binary()) -> {{answer, id()} | request, Frame :: binary(), Frames :: binary()}.
 next(<<Length:32, Frame:Length/binary, Rest/binary>>) -> {route(Frame), Frame, Rest}.
+
+-define(NAMES_BYTES, 512).
+-define(MOST_NAME_BYTES, 200).
+
+%% @doc As much of an encoded call as {@link name/1} needs.
+-spec names(body()) -> binary().
+names([Bytes | _]) when byte_size(Bytes) =< ?NAMES_BYTES -> Bytes;
+names([Bytes | _]) -> binary:copy(binary:part(Bytes, 0, ?NAMES_BYTES)).
+
+%% @doc What it calls, for people: `module:function', of a wrapper what that is told to call.
+-spec name(binary()) -> binary().
+name(Bytes) ->
+    case spelled(Bytes) of
+        {<<"erl.calls.objects">>, Rest} -> visible(wrapped(spelled(Rest)));
+        {Module, Rest} -> visible(joined(Module, spelled(Rest)));
+        none -> <<"?">>
+    end.
+
+joined(Module, {Function, _}) when Function =/= <<"undefined">> -> <<Module/binary, $:, Function/binary>>;
+joined(Module, _) -> Module.
+
+%% The flags of the mapping are the first of its arguments.
+wrapped({Entry, <<?LIST, _:32, ?SMALL_INTEGER, _, Args/binary>>}) -> told(Entry, spelled(Args));
+wrapped({Entry, <<?LIST, _:32, ?INTEGER, _:32, Args/binary>>}) -> told(Entry, spelled(Args));
+wrapped({Entry, _}) -> Entry;
+wrapped(none) -> <<"?">>.
+
+told(<<"call">>, {Module, Rest}) -> joined(Module, spelled(Rest));
+told(Entry, {Name, _}) -> <<Entry/binary, " ", Name/binary>>;
+told(Entry, none) -> Entry.
+
+spelled(<<?BINARY, Size:32, Name:Size/binary, Rest/binary>>) -> {Name, Rest};
+spelled(<<?STRING, Size:16, Name:Size/binary, Rest/binary>>) -> {Name, Rest};
+spelled(Bytes) -> named(Bytes).
+
+%% What comes from a caller is shown as text, and not all of it.
+visible(Name) ->
+    Cut = binary:part(Name, 0, min(byte_size(Name), ?MOST_NAME_BYTES)),
+    case unicode:characters_to_list(Cut) of
+        Text when is_list(Text) -> unicode:characters_to_binary([if C < 32; C =:= 127 -> $?; true -> C end || C <- Text]);
+        {_, Text, _} -> unicode:characters_to_binary([if C < 32; C =:= 127 -> $?; true -> C end || C <- Text])
+    end.
 
 request_of({'C', Id, M, F, A, Context}) when is_atom(M), is_atom(F), length(A) >= 0 -> {call, Id, M, F, A, Context};
 request_of({'M', To, Message}) -> {message, To, Message};

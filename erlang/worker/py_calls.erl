@@ -10,9 +10,9 @@
 %%% @private
 -module(py_calls).
 
--export([new/3, attach/2, detach/1, interpreter/1, update/2]).
+-export([new/4, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, accept_all/2, internal/3, write/2, flush/1, is_pending/1, answer/3, answer_all/2, reply/2]).
--export([cancel/2, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
+-export([cancel/3, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
 -export([leader/1, output/4, settle/1]).
 -export([open/1, hold/1, load/1, open_calls/1, coroutines/1, sent/1]).
 -export([fail_sent/3, fail_waiting/2, give_back_waiting/1, kept/1, share/1, moved/1]).
@@ -27,9 +27,9 @@
 -define(MOST_NESTED, 64).
 
 %% @doc No calls; the answers' new atoms are this budget's.
--spec new(py_config:pool_name(), py_config:pool(), py_atoms:budget()) -> calls().
-new(Pool, #{max_queue := MaxQueue} = Config, Budget) ->
-    #calls{pool = Pool, overdue = py_overdue:new(Config), max_queue = MaxQueue, budget = Budget}.
+-spec new(py_config:pool_name(), py_figures:figures(), py_config:pool(), py_atoms:budget()) -> calls().
+new(Pool, Figures, #{max_queue := MaxQueue} = Config, Budget) ->
+    #calls{pool = Pool, figures = Figures, overdue = py_overdue:new(Config), max_queue = MaxQueue, budget = Budget}.
 
 %% @doc A new interpreter; the calls that wait are for it.
 -spec attach(py_interpreter:interpreter(), calls()) -> calls().
@@ -52,11 +52,13 @@ accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting}
     case Most =/= infinity andalso load(Calls) > Most of
         true ->
             py_events:emit([queue, full], #{waiting => py_waiting:size(Waiting)}, #{worker => self()}),
+            py_figures:count(overload, 1, Calls#calls.figures),
             reply(From, {error, overload}),
             Calls;
         false ->
             case is_nested_too_deep(Call, Calls) of
                 true ->
+                    py_figures:count(nested, 1, Calls#calls.figures),
                     reply(From, {error, {nested, py_inflight:depth(Calls#calls.sent)}}),
                     Calls;
                 false ->
@@ -175,9 +177,10 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
         {#{from := Step}, Left} when is_atom(Step) ->
             {Step, given(1, Calls#calls{sent = Left})};
         {#{from := From} = Call, Left} ->
-            reply(From, frame(Frame, Calls#calls.budget)),
+            {Answer, Began} = ended(py_timing:apart(Call, Calls), Frame, Calls#calls.began, Calls),
+            reply(From, Answer),
             py_unwanted:unwatch(Call),
-            {answered, given(1, Calls#calls{sent = Left})};
+            {answered, given(1, Calls#calls{sent = Left, began = Began})};
         error ->
             error
     end.
@@ -185,38 +188,39 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
 %% @doc Give the answers that stand first among these frames to their callers, as far as that is all that there is to do with them:
 %% how many, and the frames that are left.
 -spec answer_all(Frames :: binary(), calls()) -> {Count :: non_neg_integer(), Frames :: binary(), calls()}.
-answer_all(Frames, #calls{overdue = Overdue, sent = Sent, interpreter = Interpreter, budget = Budget} = Calls) ->
+answer_all(Frames, #calls{overdue = Overdue, sent = Sent, interpreter = Interpreter, began = Began} = Calls) ->
     case py_overdue:is_none(Overdue) andalso py_inflight:is_plain(Sent) andalso not py_interpreter:is_doomed(Interpreter) of
         true ->
-            case give(Frames, Sent, Budget, 0) of
-                {0, Left, _} -> {0, Left, Calls};
-                {Count, Left, Fewer} -> {Count, Left, given(Count, Calls#calls{sent = Fewer})}
+            case give(Frames, Sent, Began, Calls, 0) of
+                {0, Left, _, _} -> {0, Left, Calls};
+                {Count, Left, Fewer, Next} -> {Count, Left, given(Count, Calls#calls{sent = Fewer, began = Next})}
             end;
         false ->
             {0, Frames, Calls}
     end.
 
-give(<<>>, Sent, _Budget, Count) ->
-    {Count, <<>>, Sent};
-give(Frames, Sent, Budget, Count) ->
+give(<<>>, Sent, Began, _Calls, Count) ->
+    {Count, <<>>, Sent, Began};
+give(Frames, Sent, Began, Calls, Count) ->
     case py_wire:next(Frames) of
         {{answer, Id}, Frame, Rest} ->
             case py_inflight:answer(Id, Sent) of
                 %% Not those of the worker's own.
                 {#{from := From} = Call, Left} when is_reference(From) ->
-                    reply(From, frame(Frame, Budget)),
+                    {Answer, Next} = ended(Call, Frame, Began, Calls),
+                    reply(From, Answer),
                     py_unwanted:unwatch(Call),
-                    give(Rest, Left, Budget, Count + 1);
+                    give(Rest, Left, Next, Calls, Count + 1);
                 _ ->
-                    {Count, Frames, Sent}
+                    {Count, Frames, Sent, Began}
             end;
         {request, _, _} ->
-            {Count, Frames, Sent}
+            {Count, Frames, Sent, Began}
     end.
 
 %% So many answers have come.
-given(Count, #calls{window = Window} = Calls) ->
-    go_on(look(Calls#calls{window = py_window:answered(Count, now_us(), Window)})).
+given(Count, #calls{window = Window, read_us = Now} = Calls) ->
+    go_on(look(Calls#calls{window = py_window:answered(Count, Now, Window)})).
 
 %% What waits is written as far as there is room. Bound calls don't wait here.
 go_on(#calls{waiting = Waiting, sent = Sent, window = Window} = Calls) ->
@@ -236,6 +240,14 @@ go_on(Room, #calls{waiting = Waiting} = Calls) ->
     case py_waiting:out(Waiting) of
         {Call, Body, Left} -> go_on(if Room =:= infinity -> Room; true -> Room - 1 end, send(Call, Body, Calls#calls{waiting = Left}));
         empty -> Calls
+    end.
+
+%% The answer for who has asked, and when the next call began.
+ended(Call, Frame, Began, #calls{budget = Budget} = Calls) ->
+    {Times, Next} = py_timing:ended(Call, py_wire:is_result(Frame), Began, Calls),
+    case Times of
+        {Waited, Ran} -> {{timed, frame(Frame, Budget), Waited, Ran}, Next};
+        none -> {frame(Frame, Budget), Next}
     end.
 
 frame(Frame, node) -> {frame, small(Frame)};
@@ -286,11 +298,11 @@ sent(#calls{sent = Sent}) -> py_inflight:sent(Sent).
 %% @doc Python asks Erlang something: the call with the id `Whose' waits, where it is not known its running one. With a negative
 %% number it is none of them, but another thread.
 -spec asked(Question :: term(), Whose :: py_wire:id() | 0 | unknown, py_request:running(), calls()) -> calls().
-asked(Question, Whose, Running, #calls{sent = Sent, questions = Questions} = Calls) ->
-    Noted = Calls#calls{questions = Questions#{Question => Running}},
+asked(Question, Whose, Running, #calls{questions = Questions} = Calls) ->
+    Noted = Calls#calls{questions = Questions#{Question => Running}, sent = py_timing:begun(Whose, Calls)},
     case is_integer(Question) andalso Question < 0 of
         true -> Noted;
-        false -> go_on(look(Noted#calls{sent = py_inflight:asked(Question, Whose, Sent)}))
+        false -> go_on(look(Noted#calls{sent = py_inflight:asked(Question, Whose, Noted#calls.sent)}))
     end.
 
 %% @doc Write the answer; `error' where nobody waits for it any more.
@@ -330,7 +342,7 @@ alone(Question, #calls{sent = Sent, waiting = Waiting, questions = Questions, al
             Own = [From || #{from := From, caller := Caller} <- Open, py_request:is_run_by(Caller, Running)],
             Refuse = fun(From, Acc) ->
                 reply(From, {error, {nested, py_inflight:depth(Sent)}}),
-                cancel(From, Acc)
+                cancel(From, nested, Acc)
             end,
             lists:foldl(Refuse, Calls#calls{alone = [Question | Alone]}, Own);
         #{} ->
@@ -339,8 +351,8 @@ alone(Question, #calls{sent = Sent, waiting = Waiting, questions = Questions, al
 
 %% @doc The call with this id is a coroutine: those behind it need not wait for it.
 -spec later(py_wire:id(), calls()) -> calls().
-later(Id, #calls{sent = Sent} = Calls) ->
-    #{later := Later} = Known = py_inflight:later(Id, Sent),
+later(Id, Calls) ->
+    #{later := Later} = Known = py_inflight:later(Id, py_timing:begun(Id, Calls)),
     Next = given(1, Calls#calls{sent = Known}),
     case Later of
         #{Id := #{cancelled := true}} -> py_unwanted:hurry([Id], Next);
@@ -400,9 +412,9 @@ settle(#calls{interpreter = Interpreter} = Calls) -> Calls#calls{interpreter = p
 %%% Calls that nobody wants any more
 
 %% @doc Cancel what belongs to an alias, or to the monitor of a caller that has died.
--spec cancel(reference(), calls()) -> calls().
-cancel(From, Calls) ->
-    case py_unwanted:mark(From, Calls) of
+-spec cancel(reference(), Why :: timeout | cancelled | nested, calls()) -> calls().
+cancel(From, Why, Calls) ->
+    case py_unwanted:mark(From, Why, Calls) of
         {[], Fewer} ->
             Fewer;
         {Ids, Marked} ->
@@ -436,7 +448,7 @@ eased(_Before, Calls) ->
 -spec fail_sent(Begun :: non_neg_integer() | unknown, {error, term()}, calls()) -> calls().
 fail_sent(Begun, Error, #calls{sent = Sent, overdue = Overdue} = Calls) ->
     {Lost, Untouched} = py_inflight:split(Begun, Sent),
-    answer_each(Lost, Error),
+    fail_each(Lost, Error, Calls),
     answer_each(Untouched, {error, moved}),
     end_questions(Error, Calls),
     Calls#calls{sent = py_inflight:new(), overdue = py_overdue:reset(Overdue), questions = #{}, alone = []}.
@@ -449,7 +461,7 @@ end_questions(_Error, _Calls) ->
 
 -spec fail_waiting({error, term()}, calls()) -> calls().
 fail_waiting(Error, #calls{waiting = Waiting} = Calls) ->
-    answer_each(py_waiting:calls(Waiting), Error),
+    fail_each(py_waiting:calls(Waiting), Error, Calls),
     Calls#calls{waiting = py_waiting:new()}.
 
 -spec give_back_waiting(calls()) -> calls().
@@ -467,6 +479,11 @@ share(#calls{waiting = Waiting} = Calls) ->
 
 -spec moved([map()]) -> ok.
 moved(Given) -> answer_each(Given, {error, moved}).
+
+fail_each(Some, Error, #calls{figures = Figures}) ->
+    Failed = [Call || #{from := From} = Call <- Some, is_reference(From), not maps:get(cancelled, Call, false), Error =/= {error, moved}],
+    py_figures:count(worker_down, length(Failed), Figures),
+    answer_each(Some, Error).
 
 answer_each(Some, Answer) ->
     lists:foreach(

@@ -7,6 +7,11 @@
     waiting = py_waiting:new() :: py_waiting:waiting(),
     window = py_window:new() :: py_window:window(),
     pool :: py_config:pool_name(),
+    figures :: py_figures:figures(),
+    %% When the port was read last.
+    read_us = 0 :: integer(),
+    %% When the call began whose answer comes next, how long each runs of those that come together, and whether somebody listens.
+    began = {0, 0, false} :: {Us :: integer(), EachUs :: non_neg_integer(), boolean()},
     overdue :: py_overdue:overdue(),
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     budget :: py_atoms:budget(),

@@ -60,10 +60,14 @@ died(Cause, #state{calls = Calls, owners = Owners} = State) ->
         large_since = never
     },
     case State of
-        #state{phase = recycling} -> launch(Down);
+        #state{phase = recycling} -> launch(counted(recycle, Down));
         #state{phase = draining} -> py_draining:drained(ok, Down);
-        _ -> replace(Reason, Down)
+        _ -> replace(Reason, counted(restart, Down))
     end.
+
+counted(What, #state{pool = Pool, slot = Slot} = State) ->
+    py_figures:count(What, 1, py_registry:figures(Pool, Slot)),
+    State.
 
 %% The last that is asked of an interpreter.
 begun(undefined, _State) ->

@@ -13,7 +13,7 @@
 
 -export([new/0, size/1, in_line/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
--export([cancel_of/2, waits/2]).
+-export([cancel_of/2, waits/2, begun/3, under_way/1]).
 -export_type([calls/0, call/0]).
 
 -type call() :: #{
@@ -246,6 +246,22 @@ question(Id, #{stack := Stack}) ->
 waits(Caller, #{stack := Stack, open := Open} = Calls) ->
     Ids = [Id || {Id, _} <- [running(Calls)]] ++ [Id || {Id, _, _} <- Stack],
     lists:any(fun(Id) -> maps:get(caller, map_get(Id, Open), none) =:= Caller end, Ids).
+
+%% @doc That call has begun then, whatever runs inside it or beside it.
+-spec begun(py_wire:id() | 0 | unknown, Us :: integer(), calls()) -> calls().
+begun(Id, Us, #{open := Open} = Calls) ->
+    case Open of
+        #{Id := #{begun := _}} -> Calls;
+        #{Id := Call} -> Calls#{open := Open#{Id := Call#{begun => Us}}};
+        #{} -> Calls
+    end.
+
+%% @doc The calls that Python has begun: that which runs, those that wait for Erlang, those that run beside.
+-spec under_way(calls()) -> [call()].
+under_way(#{stack := Stack, open := Open, later := Later} = Calls) ->
+    Line = [Call || {_, Call} <- [running(Calls)]],
+    Outer = [map_get(Id, Open) || {Id, _, _} <- Stack],
+    lists:usort(Line ++ Outer ++ maps:values(Later)).
 
 %% @doc Every open call, in the order of sending.
 -spec all(calls()) -> [call()].

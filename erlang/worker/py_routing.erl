@@ -18,10 +18,13 @@
 %% @doc Take a call.
 -spec accept(tuple(), #state{}) -> #state{}.
 accept(Message, State) ->
-    {Call, Body} = call_of(Message),
+    {Call, Body} = call_of(Message, now_us()),
     accept(Call, Body, State).
 
-accept(#{from := From}, _Body, #state{phase = degraded, last_down = Reason} = State) ->
+now_us() -> erlang:monotonic_time(microsecond).
+
+accept(#{from := From}, _Body, #state{phase = degraded, last_down = Reason, pool = Pool, slot = Slot} = State) ->
+    py_figures:count(worker_down, 1, py_registry:figures(Pool, Slot)),
     py_calls:reply(From, {error, {worker_down, Reason}}),
     py_worker_state:report(State);
 accept(#{from := From}, _Body, #state{phase = draining} = State) ->
@@ -33,19 +36,31 @@ accept(Call, Body, #state{calls = Calls} = State) ->
 %% @doc Take the calls that these messages are, in order.
 -spec accept_all([tuple()], #state{}) -> #state{}.
 accept_all(Calls, #state{phase = serving, config = #{max_calls := infinity}} = State) ->
-    Accepted = py_calls:accept_all([call_of(Call) || Call <- Calls], State#state.calls),
+    Now = now_us(),
+    Accepted = py_calls:accept_all([call_of(Call, Now) || Call <- Calls], State#state.calls),
     py_worker_state:report(State#state{calls = Accepted});
 accept_all(Calls, State) ->
     lists:foldl(fun accept/2, State, Calls).
 
-call_of({Kind, Alias, Caller, Owner, Leader, Body}) ->
-    {#{from => Alias, caller => Caller, owner => Owner, group_leader => Leader, free => Kind =:= py_free_call}, Body}.
+call_of({Kind, Alias, Caller, Owner, Leader, Body}, Now) ->
+    Call = #{
+        from => Alias,
+        caller => Caller,
+        owner => Owner,
+        group_leader => Leader,
+        free => Kind =:= py_free_call,
+        at => Now,
+        head => py_wire:names(Body)
+    },
+    {Call, Body}.
 
 %% @doc Give out what one read of the port has brought: frames, and how many of them are answers. The load is told first: those who
 %% get an answer may call again before the last of them has his, and look then who has the least to do.
 -spec frames(Frames :: binary(), Answers :: non_neg_integer(), #state{}) -> #state{}.
 frames(Frames, Answers, State) ->
-    #state{calls = Calls} = Next = frames(Frames, py_worker_state:report(Answers, State)),
+    #state{calls = Before} = State,
+    Told = py_worker_state:report(Answers, State#state{calls = py_timing:arrived(Answers, Before)}),
+    #state{calls = Calls} = Next = frames(Frames, Told),
     py_worker_state:report(Next#state{calls = py_calls:settle(Calls)}).
 
 frames(Frames, #state{calls = Calls, served = Served} = State) ->

@@ -9,7 +9,7 @@
 %%% @private
 -module(py_unwanted).
 
--export([mark/2, timeout/2, hurry/2, look/1, watched/1, unwatch/1]).
+-export([mark/3, timeout/2, hurry/2, look/1, watched/1, unwatch/1]).
 
 -include("py_calls.hrl").
 
@@ -17,15 +17,17 @@
 -define(WATCH_MS, 50).
 
 %% @doc Mark what belongs to an alias, or to the monitor of a caller that has died: the ids of those that Python is to be told of. What
-%% waits is dropped.
--spec mark(reference(), calls()) -> {[py_wire:id()], calls()}.
-mark(From, #calls{sent = Sent, waiting = Waiting} = Calls) ->
+%% waits is dropped. That is how the calls end.
+-spec mark(reference(), Why :: timeout | cancelled | nested, calls()) -> {[py_wire:id()], calls()}.
+mark(From, Why, #calls{sent = Sent, waiting = Waiting, figures = Figures} = Calls) ->
     case py_inflight:cancel(From, Sent) of
         {[], _} ->
             {Unwanted, Kept} = py_waiting:cancel(From, Waiting),
             lists:foreach(fun unwatch/1, Unwanted),
+            py_figures:count(Why, length(Unwanted), Figures),
             {[], Calls#calls{waiting = Kept}};
         {Ids, Marked} ->
+            py_figures:count(Why, length(Ids), Figures),
             py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
             with_inner(Ids, Calls#calls{sent = Marked})
     end.
@@ -41,6 +43,7 @@ with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->
                 [] -> {Ids, Calls};
                 _ ->
                     lists:foreach(fun(Id) -> tell_cancelled(py_inflight:find(Id, Marked)) end, Inner),
+                    py_figures:count(cancelled, length(Inner), Calls#calls.figures),
                     {All, Next} = with_inner(Inner, Calls#calls{sent = Marked}),
                     {Ids ++ All, Next}
             end

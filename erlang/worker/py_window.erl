@@ -6,7 +6,7 @@
 %%% @private
 -module(py_window).
 
--export([new/0, began/2, answered/3, room/3]).
+-export([new/0, began/2, answered/3, room/3, since/1]).
 -export_type([window/0, us/0]).
 
 -type us() :: integer().
@@ -52,6 +52,10 @@ room(Open, Now, #window{size = Size} = Window) when Open < Size ->
     end;
 room(_Open, _Now, _Window) ->
     0.
+
+%% @doc Since when the oldest call has had Python to itself.
+-spec since(window()) -> us().
+since(#window{since = Since}) -> Since.
 
 %% Whether the oldest call, if there is one, is slow.
 is_old(Now, #window{since = Since}) -> Now - Since > ?OLD_US.

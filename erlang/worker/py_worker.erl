@@ -14,7 +14,7 @@
 %%%
 %%% Messages, all from this application: `{py_call, Alias, Caller, Owner, GroupLeader, Body}', or `py_free_call' where another
 %%% worker may have it, answered with `{Alias, {frame, Frame}}', `{Alias, {frame, Frame, Budget}}' or `{Alias, {error, Reason}}';
-%%% `{py_cancel, Alias}'; `{py_answer, Incarnation, Id, Frame}' from a process that ran a call of Python's; `py_idle' from another
+%%% where somebody listens to events an answer that Python gave is `{timed, Answer, WaitUs, RunUs}'; `{py_cancel, Alias, Why}'; `{py_answer, Incarnation, Id, Frame}' from a process that ran a call of Python's; `py_idle' from another
 %%% worker of the pool, that has nothing to do.
 %%%
 %%% Here is what callers use, and the process with its mailbox. What messages come to is in modules of their own: `py_routing' has
@@ -24,7 +24,7 @@
 -module(py_worker).
 -behaviour(gen_server).
 
--export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, distrust/2, recycle/1, drain/2]).
+-export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, ask_running/1, told_running/2, distrust/2, recycle/1, drain/2]).
 -export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([info/0, kind/0]).
@@ -54,22 +54,28 @@
 call(Kind, Worker, Body, Timeout, Owner) ->
     Alias = ask(Kind, Worker, Body, Owner, group_leader()),
     receive
-        {Alias, {frame, Frame}} -> {ok, Frame};
-        {Alias, {frame, Frame, Budget}} -> {ok, Frame, Budget};
-        {Alias, {error, _} = Error} -> Error;
+        {Alias, Answer} -> given(Answer, Worker);
         {'DOWN', Alias, process, _, Reason} -> {error, ended(Reason)}
     after Timeout ->
         %% From here on nothing can arrive; what arrived just before still counts.
         demonitor(Alias, [flush]),
         receive
-            {Alias, {frame, Frame}} -> {ok, Frame};
-            {Alias, {frame, Frame, Budget}} -> {ok, Frame, Budget};
-            {Alias, {error, _} = Error} -> Error
+            {Alias, Answer} -> given(Answer, Worker)
         after 0 ->
-            Worker ! {py_cancel, Alias},
+            Worker ! {py_cancel, Alias, timeout},
             {error, timeout}
         end
     end.
+
+given({frame, Frame}, _Worker) ->
+    {ok, Frame};
+given({frame, Frame, Budget}, _Worker) ->
+    {ok, Frame, Budget};
+given({error, _} = Error, _Worker) ->
+    Error;
+given({timed, Answer, WaitUs, RunUs}, Worker) ->
+    py_events:timed(Worker, WaitUs, RunUs),
+    given(Answer, Worker).
 
 %% @doc The same without waiting: the answer is a message to the calling process, or the `DOWN' of the worker, with this reference.
 -spec ask(kind(), pid(), py_wire:body(), py_owners:owner(), Leader :: pid()) -> reference().
@@ -121,6 +127,18 @@ info(Worker) ->
         {ok, gen_server:call(Worker, info, 5_000)}
     catch
         exit:{Reason, _} -> {error, {worker_down, Reason}}
+    end.
+
+%% @doc Ask the worker what runs now; never waits for Python.
+-spec ask_running(pid()) -> gen_server:request_id().
+ask_running(Worker) -> gen_server:send_request(Worker, running).
+
+%% @doc What it says until this time of the monotonic clock, in milliseconds; `error' where that is nothing.
+-spec told_running(gen_server:request_id(), EndMs :: integer()) -> {ok, py_worker_state:running()} | error.
+told_running(Request, EndMs) ->
+    case gen_server:receive_response(Request, max(0, EndMs - erlang:monotonic_time(millisecond))) of
+        {reply, Running} -> {ok, Running};
+        _ -> error
     end.
 
 %% @doc Give it a new interpreter as soon as its open calls have ended; answers when that one serves, or with why it does
@@ -181,6 +199,7 @@ told(await_start, #state{phase = serving}) -> ok;
 told(Request, #state{phase = draining}) when Request =:= await_start; Request =:= recycle -> {error, stopped};
 told(Request, #state{last_down = Reason}) when Request =:= await_start; Request =:= recycle -> {error, Reason};
 told(info, State) -> py_worker_state:info(State);
+told(running, State) -> py_worker_state:running(State);
 told(_Request, _State) -> {error, unknown_request}.
 
 -type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate}.
@@ -208,10 +227,10 @@ handle_info(timeout, State) ->
     {noreply, py_worker_state:flush(State#state{is_stepping = false})};
 handle_info(py_idle, State) ->
     noreply(py_sharing:asked(State));
-handle_info({py_cancel, Alias}, #state{calls = Calls} = State) ->
+handle_info({py_cancel, Alias, Why}, #state{calls = Calls} = State) ->
     %% Also where the answer has been sent: it has not arrived.
     py_shared_owner:lost(Alias),
-    noreply(py_worker_state:report(State#state{calls = py_calls:cancel(Alias, Calls)}));
+    noreply(py_worker_state:report(State#state{calls = py_calls:cancel(Alias, Why, Calls)}));
 %% Python numbers its calls from 1 in each incarnation: an answer that comes late must not reach another one's.
 handle_info({py_answer, Incarnation, Id, Frame}, #state{incarnation = Incarnation, calls = Calls, guard = Guard} = State) ->
     case py_calls:answered(Id, Frame, Calls) of
@@ -233,7 +252,7 @@ handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
     end;
 handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->
     {Ids, Left} = py_owners:down(Pid, Owners),
-    noreply(py_worker_state:report(py_worker_state:forget(Ids, State#state{owners = Left, calls = py_calls:cancel(Monitor, Calls)})));
+    noreply(py_worker_state:report(py_worker_state:forget(Ids, State#state{owners = Left, calls = py_calls:cancel(Monitor, cancelled, Calls)})));
 handle_info(Message, #state{calls = Calls} = State) ->
     case py_calls:interpreter(Calls) of
         %% The last words of a port that is gone.

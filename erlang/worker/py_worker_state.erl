@@ -5,8 +5,8 @@
 -module(py_worker_state).
 
 -export([new/5, updated/2, flush/1, internal/3, forget/2, doom/2, set_timer/3, stop_timer/1]).
--export([report/1, report/2, event/3, event/4, metadata/1, own_bytes/1, info/1, head/1]).
--export_type([state/0, info/0]).
+-export([report/1, report/2, event/3, event/4, metadata/1, own_bytes/1, info/1, running/1, head/1]).
+-export_type([state/0, info/0, running/0]).
 
 -include("py_worker.hrl").
 
@@ -26,6 +26,12 @@
     memory_bytes := non_neg_integer() | undefined
 }.
 
+-type running() :: #{
+    state := starting | serving | recycling | restarting | degraded | draining,
+    in_flight := non_neg_integer(),
+    running := [{Name :: binary(), Us :: non_neg_integer()}]
+}.
+
 -spec new(py_config:pool_name(), py_registry:slot(), py_registry:ticket(), py_registry:load(), py_config:pool()) -> state().
 new(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
     Atoms = py_guard:budget(Pool, Config),
@@ -35,7 +41,7 @@ new(Pool, Slot, Ticket, Load, #{restart := Restart} = Config) ->
         ticket = Ticket,
         load = Load,
         config = Config,
-        calls = py_calls:new(Pool, Config, Atoms),
+        calls = py_calls:new(Pool, py_registry:figures(Pool, Slot), Config, Atoms),
         guard = py_guard:new(Config),
         atoms = Atoms,
         budget = py_restart:new(Restart)
@@ -139,6 +145,11 @@ info(#state{calls = Calls, owners = Owners, incarnation = Incarnation} = State) 
         uptime_ms => uptime(State),
         memory_bytes => memory_bytes(State)
     }.
+
+%% @doc What it has in hand, and which calls of it Python has begun, for how long.
+-spec running(state()) -> running().
+running(#state{phase = Phase, calls = Calls}) ->
+    #{state => Phase, in_flight => py_calls:load(Calls), running => [{py_wire:name(Head), Us} || {Head, Us} <- py_timing:running(Calls)]}.
 
 uptime(#state{phase = serving, since = Since}) -> erlang:monotonic_time(millisecond) - Since;
 uptime(_) -> 0.

@@ -79,7 +79,7 @@ odd_forms(Worker) ->
      || Message <- [
             {'EXIT', self(), kill}, {'$gen_call', a, b}, {'$gen_call', {self(), [alias | make_ref()]}, info}, {'$gen_cast', a},
             {system, {self(), a}, {terminate, b}}, {system, a, b}, {py_answer, 1, a, b}, {timeout, make_ref(), kill},
-            {'DOWN', make_ref(), process, self(), a}, {py_call, a, b, c, d, e}, {py_cancel, a}, timeout
+            {'DOWN', make_ref(), process, self(), a}, {py_call, a, b, c, d, e}, {py_cancel, a, timeout}, timeout
         ]
     ],
     Inner = [
