@@ -7,9 +7,11 @@
 
 -include("py_worker.hrl").
 
-%% @doc One that has been sent as many calls as it may get is replaced.
+%% @doc One that has been sent as many calls as it may get is replaced, unless its pool is to keep what it holds.
 -spec recycle_used(#state{}) -> #state{}.
 recycle_used(#state{config = #{max_calls := infinity}} = State) ->
+    State;
+recycle_used(#state{config = #{recycle := never}} = State) ->
     State;
 recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
     %% The worker's own calls are counted, too: a few more or less are no matter.
@@ -19,9 +21,9 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
     end.
 
 %% @doc One that holds three quarters of what it may have is replaced before it gets no more; not a session's, which would lose what
-%% it is there for. A call that runs may need that much for itself, and give it back: so it is judged at its end.
+%% it is there for, nor one of a pool that is to keep what it holds. A call that runs may need that much for itself, and give it back: so it is judged at its end.
 -spec look_at_memory(#state{}) -> #state{}.
-look_at_memory(#state{phase = serving, config = #{scheduler := Scheduler, max_memory := Most}} = State) when
+look_at_memory(#state{phase = serving, config = #{scheduler := Scheduler, max_memory := Most, recycle := auto}} = State) when
     is_integer(Most), Scheduler =/= none
 ->
     case {holds_most(State), py_calls:open_calls(State#state.calls)} of

@@ -30,6 +30,7 @@ pool_options() ->
         {max_queue, [infinity, 0, 100], [-1, 1.5, none]},
         {max_calls, [infinity, 1, 100], [0, -1, none]},
         {max_memory, [infinity, 16_777_216], [16_777_215, 0, "1G"]},
+        {recycle, [auto, never], [always, true, infinity]},
         {event_loop, [asyncio, uvloop], [trio]},
         {callbacks, [all, none, [], [{lists, sum}]], [some, [{lists, sum, 1}], [lists]]},
         {restart, [#{}, #{max => 0}, #{max => 1, within => 2, delay => 3, max_delay => 4}], [

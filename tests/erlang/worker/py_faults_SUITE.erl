@@ -74,6 +74,7 @@
 %% Limits.
 -export([
     max_calls_gives_a_new_interpreter_and_loses_no_call/1,
+    a_pool_that_never_recycles_keeps_its_interpreter/1,
     a_call_that_keeps_most_of_max_memory_is_followed_by_a_new_interpreter/1,
     a_call_that_holds_most_of_max_memory_for_long_ends_as_any_other/1,
     a_call_that_wants_more_than_max_memory_gets_a_memory_error/1,
@@ -179,6 +180,7 @@ groups() ->
         ]},
         {limits, [], [
             max_calls_gives_a_new_interpreter_and_loses_no_call,
+            a_pool_that_never_recycles_keeps_its_interpreter,
             a_call_that_keeps_most_of_max_memory_is_followed_by_a_new_interpreter,
             a_call_that_holds_most_of_max_memory_for_long_ends_as_any_other,
             a_call_that_wants_more_than_max_memory_gets_a_memory_error,
@@ -1005,6 +1007,25 @@ a_call_that_keeps_most_of_max_memory_is_followed_by_a_new_interpreter(Config) ->
     wait_replaced(Worker, OsPid),
     ?assertEqual(3, py:func(operator, add, [1, 2], #{pool => small})),
     ok = py:stop_pool(small).
+
+%% Neither by count nor by memory; what it is asked for is done, and its limit holds.
+a_pool_that_never_recycles_keeps_its_interpreter(Config) ->
+    {ok, _} = py:start_pool(holder, pool(Config, #{max_memory => ?MOST_BYTES, max_calls => 3, recycle => never})),
+    [#{worker := Worker, os_pid := OsPid}] = py:workers(holder),
+    Held = py:func(builtins, dict, #{pool => holder, return => ref}),
+    Keep = ?MOST_BYTES * 4 div 5,
+    ?assertEqual(Keep, py:func(py_faults, allocate, [Keep, true], #{pool => holder})),
+    %% Longer than what is looked at now and then.
+    ?assertEqual(undefined, py:func(time, sleep, [0.3], #{pool => holder})),
+    [?assertEqual(3, py:func(operator, add, [1, 2], #{pool => holder})) || _ <- lists:seq(1, 20)],
+    ?assertError({python, 'builtins.MemoryError', _, _}, py:func(builtins, bytearray, [?MOST_BYTES], #{pool => holder})),
+    ?assertMatch(#{os_pid := OsPid, restarts := 0, state := serving}, info(Worker)),
+    ?assertEqual(0, py:len(Held)),
+    ?assertMatch(#{recycles := 0, restarts := 0}, py:stats(holder)),
+    ok = py:restart_worker(Worker),
+    ?assertMatch(#{recycles := 1, restarts := 0}, py:stats(holder)),
+    ?assertError({py, {stale_reference, _}}, py:len(Held)),
+    ok = py:stop_pool(holder).
 
 %% It keeps to its limit: what it holds is its own as long as it runs, and its neighbours' calls go on.
 a_call_that_holds_most_of_max_memory_for_long_ends_as_any_other(Config) ->
