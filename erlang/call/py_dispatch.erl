@@ -45,6 +45,8 @@
 -define(HAND, 2).
 -define(HAND_OF_SHORT, 16).
 -define(SHORT_US, 500).
+-define(HAND_US, 1_500).
+-define(MOST_IN_HAND, 128).
 
 -spec new() -> dispatch().
 new() -> #dispatch{}.
@@ -121,10 +123,13 @@ more(_Now, #hand{count = Count} = Hand) -> Hand#hand{count = Count + 1}.
 
 has_room(Slot, #dispatch{hands = Hands}) ->
     case Hands of
-        #{Slot := #hand{count = Count, average_us = Us}} when is_integer(Us), Us < ?SHORT_US -> Count < ?HAND_OF_SHORT;
+        #{Slot := #hand{count = Count, average_us = Us}} when is_integer(Us), Us < ?SHORT_US -> Count < hand_of_short(Us);
         #{Slot := #hand{count = Count}} -> Count < ?HAND;
         #{} -> true
     end.
+
+%% As many as are done within one and a half milliseconds: they go to the pipe, and come back, together.
+hand_of_short(Us) -> max(?HAND_OF_SHORT, min(?MOST_IN_HAND, ?HAND_US div max(1, Us))).
 
 %% @doc A worker has given that task back, without having begun it: it is its client's first.
 -spec back(id(), Us :: integer(), dispatch()) -> dispatch().

@@ -67,8 +67,9 @@
 -spec start_link(Gateway :: pid(), settings()) -> pid().
 start_link(Gateway, Settings) ->
     proc_lib:spawn_link(fun() ->
+        %% Messages stay on its heap, where they stand in the order in which they were sent: what a task prints comes from another
+        %% process than its answer.
         process_flag(trap_exit, true),
-        process_flag(message_queue_data, off_heap),
         receive
             {socket, Socket} -> greet(Socket, Gateway, Settings);
             {'EXIT', Gateway, _} -> ok
@@ -259,7 +260,7 @@ message({submit, Id, Route, Body}, #state{role = driver, tasks = Tasks} = State)
         true ->
             too_much(Id, State);
         false ->
-            case py_gateway_tasks:submit(Id, Route, Body, has_room(State), Tasks) of
+            case py_gateway_tasks:submit(Id, Route, Body, Tasks) of
                 {ok, Next} -> State#state{tasks = Next};
                 {error, Reason} -> say(py_gateway_wire:failed(Id, Reason), State)
             end
@@ -281,6 +282,7 @@ message({drop, Id}, #state{tasks = Tasks} = State) ->
     case py_gateway_tasks:drop(Id, Tasks) of
         {dropped, Next} -> say(py_gateway_wire:encode({dropped, Id}), State#state{tasks = Next});
         begun -> say(py_gateway_wire:encode({begun, Id}), State);
+        asked -> State;
         error -> State
     end;
 message({call, Id, Module, Function, Args}, State) ->
@@ -341,9 +343,15 @@ released(Name, #state{held = Held, held_bytes = Bytes} = State) ->
 
 of_tasks(Message, #state{tasks = Tasks} = State) ->
     case py_gateway_tasks:message(Message, Tasks) of
-        {answer, Id, Answer, Next} -> given(answered(Id, Answer, State#state{tasks = Next}));
-        {wait, Next} -> given(State#state{tasks = Next});
-        unknown -> State
+        {answer, Id, Answer, Next} ->
+            given(answered(Id, Answer, State#state{tasks = Next}));
+        {wait, Next} ->
+            State#state{tasks = Next};
+        %% As the messages are called.
+        {What, Id, Next} ->
+            given(say(py_gateway_wire:encode({What, Id}), State#state{tasks = Next}));
+        unknown ->
+            State
     end.
 
 answered(Id, {frame, Frame, Trust, _Origin}, State) ->
@@ -379,13 +387,12 @@ has_room(#state{unwritten = Unwritten, out_bytes = Out, held_bytes = Held, quota
     Unwritten + Out < ?UNWRITTEN_BYTES andalso Held =< Quota.
 
 given(#state{tasks = Tasks} = State) ->
-    case has_room(State) of
-        true ->
-            {Failed, Next} = py_gateway_tasks:give(Tasks),
-            Told = lists:foldl(fun({Id, Reason}, Acc) -> say(py_gateway_wire:failed(Id, Reason), Acc) end, State#state{tasks = Next}, Failed),
-            run(Told);
-        false ->
-            State
+    HasRoom = has_room(State),
+    {Failed, Next} = py_gateway_tasks:pace(HasRoom, Tasks),
+    Told = lists:foldl(fun({Id, Reason}, Acc) -> say(py_gateway_wire:failed(Id, Reason), Acc) end, State#state{tasks = Next}, Failed),
+    case HasRoom of
+        true -> run(Told);
+        false -> Told
     end.
 
 run(#state{unasked = Unasked, calls = Calls, running = Running, average = Average} = State) ->

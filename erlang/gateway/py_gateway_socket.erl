@@ -1,7 +1,7 @@
 %%% @doc A gateway's socket in the file system: where it is, whether its place is one that nobody else can reach, and who is at the other end.
 %%%
 %%% The socket is bound under a name drawn by lot, closed, and only then linked to its own name: so it is never there with other rights,
-%%% and of two nodes that start at the same time one gets the name. See "Whose socket" in docs/architecture.md.
+%%% and of nodes that start at the same time one gets the name. See "Whose socket" in docs/architecture.md.
 %%% @private
 -module(py_gateway_socket).
 
@@ -18,8 +18,10 @@
 -define(RANDOM_BYTES, 6).
 -define(HASH_DIGITS, 16).
 -define(PROBE_MS, 1_000).
-%% How often the name may be found taken by a dead node in one start.
--define(MOST_TRIES, 5).
+%% How long the name may be locked: longer than the question to a node that does not answer takes. And the pause between two looks.
+-define(LOCK_SECONDS, 10).
+-define(LOCK_MS, 20).
+-define(LOCK_TRIES, 750).
 %% socket(7), on Linux: SOL_SOCKET, SO_PEERCRED, and the size of `struct ucred'.
 -define(SOL_SOCKET, 1).
 -define(SO_PEERCRED, 17).
@@ -110,7 +112,7 @@ made(Directory, User) ->
 bound(Path, Temporary, User) ->
     case gen_tcp:listen(0, [{ifaddr, {local, Temporary}} | ?OPTIONS]) of
         {ok, Socket} ->
-            case file:change_mode(Temporary, 8#600) =:= ok andalso linked(Temporary, Path, ?MOST_TRIES) of
+            case file:change_mode(Temporary, 8#600) =:= ok andalso locked(Path, fun() -> linked(Temporary, Path) end) of
                 ok ->
                     _ = file:delete(Temporary, [raw]),
                     {ok, #file_info{inode = Inode}} = file:read_link_info(Path),
@@ -128,13 +130,38 @@ failed({error, Reason}, Path) when is_atom(Reason) -> {error, [Path, ": ", file:
 failed({error, _} = Error, _Path) -> Error;
 failed(false, Path) -> {error, [Path, ": its mode can't be changed"]}.
 
-linked(_Temporary, _Path, 0) ->
-    {error, "another node keeps taking this path"};
-linked(Temporary, Path, Left) ->
+%% Of those that find the name of a dead node at the same time one takes it away. A lock that is older than what its holder does takes is
+%% that of one that was killed.
+locked(Path, Fun) -> locked(filename:join(filename:dirname(Path), "." ++ filename:basename(Path) ++ ".lock"), Fun, ?LOCK_TRIES).
+
+locked(_Lock, _Fun, 0) ->
+    {error, "another node is about to take this path"};
+locked(Lock, Fun, Left) ->
+    case file:make_dir(Lock) of
+        ok ->
+            try
+                Fun()
+            after
+                _ = file:del_dir(Lock)
+            end;
+        {error, eexist} ->
+            _ = case file:read_link_info(Lock, [{time, posix}]) of
+                {ok, #file_info{type = directory, mtime = Made}} ->
+                    abs(os:system_time(second) - Made) > ?LOCK_SECONDS andalso file:del_dir(Lock);
+                _ ->
+                    ok
+            end,
+            receive after ?LOCK_MS -> ok end,
+            locked(Lock, Fun, Left - 1);
+        {error, _} = Error ->
+            Error
+    end.
+
+linked(Temporary, Path) ->
     case file:make_link(Temporary, Path) of
         {error, eexist} ->
             case taken(Path) of
-                free -> linked(Temporary, Path, Left - 1);
+                free -> file:make_link(Temporary, Path);
                 Error -> Error
             end;
         Result ->
@@ -144,13 +171,16 @@ linked(Temporary, Path, Left) ->
 %% Who lives answers; a socket that refuses is nobody's any more.
 taken(Path) ->
     case file:read_link_info(Path) of
-        {ok, #file_info{type = other, inode = Inode}} ->
+        {ok, #file_info{type = other}} ->
             case gen_tcp:connect({local, Path}, 0, [binary, {active, false}], ?PROBE_MS) of
                 {ok, Socket} ->
                     gen_tcp:close(Socket),
                     {error, [Path, " belongs to a node that runs"]};
                 {error, econnrefused} ->
-                    removed(Path, Inode);
+                    case file:delete(Path, [raw]) of
+                        ok -> free;
+                        {error, _} = Error -> Error
+                    end;
                 {error, enoent} ->
                     free;
                 {error, Reason} ->
@@ -158,23 +188,6 @@ taken(Path) ->
             end;
         {ok, _} ->
             {error, [Path, " is there, and is no socket"]};
-        {error, enoent} ->
-            free;
-        {error, Reason} ->
-            {error, Reason}
-    end.
-
-%% Between the question and this, another node may have taken the name.
-removed(Path, Inode) ->
-    Aside = filename:join(filename:dirname(Path), "." ++ lot()),
-    case file:rename(Path, Aside) of
-        ok ->
-            _ = case file:read_link_info(Aside) of
-                {ok, #file_info{inode = Inode}} -> ok;
-                _ -> file:make_link(Aside, Path)
-            end,
-            _ = file:delete(Aside, [raw]),
-            free;
         {error, enoent} ->
             free;
         {error, Reason} ->

@@ -42,7 +42,7 @@ decode_new(Frame, Budget) ->
     %% With more names than that there are too many new ones among them.
     case walk(Frame, erlang:system_info(atom_count) + Most) of
         {ok, Names} ->
-            New = lists:filter(fun is_new/1, Names),
+            New = new_ones(Names, []),
             case spend(length(New), Budget) of
                 true -> decode_spent(Frame, New, Budget);
                 {false, Bound} -> refused(integer_to_list(length(New)), Bound)
@@ -52,6 +52,15 @@ decode_new(Frame, Budget) ->
         error ->
             error
     end.
+
+%% Not by a call for each item that the rest waits for: an error (`is_new') costs with the depth of the stack.
+new_ones([Name | Rest], Acc) ->
+    case is_new(Name) of
+        true -> new_ones(Rest, [Name | Acc]);
+        false -> new_ones(Rest, Acc)
+    end;
+new_ones([], Acc) ->
+    Acc.
 
 refused(Count, Most) ->
     {refused,
