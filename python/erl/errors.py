@@ -85,7 +85,18 @@ class ErlangError(BridgeError):
         """What Erlang has sent, where it was sent."""
 
     def __str__(self) -> str:
-        return f"{self.class_}: {self.reason!r}"
+        reason = str(self.reason) if isinstance(self.reason, str) else repr(self.reason)
+        return f"{self.class_}: {reason}{_where(self.stacktrace) if reason in ('undef', 'function_clause') else ''}"
+
+
+def _where(stacktrace: object) -> str:
+    """The function that was called, as the first entry of Erlang's stacktrace has it: `: nosuch:f/0`."""
+    try:
+        module, function, arity, *_ = stacktrace[0]  # type: ignore[index]
+        count = arity if type(arity) is int else len(arity)
+    except (TypeError, IndexError, KeyError, ValueError):
+        return ""
+    return f": {module}:{function}/{count}"
 
 
 class NodeError(BridgeError):

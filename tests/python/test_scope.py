@@ -43,6 +43,7 @@ CACHES = {
 OF_THE_PROCESS = {
     "erl.calls.tasks._used_path": "what was put in front of sys.path",
     "erl.futures.executor._executors": "what is to be waited for at the exit",
+    "erl.futures.executor._forks": "how often it was forked",
     "erl.futures.executor._is_over": "that it has begun to exit",
     "erl.link.nodes._joined": "the nodes that it has joined",
     "erl.link.nodes._known": "the nodes that it has links to",

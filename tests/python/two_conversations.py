@@ -202,7 +202,12 @@ def _states() -> Iterator[tuple[str, object]]:
         name = "erl" if info is None else info.name
         if name in ("erl.__main__", "erl.codec.native") or ".facades" in name or ".sandbox" in name:
             continue
-        module = importlib.import_module(name)
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if (error.name or "erl").partition(".")[0] == "erl":
+                raise
+            continue  # what belongs to a library that is not there
         for key, value in list(vars(module).items()):
             if key.startswith("__"):
                 continue

@@ -138,12 +138,13 @@ def _error(error: BaseException) -> bytes:
         trace = ""
     name, text, args = unpickled.error_apart(error)
     if not _is_boxed():
-        try:
-            data = parcels.pickled((error, trace))
-            pickle.loads(data)
-            return b"E" + data
-        except Exception:  # it can't be pickled, or not be read
-            data = b""
+        for made in (error, unpickled.Rebuilt(error)):
+            try:
+                data = parcels.pickled((made, trace))
+                pickle.loads(data)
+                return b"E" + data
+            except Exception:  # it can't be pickled, or not be read
+                continue
     described: list[object] = [
         name.encode(),
         text.encode(errors="backslashreplace"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice, starmap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+_MOST = 10_000
+_CHUNKS = 32
+"""For each worker: where some take longer than others, all are busy to the end."""
 
 
 class Broken(Exception):
@@ -17,29 +22,28 @@ class Broken(Exception):
         self.error = error
 
 
-def run(function: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """The function's results for these arguments, in order. Raises `Broken` at the first that fails."""
+def run(function: Callable[..., Any], items: Sequence[Any], is_rows: bool) -> list[Any]:
+    """The function's results for these items, or rows of arguments. Raises `Broken` at the first that fails."""
     results: list[Any] = []
-    add = results.append
     try:
-        for row in rows:
-            add(function(*row))
+        results.extend(starmap(function, items) if is_rows else map(function, items))
     except Exception as error:
         if not results:
             raise
         raise Broken(results, error) from error
+    if len(results) < len(items):  # it was taken for the end of the items
+        raise Broken(results, StopIteration())
     return results
 
 
 def size(items: int, workers: int) -> int:
-    """How many items are one chunk where nobody has said: 64 chunks for each worker, 10,000 items at the most."""
-    return max(1, min(10_000, items // (64 * workers)))
+    """How many items are one chunk where nobody has said."""
+    return max(1, min(_MOST, items // (_CHUNKS * workers)))
 
 
-def cut(rows: Iterable[tuple[Any, ...]], size: int) -> Iterable[list[tuple[Any, ...]]]:
-    """Lists of so many rows, the last one shorter."""
-    from itertools import islice
-
-    left = iter(rows)
-    while chunk := list(islice(left, size)):
-        yield chunk
+def cut(items: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Parts of so many items, the last one smaller."""
+    if isinstance(items, (list, range)):
+        return (items[start : start + size] for start in range(0, len(items), size))
+    left = iter(items)
+    return iter(lambda: list(islice(left, size)), [])

@@ -16,6 +16,8 @@ from erl.futures.future import Future
 from erl.futures.pools import Pool
 from erl.futures.tasks import Task, payload_of
 from erl.link import protocol
+from erl.link.waiting import Gate
+from erl.values import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +30,12 @@ _EXIT_SECONDS = 5.0
 """As long as that, at the exit of the program, tasks that nobody waits for may take."""
 
 _executors: weakref.WeakSet[PoolExecutor] = weakref.WeakSet()
+_LOOK_SECONDS = 1.0
+"""A wait may begin when the last task has just ended."""
+
 _is_over = False
+_forks = 0
+"""How often this process is a fork of one that had executors."""
 
 
 class PoolExecutor(concurrent.futures.Executor):
@@ -67,9 +74,9 @@ class PoolExecutor(concurrent.futures.Executor):
         self._retries = retries
         self._routes: dict[Any, bytes] = {}
         self._open: set[Future[Any]] = set()
-        self._idle = threading.Condition()
+        self._idle = Gate()
         self._is_shut = False
-        self._pid = os.getpid()
+        self._forks = _forks
         _executors.add(self)
 
     @property
@@ -85,6 +92,10 @@ class PoolExecutor(concurrent.futures.Executor):
     @property
     def _max_workers(self) -> int:  # joblib, dask and others ask for it
         return self._pool.size
+
+    @property
+    def _broken(self) -> Any:  # the standard library's tests, and others, look at it
+        return self._pool.broken or False
 
     @property
     def workers(self) -> list[Any]:
@@ -104,13 +115,12 @@ class PoolExecutor(concurrent.futures.Executor):
             raise TypeError(f"a task is a callable or its dotted name, not {type(fn).__name__}")
         self._check_open()
         pool = self._pool
-        link, lane = pool.lane()
+        link, lane = pool.lane(worker)
         future: Future[Any] = Future()
         try:
             payload = payload_of(link, fn, args, kwargs, pool.path(), pool.by_value)
         except Exception as error:
-            future.set_running_or_notify_cancel()
-            future.set_exception(error)
+            future.settle(error=error)
             return future
         route = self._routes.get(worker)
         if route is None:
@@ -119,8 +129,8 @@ class PoolExecutor(concurrent.futures.Executor):
             route = self._routes[worker] = protocol.route(
                 None if worker is not None else pool.name, worker, self._timeout_ms
             )
-        self._open.add(future)
-        link.submit(lane, Task(link, lane, route, future, payload, self._retries, self._over))
+        task = Task(link, lane, route, future, payload, self._retries, self._over)
+        link.submit(lane, task, steps.each(self._open.add, future))
         return future
 
     def _check_open(self) -> None:
@@ -128,7 +138,7 @@ class PoolExecutor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         if _is_over:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if self._pid != os.getpid():
+        if self._forks != _forks:
             raise errors.NodeError(
                 "this process was forked from the one that has the executor: make one here"
             )
@@ -137,8 +147,7 @@ class PoolExecutor(concurrent.futures.Executor):
         """A task's future is about to be done."""
         self._open.discard(future)
         if not self._open and self._is_shut:
-            with self._idle:
-                self._idle.notify_all()
+            self._idle.wake()
 
     async def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """The result, in a coroutine; where that is cancelled, the task is, also while it runs."""
@@ -176,7 +185,7 @@ class PoolExecutor(concurrent.futures.Executor):
         A pool of its own ends with the last of them.
         """
         self._is_shut = True
-        if self._pid != os.getpid():
+        if self._forks != _forks:
             return
         if cancel_futures:
             for future in list(self._open):
@@ -195,12 +204,11 @@ class PoolExecutor(concurrent.futures.Executor):
 
     def _await(self, deadline: float | None) -> None:
         """Wait until nothing is open, or until then."""
-        with self._idle:
-            while self._open:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return
-                self._idle.wait(left)
+        while self._open:
+            left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                return
+            self._idle.wait(left)
 
     def __repr__(self) -> str:
         return f"<PoolExecutor on {self._pool!r}, {len(self._open)} tasks open>"
@@ -231,10 +239,17 @@ def _at_exit() -> None:
     _is_over = True
     deadline = time.monotonic() + _EXIT_SECONDS
     for executor in list(_executors):
-        if executor._pid == os.getpid():
+        if executor._forks == _forks:
             executor._is_shut = True
             executor._await(deadline)
 
+
+def _in_child() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 # As `concurrent.futures` does: before the threads of the program are waited for, and before `atexit`.
 threading._register_atexit(_at_exit)  # type: ignore[attr-defined]

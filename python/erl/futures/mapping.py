@@ -35,20 +35,22 @@ def map(  # noqa: A001
             raise ValueError("buffersize must be None or > 0")
     end = None if timeout is None else timeout + time.monotonic()
     executor._check_open()
-    rows: Iterable[tuple[Any, ...]] = zip(*iterables, strict=False)
+    is_rows = len(iterables) != 1
+    items: Iterable[Any] = zip(*iterables, strict=False) if is_rows else iterables[0]
     if buffersize is None:
-        listed = list(rows)
+        listed = items if type(items) in (list, range) else list(items)
         if chunksize is None:
-            chunksize = 1 if executor._maps_one_by_one else chunks.size(len(listed), executor._max_workers)
-        rows = listed
+            count = len(listed)  # type: ignore[arg-type]
+            chunksize = 1 if executor._maps_one_by_one else chunks.size(count, executor._max_workers)
+        items = listed
     elif chunksize is None:
         chunksize = 1
+    submits: Iterator[Callable[[], Future[Any]]]
     if chunksize == 1:
-        submits = (partial(executor.submit, function, *row) for row in rows)
+        submits = (partial(executor.submit, function, *(item if is_rows else (item,))) for item in items)
     else:
-        submits = (
-            partial(executor.submit, chunks.run, function, chunk) for chunk in chunks.cut(rows, chunksize)
-        )
+        parts = chunks.cut(items, chunksize)
+        submits = (partial(executor.submit, chunks.run, function, part, is_rows) for part in parts)
     futures: deque[Future[Any]] = deque()
     try:
         for submit in submits if buffersize is None else islice(submits, buffersize):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from erl import Atom, errors
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from erl.link.node import Node
 
 _START_SECONDS = 120.0
+_TOLD_SECONDS = 5.0
 
 
 class InitializerError(errors.WorkerLostError):
@@ -46,6 +48,7 @@ class Pool:
         self._most_tasks = most_tasks
         self.is_own = is_own
         self._is_started = False
+        self._is_closed = False
         self._broken: BaseException | None = None
         self._lock = threading.RLock()
         self._raw_path: list[str] = []
@@ -84,7 +87,10 @@ class Pool:
     def workers(self) -> list[Any]:
         """Their pids."""
         name = self.name
-        return list(self.node.pools.get(name, {}).get("workers", ()))
+        end = time.monotonic() + _TOLD_SECONDS
+        while not (found := self.node.pools.get(name, {}).get("workers")) and time.monotonic() < end:
+            time.sleep(0.01)  # the node says it of its own accord, soon
+        return list(found or ())
 
     @property
     def by_value(self) -> bool:
@@ -100,8 +106,8 @@ class Pool:
             return None
         return nodes.absolute_path()
 
-    def lane(self) -> tuple[Link, Lane]:
-        """The link, and where tasks wait. Raises `errors.NodeError`, `InitializerError`."""
+    def lane(self, worker: object) -> tuple[Link, Lane]:
+        """The link, and where tasks wait, or those of one worker. Raises `errors.NodeError`, `InitializerError`."""
         found = self._found
         if found is None or found[0].down is not None:
             self._start()
@@ -110,7 +116,7 @@ class Pool:
                 known = ", ".join(sorted(link.pools)) or "none"
                 raise errors.NodeError(f"the node has no pool {self._name!r}; it has: {known}")
             found = self._found = link, link.lane(self._name)
-        return found
+        return found if worker is None else (found[0], found[0].lane(self._name, worker))
 
     def _start(self) -> None:
         if not self.is_own or self._is_started:
@@ -131,8 +137,11 @@ class Pool:
                 raise
             except errors.BridgeError as error:
                 self._broken = error
+                if self._initializer is not None:
+                    _tell(error)
                 raise InitializerError(f"the executor's pool has not started: {error}") from error
             self._name = text_of(name)
+            link.pools.setdefault(self._name, {"size": self._workers or self._default_workers()})
             self._is_started = True
 
     def _options(self, node: Node, link: Link) -> dict[object, object]:
@@ -143,7 +152,7 @@ class Pool:
             payload, _ = payload_of(
                 link, self._initializer, self._initargs, {}, self.path(), self.by_value, False
             )
-            options["on_start"] = (Atom("erl.calls.tasks"), Atom("initialize"), [payload])
+            options["on_start"] = (Atom("erl.calls.tasks"), Atom("initialize"), [(Atom("bytes"), payload)])
         if node.path is not None:
             return nodes.options(options, node.path)
         return {Atom(key): value for key, value in options.items()}
@@ -158,12 +167,27 @@ class Pool:
             self._is_started = False
             self._found = None
             self._broken = errors.NodeError("the executor is shut down")
+            self._is_closed = True
         try:
             link = self.node.link
-            link.request("stop_pool", Atom(self._name))
+            name = self._name
+            stopped = link.request("stop_pool", Atom(name))
+            stopped.add_done_callback(lambda _: link.pools.pop(name, None))
         except errors.BridgeError:
             return
+
+    @property
+    def broken(self) -> str:
+        """Why its own pool has not started; empty where it has, or has not been tried."""
+        return str(self._broken) if self._broken is not None and not self._is_closed else ""
 
     def __repr__(self) -> str:
         own = "a pool of its own" if self.is_own else f"the pool {self._name!r}"
         return own if self._node is None else f"{own} of {self._node!r}"
+
+
+def _tell(error: errors.BridgeError) -> None:
+    """Log it where the executors of the standard library do."""
+    import logging
+
+    logging.getLogger("concurrent.futures").critical("Exception in initializer: %s", error)

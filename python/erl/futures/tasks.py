@@ -59,6 +59,7 @@ class Task:
         self.id = 0
         self.sent = 0.0
         future._task = self
+        future.check_wait = link.check_wait
 
     @property
     def payload_bytes(self) -> int:
@@ -75,10 +76,6 @@ class Task:
     def frame(self, id_: int) -> bytes:
         """See `erl.link.lanes.Task`."""
         return protocol.submit(id_, self._route, self.payload)
-
-    def check_wait(self) -> None:
-        """Raises `errors.NodeError` where waiting for it would be waiting for oneself."""
-        self._link.check_wait()
 
     def kill(self) -> bool:
         """End it, wherever it is; whether it is not over."""
@@ -98,7 +95,7 @@ class Task:
             return
         self._end()
         if self._killed and answer.is_error:
-            self.future.killed()
+            self.future.settle_cancelled()
         else:
             self.future.answered(answer)
 
@@ -107,7 +104,7 @@ class Task:
         what = str(reason[0]) if type(reason) is tuple and reason else str(reason)
         if self._killed or what == "cancelled":
             self._end()
-            self.future.killed()
+            self.future.settle_cancelled()
         elif what == "timeout":
             self._fail(errors.TaskTimeoutError(text))
         elif what == "worker_down":
@@ -125,9 +122,10 @@ class Task:
 
     def _fail(self, error: BaseException) -> None:
         self._end()
-        self.future.fail(error)
+        self.future.settle(error=error)
 
     def _end(self) -> None:
+        self.future._task = None
         self.memory = None  # and with it the file that the arguments lie in
         self._over(self.future)
 

@@ -118,7 +118,7 @@ class Answer:
             error, trace = pickle.loads(content)
             return False, _with_trace(error, trace)
         if kind == b"X":
-            return False, _described(data[:-32], lambda name, text, _args: errors.RemoteError(name, text))
+            return False, _described(data[:-32], _builtin)
         raise errors.ProtocolError("a worker has sent what is no answer to a task")
 
     def release(self) -> None:
@@ -152,6 +152,13 @@ def _texts(rows: Any) -> list[list[str]]:
     return [[_text(each) for each in row] for row in rows if isinstance(row, list) and len(row) == 5]
 
 
+def _builtin(name: str, text: str, args: Any) -> BaseException:
+    """One that could not be pickled: a builtin, or a description."""
+    if name.startswith("builtins."):
+        return unpickled.error_together(name, text, args)
+    return errors.RemoteError(name, text)
+
+
 def _described(data: bytes, made: Callable[[str, str, Any], BaseException]) -> BaseException:
     name, text, args, trace = codec.decode(data[1:], _BARE)
     return _with_trace(made(_text(name), _text(text), args), _text(trace))
@@ -169,5 +176,14 @@ def _with_trace(error: Any, trace: str) -> BaseException:
     if not isinstance(error, BaseException):
         raise errors.ProtocolError("a worker has sent an error that is none")
     if trace:
-        error.__cause__ = RemoteTraceback(trace)
+        error.__cause__ = _remote_traceback()(trace)
     return error
+
+
+def _remote_traceback() -> type[Exception]:
+    """What a `ProcessPoolExecutor` has there; who looks at it finds the same."""
+    try:
+        from concurrent.futures.process import _RemoteTraceback
+    except ImportError:
+        return RemoteTraceback
+    return _RemoteTraceback

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from itertools import count
 
 from erl import errors, shared
 from erl.link import lanes, prints, protocol
 from erl.link.channel import Channel
+from erl.link.waiting import Future, Gate
 from erl.terms import Atom
+from erl.values import steps
 from erl.values.scope import Scope
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from concurrent.futures import Future
     from typing import Any, Final
 
     from erl.link.lanes import Lane, Task
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _HELLO_SECONDS: Final = 30.0
 _OPEN_TASKS: Final = 1024
 _PACKET_BYTES: Final = 64 << 20
+_LARGE_BYTES: Final = 1 << 14
 
 
 class Link:
@@ -49,10 +50,10 @@ class Link:
         self._calls: dict[int, Future[Any]] = {}
         self._lanes: dict[Any, Lane] = {}
         self._numbers = count(1)
-        self._greeted = threading.Event()
+        self._greeted = Gate()
         self._refused = ""
         self._entered = False
-        self.ended = threading.Event()
+        self.ended = Gate()
         self._channel = Channel(connection, self._handle, self._end, self._feed)
         self._kinds = {
             "done": self._done,
@@ -117,13 +118,11 @@ class Link:
 
     def request(self, kind: str, *elements: object) -> Future[Any]:
         """Ask the node something that it answers: the future of its answer."""
-        from concurrent.futures import Future
-
         self.check()
         future: Future[Any] = Future()
         id_ = self.number()
         frame = self.encoded(kind, id_, *elements)
-        future.set_running_or_notify_cancel()
+        future.check_wait = self.check_wait
         future.link_id = id_  # type: ignore[attr-defined]
         self._calls[id_] = future
         self._channel.send(frame)
@@ -178,23 +177,28 @@ class Link:
 
     # Tasks
 
-    def lane(self, pool: str) -> Lane:
-        """Where the tasks of a pool wait."""
-        found = self._lanes.get(pool)
+    def lane(self, pool: str, worker: object = None) -> Lane:
+        """Where the tasks of a pool, or those of one worker, wait."""
+        key = pool if worker is None else worker
+        found = self._lanes.get(key)
         if found is None:
             most = min(lanes.MOST, int(self.info.get("open_tasks", _OPEN_TASKS)))
-            found = lanes.Lane(self.size_of(pool), most, self.number, self._channel.adding)
-            found = self._lanes.setdefault(pool, found)
+            size = self.size_of(pool) if worker is None else 1
+            found = lanes.Lane(size, most, self.number, self._channel.adding)
+            found = self._lanes.setdefault(key, found)
         return found
 
     def size_of(self, pool: str) -> int:
         """How many workers a pool has."""
         return int(self.pools.get(pool, {}).get("size", 1))
 
-    def submit(self, lane: Lane, task: Task) -> None:
-        """Send a task, now or later. It is told what became of it in the reader's thread."""
-        lane.put(task)
-        if lane.feed():
+    def submit(self, lane: Lane, task: Task, then: steps.Step) -> None:
+        """Send a task, now or later, and do this in the step that takes it. It is told what became of it by the reader.
+
+        Where the workers have enough to do it is written with others, by the reader, when the next answer comes.
+        """
+        lane.put(task, then)
+        if lane.feed() and (not lane.is_busy or task.payload_bytes > _LARGE_BYTES):
             self._channel.flush()
         if self.down is not None:
             self._lose(lane, self.down)
@@ -270,10 +274,7 @@ class Link:
         future = self._calls.pop(id_, None)
         if future is None:
             return
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+        future.settle(value, error)
 
     def _hello(self, event: Event) -> None:
         _, version, info = event
@@ -294,12 +295,12 @@ class Link:
                     place["max_bytes"],
                     place["node"],
                 )
-        self._greeted.set()
+        self._greeted.open()
 
     def _refuse(self, event: Event) -> None:
         text = event[2]
         self._refused = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-        self._greeted.set()
+        self._greeted.open()
 
     def _use_pools(self, pools: Any) -> None:
         if not isinstance(pools, dict):
@@ -307,14 +308,19 @@ class Link:
         self.pools = {
             str(name): {str(key): value for key, value in pool.items()} for name, pool in pools.items()
         }
-        for name, lane in self._lanes.items():
-            lane.resize(self.size_of(name))
+        for name, lane in list(self._lanes.items()):
+            if type(name) is str:
+                lane.resize(self.size_of(name))
+        alive = {worker for pool in self.pools.values() for worker in pool.get("workers", ())}
+        for key, lane in list(self._lanes.items()):
+            if not (lane.open or lane.waiting) and key not in (self.pools if type(key) is str else alive):
+                self._lanes.pop(key, None)
 
     def _end(self, why: str) -> None:
         told = self.down_told
         text = why if told is None or not why.startswith("the node is gone") else f"{why}{told()}"
         self.down = errors.NodeDownError(text)
-        self._greeted.set()
+        self._greeted.open()
         for lane in list(self._lanes.values()):
             self._lose(lane, self.down)
         while self._calls:
@@ -322,8 +328,8 @@ class Link:
                 _, future = self._calls.popitem()
             except KeyError:
                 break
-            future.set_exception(errors.NodeDownError(text))
-        self.ended.set()
+            future.settle(error=errors.NodeDownError(text))
+        self.ended.open()
 
     # The end
 

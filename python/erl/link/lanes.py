@@ -82,9 +82,14 @@ class Lane:
         """How many wait here."""
         return len(self._queue) + len(self._hand)
 
-    def put(self, task: Task) -> None:
-        """Add a task; `feed` sends it."""
-        self._queue.append(task)
+    def put(self, task: Task, then: steps.Step = ()) -> None:
+        """Add a task, and do this, in one step; `feed` sends it."""
+        steps.at_once(steps.together(then, steps.each(self._queue.append, task)))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether more is on its way than the workers have begun: an answer comes before one of them idles."""
+        return len(self.open) > 2 * self._least
 
     def put_first(self, task: Task) -> None:
         """Add a task that was sent already, and is to be sent again."""

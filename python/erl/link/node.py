@@ -131,12 +131,16 @@ class Node:
         page = self._link.info.get("page")
         return (
             f"<erl.Node {text_of(self._link.info.get('node'))}, os pid {self._link.info.get('os_pid')}; "
-            f"pools: {pools or 'none'}; socket: {self.socket}; page: {text_of(page) if page else 'none'}>"
+            f"pools: {pools or 'none'}; socket: {self.socket}{f'; page: {text_of(page)}' if page else ''}>"
         )
 
 
 def _plain(value: Any) -> Any:
-    """A map of the node's with names that are text."""
+    """What the node says, as texts; pids are what they are."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(text_of(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    if isinstance(value, (bytes, str)):
+        return str(text_of(value))
     return value

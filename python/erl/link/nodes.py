@@ -64,8 +64,8 @@ def start(
                 _be_latest(known[1])
                 return known[1]
             raise errors.NodeError(
-                f"this process has a node that was started with other arguments, {known[1]!r}: "
-                "stop it first, node.stop(), or start this one beside it, name="
+                "this process has a node that was started with other arguments: node.stop() ends that one, "
+                f"name= starts this one beside it. There is {known[1]!r}"
             )
         import copy
 

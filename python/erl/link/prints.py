@@ -28,7 +28,7 @@ _shown: dict[Any, Any] = {}
 
 def text_of(value: object) -> str:
     """Text of the link's: bytes."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else f"{value!s}"
 
 
 def show(text: object) -> None:

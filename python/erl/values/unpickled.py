@@ -157,6 +157,25 @@ _MAKERS: Final[dict[str, Callable[[Any, int], Any]]] = {
 }
 
 
+class Rebuilt:
+    """An exception on its way to a pickle, which is made there without a call of its `__init__`."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        error = self._error
+        return rebuilt, (type(error), error.args, error.__dict__)
+
+
+def rebuilt(kind: type[BaseException], args: tuple[object, ...], state: dict[str, object]) -> BaseException:
+    """The exception that a `Rebuilt` stands for."""
+    made = kind.__new__(kind, *args)
+    made.args = args
+    made.__dict__.update(state)
+    return made
+
+
 def error_apart(error: BaseException) -> tuple[str, str, list[object]]:
     """An exception's class, text and those arguments that have a term; none where one has not."""
     kind = type(error)

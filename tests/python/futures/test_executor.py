@@ -1,0 +1,531 @@
+"""`PoolExecutor` beside what users of other executors report: whatever a task does costs that task alone."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from waiting import eventually
+
+import erl
+from erl import errors
+from erl.futures import PoolExecutor, RemoteError, TaskTimeoutError, WorkerLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def executor(node: erl.Node) -> Iterator[PoolExecutor]:
+    with PoolExecutor(node=node, pool="default") as made:
+        yield made
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 1 << 70, 1.5, float("inf"), "é\x00", b"\xff", (1, [2], {3}), {"a": 1j}, ...]
+)
+def test_values_come_back_as_they_are(executor: PoolExecutor, value: Any) -> None:
+    assert executor.submit(lambda it: it, value).result(30) == value
+
+
+@pytest.mark.parametrize("size", [10, 65_535, 65_536, 1_000_000])
+def test_bytes_of_any_size_come_back(executor: PoolExecutor, size: int) -> None:
+    data = os.urandom(size)
+    assert executor.submit(bytes, data).result(30) == data
+
+
+def test_arrays_may_be_changed_on_both_sides(executor: PoolExecutor) -> None:
+    numpy = pytest.importorskip("numpy")
+    given = numpy.arange(1_000_000, dtype="f8")
+
+    def changed(array: Any) -> Any:
+        array += 1
+        return array
+
+    got = executor.submit(changed, given).result(30)
+    assert numpy.array_equal(got, given + 1)
+    got *= 2
+    assert given[0] == 0
+
+
+def test_files_of_shared_memory_go_with_what_they_were_for(node: erl.Node, executor: PoolExecutor) -> None:
+    numpy = pytest.importorskip("numpy")
+    directory = node.link.scope.memory.directory
+    before = len(os.listdir(directory))
+    futures = [executor.submit(numpy.ones, 20_000) for _ in range(20)]
+    concurrent.futures.wait(futures, 30)
+    kept = [future.result() for future in futures[:10]]
+    del futures
+    gc.collect()
+    executor.submit(len, numpy.ones(100_000)).result(30)
+    eventually(lambda: len(os.listdir(directory)) == before)
+    assert all(each.sum() == 20_000 for each in kept)
+
+
+def test_functions_may_be_named(executor: PoolExecutor) -> None:
+    assert executor.submit("os.path.join", "a", "b").result(30) == os.path.join("a", "b")  # type: ignore[arg-type]
+
+
+def test_a_closure_is_what_it_is_when_it_is_submitted(executor: PoolExecutor) -> None:
+    factor = 1
+    times = lambda number: factor * number  # noqa: E731
+    first = executor.submit(times, 5)
+    factor = 2
+    assert (first.result(30), executor.submit(times, 5).result(30)) == (5, 10)
+
+
+def test_a_default_that_changes_is_not_kept(executor: PoolExecutor) -> None:
+    def seen(into: list[int] = []) -> int:  # noqa: B006
+        into.append(1)
+        return len(into)
+
+    assert [executor.submit(seen).result(30) for _ in range(6)] == [1] * 6
+
+
+# Errors
+
+
+class OwnError(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one, two)
+        self.one = one
+
+
+class CantBeCalledAgainError(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+        self.one = one
+
+
+class CantBePickledError(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+def raises(error: BaseException) -> None:
+    raise error
+
+
+def test_an_error_is_its_class_with_the_remote_traceback(executor: PoolExecutor) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        executor.submit(lambda: 1 / 0).result(30)
+    assert "1 / 0" in str(caught.value.__cause__)
+    with pytest.raises(OwnError) as own:
+        executor.submit(raises, OwnError(1, 2)).result(30)
+    assert own.value.one == 1
+
+
+def test_an_error_whose_init_wants_other_arguments_is_itself(executor: PoolExecutor) -> None:
+    def failing() -> None:
+        raise CantBeCalledAgainError(1, 2)
+
+    with pytest.raises(CantBeCalledAgainError, match="1 and 2") as caught:
+        executor.submit(failing).result(30)
+    assert caught.value.one == 1
+
+
+def test_an_error_that_cant_be_pickled_is_described(executor: PoolExecutor) -> None:
+    def failing() -> None:
+        raise CantBePickledError("no way")
+
+    with pytest.raises(RemoteError, match="no way") as caught:
+        executor.submit(failing).result(30)
+    assert caught.value.class_name.endswith("CantBePickledError")
+    assert "failing" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError("much")])
+def test_what_ends_a_program_elsewhere_is_a_tasks_error(executor: PoolExecutor, error: BaseException) -> None:
+    future = executor.submit(raises, error)
+    assert type(future.exception(30)) is type(error)
+    assert executor.submit(abs, -1).result(30) == 1
+
+
+def test_what_cant_be_pickled_is_named(executor: PoolExecutor) -> None:
+    future = executor.submit(len, (number for number in ()))
+    with pytest.raises(TypeError, match="argument 1: cannot pickle 'generator' object"):
+        future.result(30)
+    future = executor.submit(lambda *, lock: lock, lock=threading.Lock())
+    with pytest.raises(TypeError, match="argument 'lock': cannot pickle"):
+        future.result(30)
+    with pytest.raises(TypeError, match="the result: cannot pickle"):
+        executor.submit(threading.Lock).result(30)
+
+
+class Exits:
+    def __reduce__(self) -> Any:
+        return sys.exit, (3,)
+
+
+class ExitsHere:
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def __reduce__(self) -> Any:
+        return exits_in, (self.pid,)
+
+
+def exits_in(pid: int) -> ExitsHere:
+    if os.getpid() == pid:
+        sys.exit(3)
+    return ExitsHere(pid)
+
+
+def test_an_exit_while_something_is_read_ends_nobody(executor: PoolExecutor) -> None:
+    assert isinstance(executor.submit(len, Exits()).exception(30), SystemExit)
+    with pytest.raises(RemoteError, match="SystemExit"):
+        executor.submit(ExitsHere, os.getpid()).result(30)
+    assert executor.submit(abs, -1).result(30) == 1
+
+
+# Deaths, deadlines, ends
+
+
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_dead_worker_costs_its_task_alone(executor: PoolExecutor) -> None:
+    slow = [executor.submit(time.sleep, 0.2) for _ in range(4)]
+    lost = executor.submit(dies)
+    after = [executor.submit(abs, -number) for number in range(50)]
+    with pytest.raises(WorkerLostError) as caught:
+        lost.result(30)
+    assert isinstance(caught.value, concurrent.futures.BrokenExecutor)
+    assert [future.result(30) for future in after] == list(range(50))
+    assert sum(future.exception(30) is not None for future in slow) <= 1
+
+
+def dies_once(path: str) -> str:
+    if not os.path.exists(path):
+        with open(path, "w"):
+            dies()
+    return "lived"
+
+
+def test_a_task_that_may_run_again_does(node: erl.Node, tmp_path: Path) -> None:
+    with node.executor(retries=2) as executor:
+        assert executor.submit(dies_once, str(tmp_path / "died")).result(30) == "lived"
+        with pytest.raises(WorkerLostError):
+            executor.submit(dies).result(60)
+
+
+def test_a_task_may_take_so_long(node: erl.Node) -> None:
+    with node.executor(timeout=0.3) as executor:
+        future = executor.submit(time.sleep, 60)
+        with pytest.raises(TaskTimeoutError):
+            future.result(30)
+        assert isinstance(future.exception(), TimeoutError)
+        assert executor.submit(abs, -1).result(30) == 1
+
+
+def test_a_running_task_is_killed(executor: PoolExecutor, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def long(path: str) -> None:
+        with open(path, "w"):
+            pass
+        time.sleep(60)
+
+    future = executor.submit(long, str(begun))
+    eventually(begun.exists)
+    assert not future.cancel()
+    assert future.kill()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(30)
+    assert future.cancelled()
+    assert not future.kill()
+    assert executor.submit(abs, -1).result(30) == 1
+
+
+def test_what_waits_is_cancelled(executor: PoolExecutor) -> None:
+    futures = [executor.submit(time.sleep, 0.3) for _ in range(10)]
+    assert futures[-1].cancel()
+    assert futures[-1].cancelled()
+    assert [future.exception(30) for future in futures[:-1]] == [None] * 9
+
+
+def test_a_shutdown_that_cancels_is_bounded(node: erl.Node) -> None:
+    executor = node.executor()
+    futures = [executor.submit(time.sleep, 0.3) for _ in range(50)]
+    begun = time.monotonic()
+    executor.shutdown(cancel_futures=True)
+    assert time.monotonic() - begun < 10
+    assert all(future.done() for future in futures)
+    assert sum(future.cancelled() for future in futures) > 20
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, 1)
+
+
+def test_a_shutdown_that_does_not_wait_finishes_what_there_is(node: erl.Node) -> None:
+    executor = node.executor(max_workers=1)
+    futures = [executor.submit(time.sleep, 0.05) for _ in range(4)]
+    executor.shutdown(wait=False)
+    assert [future.result(30) for future in futures] == [None] * 4
+
+
+def test_an_interrupted_wait_leaves_task_and_pool(executor: PoolExecutor) -> None:
+    future = executor.submit(time.sleep, 1)
+    timer = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        future.result(30)
+    timer.join()
+    assert future.running()
+    assert future.result(30) is None
+
+
+def test_a_handler_of_a_signal_may_submit(executor: PoolExecutor) -> None:
+    made: list[Any] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: made.append(executor.submit(abs, -7)))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        futures = [executor.submit(abs, -number) for number in range(3000)]
+        results = [future.result(60) for future in futures]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert results == list(range(3000))
+    assert {future.result(60) for future in made} == {7}
+
+
+def test_interrupts_at_any_moment_lose_no_task() -> None:
+    program = Path(__file__).parents[1] / "interrupted_submits.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+
+def test_a_task_that_takes_too_much_memory_says_so(node: erl.Node) -> None:
+    with erl.start({"small": {"size": 1, "max_memory": 300_000_000}}, name="small") as small:
+        executor = small.executor(pool="small")
+        with pytest.raises((MemoryError, WorkerLostError)) as caught:
+            executor.submit(bytearray, 2_000_000_000).result(60)
+        assert isinstance(caught.value, MemoryError) or "memory" in str(caught.value)
+        assert executor.submit(abs, -1).result(60) == 1
+
+
+# More than one
+
+
+def test_map_in_chunks_of_any_size(executor: PoolExecutor) -> None:
+    assert list(executor.map(pow, range(500), [2] * 500)) == [number**2 for number in range(500)]
+    for chunksize in (1, 7, 1000):
+        assert list(executor.map(str, range(100), chunksize=chunksize)) == [*map(str, range(100))]
+    assert list(executor.map(str, range(20), buffersize=3)) == [*map(str, range(20))]
+
+
+def test_map_gives_what_comes_before_an_error(executor: PoolExecutor) -> None:
+    got: list[float] = []
+    results = executor.map(lambda number: 10 / (5 - number), range(10), chunksize=4)
+    with pytest.raises(ZeroDivisionError) as caught:
+        got.extend(results)
+    assert got == [10 / (5 - number) for number in range(5)]
+    assert "10 / (5 - number)" in str(caught.value.__cause__)
+
+
+def test_map_with_a_buffer_looks_at_no_more_items(executor: PoolExecutor) -> None:
+    seen: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1_000_000):
+            seen.append(number)
+            yield number
+
+    results = executor.map(abs, items(), buffersize=4)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    assert len(seen) <= 10
+
+
+@pytest.mark.parametrize("bad", [{"chunksize": 0}, {"buffersize": 0}])
+def test_map_refuses_what_is_no_size(executor: PoolExecutor, bad: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        executor.map(abs, [1], **bad)  # type: ignore[arg-type]
+
+
+def test_map_keeps_to_its_timeout(executor: PoolExecutor) -> None:
+    with pytest.raises(concurrent.futures.TimeoutError):
+        list(executor.map(time.sleep, [0, 0, 3], timeout=0.5))
+
+
+def test_coroutines_await_tasks(executor: PoolExecutor) -> None:
+    async def several() -> list[int]:
+        loop = asyncio.get_running_loop()
+        other = loop.run_in_executor(executor, abs, -5)
+        return [*await asyncio.gather(*(executor.run(pow, number, 2) for number in range(10))), await other]
+
+    assert asyncio.run(several()) == [*(number**2 for number in range(10)), 5]
+
+
+def test_a_cancelled_coroutine_cancels_its_task(executor: PoolExecutor) -> None:
+    async def impatient() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(executor.run(time.sleep, 60), 0.3)
+
+    asyncio.run(impatient())
+    assert list(executor.map(abs, range(10))) == list(range(10))
+
+
+def test_callbacks_may_submit_and_must_not_wait(executor: PoolExecutor) -> None:
+    found: list[Any] = []
+    done = threading.Event()
+
+    def then(_future: Any) -> None:
+        inner = executor.submit(time.sleep, 0.1)
+        try:
+            inner.result()
+        except errors.NodeError as error:
+            found.append(str(error))
+        inner.add_done_callback(lambda _: done.set())
+
+    executor.submit(abs, 1).add_done_callback(then)
+    assert done.wait(30)
+    assert not found or "thread" in found[0]
+
+
+# Pools of an executor's own
+
+
+def test_workers_of_its_own_are_initialized(node: erl.Node) -> None:
+    def first(text: str) -> None:
+        os.environ["INITIALIZED"] = text
+
+    with PoolExecutor(2, node=node, initializer=first, initargs=("so",)) as executor:
+        assert executor._max_workers == 2
+        assert executor.submit(os.getenv, "INITIALIZED").result(60) == "so"
+        with pytest.raises(WorkerLostError):
+            executor.submit(dies).result(30)
+        assert {executor.submit(os.getenv, "INITIALIZED").result(60) for _ in range(8)} == {"so"}
+        name = executor.pool
+        assert name in node.pools
+    eventually(lambda: name not in node.status()["pools"])
+
+
+def test_an_initializer_that_fails_says_so(node: erl.Node) -> None:
+    with PoolExecutor(1, node=node, initializer=raises, initargs=(ValueError("not today"),)) as executor:
+        for _ in range(2):
+            with pytest.raises(concurrent.futures.BrokenExecutor, match="not today"):
+                executor.submit(abs, 1).result(60)
+
+
+def test_workers_are_replaced_after_so_many_tasks(node: erl.Node) -> None:
+    with PoolExecutor(1, node=node, max_tasks_per_child=2) as executor:
+        pids = [executor.submit(os.getpid).result(60) for _ in range(6)]
+    assert len(set(pids)) >= 3
+
+
+def test_a_worker_is_chosen(executor: PoolExecutor) -> None:
+    pids = {worker: executor.submit_to(worker, os.getpid).result(30) for worker in executor.workers}
+    assert len(set(pids.values())) == 2
+    for worker, pid in pids.items():
+        assert executor.submit_to(worker, os.getpid).result(30) == pid
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ({"max_workers": 0}, ValueError),
+        ({"max_workers": "2"}, TypeError),
+        ({"timeout": 0}, ValueError),
+        ({"retries": -1}, ValueError),
+        ({"initializer": 5}, TypeError),
+        ({"max_tasks_per_child": 0}, ValueError),
+        ({"max_workers": 1, "pool": "default"}, ValueError),
+    ],
+)
+def test_arguments_are_checked(node: erl.Node, bad: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        PoolExecutor(node=node, **bad)
+
+
+def test_an_unknown_pool_names_those_there_are(node: erl.Node) -> None:
+    with pytest.raises(errors.NodeError, match="default"):
+        node.executor(pool="other").submit(abs, 1)
+
+
+# What a task says
+
+
+def test_prints_come_to_the_stdout_of_the_moment(
+    executor: PoolExecutor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executor.submit(print, "Grüße").result(30)
+    assert "Grüße\n" in capsys.readouterr().out
+
+
+def test_records_come_to_logging(executor: PoolExecutor, caplog: pytest.LogCaptureFixture) -> None:
+    def logs() -> None:
+        logging.getLogger("far.away").warning("tea is %s", "ready")
+
+    executor.submit(logs).result(30)
+    eventually(lambda: any(record.name == "far.away" for record in caplog.records))
+    [record] = [record for record in caplog.records if record.name == "far.away"]
+    assert (record.levelname, record.getMessage()) == ("WARNING", "tea is ready")
+
+
+def test_warnings_are_issued_before_the_future_is_done(executor: PoolExecutor) -> None:
+    def warns() -> int:
+        warnings.warn("careful", UserWarning, stacklevel=2)
+        return 5
+
+    with pytest.warns(UserWarning, match="careful"):
+        assert executor.submit(warns).result(30) == 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        future = executor.submit(warns)
+        concurrent.futures.wait([future], 30)
+        with pytest.raises(UserWarning, match="careful"):
+            future.result(30)
+
+
+def test_the_path_of_the_driver_reaches_workers_later(executor: PoolExecutor, tmp_path: Path) -> None:
+    (tmp_path / "found_later.py").write_text("def answer():\n    return 42\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        import found_later  # type: ignore[import-not-found]
+
+        assert executor.submit(found_later.answer).result(30) == 42
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
+def test_partials_and_methods_are_tasks(executor: PoolExecutor) -> None:
+    assert executor.submit(functools.partial(pow, 2), 5).result(30) == 32
+    assert executor.submit("tea".upper).result(30) == "TEA"
+    with pytest.raises(TypeError, match="callable"):
+        executor.submit(5)  # type: ignore[arg-type]
+
+
+def test_an_executor_without_a_node_starts_one_and_the_exit_waits_for_its_tasks() -> None:
+    program = (
+        "import time; from erl.futures import PoolExecutor; executor = PoolExecutor();"
+        "print(executor.submit(abs, -1).result(60)); executor.submit(time.sleep, 0.3);"
+        "executor.submit(print, 'the last')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split("\n"), done.stderr) == (["1", "the last", ""], "")
+
+
+def test_an_exit_does_not_wait_for_ever() -> None:
+    program = "import time; from erl.futures import PoolExecutor; PoolExecutor(1).submit(time.sleep, 600)"
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert time.monotonic() - begun < 40
