@@ -1,4 +1,4 @@
-"""A program that is interrupted all the time while it submits; every task that it got a future of ends. Prints how many."""
+"""A program that is interrupted all the time while it submits: each task that it has a future of ends."""
 
 from __future__ import annotations
 

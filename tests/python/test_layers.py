@@ -26,6 +26,7 @@ LAYERS = [
     # Those of Python programs that drive pools: nothing of a worker's side.
     {"link"},
     {"futures"},
+    {"executors"},
     {"names"},
     {"runtime"},
     {"calls"},

@@ -28,6 +28,7 @@ CACHES = {
     "erl.codec.atoms.PLAIN": "atoms by their names",
     "erl.codec.atoms.WITH_FLOATS": "atoms by their names",
     "erl.codec.options._made": "options, which can't change, by their flags",
+    "erl.executors.calls._scattered": "versions of scattered objects, read again where they are lost",
     "erl.futures.functions._codes": "which globals code looks at",
     "erl.futures.functions._pickles": "pickles of functions, looked at again in each task",
     "erl.names.lookup._cached": "functions by their names, looked at again in each call",
@@ -42,6 +43,7 @@ CACHES = {
 }
 OF_THE_PROCESS = {
     "erl.calls.tasks._used_path": "what was put in front of sys.path",
+    "erl.executors.calls._held": "what executors have put into this worker",
     "erl.futures.executor._executors": "what is to be waited for at the exit",
     "erl.futures.executor._forks": "how often it was forked",
     "erl.futures.executor._is_over": "that it has begun to exit",

@@ -110,7 +110,9 @@ class PoolExecutor(concurrent.futures.Executor):
         """The same on this worker, one of `workers`."""
         return self._submit(worker, fn, args, kwargs)
 
-    def _submit(self, worker: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    def _submit(
+        self, worker: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0
+    ) -> Future[Any]:
         if not callable(fn) and type(fn) is not str:
             raise TypeError(f"a task is a callable or its dotted name, not {type(fn).__name__}")
         self._check_open()
@@ -129,7 +131,7 @@ class PoolExecutor(concurrent.futures.Executor):
             route = self._routes[worker] = protocol.route(
                 None if worker is not None else pool.name, worker, self._timeout_ms
             )
-        task = Task(link, lane, route, future, payload, self._retries, self._over)
+        task = Task(link, lane, route, future, payload, retries or self._retries, self._over)
         link.submit(lane, task, steps.each(self._open.add, future))
         return future
 

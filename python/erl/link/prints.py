@@ -9,6 +9,7 @@ import sys
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _LEVELS = {
@@ -31,13 +32,24 @@ def text_of(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else f"{value!s}"
 
 
+listeners: list[Callable[[str], bool]] = []
+"""Asked of each line that begins with a zero character: whether it was for them, and is no text."""
+
+
 def show(text: object) -> None:
     """Print what a task has printed."""
     try:
-        sys.stdout.write(text_of(text))
+        shown = text_of(text)
+        if "\0" in shown and listeners:
+            shown = "".join(line for line in shown.splitlines(True) if not _is_heard(line))
+        sys.stdout.write(shown)
         sys.stdout.flush()
     except Exception:
         return
+
+
+def _is_heard(line: str) -> bool:
+    return line.startswith("\0") and any(listen(line.rstrip("\n")) for listen in list(listeners))
 
 
 def log(level: object, text: object, meta: object) -> None:
