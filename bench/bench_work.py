@@ -1,5 +1,6 @@
 """What the workers do in the benchmark."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 
@@ -35,3 +36,22 @@ def total(items: Iterable[int]) -> int:
     for item in items:
         found += item
     return found
+
+
+def sleeps(threads: int, count: int, seconds: float) -> float:
+    """How many sleeps a second so many threads make, without anything else."""
+    import threading
+
+    left = iter(range(count))
+
+    def work() -> None:
+        for _ in left:
+            time.sleep(seconds)
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    start = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return count / (time.perf_counter() - start)

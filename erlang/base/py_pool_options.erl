@@ -28,6 +28,8 @@
     max_calls => pos_integer() | infinity,
     max_memory => pos_integer() | infinity,
     recycle => auto | never,
+    threads => pos_integer(),
+    coroutines => pos_integer() | infinity,
     event_loop => asyncio | uvloop,
     callbacks => all | none | [{module(), Function :: atom()}],
     restart => #{max => non_neg_integer(), within => pos_integer(), delay => pos_integer(), max_delay => pos_integer()},
@@ -54,6 +56,7 @@
 %% Checked and complete: every key of {@link options()}; `owner', a process, where the pool is a child of somebody else's.
 
 -define(MAX_WORKERS, 1024).
+-define(MAX_THREADS, 1024).
 -define(LEAST_MEMORY, 16_777_216).
 -define(LEAST_PROCESSES, 8).
 
@@ -165,6 +168,8 @@ own() ->
         max_calls => {infinity, fun is_limit/1, "a positive number of calls, or infinity"},
         max_memory => {infinity, fun is_bytes/1, "bytes, at least 16777216 (16 MiB), or infinity"},
         recycle => [auto, never],
+        threads => {1, fun is_threads/1, "a number of threads, 1 to 1024"},
+        coroutines => {infinity, fun is_limit/1, "a positive number of coroutines, or infinity"},
         event_loop => [asyncio, uvloop],
         callbacks => {all, fun is_callbacks/1, "all, none or a list of {Module, Function}"},
         restart => {restart_default(), fun is_restart/1, "a map with max, within, delay and max_delay"},
@@ -197,6 +202,8 @@ is_limit(Value) -> Value =:= infinity orelse py_options:is_positive(Value).
 is_bytes(Value) -> Value =:= infinity orelse (is_integer(Value) andalso Value >= ?LEAST_MEMORY).
 
 is_size(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< ?MAX_WORKERS.
+
+is_threads(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< ?MAX_THREADS.
 
 is_path(Value) -> is_binary(Value) orelse io_lib:printable_unicode_list(Value) orelse Value =:= undefined.
 

@@ -15,9 +15,9 @@
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([figures/2, all_figures/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
--export([new_load/0, report_load/4, report_start/3, delete_slot/2]).
+-export([new_load/0, report_load/4, report_beside/3, report_start/3, delete_slot/2]).
 -export([shares_work/1, report_kept/3, most_kept/3, idle_slot/3, hint_kept/1, is_any_kept/1, forget_kept/1]).
--export([take/2, take_idle/2, give_back/2, in_hand/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
+-export([take/2, take_idle/2, give_back/2, in_hand/2, beside/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
 -export_type([pool/0, slot/0, ticket/0, load/0]).
 
 -type slot() :: pos_integer().
@@ -26,7 +26,7 @@
 -type load() :: atomics:atomics_ref().
 %% Counter `Slot' is the number of calls that the worker in that slot has in hand, plus 2^32 while it can't serve, or
 %% 2^40 where there is none. Behind the slots stand the turns of a scheduler, when each worker began to serve, how many calls it could
-%% let go of, and whether any has some.
+%% let go of, whether any has some, and how many of the calls that it has in hand run beside the others.
 -type pool() :: #{
     load := load(),
     size := slot(),
@@ -291,7 +291,7 @@ place(Pid) ->
 -spec new_load() -> load().
 new_load() ->
     Most = py_pool_options:max_workers(),
-    Load = atomics:new(3 * Most + 2, [{signed, true}]),
+    Load = atomics:new(4 * Most + 2, [{signed, true}]),
     [delete_slot(Load, Slot) || Slot <- lists:seq(1, Most)],
     Load.
 
@@ -308,6 +308,7 @@ report_start(Load, Slot, Ms) -> atomics:put(Load, py_pool_options:max_workers() 
 -spec delete_slot(load(), slot()) -> ok.
 delete_slot(Load, Slot) ->
     report_kept(Load, Slot, 0),
+    report_beside(Load, Slot, 0),
     atomics:put(Load, Slot, ?ABSENT).
 
 %% @doc Whether a call that one worker of the pool gives back may go to another one: there is one, and the pool's scheduler does not
@@ -359,6 +360,12 @@ idle_slot(Load, Own, Slot) ->
         _ -> idle_slot(Load, Own, Slot - 1)
     end.
 
+%% @doc For a worker: how many of its calls run beside the others, and hold up none.
+-spec report_beside(load(), slot(), non_neg_integer()) -> ok.
+report_beside(Load, Slot, Calls) -> atomics:put(Load, beside_at(Slot), Calls).
+
+beside_at(Slot) -> 3 * py_pool_options:max_workers() + 2 + Slot.
+
 kept_at(Slot) -> 2 * py_pool_options:max_workers() + 2 + Slot.
 
 %% @doc For a caller: one call more; how many that makes.
@@ -371,6 +378,9 @@ take_idle(Load, Slot) -> atomics:compare_exchange(Load, Slot, 0, 1) =:= ok.
 
 -spec give_back(load(), slot()) -> ok.
 give_back(Load, Slot) -> atomics:sub(Load, Slot, 1).
+
+-spec beside(load(), slot()) -> non_neg_integer().
+beside(Load, Slot) -> atomics:get(Load, beside_at(Slot)).
 
 -spec in_hand(load(), slot()) -> non_neg_integer().
 in_hand(Load, Slot) -> atomics:get(Load, Slot) band (?NOT_SERVING - 1).

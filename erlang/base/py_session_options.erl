@@ -112,7 +112,9 @@ of_application() ->
 
 %% What is about several workers or their calls is none of a session's.
 of_interpreters() ->
-    maps:without([size, scheduler, max_queue, max_calls, recycle, call_timeout, drain_timeout], py_pool_options:table()).
+    maps:without(
+        [size, scheduler, max_queue, max_calls, recycle, call_timeout, drain_timeout, threads, coroutines], py_pool_options:table()
+    ).
 
 own() ->
     maps:merge(maps:with([binaries], py_mapping:table()), #{

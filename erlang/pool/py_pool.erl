@@ -19,6 +19,9 @@
     leaving = [] :: [py_registry:slot()]
 }).
 
+%% So many workers may end their calls while others have taken their places already; then the next one waits for its own end.
+-define(MOST_LEAVING, 16).
+
 -type failure() :: {py, term()}.
 -type lease() :: {py_registry:slot(), py_registry:ticket()}.
 %% A worker that was started for somebody, through all of its processes.
@@ -84,13 +87,13 @@ init({Name, First}) ->
     end.
 
 published(#state{name = Name, config = Config, load = Load, slots = Slots, leaving = Leaving} = State) ->
-    #{scheduler := Scheduler, call_timeout := Timeout, max_queue := MaxQueue, show_arguments := Shown} = Config,
+    #{scheduler := Scheduler, call_timeout := Timeout, show_arguments := Shown} = Config,
     py_registry:put_pool(Name, #{
         load => Load,
         size => lists:max([1 | Slots ++ Leaving]),
         scheduler => Scheduler,
         timeout => Timeout,
-        max_queue => MaxQueue,
+        max_queue => py_scheduler:most_behind_one(Config),
         show_arguments => Shown,
         mapping => py_mapping:of_pool(Config),
         flags => py_mapping:flags(Config)
@@ -150,7 +153,15 @@ handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) -> {noreply, State}.
+handle_cast({replace, Worker}, #state{slots = Slots, leaving = Leaving, config = #{size := Size}} = State) ->
+    case py_registry:place(Worker) of
+        {ok, {_, Slot}} when Size > 0, length(Leaving) < ?MOST_LEAVING ->
+            {noreply, case lists:member(Slot, Slots) of true -> replace(Slot, State); false -> State end};
+        _ ->
+            {noreply, State}
+    end;
+handle_cast(_Message, State) ->
+    {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({gone, Slot}, #state{leaving = Leaving, load = Load} = State) ->
@@ -158,6 +169,15 @@ handle_info({gone, Slot}, #state{leaving = Leaving, load = Load} = State) ->
     {noreply, published(State#state{leaving = lists:delete(Slot, Leaving)})};
 handle_info({failed, Slots}, State) ->
     {noreply, shrink(Slots, none, State)};
+%% The worker in the slot `Old' waits for the end of its calls, however long that takes.
+handle_info({replaced, Old, _New}, State) ->
+    {noreply, leave(Old, State)};
+%% It goes on, in its old place.
+handle_info({not_replaced, Old, New}, #state{slots = Slots, leaving = Leaving} = State) ->
+    case lists:member(New, Slots) of
+        true -> {noreply, shrink([New], none, State#state{slots = [Old | Slots], leaving = lists:delete(Old, Leaving)})};
+        false -> {noreply, leave(Old, State)}
+    end;
 handle_info(_Message, State) ->
     {noreply, State}.
 
@@ -183,6 +203,27 @@ grow(Count, Config, Answer, From, #state{slots = Slots, leaving = Leaving, name 
             gen_server:reply(From, {error, {py, {too_many_workers, py_pool_options:max_workers()}}}),
             State
     end.
+
+%% Another worker in place of one that takes no more calls. What waits there goes to the new one as soon as that serves.
+replace(Old, #state{slots = Slots, leaving = Leaving, config = Config} = State) ->
+    case lists:seq(1, py_pool_options:max_workers()) -- (Slots ++ Leaving) of
+        [] ->
+            State;
+        [New | _] ->
+            Worker = start_worker(New, Config, State),
+            Pool = self(),
+            _ = spawn_link(fun() ->
+                case await([Worker]) of
+                    ok -> Pool ! {replaced, Old, New};
+                    {error, _} -> Pool ! {not_replaced, Old, New}
+                end
+            end),
+            published(State#state{slots = [New | lists:delete(Old, Slots)], leaving = [Old | Leaving]})
+    end.
+
+leave(Old, #state{slots = Slots, leaving = Leaving, config = Config} = State) ->
+    Left = shrink([Old], none, State#state{leaving = lists:delete(Old, Leaving), config = Config#{drain_timeout := infinity}}),
+    published(Left#state{slots = lists:delete(Old, Slots), config = Config}).
 
 shrink(Gone, From, #state{slots = Slots, leaving = Leaving, name = Name, config = #{drain_timeout := Timeout}} = State) ->
     Pool = self(),

@@ -8,11 +8,18 @@
 %%% @private
 -module(py_scheduler).
 
--export([pick/2]).
+-export([pick/2, most_behind_one/1]).
 -export_type([candidate/0]).
 
 -type candidate() :: #{worker := pid(), in_flight := non_neg_integer(), started_ms := integer()}.
 %% What a scheduler of the user's chooses from: the workers that can serve. `started_ms' is of the monotonic clock.
+
+%% @doc How many calls a worker of this pool may have in hand behind one: as many as may wait, and those that may run with it.
+%% Where any number of coroutines may, each worker tells how many there are.
+-spec most_behind_one(py_config:pool()) -> non_neg_integer() | infinity.
+most_behind_one(#{max_queue := infinity}) -> infinity;
+most_behind_one(#{max_queue := Most, threads := Threads, coroutines := infinity}) -> Most + Threads - 1;
+most_behind_one(#{max_queue := Most, threads := Threads, coroutines := Coroutines}) -> Most + Threads + Coroutines - 2.
 
 %% @doc The worker that gets the next call. `overload': all that could take it have their queues full. `{scheduler, Term}':
 %% the user's scheduler returned that, which is no worker of the pool, or failed with it.
@@ -64,10 +71,11 @@ take(Name, Load, Slot, _InHand, Most) ->
 take(Name, Load, Slot, Most) ->
     case py_registry:worker(Name, Slot) of
         {ok, Worker} ->
-            case py_registry:take(Load, Slot) of
-                InHand when InHand - 1 =< Most ->
+            InHand = py_registry:take(Load, Slot),
+            case InHand - 1 =< Most orelse InHand - 1 - py_registry:beside(Load, Slot) =< Most of
+                true ->
                     {ok, Worker};
-                InHand ->
+                false ->
                     py_registry:give_back(Load, Slot),
                     py_figures:count(overload, 1, py_registry:figures(Name, Slot)),
                     py_events:emit([queue, full], #{waiting => InHand - 2}, #{pool => Name}),

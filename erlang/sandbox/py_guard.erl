@@ -118,10 +118,14 @@ judge({message, Worker, {'$py.own', Id, Ids} = Own}, Worker, Guard) when ?IS_ID(
     end;
 judge({message, Worker, {Kind, Id}} = Message, Worker, Guard) when
     Kind =:= '$py.later' orelse Kind =:= '$py.told' orelse Kind =:= '$py.importing' orelse Kind =:= '$py.dropped' orelse
-        Kind =:= '$py.alone' orelse Kind =:= '$py.goes_on',
+        Kind =:= '$py.alone' orelse Kind =:= '$py.unbegun' orelse Kind =:= '$py.goes_on',
     ?IS_ID(Id)
 ->
     {do, Message, Guard};
+judge({message, Worker, {'$py.print', Id, Text}}, Worker, Guard) when ?IS_ID(Id) ->
+    of_call(Id, judge({print, Text}, Worker, Guard), Worker);
+judge({message, Worker, {'$py.log', Id, Record}}, Worker, Guard) when ?IS_ID(Id) ->
+    of_call(Id, judge({message, Worker, {'$py.log', Record}}, Worker, Guard), Worker);
 judge({message, Worker, {'$py.log', {Level, Name, Text, File, Line}}}, Worker, Guard) when is_atom(Level), ?IS_LINE(Line) ->
     case {bytes(Name), bytes(Text), bytes(File)} of
         {{ok, N}, {ok, T}, {ok, F}} ->
@@ -159,6 +163,11 @@ judge({handler_error, _}, _Worker, Guard) ->
     {drop, Guard};
 judge(_, _Worker, _Guard) ->
     doom.
+
+%% What is harmless without the id of its call is so with it.
+of_call(Id, {do, {print, Text}, Guard}, Worker) -> {do, {message, Worker, {'$py.print', Id, Text}}, Guard};
+of_call(Id, {do, {message, Worker, {'$py.log', Record}}, Guard}, Worker) -> {do, {message, Worker, {'$py.log', Id, Record}}, Guard};
+of_call(_Id, Other, _Worker) -> Other.
 
 is_allowed(_, _, #guard{callbacks = none}) -> false;
 is_allowed(Module, Function, #guard{callbacks = Listed}) -> lists:member({Module, Function}, Listed).

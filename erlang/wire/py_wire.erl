@@ -23,7 +23,7 @@
 %%% @private
 -module(py_wire).
 
--export([version/0, body/3, mentions/2, call/2, framed_call/2, cancel/1, message/1, result/2, failure/2, route/1]).
+-export([version/0, body/3, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
 -export([frame/1, input/0, split/3, next/1, names/1, name/1]).
 -export_type([body/0, id/0, request/0, input/0]).
@@ -121,8 +121,12 @@ framed_call(Id, Body) ->
     frame(call(Id, Body)).
 
 %% @doc Say that the call with this id is not wanted any more. An extension of ours: only for our Python.
--spec cancel(id()) -> iodata().
+-spec cancel(integer()) -> iodata().
 cancel(Id) -> <<?VERSION, ?SMALL_TUPLE, 2, ?ATOM, 1:16, $X, ?INTEGER, Id:32>>.
+
+%% @doc Ask for the call with this id back, where calls run in threads and it has not begun. Python answers with `$py.unbegun'.
+-spec take_back(id()) -> iodata().
+take_back(Id) -> cancel(-Id).
 
 %% @doc A message for Python's message handler.
 -spec message(term()) -> iodata().

@@ -12,24 +12,24 @@
 
 -export([new/4, attach/2, detach/1, interpreter/1, update/2]).
 -export([accept/3, accept_all/2, internal/3, write/2, flush/1, is_pending/1, answer/3, answer_all/2, reply/2]).
--export([cancel/3, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2, owner/2, from/2]).
--export([leader/1, output/4, settle/1]).
--export([open/1, hold/1, load/1, open_calls/1, coroutines/1, sent/1]).
--export([fail_sent/3, fail_waiting/2, give_back_waiting/1, kept/1, share/1, moved/1]).
+-export([cancel/3, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2]).
+-export([output/5, settle/1]).
+-export([open/1, hold/1, load/1, beside/1, open_calls/1, is_left_alone/1, coroutines/1, sent/1]).
+-export([fail_sent/3, fail_waiting/2, give_back_waiting/1, take_back/2, unbegun/2, kept/1, share/1, moved/1]).
 -export_type([calls/0, step/0]).
 
 -include("py_calls.hrl").
 
--type step() :: configure | import | on_start | released | leave.
+-type step() :: configure | import | on_start | threads | released | leave.
 %% A call of the worker's own.
-
-%% How many calls wait inside each other in Python at the most; the others wait in order.
--define(MOST_NESTED, 64).
 
 %% @doc No calls; the answers' new atoms are this budget's.
 -spec new(py_config:pool_name(), py_figures:figures(), py_config:pool(), py_atoms:budget()) -> calls().
-new(Pool, Figures, #{max_queue := MaxQueue} = Config, Budget) ->
-    #calls{pool = Pool, figures = Figures, overdue = py_overdue:new(Config), max_queue = MaxQueue, budget = Budget}.
+new(Pool, Figures, #{max_queue := MaxQueue, threads := Threads, coroutines := Coroutines} = Config, Budget) ->
+    #calls{
+        pool = Pool, figures = Figures, overdue = py_overdue:new(Config), max_queue = MaxQueue, budget = Budget,
+        threads = Threads, coroutines = Coroutines
+    }.
 
 %% @doc A new interpreter; the calls that wait are for it.
 -spec attach(py_interpreter:interpreter(), calls()) -> calls().
@@ -48,35 +48,42 @@ update(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter}.
 
 %% @doc Take a call: it is sent, waits, or gets `overload'.
 -spec accept(map(), py_wire:body(), calls()) -> calls().
-accept(#{from := From} = Call, Body, #calls{max_queue = Most, waiting = Waiting} = Calls) ->
-    case Most =/= infinity andalso load(Calls) > Most of
+accept(#{from := From} = Call, Body, #calls{waiting = Waiting} = Calls) ->
+    case is_full(Calls) of
         true ->
             py_events:emit([queue, full], #{waiting => py_waiting:size(Waiting)}, #{worker => self()}),
             py_figures:count(overload, 1, Calls#calls.figures),
             reply(From, {error, overload}),
             Calls;
         false ->
-            case is_nested_too_deep(Call, Calls) of
+            case py_nesting:is_too_deep(Call, Calls) of
                 true ->
                     py_figures:count(nested, 1, Calls#calls.figures),
-                    reply(From, {error, {nested, py_inflight:depth(Calls#calls.sent)}}),
+                    reply(From, {error, {nested, py_nesting:depth(Calls)}}),
                     Calls;
                 false ->
                     accepted(Call, Body, Calls)
             end
     end.
 
+is_full(#calls{max_queue = infinity}) -> false;
+is_full(Calls) -> py_waiting:is_full(load(Calls), coroutines(Calls), Calls#calls.max_queue, Calls#calls.threads, Calls#calls.coroutines).
+
 accepted(Call, Body, Calls) ->
-    case is_open(Calls) andalso (not is_free(Call) orelse room(Calls) > 0 orelse not keeps_back(Calls)) of
+    case is_open(Calls) andalso is_let_through(Call, Calls) of
         true -> py_unwanted:watched(send(Call, Body, Calls));
         false -> py_unwanted:watched(wait(Call, Body, Calls))
     end.
+
+is_let_through(Call, #calls{threads = 1} = Calls) -> not is_free(Call) orelse room(Calls) > 0 orelse not keeps_back(Calls);
+%% What a call waits for that waits for Erlang goes first.
+is_let_through(Call, Calls) -> room(Calls) > 0 orelse py_nesting:is_asked_for(Call, Calls).
 
 is_free(Call) -> maps:get(free, Call, false).
 
 %% @doc The same for some, in order.
 -spec accept_all([{map(), py_wire:body()}], calls()) -> calls().
-accept_all(Some, #calls{max_queue = infinity, sent = Sent} = Calls) ->
+accept_all(Some, #calls{max_queue = infinity, threads = 1, sent = Sent} = Calls) ->
     case is_open(Calls) andalso py_inflight:is_plain(Sent) of
         true -> py_unwanted:watched(admit(Some, room(Calls), Calls));
         false -> accept_each(Some, Calls)
@@ -110,7 +117,12 @@ send_all(Some, Before) ->
     {Frames, More} = py_inflight:add_all(Some, fun py_wire:framed_call/2, Sent),
     Calls#calls{sent = More, interpreter = py_interpreter:write_all(Frames, length(Frames), Interpreter)}.
 
-%% How many more may be written of those that could go to another worker.
+%% How many more may be written of those that could go to another worker; of all, where they run in threads.
+room(#calls{threads = Threads, sent = Sent, waiting = Waiting}) when Threads > 1 ->
+    case py_waiting:size(Waiting) of
+        0 -> py_window:room_of_threads(py_inflight:in_line(Sent), py_inflight:asking(Sent), Threads);
+        _ -> 0
+    end;
 room(#calls{sent = Sent, waiting = Waiting, window = Window}) ->
     case py_waiting:free(Waiting) of
         0 -> py_window:room(py_inflight:in_line(Sent), now_us(), Window);
@@ -127,16 +139,6 @@ began(#calls{sent = Sent, window = Window} = Calls) ->
         0 -> Calls#calls{window = py_window:began(now_us(), Window)};
         _ -> Calls
     end.
-
-%% Python lets no more calls nest: the call would wait for an answer that waits for it.
-is_nested_too_deep(#{caller := Caller}, #calls{sent = Sent, questions = Questions, alone = Alone}) ->
-    Innermost = [Question || py_inflight:depth(Sent) >= ?MOST_NESTED, {ok, Question} <- [py_inflight:innermost(Sent)]],
-    lists:any(
-        fun(Question) ->
-            is_map_key(Question, Questions) andalso py_request:is_run_by(Caller, map_get(Question, Questions))
-        end,
-        Innermost ++ Alone
-    ).
 
 wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
     Longer = py_waiting:in(Call, Body, Waiting),
@@ -155,7 +157,7 @@ internal(Step, Body, Calls) -> send(#{from => Step, owner => self(), group_leade
 
 send(Call, Body, Before) ->
     #calls{sent = Sent} = Calls = began(Before),
-    {Id, More} = py_inflight:add(Call, Sent),
+    {Id, More} = py_inflight:add(py_timing:sent(Call, Calls), Sent),
     write(py_wire:call(Id, Body), Calls#calls{sent = More}).
 
 -spec write(iodata(), calls()) -> calls().
@@ -222,9 +224,11 @@ give(Frames, Sent, Began, Calls, Count) ->
 given(Count, #calls{window = Window, read_us = Now} = Calls) ->
     go_on(look(Calls#calls{window = py_window:answered(Count, Now, Window)})).
 
-%% What waits is written as far as there is room. Bound calls don't wait here.
-go_on(#calls{waiting = Waiting, sent = Sent, window = Window} = Calls) ->
+%% What waits is written as far as there is room. Bound calls don't wait here, but for threads.
+go_on(#calls{waiting = Waiting, sent = Sent, window = Window, threads = Threads} = Calls) ->
     case py_waiting:size(Waiting) > 0 andalso is_open(Calls) of
+        true when Threads > 1 ->
+            go_on(py_window:room_of_threads(py_inflight:in_line(Sent), py_inflight:asking(Sent), Threads), Calls);
         true ->
             case keeps_back(Calls) of
                 true -> go_on(py_window:room(py_inflight:in_line(Sent), now_us(), Window), Calls);
@@ -281,9 +285,18 @@ hold(Calls) -> Calls#calls{flow = held}.
 -spec load(calls()) -> non_neg_integer().
 load(#calls{sent = Sent, waiting = Waiting}) -> py_inflight:size(Sent) + py_waiting:size(Waiting).
 
+%% @doc How many of them hold up no call that is still to come, whatever the pool's `max_queue' says.
+-spec beside(calls()) -> non_neg_integer().
+beside(#calls{coroutines = infinity} = Calls) -> coroutines(Calls);
+beside(_Calls) -> 0.
+
 %% @doc How many were sent and not answered.
 -spec open_calls(calls()) -> non_neg_integer().
 open_calls(#calls{sent = Sent}) -> py_inflight:size(Sent).
+
+%% @doc Whether all of them were given up: they run in threads that nothing interrupts.
+-spec is_left_alone(calls()) -> boolean().
+is_left_alone(#calls{sent = Sent, overdue = Overdue}) -> py_overdue:left_alone(Sent, Overdue).
 
 %% @doc How many of these run beside the others.
 -spec coroutines(calls()) -> non_neg_integer().
@@ -301,7 +314,7 @@ sent(#calls{sent = Sent}) -> py_inflight:sent(Sent).
 asked(Question, Whose, Running, #calls{questions = Questions} = Calls) ->
     Noted = Calls#calls{questions = Questions#{Question => Running}, sent = py_timing:begun(Whose, Calls)},
     case is_integer(Question) andalso Question < 0 of
-        true -> Noted;
+        true -> go_on(Noted#calls{sent = py_inflight:asks(Question, Whose, Noted#calls.sent)});
         false -> go_on(look(Noted#calls{sent = py_inflight:asked(Question, Whose, Noted#calls.sent)}))
     end.
 
@@ -359,49 +372,34 @@ later(Id, Calls) ->
         #{} -> Next
     end.
 
+%% @doc Ask for what has not begun, and would wait for a thread: for what may go to any worker, or for all.
+-spec take_back(free | all, calls()) -> calls().
+take_back(_Which, #calls{interpreter = Interpreter, threads = Threads} = Calls) when Threads =:= 1; Interpreter =:= undefined ->
+    Calls;
+take_back(Which, #calls{interpreter = Interpreter, sent = Sent, threads = Threads} = Calls) ->
+    {Ids, Marked} = py_inflight:asked_back(Which, py_interpreter:begun(Interpreter), Threads, Sent),
+    flush(lists:foldl(fun(Id, Acc) -> write(py_wire:take_back(Id), Acc) end, Calls#calls{sent = Marked}, Ids)).
+
+%% @doc The call with this id has not begun, and will not: another worker may have it, if it is wanted.
+-spec unbegun(py_wire:id(), calls()) -> calls().
+unbegun(Id, #calls{sent = Sent} = Calls) ->
+    case py_inflight:taken_back(Id, Sent) of
+        {#{cancelled := IsUnwanted} = Call, Left} ->
+            answer_each([Call || not IsUnwanted], {error, moved}),
+            py_unwanted:unwatch(Call),
+            given(1, Calls#calls{sent = Left});
+        error ->
+            Calls
+    end.
+
 %% @doc The call with this id, which is not wanted, imports something: it has more time to end.
 -spec importing(py_wire:id(), calls()) -> calls().
 importing(Id, #calls{sent = Sent} = Calls) -> Calls#calls{sent = py_inflight:importing(Id, Sent)}.
 
-%% @doc Whose the references are that the call with this id has made; `nobody' where its result is not wanted.
--spec owner(py_wire:id(), calls()) -> py_owners:owner() | nobody.
-owner(Id, #calls{sent = Sent}) ->
-    case py_inflight:find(Id, Sent) of
-        {ok, #{cancelled := true}} -> nobody;
-        {ok, #{owner := Owner}} -> Owner;
-        error -> self()
-    end.
-
-%% @doc What a call with this id is cancelled by.
--spec from(py_wire:id(), calls()) -> reference() | none.
-from(Id, #calls{sent = Sent}) ->
-    case py_inflight:find(Id, Sent) of
-        {ok, #{from := From}} when is_reference(From) -> From;
-        _ -> none
-    end.
-
-%% @doc The group leader of the call that runs. While all wait for Erlang a handler or a thread may print: for the innermost of them.
--spec leader(calls()) -> pid().
-leader(#calls{sent = Sent}) ->
-    case py_inflight:running(Sent) of
-        {_, #{group_leader := Leader}} -> Leader;
-        none -> of_innermost(Sent)
-    end.
-
-of_innermost(#{stack := [{Innermost, _, _} | _], open := Open}) ->
-    case Open of
-        #{Innermost := #{group_leader := Leader}} -> Leader;
-        #{} -> group_leader()
-    end;
-of_innermost(_Sent) ->
-    group_leader().
-
-%% @doc Let out what Python says unasked, for whoever called it.
--spec output(py_outlet:output(), Bytes :: non_neg_integer(), map(), calls()) -> calls().
-output(Output, Bytes, Metadata, #calls{interpreter = Interpreter, sent = Sent} = Calls) ->
-    Leader = leader(Calls),
-    %% A driver's connection answers whatever it has asked for.
-    Whose = {Leader, py_inflight:waits(Leader, Sent) andalso not py_leaders:is_one(Leader)},
+%% @doc Let out what Python says unasked, for whoever called it: for the call with this id, or for the one that runs.
+-spec output(py_wire:id() | running, py_outlet:output(), Bytes :: non_neg_integer(), map(), calls()) -> calls().
+output(Id, Output, Bytes, Metadata, #calls{interpreter = Interpreter} = Calls) ->
+    Whose = py_whose:reader(Id, Calls),
     Calls#calls{interpreter = py_interpreter:output(Output, Bytes, Whose, Metadata, Interpreter)}.
 
 %% @doc That was all for the moment.
@@ -419,11 +417,12 @@ cancel(From, Why, Calls) ->
             Fewer;
         {Ids, Marked} ->
             Tell = fun(Id, Acc) -> write(py_wire:cancel(Id), Acc) end,
-            look(py_unwanted:hurry(Ids, lists:foldl(Tell, Marked, Ids)))
+            look(py_unwanted:hurry(Ids, py_unwanted:note(Ids, lists:foldl(Tell, Marked, Ids))))
     end.
 
-%% @doc A timer has run out; `kill': an unwanted call has had its time, and whether it is in an import. `unknown': it is none of these.
--spec timeout(term(), calls()) -> {ok | {kill, IsImporting :: boolean()}, calls()} | unknown.
+%% @doc A timer has run out; `kill': an unwanted call has had its time, and whether it is in an import; `abandon': it is in a
+%% thread, beside others. `unknown': it is none of these.
+-spec timeout(term(), calls()) -> {ok | abandon | {kill, IsImporting :: boolean()}, calls()} | unknown.
 timeout(Timeout, Calls) ->
     case py_unwanted:timeout(Timeout, Calls) of
         {ok, Next} -> {ok, eased(Calls, Next)};
@@ -469,13 +468,18 @@ give_back_waiting(Calls) -> fail_waiting({error, moved}, Calls).
 
 %% @doc How many calls could go to another worker.
 -spec kept(calls()) -> non_neg_integer().
-kept(#calls{waiting = Waiting}) -> py_waiting:free(Waiting).
+kept(#calls{waiting = Waiting, threads = 1}) ->
+    py_waiting:free(Waiting);
+kept(#calls{waiting = Waiting, threads = Threads, sent = Sent}) ->
+    py_waiting:free(Waiting) + max(0, py_inflight:in_line(Sent) - py_inflight:asking(Sent) - Threads).
 
 %% @doc Let go of half of these: to be answered with {@link moved/1}.
 -spec share(calls()) -> {[map()], calls()}.
 share(#calls{waiting = Waiting} = Calls) ->
-    {Given, Left} = py_waiting:give_back((py_waiting:free(Waiting) + 1) div 2, Waiting),
-    {Given, Calls#calls{waiting = Left}}.
+    case py_waiting:give_back((py_waiting:free(Waiting) + 1) div 2, Waiting) of
+        {[], _} -> {[], take_back(free, Calls)};
+        {Given, Left} -> {Given, Calls#calls{waiting = Left}}
+    end.
 
 -spec moved([map()]) -> ok.
 moved(Given) -> answer_each(Given, {error, moved}).

@@ -16,6 +16,8 @@
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     budget :: py_atoms:budget(),
     max_queue :: non_neg_integer() | infinity,
+    threads :: pos_integer(),
+    coroutines :: pos_integer() | infinity,
     %% What Python has asked and has no answer to.
     questions = #{} :: #{Question :: term() => py_request:running()},
     %% Those that Python lets no call nest in.

@@ -3,7 +3,7 @@
 %%% @private
 -module(py_draining).
 
--export([recycle_used/1, look_at_memory/1, recycle_large/1, recycle_serving/1, emptied/1, ask_to_leave/1, drain/3, drained/2]).
+-export([recycle_used/1, look_at_memory/1, recycle_large/1, recycle_serving/1, abandon/1, emptied/1, ask_to_leave/1, drain/3, drained/2]).
 
 -include("py_worker.hrl").
 
@@ -73,13 +73,41 @@ recycle_serving(State) ->
 %% @doc See whether the last open call has ended.
 -spec emptied(#state{}) -> #state{}.
 emptied(#state{phase = Phase, calls = Calls} = State) when Phase =:= recycling; Phase =:= draining ->
-    case py_calls:open_calls(Calls) of
-        0 when Phase =:= recycling -> py_worker_state:set_timer(recycle, ?LEAVE_MS, ask_to_leave(State));
-        0 -> drained(ok, State);
-        _ -> State
+    case {py_calls:open_calls(Calls), Phase} of
+        {0, recycling} -> py_worker_state:set_timer(recycle, ?LEAVE_MS, ask_to_leave(State));
+        {0, draining} -> drained(ok, State);
+        _ -> case py_calls:is_left_alone(Calls) of true -> left_alone(State); false -> State end
     end;
 emptied(State) ->
     State.
+
+%% What is left does not end by itself, and nobody wants it.
+left_alone(#state{phase = recycling} = State) -> py_worker_state:doom({deadline, killed}, State);
+left_alone(#state{phase = draining} = State) -> drained(ok, State).
+
+%% @doc A call in a thread has had its time and goes on. The others have theirs: the worker takes no more, however long they take, and
+%% another one is started in its place. If that can't be, it has a new interpreter itself when they have ended.
+-spec abandon(#state{}) -> #state{}.
+abandon(#state{phase = serving, calls = Calls, pool = Pool, slot = Slot} = State) ->
+    py_worker_state:event([worker, abandon], #{}, State),
+    logger:warning(
+        "worker ~w of pool ~tp: a call in a thread goes on after its deadline, and can't be interrupted; this Python takes no more calls",
+        [Slot, Pool],
+        py_worker_state:metadata(State)
+    ),
+    Abandoned = py_worker_state:report(State#state{phase = recycling, calls = py_calls:take_back(all, py_calls:hold(Calls))}),
+    case py_calls:is_left_alone(Calls) of
+        true -> emptied(Abandoned);
+        false -> ask_for_another(Pool), Abandoned
+    end;
+abandon(State) ->
+    emptied(State).
+
+ask_for_another(Pool) ->
+    case py_registry:pool_process(Pool) of
+        {ok, Process} -> gen_server:cast(Process, {replace, self()});
+        error -> ok
+    end.
 
 -spec ask_to_leave(#state{}) -> #state{}.
 ask_to_leave(State) -> py_worker_state:internal(leave, py_wire:body('erl.calls.worker', leave, []), State).

@@ -4,7 +4,8 @@
 %%% answer of Erlang's, the calls sent before that answer are run inside it, and may wait in their turn: `stack' has the
 %%% calls that wait, innermost first, and `oldest' is the oldest open call that does not.
 %%%
-%%% A call that turns out to be a coroutine runs beside the others: it is taken out of that order, into `later'.
+%%% A call that turns out to be a coroutine runs beside the others: it is taken out of that order, into `later'. Where calls run in
+%%% threads, any that was begun may run; which of them wait for Erlang is in `asks', as it is for coroutines.
 %%%
 %%% Each call has a number in the order of sending, from 1 in each interpreter (ids wrap, these do not). What Python has
 %%% begun is a prefix of that order, so a count says which calls it has not: see {@link split/2}.
@@ -13,7 +14,7 @@
 
 -export([new/0, size/1, in_line/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
--export([cancel_of/2, waits/2, begun/3, under_way/1]).
+-export([cancel_of/2, waits/2, begun/3, under_way/2, is_caller/3, speaker/2, asks/3, asking/1, asked_back/4, taken_back/2]).
 -export_type([calls/0, call/0]).
 
 -type call() :: #{
@@ -25,13 +26,14 @@
     sent := non_neg_integer(),
     open := #{py_wire:id() => call()},
     later := #{py_wire:id() => call()},
+    asks := #{Question :: term() => py_wire:id()},
     stack := [{py_wire:id(), Question :: term(), Before :: non_neg_integer() | infinity}]
 }.
 
 -define(LAST_ID, 16#7fffffff).
 
 -spec new() -> calls().
-new() -> #{next => 1, oldest => 1, sent => 0, open => #{}, later => #{}, stack => []}.
+new() -> #{next => 1, oldest => 1, sent => 0, open => #{}, later => #{}, asks => #{}, stack => []}.
 
 -spec size(calls()) -> non_neg_integer().
 size(#{open := Open, later := Later}) -> map_size(Open) + map_size(Later).
@@ -154,6 +156,8 @@ asked(Question, Id, #{stack := Stack, open := Open} = Calls) ->
 
 %% @doc The answer to a question was sent: behind the calls that were sent before.
 -spec told(Question :: term(), calls()) -> calls().
+told(Question, #{asks := Asks} = Calls) when is_map_key(Question, Asks) ->
+    Calls#{asks := maps:remove(Question, Asks)};
 told(Question, #{stack := Stack, sent := Sent} = Calls) ->
     case lists:keyfind(Question, 2, Stack) of
         {Id, _, _} -> Calls#{stack := lists:keyreplace(Question, 2, Stack, {Id, told, Sent + 1})};
@@ -235,11 +239,55 @@ innermost(_) -> none.
 
 %% @doc What the call with that id waits for.
 -spec question(py_wire:id(), calls()) -> {ok, Question :: term()} | none.
-question(Id, #{stack := Stack}) ->
+question(Id, #{stack := Stack, asks := Asks}) ->
     case lists:keyfind(Id, 1, Stack) of
-        {_, Question, infinity} -> {ok, Question};
-        _ -> none
+        {_, Question, infinity} ->
+            {ok, Question};
+        _ ->
+            case [Question || {Question, Whose} <- maps:to_list(Asks), Whose =:= Id] of
+                [Question | _] -> {ok, Question};
+                [] -> none
+            end
     end.
+
+%% @doc The call with this id, which runs in a thread or is a coroutine, has asked Erlang something.
+-spec asks(Question :: term(), py_wire:id() | 0 | unknown, calls()) -> calls().
+asks(Question, Id, #{asks := Asks} = Calls) ->
+    case find(Id, Calls) of
+        {ok, _} -> Calls#{asks := Asks#{Question => Id}};
+        error -> Calls
+    end.
+
+%% @doc Those of the calls that were sent to so many threads which had not begun, when this many had: their ids, with a mark on
+%% each. Where that is unknown, those that can't have.
+-spec asked_back(free | all, Begun :: non_neg_integer() | unknown, Threads :: pos_integer(), calls()) -> {[py_wire:id()], calls()}.
+asked_back(Which, Begun, Threads, #{open := Open} = Calls) ->
+    Sorted = lists:sort([
+        {Number, Id}
+     || {Id, #{number := Number, from := From} = Call} <- maps:to_list(Open),
+        is_reference(From),
+        Which =:= all orelse maps:get(free, Call, false),
+        not is_map_key(asked_back, Call)
+    ]),
+    Ids =
+        case Begun of
+            unknown -> [Id || {_, Id} <- lists:nthtail(min(length(Sorted), Threads + asking(Calls)), Sorted)];
+            _ -> [Id || {Number, Id} <- Sorted, Number > Begun]
+        end,
+    {Ids, Calls#{open := lists:foldl(fun(Id, Acc) -> Acc#{Id := (maps:get(Id, Acc))#{asked_back => true}} end, Open, Ids)}}.
+
+%% @doc Take out a call that has not begun: one that was asked back, or that nobody wants.
+-spec taken_back(py_wire:id(), calls()) -> {call(), calls()} | error.
+taken_back(Id, #{open := Open} = Calls) ->
+    case Open of
+        #{Id := #{asked_back := true}} -> answer(Id, Calls);
+        #{Id := #{cancelled := true}} -> answer(Id, Calls);
+        #{} -> error
+    end.
+
+%% @doc How many of those wait for Erlang.
+-spec asking(calls()) -> non_neg_integer().
+asking(#{asks := Asks}) -> map_size(Asks).
 
 %% @doc Whether a call that runs, or waits for Erlang, is this caller's.
 -spec waits(pid(), calls()) -> boolean().
@@ -257,11 +305,38 @@ begun(Id, Us, #{open := Open} = Calls) ->
     end.
 
 %% @doc The calls that Python has begun: that which runs, those that wait for Erlang, those that run beside.
--spec under_way(calls()) -> [call()].
-under_way(#{stack := Stack, open := Open, later := Later} = Calls) ->
+-spec under_way(Threads :: pos_integer(), calls()) -> [call()].
+under_way(Threads, #{open := Open, later := Later} = Calls) when Threads > 1 ->
+    Sorted = lists:sort([{Number, Call} || #{number := Number} = Call <- maps:values(Open)]),
+    [Call || {_, Call} <- lists:sublist(Sorted, Threads + asking(Calls))] ++ maps:values(Later);
+under_way(_Threads, #{stack := Stack, open := Open, later := Later} = Calls) ->
     Line = [Call || {_, Call} <- [running(Calls)]],
     Outer = [map_get(Id, Open) || {Id, _, _} <- Stack],
     lists:usort(Line ++ Outer ++ maps:values(Later)).
+
+%% @doc Who says something: the call with this id, if it is open, or the one that runs; while all wait for Erlang the innermost.
+-spec speaker(py_wire:id() | running, calls()) -> {ok, call()} | error.
+speaker(running, #{stack := Stack, open := Open} = Calls) ->
+    case {running(Calls), Stack} of
+        {{_, Call}, _} -> {ok, Call};
+        {none, [{Innermost, _, _} | _]} -> maps:find(Innermost, Open);
+        {none, []} -> error
+    end;
+speaker(Id, Calls) ->
+    case find(Id, Calls) of
+        {ok, Call} -> {ok, Call};
+        error -> speaker(running, Calls)
+    end.
+
+%% @doc Whether the call with this id, if it is open, is this caller's.
+-spec is_caller(pid(), py_wire:id() | running, calls()) -> boolean().
+is_caller(_Caller, running, _Calls) ->
+    false;
+is_caller(Caller, Id, Calls) ->
+    case find(Id, Calls) of
+        {ok, #{caller := Caller}} -> true;
+        _ -> false
+    end.
 
 %% @doc Every open call, in the order of sending.
 -spec all(calls()) -> [call()].

@@ -1,12 +1,16 @@
 %%% @doc The clocks of calls that nobody wants any more and that Python does not end. See "A call's deadline" in docs/architecture.md,
 %%% which has the states.
 %%%
+%%% Where calls run in threads each of them has a clock of its own, from when it is unwanted and was begun. One that has had its time
+%%% is given up: its worker is to be replaced, and its Python ended when no other call is left in it.
+%%%
 %%% Belongs to {@link py_calls}. What it looks at are the open calls and the interpreter that they were sent to; what it does is to
 %%% interrupt that one, and to say when a call has had its time. The worker process gets its timer as `{timeout, Timer, tick}'.
 %%% @private
 -module(py_overdue).
 
 -export([new/1, reset/1, is_none/1, is_strained/1, is_quiet/2, look/3, tick/4, kill_after/1]).
+-export([unwanted/3, give_up/3, left_alone/2]).
 -export_type([overdue/0]).
 
 -record(overdue, {
@@ -14,6 +18,10 @@
     strain = none :: none | {due, py_wire:id(), SinceMs :: integer()} | {covered, runs | waits},
     tick = undefined :: undefined | reference(),
     spent = #{} :: #{py_wire:id() => Ms :: non_neg_integer()},
+    %% Of calls in threads: how many there are, since when unwanted ones have run, and which were given up.
+    threads :: pos_integer(),
+    since = #{} :: #{py_wire:id() => SinceMs :: integer() | not_begun},
+    given_up = #{} :: #{py_wire:id() => []},
     kill_after :: non_neg_integer(),
     import_after :: non_neg_integer()
 }).
@@ -24,21 +32,21 @@
 -define(INTERRUPTIONS, 4).
 
 -spec new(py_config:pool()) -> overdue().
-new(#{kill_after := KillAfter, start_timeout := StartTimeout}) ->
-    #overdue{kill_after = KillAfter, import_after = max(KillAfter, StartTimeout)}.
+new(#{kill_after := KillAfter, start_timeout := StartTimeout, threads := Threads}) ->
+    #overdue{kill_after = KillAfter, import_after = max(KillAfter, StartTimeout), threads = Threads}.
 
 %% @doc The interpreter has ended, and its calls with it.
 -spec reset(overdue()) -> overdue().
 reset(#overdue{tick = Tick} = Overdue) ->
     _ = Tick =:= undefined orelse erlang:cancel_timer(Tick),
-    Overdue#overdue{strain = none, tick = undefined, spent = #{}}.
+    Overdue#overdue{strain = none, tick = undefined, spent = #{}, since = #{}, given_up = #{}}.
 
 -spec kill_after(overdue()) -> Ms :: non_neg_integer().
 kill_after(#overdue{kill_after = Ms}) -> Ms.
 
 %% @doc Whether the last look has found no unwanted call that Python has begun.
 -spec is_none(overdue()) -> boolean().
-is_none(#overdue{strain = Strain}) -> Strain =:= none.
+is_none(#overdue{strain = Strain, since = Since}) -> Strain =:= none andalso Since =:= #{}.
 
 %% @doc Whether what arrives waits, so that it need not die along.
 -spec is_strained(overdue()) -> boolean().
@@ -49,11 +57,14 @@ is_strained(_) -> true.
 
 %% @doc Whether there was nothing at the last look, and is nothing now.
 -spec is_quiet(py_inflight:calls(), overdue()) -> boolean().
+is_quiet(_Sent, #overdue{threads = Threads, since = Since}) when Threads > 1 -> Since =:= #{};
 is_quiet(Sent, #overdue{strain = none}) -> py_inflight:unwanted(unknown, Sent) =:= none;
 is_quiet(_Sent, _Overdue) -> false.
 
 %% @doc Something has changed that may make an unwanted call the one that Python is busy with, or end it.
 -spec look(py_inflight:calls(), py_interpreter:interpreter(), overdue()) -> overdue().
+look(Sent, Interpreter, #overdue{threads = Threads} = Overdue) when Threads > 1 ->
+    clocks_ticking(clocks(Sent, Interpreter, Overdue));
 look(Sent, Interpreter, #overdue{strain = Before} = Overdue) ->
     case {Before, settled(Sent, Interpreter, Overdue)} of
         {{due, Id, _}, #overdue{strain = {due, Id, _}} = Next} -> Next;
@@ -65,7 +76,9 @@ look(Sent, Interpreter, #overdue{strain = Before} = Overdue) ->
 %% @doc A timer has run out; `kill': an unwanted call has had its time, and whether it is in an import. `unknown': it is none of
 %% this module's.
 -spec tick(reference(), py_inflight:calls(), py_interpreter:interpreter() | undefined, overdue()) ->
-    {ok | {kill, IsImporting :: boolean()}, overdue()} | unknown.
+    {ok | abandon | {kill, IsImporting :: boolean()}, overdue()} | unknown.
+tick(Timer, Sent, Interpreter, #overdue{tick = Timer, threads = Threads} = Overdue) when Threads > 1 ->
+    given_up(Sent, clocks(Sent, Interpreter, Overdue#overdue{tick = undefined}));
 tick(Timer, Sent, Interpreter, #overdue{tick = Timer} = Overdue) ->
     ticked(Sent, Interpreter, settled(Sent, Interpreter, Overdue#overdue{tick = undefined}));
 tick(_Timer, _Sent, _Interpreter, _Overdue) ->
@@ -110,6 +123,59 @@ strain(Sent, Interpreter) ->
             end
     end.
 
+%%% In threads
+
+%% @doc These calls are not wanted any more.
+-spec unwanted([py_wire:id()], py_inflight:calls(), overdue()) -> overdue().
+unwanted(_Ids, _Sent, #overdue{threads = 1} = Overdue) ->
+    Overdue;
+unwanted(Ids, #{open := Open}, #overdue{since = Since} = Overdue) ->
+    Overdue#overdue{since = maps:merge(maps:from_list([{Id, not_begun} || Id <- Ids, is_map_key(Id, Open)]), Since)}.
+
+%% @doc These have had their time.
+-spec give_up([py_wire:id()], py_inflight:calls(), overdue()) -> overdue().
+give_up(Ids, Sent, #overdue{given_up = GivenUp} = Overdue) ->
+    All = maps:merge(GivenUp, maps:from_keys(Ids, [])),
+    Overdue#overdue{given_up = maps:filter(fun(Id, []) -> py_inflight:find(Id, Sent) =/= error end, All)}.
+
+%% @doc Whether there are calls that were given up, and no others.
+-spec left_alone(py_inflight:calls(), overdue()) -> boolean().
+left_alone(Sent, Overdue) ->
+    #overdue{given_up = GivenUp} = give_up([], Sent, Overdue),
+    GivenUp =/= #{} andalso map_size(GivenUp) =:= py_inflight:size(Sent).
+
+%% The clock of a call begins when it has begun, at the latest when that is seen.
+clocks(#{open := Open} = Sent, Interpreter, #overdue{since = Since} = Overdue) ->
+    Now = erlang:monotonic_time(millisecond),
+    Begun = py_interpreter:begun(Interpreter),
+    Clock = fun
+        (Id, not_begun) -> case is_begun(maps:get(Id, Open), Begun, Sent, Overdue) of true -> Now; false -> not_begun end;
+        (_Id, Ms) -> Ms
+    end,
+    Overdue#overdue{since = maps:map(Clock, maps:with(maps:keys(Open), Since))}.
+
+%% A Python that shares no page has begun as many of the oldest as it has threads, at the most.
+is_begun(#{number := Number}, unknown, #{open := Open} = Sent, #overdue{threads = Threads}) ->
+    length([Before || #{number := Before} <- maps:values(Open), Before < Number]) - py_inflight:asking(Sent) < Threads;
+is_begun(#{number := Number}, Begun, _Sent, _Overdue) ->
+    Number =< Begun.
+
+given_up(Sent, #overdue{since = Since} = Overdue) ->
+    Now = erlang:monotonic_time(millisecond),
+    Late = fun(Id, Ms) -> is_integer(Ms) andalso Now - Ms >= time_ms(Id, Sent, Overdue) end,
+    case maps:keys(maps:filter(Late, Since)) of
+        [] -> {ok, clocks_ticking(Overdue)};
+        Ids -> {abandon, clocks_ticking(give_up(Ids, Sent, Overdue#overdue{since = maps:without(Ids, Since)}))}
+    end.
+
+clocks_ticking(#overdue{tick = undefined, since = Since, kill_after = After} = Overdue) when Since =/= #{} ->
+    Pause = max(10, min(?INTERRUPT_MS, After div ?INTERRUPTIONS)),
+    Overdue#overdue{tick = erlang:start_timer(Pause, self(), tick)};
+clocks_ticking(Overdue) ->
+    Overdue.
+
+%%% In Python's main thread
+
 interrupted(Sent, Interpreter, Overdue) ->
     py_interpreter:interrupt(Interpreter),
     ticking(Sent, Overdue).
@@ -125,10 +191,11 @@ ticking(Sent, #overdue{tick = Before, strain = Strain, kill_after = After} = Ove
         end,
     Overdue#overdue{tick = Next}.
 
-left_ms(Id, Sent, #overdue{spent = Spent, kill_after = KillAfter, import_after = ImportAfter}) ->
-    Time =
-        case py_inflight:find(Id, Sent) of
-            {ok, #{importing := true}} -> ImportAfter;
-            _ -> KillAfter
-        end,
-    max(0, Time - maps:get(Id, Spent, 0)).
+left_ms(Id, Sent, #overdue{spent = Spent} = Overdue) ->
+    max(0, time_ms(Id, Sent, Overdue) - maps:get(Id, Spent, 0)).
+
+time_ms(Id, Sent, #overdue{kill_after = KillAfter, import_after = ImportAfter}) ->
+    case py_inflight:find(Id, Sent) of
+        {ok, #{importing := true}} -> ImportAfter;
+        _ -> KillAfter
+    end.

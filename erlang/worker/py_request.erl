@@ -4,7 +4,7 @@
 %%% @private
 -module(py_request).
 
--export([run/3, call/3, drop/1, is_run_by/2]).
+-export([run/3, call/3, drop/1, is_run_by/2, is_run_for/2]).
 -export_type([running/0]).
 
 -type context() :: #{group_leader := pid(), callbacks => all | none | [{module(), Function :: atom()}], wire => module()}.
@@ -14,14 +14,15 @@
 %% What runs a function that Python calls.
 
 %% @doc Do what one request asks. What it says unasked is the interpreter's to let out (`output', and `uncounted' for what Python does
-%% not count). What it says of the worker's own calls is the worker's to do: that objects which a call made are its caller's (`own');
-%% that a call answers later (`later'), is in the middle of an import (`importing'), or waits for an answer (`asked', by whom), goes on
+%% not count; `output_of' the call with an id, in a thread or a coroutine). What it says of the worker's own calls is the worker's to do: that objects which a call made are its caller's (`own');
+%% that a call answers later (`later'), will not begin (`unbegun'), is in the middle of an import (`importing'), or waits for an answer (`asked', by whom), goes on
 %% behind one (`goes_on'), is not to be
 %% waited for (`told'), lets no call nest in it (`alone'), or does not want it (`dropped').
 -spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
     {output | uncounted, py_outlet:output()}
+    | {output_of, Id :: integer(), py_outlet:output()}
     | {own, Id :: integer(), [term()]}
-    | {later | importing | alone | told | goes_on | dropped, Id :: term()}
+    | {later | unbegun | importing | alone | told | goes_on | dropped, Id :: term()}
     | {asked, Id :: term(), Whose :: py_wire:id() | 0 | unknown, running()}
     | error.
 run({print, Text}, _, _) ->
@@ -30,6 +31,8 @@ run({message, Worker, {'$py.own', Id, Made}}, {Worker, _}, _) when is_integer(Id
     {own, Id, Made};
 run({message, Worker, {'$py.later', Id}}, {Worker, _}, _) ->
     {later, Id};
+run({message, Worker, {'$py.unbegun', Id}}, {Worker, _}, _) ->
+    {unbegun, Id};
 run({message, Worker, {'$py.told', Id}}, {Worker, _}, _) ->
     {told, Id};
 run({message, Worker, {'$py.goes_on', Id}}, {Worker, _}, _) ->
@@ -42,6 +45,10 @@ run({message, Worker, {'$py.alone', Id}}, {Worker, _}, _) ->
     {alone, Id};
 run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_atom(Level) ->
     {output, record(Record)};
+run({message, Worker, {'$py.log', Id, {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_integer(Id), is_atom(Level) ->
+    {output_of, Id, record(Record)};
+run({message, Worker, {'$py.print', Id, Text}}, {Worker, _}, _) when is_integer(Id) ->
+    {output_of, Id, {print, Text}};
 %% A worker process would obey what any process of OTP's obeys, and has no message for Python's users.
 run({message, To, Message}, {Worker, _}, _) ->
     case To =:= Worker orelse py_registry:place(To) =/= error of
@@ -127,6 +134,10 @@ drop({_Runner, Keeper}) ->
 -spec is_run_by(pid(), running()) -> boolean().
 is_run_by(Pid, {Runner, _Keeper}) -> Pid =:= Runner;
 is_run_by(_Pid, none) -> false.
+
+%% @doc Whether it runs one of them.
+-spec is_run_for(pid(), [running()]) -> boolean().
+is_run_for(Pid, Some) -> lists:any(fun(Running) -> is_run_by(Pid, Running) end, Some).
 
 %% The one place that catches whatever the called function throws: it belongs to Python's caller.
 answer(Wire, Id, Module, Function, Args) ->

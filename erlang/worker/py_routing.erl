@@ -121,19 +121,23 @@ is_flooded(#state{calls = Calls, owners = Owners}) ->
         py_calls:open_calls(Calls) > ?MOST_OPEN_CALLS orelse py_owners:count(Owners) > ?MOST_REFERENCES.
 
 asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = #{callbacks := Callbacks}} = State) ->
-    Context = #{group_leader => py_calls:leader(Calls), callbacks => Callbacks},
+    Context = #{group_leader => leader(Request, Calls), callbacks => Callbacks},
     case py_request:run(Request, {self(), Incarnation}, Context) of
         {output, Output} ->
-            State#state{calls = py_calls:output(Output, byte_size(Frame) + 4, py_worker_state:metadata(State), Calls)};
+            State#state{calls = py_calls:output(running, Output, byte_size(Frame) + 4, py_worker_state:metadata(State), Calls)};
+        {output_of, Id, Output} ->
+            State#state{calls = py_calls:output(Id, Output, byte_size(Frame) + 4, py_worker_state:metadata(State), Calls)};
         {uncounted, Output} ->
-            State#state{calls = py_calls:output(Output, 0, py_worker_state:metadata(State), Calls)};
+            State#state{calls = py_calls:output(running, Output, 0, py_worker_state:metadata(State), Calls)};
         {own, Id, Made} ->
             {Ids, Names} = lists:partition(fun is_integer/1, Made),
-            Owner = py_calls:owner(Id, Calls),
-            Names =:= [] orelse py_shared_owner:own(Owner, py_calls:from(Id, Calls), Names),
+            Owner = py_whose:owner(Id, Calls),
+            Names =:= [] orelse py_shared_owner:own(Owner, py_whose:from(Id, Calls), Names),
             own(Owner, Ids, State);
         {later, Id} ->
             State#state{calls = py_calls:later(Id, Calls)};
+        {unbegun, Id} ->
+            py_draining:emptied(State#state{calls = py_calls:unbegun(Id, Calls)});
         {told, Id} ->
             State#state{calls = py_calls:told(Id, Calls)};
         {importing, Id} ->
@@ -152,6 +156,9 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
         error ->
             py_worker_state:doom({protocol, py_worker_state:head(Frame)}, State)
     end.
+
+leader({call, _, _, _, _, Whose}, Calls) when is_integer(Whose) -> py_whose:leader(Whose, Calls);
+leader(_Request, Calls) -> py_whose:leader(running, Calls).
 
 %% Nobody will see the result of a call that was cancelled.
 own(_Owner, [], State) -> State;

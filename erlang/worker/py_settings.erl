@@ -7,7 +7,7 @@
 %% @doc The key is in it: not for logs.
 -spec new(py_config:pool()) -> #{atom() => term()}.
 new(Config) ->
-    Same = maps:with([pickle, log_level, encoders, decoders, max_memory, event_loop], Config),
+    Same = maps:with([pickle, log_level, encoders, decoders, max_memory, event_loop, coroutines], Config),
     Same#{
         key => py_key:get(Config),
         flags => py_mapping:flags(Config) bor 4,

@@ -57,7 +57,10 @@ asked(#state{calls = Calls, load = Load, slot = Slot, phase = Phase, pool = Pool
             py_registry:report_kept(Load, Slot, Kept),
             py_calls:moved(Given),
             State#state{calls = Left, kept = Kept};
-        _ ->
+        %% Some may come back from Python.
+        {[], Left} ->
+            State#state{calls = Left};
+        false ->
             State
     end.
 

@@ -1,7 +1,7 @@
 %%% @doc The start of an interpreter, until it serves.
 %%%
 %%% ```
-%%% open -> configure (its first call; the answer says that it understands us) -> import -> on_start -> serve
+%%% open -> configure (its first call; the answer says that it understands us) -> import -> on_start -> threads -> serve
 %%% '''
 %%%
 %%% What goes wrong ends the interpreter; what follows then is decided elsewhere.
@@ -38,7 +38,7 @@ configure(#state{config = #{start_timeout := Timeout} = Config, incarnation = In
     py_worker_state:set_timer(start_timeout, Timeout, py_worker_state:internal(configure, Body, State)).
 
 %% @doc A call of the start has been answered.
--spec answered(configure | import | on_start, binary(), #state{}) -> #state{}.
+-spec answered(configure | import | on_start | threads, binary(), #state{}) -> #state{}.
 answered(Step, Frame, State) -> started(Step, own_answer(Step, Frame, State), State).
 
 %% Its first answer says that it understands us; then come the modules to import, then `on_start', then the calls that waited.
@@ -59,6 +59,8 @@ started(configure, {ok, Report}, #state{config = Config, calls = Calls, ticket =
 started(import, {ok, _Value}, State) ->
     on_start(State);
 started(on_start, {ok, _Value}, State) ->
+    threads(State);
+started(threads, {ok, _Value}, State) ->
     serve(State);
 started(Step, {error, Error}, #state{guard = undefined} = State) ->
     py_worker_state:doom({start, {Step, py_exception:from_python(Error)}}, State);
@@ -68,7 +70,7 @@ started(_Step, _Unreadable, State) ->
     py_worker_state:doom({start, unreadable_answer}, State).
 
 on_start(#state{config = #{on_start := undefined}} = State) ->
-    serve(State);
+    threads(State);
 on_start(#state{config = #{on_start := {Module, Function, Args}}} = State) ->
     Body = py_wire:body('erl.calls.objects', call, [0, Module, Function, py_secret:reveal(Args), []]),
     py_worker_state:internal(on_start, Body, State).
@@ -83,6 +85,12 @@ version([_ | _] = Text) ->
     end;
 version(_) ->
     undefined.
+
+%% From here on calls run in threads; those of the start have run in Python's main thread, which signal handlers want.
+threads(#state{config = #{threads := 1}} = State) ->
+    serve(State);
+threads(#state{config = #{threads := Threads}} = State) ->
+    py_worker_state:internal(threads, py_wire:body('erl.calls.worker', run_in_threads, [Threads]), State).
 
 codec(native) -> native;
 codec(_) -> reference.

@@ -7,11 +7,16 @@
 %%% @private
 -module(py_timing).
 
--export([arrived/2, apart/2, begun/2, ended/4, running/1]).
+-export([sent/2, arrived/2, apart/2, begun/2, ended/4, running/1]).
 
 -include("py_calls.hrl").
 
 -type began() :: {Us :: integer(), EachUs :: non_neg_integer(), IsOn :: boolean()}.
+
+%% @doc A call that is being sent. In threads those begin at once that are sent.
+-spec sent(map(), calls()) -> map().
+sent(#{at := _} = Call, #calls{threads = Threads}) when Threads > 1 -> Call#{begun => now_us()};
+sent(Call, _Calls) -> Call.
 
 %% @doc The port was read, with so many answers.
 -spec arrived(Answers :: non_neg_integer(), calls()) -> calls().
@@ -67,11 +72,11 @@ ended(_Call, _IsResult, {Since, Each, IsOn}, _Calls) ->
 
 %% @doc The calls of callers that Python has begun, by the names that they have as bytes, and for how long they have run.
 -spec running(calls()) -> [{Head :: binary(), Us :: non_neg_integer()}].
-running(#calls{sent = Sent} = Calls) ->
+running(#calls{sent = Sent, threads = Threads} = Calls) ->
     Now = now_us(),
     [
         {Head, max(0, Now - began_at(Call, Calls))}
-     || #{from := From, head := Head} = Call <- py_inflight:under_way(Sent), is_reference(From)
+     || #{from := From, head := Head} = Call <- py_inflight:under_way(Threads, Sent), is_reference(From)
     ].
 
 now_us() -> erlang:monotonic_time(microsecond).

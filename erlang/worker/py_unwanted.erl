@@ -9,7 +9,7 @@
 %%% @private
 -module(py_unwanted).
 
--export([mark/3, timeout/2, hurry/2, look/1, watched/1, unwatch/1]).
+-export([mark/3, note/2, timeout/2, hurry/2, look/1, watched/1, unwatch/1]).
 
 -include("py_calls.hrl").
 
@@ -31,6 +31,10 @@ mark(From, Why, #calls{sent = Sent, waiting = Waiting, figures = Figures} = Call
             py_events:emit([call, cancel], #{}, #{calls => length(Ids), worker => self()}),
             with_inner(Ids, Calls#calls{sent = Marked})
     end.
+
+%% @doc Python is told of these. Where calls run in threads each has a clock of its own from now on.
+-spec note([py_wire:id()], calls()) -> calls().
+note(Ids, #calls{sent = Sent, overdue = Overdue} = Calls) -> Calls#calls{overdue = py_overdue:unwanted(Ids, Sent, Overdue)}.
 
 %% What an unwanted call has asked may have called Python again: nobody wants that either.
 with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->
@@ -62,22 +66,25 @@ hurry(Ids, #calls{sent = #{later := Later} = Sent, overdue = Overdue} = Calls) -
         Unwanted ->
             _ = erlang:start_timer(py_overdue:kill_after(Overdue), self(), {later, Unwanted}),
             #calls{interpreter = Interpreter} = Flushed = flushed(Calls),
-            _ = [py_interpreter:interrupt(Interpreter) || py_inflight:running(Sent) =/= none],
+            %% With threads the main one reads all the time.
+            _ = [py_interpreter:interrupt(Interpreter) || Calls#calls.threads =:= 1, py_inflight:running(Sent) =/= none],
             Flushed
     end.
 
-%% @doc A timer of this module's has run out; `kill': an unwanted call has had its time, and whether it is in an import.
--spec timeout(term(), calls()) -> {ok | {kill, IsImporting :: boolean()}, calls()} | unknown.
+%% @doc A timer of this module's has run out; `kill': an unwanted call has had its time, and whether it is in an import; `abandon': it is
+%% in a thread, beside others.
+-spec timeout(term(), calls()) -> {ok | abandon | {kill, IsImporting :: boolean()}, calls()} | unknown.
 timeout({timeout, Timer, tick}, #calls{sent = Sent, interpreter = Interpreter, overdue = Overdue} = Calls) ->
     case py_overdue:tick(Timer, Sent, Interpreter, Overdue) of
         {ok, Next} -> {ok, Calls#calls{overdue = Next}};
         {Kill, Next} -> {Kill, Calls#calls{overdue = Next}};
         unknown -> unknown
     end;
-timeout({timeout, _, {later, Unwanted}}, #calls{sent = #{later := Later}} = Calls) ->
-    case [From || #{from := From} <- maps:values(Later), lists:member(From, Unwanted)] of
+timeout({timeout, _, {later, Unwanted}}, #calls{threads = Threads, sent = #{later := Later} = Sent, overdue = Overdue} = Calls) ->
+    case [Id || {Id, #{from := From}} <- maps:to_list(Later), lists:member(From, Unwanted)] of
         [] -> {ok, Calls};
-        _ -> {{kill, false}, Calls}
+        _ when Threads =:= 1 -> {{kill, false}, Calls};
+        Ids -> {abandon, Calls#calls{overdue = py_overdue:give_up(Ids, Sent, Overdue)}}
     end;
 timeout({timeout, Timer, watch}, #calls{watch_timer = {Timer, Sent}} = Calls) ->
     {ok, watch_callers(Sent, Calls#calls{watch_timer = undefined})};

@@ -4,7 +4,7 @@
 %%% @private
 -module(py_waiting).
 
--export([new/0, in/3, out/1, size/1, free/1, calls/1, to_list/1, cancel/2, watch/2, give_back/2]).
+-export([new/0, in/3, out/1, size/1, free/1, calls/1, to_list/1, cancel/2, watch/2, give_back/2, is_full/5]).
 -export_type([waiting/0]).
 
 -record(waiting, {
@@ -58,6 +58,13 @@ split(IsOut, Waiting) ->
 
 of_list(List) ->
     #waiting{queue = queue:from_list(List), size = length(List), free = lists:sum([worth(Call) || {Call, _} <- List])}.
+
+%% @doc Whether one more would be one too many of those that wait, with so many calls in hand, and coroutines among them. What runs does not
+%% count. Of a call that has just come nobody knows yet whether it is a coroutine's.
+-spec is_full(InHand, Coroutines, Most, Threads :: pos_integer(), MostCoroutines :: pos_integer() | infinity) -> boolean() when
+    InHand :: non_neg_integer(), Coroutines :: non_neg_integer(), Most :: non_neg_integer().
+is_full(InHand, Coroutines, Most, Threads, infinity) -> InHand - Coroutines >= Most + Threads;
+is_full(InHand, _Coroutines, Most, Threads, MostCoroutines) -> InHand >= Most + Threads + MostCoroutines - 1.
 
 %% @doc Put a mark on each that has none: `Monitor' makes it.
 -spec watch(fun((pid()) -> reference()), waiting()) -> waiting().

@@ -6,7 +6,7 @@
 %%% @private
 -module(py_window).
 
--export([new/0, began/2, answered/3, room/3, since/1]).
+-export([new/0, began/2, answered/3, room/3, room_of_threads/3, since/1]).
 -export_type([window/0, us/0]).
 
 -type us() :: integer().
@@ -24,6 +24,9 @@
 %% So much of what is short stands in the pipe at the most.
 -define(MOST_US, 10_000).
 -define(PAUSE_US, 2_000).
+
+%% So many calls that wait for Erlang have others run in their place.
+-define(MOST_ASKING, 256).
 
 -spec new() -> window().
 new() -> #window{}.
@@ -56,6 +59,11 @@ room(_Open, _Now, _Window) ->
 %% @doc Since when the oldest call has had Python to itself.
 -spec since(window()) -> us().
 since(#window{since = Since}) -> Since.
+
+%% @doc The same where calls run in so many threads: a few more, so that a thread has the next one at hand. Those that wait for Erlang
+%% take no thread, unless they are very many.
+-spec room_of_threads(Open :: non_neg_integer(), Asking :: non_neg_integer(), Threads :: pos_integer()) -> non_neg_integer().
+room_of_threads(Open, Asking, Threads) -> max(0, Threads + max(2, Threads div 4) + min(?MOST_ASKING, Asking) - Open).
 
 %% Whether the oldest call, if there is one, is slow.
 is_old(Now, #window{since = Since}) -> Now - Since > ?OLD_US.

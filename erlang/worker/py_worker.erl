@@ -247,6 +247,7 @@ handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
             %% A sandboxed one may say that at any time.
             IsExcused = IsImporting andalso State#state.guard =:= undefined,
             noreply(py_worker_state:doom({deadline, killed}, State#state{calls = Next, is_excused = IsExcused}));
+        {abandon, Next} -> noreply(py_draining:abandon(State#state{calls = Next}));
         {ok, Next} -> noreply(py_draining:look_at_memory(State#state{calls = Next}));
         unknown -> noreply(State)
     end;

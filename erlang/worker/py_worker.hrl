@@ -15,6 +15,8 @@
     budget :: py_restart:budget(),
     %% Whether the next death is none that its budget counts.
     is_excused = false :: boolean(),
+    %% How many calls were last told to run beside the others.
+    beside = unknown :: unknown | non_neg_integer(),
     incarnation = 0 :: non_neg_integer(),
     codec = undefined :: undefined | native | reference,
     last_down = restarting :: py_error:down_reason(),

@@ -92,10 +92,17 @@ report(State) -> report(0, State).
 -spec report(Answers :: non_neg_integer(), state()) -> state().
 report(_Answers, #state{phase = draining} = State) ->
     State;
-report(Answers, #state{load = Load, slot = Slot, phase = Phase, calls = Calls} = State) ->
+report(Answers, #state{load = Load, slot = Slot, phase = Phase, calls = Calls} = Before) ->
     py_registry:report_load(Load, Slot, max(0, py_calls:load(Calls) - Answers), Phase =:= serving),
+    State = report_beside(py_calls:beside(Calls), Before),
     %% Those that have their answers coming may call again.
     if Answers =:= 0 -> py_sharing:look(State); true -> State end.
+
+report_beside(Beside, #state{beside = Beside} = State) ->
+    State;
+report_beside(Beside, #state{load = Load, slot = Slot} = State) ->
+    py_registry:report_beside(Load, Slot, Beside),
+    State#state{beside = Beside}.
 
 -spec event(py_events:event(), map(), state()) -> ok.
 event(Name, Measurements, State) -> event(Name, Measurements, State, #{}).

@@ -61,6 +61,9 @@ class CallCancelled(BaseException):
     call = 0
     """The number of the call, where it runs on the main thread."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(args or ("Erlang does not want the result of this call any more",)))
+
 
 class AnswerTimeoutError(BridgeError, TimeoutError):
     """Raised when Erlang has not answered a call within the call's timeout. The function may still be running."""

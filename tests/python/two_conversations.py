@@ -96,6 +96,7 @@ class Talk:
             "incarnation": 1,
             "flags": flags,
             "event_loop": b"asyncio",
+            "coroutines": b"infinity",
             "shared": None,
             "page": None,
             "stderr": None,

@@ -39,7 +39,8 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     server = _server()
     server.serve_for(settings["worker"])
     server.use(Options.from_flags(settings["flags"]))
-    server.run_coroutines_on(str(settings["event_loop"]))
+    most = settings["coroutines"]
+    server.later.use(str(settings["event_loop"]), most if type(most) is int else None)
     scope = current()
     scope.references.set_identity(settings["worker"], settings["incarnation"])
     shared.set_place(settings["shared"])
@@ -108,6 +109,11 @@ def load(modules: list[bytes]) -> None:
     """
     for module in modules:
         __import__(lookup.name_of(module))
+
+
+def run_in_threads(most: int) -> None:
+    """The last call of the start, where the pool's option `threads` is more than 1: what comes now runs in threads."""
+    _server().run_in_threads(most)
 
 
 def leave() -> None:

@@ -42,7 +42,8 @@ def find(path: str) -> Any:
     missing, and whatever a module raises while it is imported.
     """
     module = sys.modules.get(path)
-    if module is not None:
+    # One that another thread imports is waited for.
+    if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
         return module
     parts = path.split(".")
     missing: ModuleNotFoundError | None = None

@@ -86,7 +86,7 @@ class Answers:
         references = self._references
         since = references.since.get(id_, 0)
         try:
-            if len(references.made) > since:
+            if references.count_made() > since:
                 self._out.own(id_, since)
             self._out.end_output()
         except MemoryError as error:

@@ -7,6 +7,7 @@ at the end of a line; see "Re-entrance" in docs/architecture.md for who may writ
 from __future__ import annotations
 
 import io
+from _thread import get_ident
 
 from erl import codec
 from erl.values import steps
@@ -40,6 +41,8 @@ class Buffer(io.BufferedIOBase):
         """What was written and not given away yet, always the same list: where it is empty nothing is pending."""
         self._turn = steps.Turn()
         self._length = 0
+        self._own: dict[int, Buffer] = {}
+        """Of threads that have one of their own."""
         if codec.Collector is not None:
             # So that no other code enters between a text and the end of its line, which `print` writes apart.
             self.write = codec.Collector(self.parts, _MOST_BYTES, self._filled).write  # type: ignore[method-assign]
@@ -68,10 +71,33 @@ class Buffer(io.BufferedIOBase):
                 self._filled()
         return len(data)
 
+    def share(self) -> None:
+        """From here on a thread may have a buffer of its own (`enter`, `leave`): so lines of several don't mix."""
+        own, write = self._own, self.write
+
+        def write_apart(data: Any) -> int:
+            buffer = own.get(get_ident())
+            return write(data) if buffer is None else buffer.write(data)
+
+        self.write = write_apart  # type: ignore[method-assign]
+
+    def enter(self) -> None:
+        """Give this thread a buffer of its own."""
+        self._own[get_ident()] = Buffer(self._send, self._ready, self._most)
+
+    def leave(self) -> None:
+        """Take it back."""
+        self._own.pop(get_ident(), None)
+
+    def of_thread(self) -> Buffer:
+        """The buffer that this thread writes to."""
+        return self._own.get(get_ident(), self) if self._own else self
+
     def flush(self) -> None:
         """Give away what is collected, in pieces where it is much, as there is room for it."""
-        if self.parts:
-            self._give(self._ready, False)
+        mine = self.of_thread()
+        if mine.parts:
+            mine._give(self._ready, False)
 
     def give(self) -> None:
         """The same without waiting for room."""
@@ -118,6 +144,12 @@ class Stdout(io.TextIOWrapper):
     def reconfigure(self, **options: Any) -> None:
         super().reconfigure(**{**options, "line_buffering": True, "write_through": self._keeps_nothing})
 
+    def share(self) -> None:
+        """Let threads have buffers of their own: see `Buffer.share`."""
+        self._keeps_nothing = True
+        super().reconfigure(write_through=True)
+        self.bytes.share()
+
     def end(self) -> None:
         """Give away what is written, without waiting for room."""
         if not self._keeps_nothing:  # it does not say whether there is something
@@ -126,6 +158,9 @@ class Stdout(io.TextIOWrapper):
                 super().flush()
             finally:
                 self.bytes._ready = ready
+        mine = self.bytes.of_thread()
+        if mine is not self.bytes and mine.parts:
+            mine.give()
         if self.bytes.parts:
             self.bytes.give()
 

@@ -12,31 +12,31 @@ if TYPE_CHECKING:
 
     from erl.runtime.answers import Answers
     from erl.runtime.outgoing import Outgoing
-    from erl.runtime.state import State
     from erl.values.scope import Scope
 
 
 class Coroutines:
-    """The calls that go on beside the others."""
+    """The calls that go on beside the others, so many at a time."""
 
-    def __init__(self, state: State, out: Outgoing, answers: Answers, scope: Scope, event_loop: str) -> None:
-        self._state = state
+    def __init__(
+        self, out: Outgoing, answers: Answers, scope: Scope, event_loop: str, most: int | None
+    ) -> None:
         self._out = out
         self._answers = answers
         self._scope = scope
-        self._tasks = Tasks(self._ended, out.port.flush, event_loop, scope)
+        self._tasks = Tasks(self._ended, out.port.flush, event_loop, most, scope)
 
-    def start(self, id_: int, value: Any, flags: int) -> None:
+    def start(self, id_: int, value: Any, flags: int, begun: list[int]) -> None:
         """Answer a call when what it returned has ended; the calls behind it go on meanwhile."""
         references = self._scope.references
         since = references.since.pop(id_, 0)
-        if len(references.made) > since:
+        if references.count_made() > since:
             self._out.own(id_, since)
         self._out.stdout.end()
         self._out.tell("$py.later", id_)
         self._tasks.start(id_, value, Options.from_flags(flags))
-        if id_ in self._state.open:
-            self._state.open.remove(id_)
+        if id_ in begun:
+            begun.remove(id_)
 
     def _ended(self, id_: int, options: Options, value: object, error: BaseException | None) -> None:
         """A coroutine has ended, or is not wanted any more; on the event loop's thread."""

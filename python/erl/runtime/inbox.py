@@ -59,7 +59,7 @@ class Inbox:
         """Told of a frame that the memory has no room for, by its first bytes."""
         self._port = port
         self._frames = port.frames
-        self._marks = self._frames.marks = marks
+        self.marks = self._frames.marks = marks
         self._idle = allocate_lock()
         self._idle.acquire()
         self._waiters: dict[int, Callable[[], object]] = {}
@@ -87,6 +87,10 @@ class Inbox:
             frame = None
         self._tell()
         return frame
+
+    def backlog(self) -> int:
+        """How many frames have been sorted and not begun."""
+        return len(self._frames.backlog)
 
     @property
     def turn(self) -> int:
@@ -166,7 +170,7 @@ class Inbox:
         try:
             while True:
                 self.sort()
-                if until in self._marks or not most_reads or self._now() > end:
+                if until in self.marks or not most_reads or self._now() > end:
                     return
                 before = self._frames.waiting()
                 if not self._read(self._now() + (pause if before else 0.0)):
@@ -242,16 +246,16 @@ class Inbox:
         """Wait for an answer in another thread than the main one. Raises `errors.AnswerTimeoutError`."""
         woken = allocate_lock()
         woken.acquire()
-        self._enter(id_, lambda: _release(woken))
+        self.enter(id_, lambda: _release(woken))
         try:
             self._read_until(lambda: self.has(id_), woken, deadline)
         finally:
-            self._leave(id_)
+            self.leave_waiters(id_)
 
     def call_when_answered(self, id_: int, wake: Callable[[], object]) -> None:
         """Call `wake`, in some thread and perhaps more than once, when the answer may be here; `leave` ends that."""
         self._on_loops.add(id_)
-        self._enter(id_, wake)
+        self.enter(id_, wake)
         if self._relay is None:
             from _thread import start_new_thread
 
@@ -262,35 +266,37 @@ class Inbox:
     def leave(self, id_: int) -> None:
         """The answer was taken, or is not wanted any more."""
         self._on_loops.discard(id_)
-        self._leave(id_)
+        self.leave_waiters(id_)
         _release(self._relay)
 
     def _read_for_loops(self) -> None:
         """The thread that reads for coroutines, which can't wait themselves."""
         while True:
             self._relay.acquire()
-            self._enter(0, lambda: _release(self._relay))
+            self.enter(0, lambda: _release(self._relay))
             try:
                 self._read_until(lambda: not self._on_loops, self._relay, None)
             except PortClosedError:
                 return  # the main thread finds out by itself
             finally:
-                self._leave(0)
+                self.leave_waiters(0)
 
-    def _enter(self, id_: int, wake: Callable[[], object]) -> None:
+    def enter(self, id_: int, wake: Callable[[], object]) -> None:
+        """Have `wake` called when the answer may be here, in some thread and perhaps more than once."""
         self._waiters[id_] = wake
-        self._marks.add(_OTHERS)
+        self.marks.add(_OTHERS)
 
-    def _leave(self, id_: int) -> None:
+    def leave_waiters(self, id_: int) -> None:
+        """The end of what `enter` began."""
         self._waiters.pop(id_, None)
         self._unmark(_OTHERS, self._waiters)
 
     def _unmark(self, mark: int, reason: Any) -> None:
         """Take a mark back unless there is reason for it, also when another thread has just made one."""
         if not reason:
-            self._marks.discard(mark)
+            self.marks.discard(mark)
             if reason:
-                self._marks.add(mark)
+                self.marks.add(mark)
 
     def _read_until(self, done: Callable[[], bool], woken: Any, deadline: float | None) -> None:
         """Read for as long as no other thread does, else wait to be woken."""

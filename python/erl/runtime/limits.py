@@ -59,6 +59,13 @@ class _Bound:
     def set(self, soft: int) -> None:
         self._set(self._what, (soft, self._hard))
 
+    def widen(self, size: int) -> None:
+        room = size if self._hard == -1 else max(0, min(size, self._hard - self.answering))
+        self.usual, self.crowded, self.answering = (
+            each + room for each in (self.usual, self.crowded, self.answering)
+        )
+        self.set(self.usual)
+
     def piece(self, size: int) -> Any:
         """Memory of its own. Raises `OSError` where there is none."""
         return self._map(-1, size, flags=self._flags)
@@ -128,6 +135,12 @@ def memory(most_bytes: int) -> None:
         return
     _bound = bound
     spare[:] = [piece]
+
+
+def reserve(size: int) -> None:
+    """Let this process have so many bytes more than its limit says: of what is never touched, but counts."""
+    if _bound is not None:
+        _bound.widen(size)
 
 
 def _trim() -> None:

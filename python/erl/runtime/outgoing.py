@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from erl.runtime import console, output
+from erl.runtime.state import whose
 from erl.terms import Atom
 from erl.values import steps
 from erl.values.references import named
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from erl.values.scope import Scope
     from erl.wire.port import Port
 
-_PRINTED_BYTES = 20
+_PRINTED_BYTES = 100
 """Of the message that holds a printed text, at most."""
 
 
@@ -72,7 +73,7 @@ class Outgoing:
         """Send a message to an Erlang process; see `api.cast`."""
         self.output.await_room()
         self._cast_frame(to, message, self._encoded_cast(to, message))
-        self.own_elsewhere(0)
+        self.own_elsewhere(whose.get())
         self.flush()
 
     def prepared_cast(self, to: object, message: object) -> Callable[[], None]:
@@ -97,7 +98,9 @@ class Outgoing:
             print(f"{str(level).upper()}:{name}:{text}", file=sys.stderr)
             return
         self.output.await_room()
-        frame = self.compress(messages.message(self.worker, (Atom("$py.log"), record), self.options))
+        id_ = whose.get()
+        note = (Atom("$py.log"), id_, record) if id_ else (Atom("$py.log"), record)
+        frame = self.compress(messages.message(self.worker, note, self.options))
         if self.output.admits(sum(len(text.encode()) for text in record if isinstance(text, str))):
             self.output.write(frame)
         self.flush()
@@ -122,6 +125,9 @@ class Outgoing:
             text.decode()
         except UnicodeDecodeError:
             text = text.decode("utf-8", "backslashreplace").encode()
+        id_ = whose.get()
+        if id_:
+            return messages.message(self.worker, (Atom("$py.print"), id_, text), self.options)
         return self.compress(messages.printed(text, self.options))
 
     def _most_printed(self) -> int:

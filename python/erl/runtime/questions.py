@@ -5,6 +5,7 @@ from __future__ import annotations
 from _thread import get_ident
 
 from erl import errors
+from erl.runtime.state import whose
 from erl.wire import messages
 from erl.wire.port import PortClosedError
 
@@ -38,6 +39,8 @@ class Questions:
         self._interrupts = interrupts
         self._serve = serve
         self._thread = get_ident()
+        self.await_answer = inbox.await_answer
+        """Waits in another thread than the main one."""
 
     def ask(
         self, module: str, function: str, args: list[object], context: str, timeout: float | None
@@ -51,15 +54,17 @@ class Questions:
         deadline = None if timeout is None else self._now() + timeout
         id_ = inbox.expect(get_ident() == self._thread)
         try:
-            whose = self._state.asker if out.options.tagged and context == "N" and id_ > 0 else context
-            frame = messages.call(id_, module, function, args, whose, out.options)
+            asker: str | int = context
+            if out.options.tagged and context == "N":
+                asker = self._state.asker if id_ > 0 else whose.get() or context
+            frame = messages.call(id_, module, function, args, asker, out.options)
             out.stdout.end()
-            out.own_elsewhere(0)
+            out.own_elsewhere(whose.get())
             out.send(frame)
             try:
                 if get_ident() != self._thread:
                     out.port.flush()
-                    inbox.await_answer(id_, deadline)
+                    self.await_answer(id_, deadline)
                 else:
                     self._serve_until(id_, deadline)
             except (errors.AnswerTimeoutError, PortClosedError):
@@ -109,9 +114,9 @@ class Questions:
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         id_ = inbox.expect(False)
         try:
-            out.own_elsewhere(0)
+            out.own_elsewhere(whose.get())
             inbox.call_when_answered(id_, lambda: loop.call_soon_threadsafe(woken.set))
-            out.send(messages.call(id_, module, function, args, "N", out.options))
+            out.send(messages.call(id_, module, function, args, whose.get() or "N", out.options))
             out.port.flush()
             try:
                 await asyncio.wait_for(_until(lambda: inbox.has(id_), woken), timeout)

@@ -23,6 +23,7 @@ from erl.runtime.answers import Answers
 from erl.runtime.doubts import FAST_SECONDS, Doubts
 from erl.runtime.inbox import GLANCE, Inbox
 from erl.runtime.interrupts import Interrupts
+from erl.runtime.later import Later
 from erl.runtime.outgoing import Outgoing
 from erl.runtime.questions import Questions
 from erl.runtime.state import State
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from erl.runtime.coroutines import Coroutines
+    from erl.runtime.threads import Threads
     from erl.values.scope import Scope
 
 _FIRST_RARE_FLAG = 32
@@ -70,6 +71,8 @@ class Server:
         self._state = state = State()
         self._out = Outgoing(port, options, self.scope, compressed)
         self._stdout = self._out.stdout
+        self.cast, self.prepared_cast, self.log = self._out.cast, self._out.prepared_cast, self._out.log
+        """See `api.cast`, `api.prepared_cast` and `Outgoing.log`."""
         self._answers = Answers(self._out, state, self.scope)
         self._inbox = Inbox(port, state.cancelled, self.scope)
         self._inbox.options = options
@@ -80,8 +83,8 @@ class Server:
         )
         self._out.flush = self._interrupts.flush
         self._questions = Questions(state, self._inbox, self._out, self._interrupts, self._serve)
-        self._coroutines: Coroutines | None = None
-        self._event_loop = "asyncio"
+        self.later = Later(self._out, self._answers, self.scope)
+        self._threads: Threads | None = None
         self._doubts = Doubts()
         self._begun: memoryview | None = None
         self._leaving = False
@@ -150,9 +153,14 @@ class Server:
         if self._state.lane is not None:
             self._state.lane.count_begun(None if self._begun is None else self._begun[:1])
 
-    def run_coroutines_on(self, event_loop: str) -> None:
-        """Which event loop the first coroutine begins."""
-        self._event_loop = event_loop
+    def run_in_threads(self, most: int) -> None:
+        """Run calls in so many threads from now on; the main thread only reads."""
+        from erl.runtime.threads import Threads
+
+        self._threads = Threads(
+            most, self._inbox, self._out, self._questions, self.later, self._begun, self.scope
+        )
+        self._state.lane = None
 
     def keep_to_rate(self) -> None:
         """Print and log no more than what is heard of a sandboxed Python."""
@@ -219,7 +227,7 @@ class Server:
         while len(open_) > outer:
             found = True
             id_ = open_[-1]
-            if self._coroutines is not None and self._coroutines.has(id_):
+            if self.later.has(id_):
                 open_.remove(id_)
             else:
                 self._answers.answer(id_, self._answers.failure(id_, error))
@@ -236,6 +244,8 @@ class Server:
     def leave(self) -> None:
         """End `serve` after this call."""
         self._leaving = True
+        if self._threads is not None:
+            self._threads.leave()
 
     def _serve(self, until: int | None, deadline: float | None = None) -> None:
         """Serve until the answer with this id has come; None: until the end. Raises `errors.AnswerTimeoutError`."""
@@ -243,6 +253,9 @@ class Server:
         lane = state.lane if until is None else None
         nests: bool | None = True if until is None else None
         while True:
+            if self._threads is not None:
+                self._threads.serve(until, deadline)
+                return
             seen = inbox.seen
             if until is not None:
                 if state.outer[-1] in state.cancelled:
@@ -279,7 +292,9 @@ class Server:
         reader = Reader(head)
         call = reader.call_head()
         if call is not None:
-            if self._begun is not None:
+            if self._threads is not None:
+                self._threads.count_one()
+            elif self._begun is not None:
                 self._begun[0] += 1
             refusal = MemoryError("the call's arguments are larger than the memory that is left")
             self._out.send(self._answers.failure(call[0], refusal))
@@ -440,11 +455,7 @@ class Server:
 
     def _later(self, id_: int, value: Any, flags: int) -> None:
         """Answer a call when what it returned has ended."""
-        if self._coroutines is None:
-            from erl.runtime.coroutines import Coroutines
-
-            self._coroutines = Coroutines(self._state, self._out, self._answers, self.scope, self._event_loop)
-        self._coroutines.start(id_, value, flags)
+        self.later.start(id_, value, flags, self._state.open)
 
     # Calls that Erlang does not want any more
 
@@ -454,14 +465,13 @@ class Server:
             self._state.cancelled.add(id_)
         else:
             self._state.cancelled.discard(id_)
-            if self._coroutines is not None:
-                self._coroutines.cancel(id_)
+            self.later.cancel(id_)
 
     def _note_unwanted(self, id_: int) -> None:
         """It was read before its turn, by any thread, and is among `cancelled` until then."""
-        if self._coroutines is not None and self._coroutines.cancel(id_):
-            return
-        if get_ident() != self._thread:
+        if self._threads is not None:
+            self._threads.cancel(id_)
+        elif not self.later.cancel(id_) and get_ident() != self._thread:
             pthread_kill(self._thread, SIGUSR1)
 
     # What `erl.api` needs
@@ -477,18 +487,6 @@ class Server:
     ) -> object:
         """The same for a coroutine; see `api.acall`."""
         return await self._questions.ask_later(module, function, args, timeout)
-
-    def cast(self, to: object, message: object) -> None:
-        """Send a message to an Erlang process; see `api.cast`."""
-        self._out.cast(to, message)
-
-    def prepared_cast(self, to: object, message: object) -> Callable[[], None]:
-        """See `api.prepared_cast`."""
-        return self._out.prepared_cast(to, message)
-
-    def log(self, record: tuple[object, ...]) -> None:
-        """Send a record of `logging`; see `Outgoing.log`."""
-        self._out.log(record)
 
 
 def _invoke(run: Callable[..., object], args: Any, keywords: dict[str, Any] | None) -> object:

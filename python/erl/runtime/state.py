@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from _contextvars import ContextVar
 
 from erl.names import importing
 
@@ -15,6 +16,9 @@ _MOST_NESTED = 64
 """So many calls that wait for Erlang may others nest in; what comes then waits for one of them to go on."""
 _FRAMES_OF_A_LIMIT = 3
 """Nothing nests where more than the limit of recursion divided by this is in use: who nests has need of it, too."""
+
+whose: ContextVar[int] = ContextVar("erl.call", default=0)
+"""The id of the call that this code runs for, where it is not one of the main thread: in threads and coroutines."""
 
 
 class State:

@@ -6,6 +6,9 @@ another call would be interrupted: `asyncio.CancelledError` is raised in it.
 What a coroutine raises is its call's, whatever it is: `SystemExit` and `KeyboardInterrupt` end no loop here. A loop
 that is stopped, by user code or by what a task of user code's own raises, goes on: other calls' coroutines are on it.
 Where it can't, since it was closed, all calls on it are answered, and the next coroutine begins another one.
+
+Where no more than so many may run at a time, the others wait in order, on the loop's thread, and have not begun: one
+that is cancelled meanwhile never runs.
 """
 
 from __future__ import annotations
@@ -13,15 +16,18 @@ from __future__ import annotations
 import asyncio
 import select
 import threading
+from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
-from types import BuiltinFunctionType
+from contextvars import Context, copy_context
+from types import BuiltinFunctionType, CoroutineType
 from typing import Any, cast
 
 from erl import errors
 from erl.codec import Options
 from erl.runtime import limits
 from erl.runtime.clock import Clock, start_thread
+from erl.runtime.state import whose
 from erl.values.scope import Scope
 
 Done = Callable[[int, Options, object, "BaseException | None"], object]
@@ -39,7 +45,9 @@ class Tasks:
     that is `CallCancelled`, whether the task heeds it or not, as long as not many have not.
     """
 
-    def __init__(self, done: Done, flush: Callable[[], object], event_loop: str, scope: Scope) -> None:
+    def __init__(
+        self, done: Done, flush: Callable[[], object], event_loop: str, most: int | None, scope: Scope
+    ) -> None:
         self._done = done
         self._flush = flush
         self._kind = event_loop
@@ -49,16 +57,24 @@ class Tasks:
         """The calls that are not answered. Who takes one out answers it."""
         self._left: set[int] = set()
         """The tasks whose calls were answered before they ended."""
+        self._most = most
+        self._running: set[int] = set()
+        """The calls that were begun and are not answered; at most `most`."""
+        self._waiting: dict[int, tuple[Any, Context]] = {}
+        self._starting = allocate_lock()
         self._flushing = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, id_: int, awaitable: Any, options: Options) -> None:
-        """Run the coroutine of a call; called on the main thread."""
-        loop = self._running_loop()
+        """Run the coroutine of a call; not on the loop's thread."""
+        with self._starting:
+            loop = self._running_loop()
         self._open[id_] = loop, options
+        # A context of its own: what a task sets there, no other call sees.
+        context = self._scope.context()
+        context.run(whose.set, id_)
         try:
-            # As a context of its own: what a task sets there, no other call sees.
-            loop.call_soon_threadsafe(self._start, loop, id_, awaitable, context=self._scope.context())
+            loop.call_soon_threadsafe(self._arrive, loop, id_, awaitable, context=context)
         except RuntimeError as error:  # closed just now
             self._answer(id_, None, error)
 
@@ -96,19 +112,34 @@ class Tasks:
         error.__cause__ = why
         for id_, (of, _) in list(self._open.items()):
             if of is loop:
+                waiting = self._waiting.pop(id_, None)
+                if waiting is not None:
+                    _let_go(waiting[0])
                 self._answer(id_, None, error)
         self._flush()
 
+    def _arrive(self, loop: asyncio.AbstractEventLoop, id_: int, awaitable: Any) -> None:
+        if id_ not in self._open:
+            _let_go(awaitable)
+        elif self._most is not None and (self._waiting or len(self._running) >= self._most):
+            self._waiting[id_] = awaitable, copy_context()
+        else:
+            self._start(loop, id_, awaitable)
+
+    def _start_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
+        """There is room for those that have waited longest."""
+        while self._waiting and (self._most is None or len(self._running) < self._most):
+            id_ = next(iter(self._waiting))
+            awaitable, context = self._waiting.pop(id_)
+            context.run(self._start, loop, id_, awaitable)
+
     def _start(self, loop: asyncio.AbstractEventLoop, id_: int, awaitable: Any) -> None:
+        self._running.add(id_)
         try:
-            task = loop.create_task(self._answered(id_, awaitable))
+            self._tasks[id_] = loop.create_task(self._answered(id_, awaitable))
         except BaseException as error:  # no memory, or a task factory of user code's
             self._answer(id_, None, error)
             self._flush_soon()
-            return
-        self._tasks[id_] = task
-        if id_ not in self._open:
-            task.cancel()
 
     async def _answered(self, id_: int, awaitable: Any) -> None:
         value: object = None
@@ -131,8 +162,16 @@ class Tasks:
     def _answer(self, id_: int, value: object, failure: BaseException | None) -> None:
         """Unless that was done: the task was cancelled, and has heeded it later."""
         call = self._open.pop(id_, None)
-        if call is not None:
+        if call is None:
+            return
+        self._running.discard(id_)
+        try:
             self._done(id_, call[1], value, failure)
+        finally:
+            failure = None
+            if self._waiting:
+                with suppress(RuntimeError):  # closed just now: all that was on it is answered
+                    call[0].call_soon_threadsafe(self._start_waiting, call[0])
 
     def has(self, id_: int) -> bool:
         """Whether that call is answered from here."""
@@ -151,6 +190,9 @@ class Tasks:
 
     def _cancel(self, id_: int) -> None:
         unwanted = errors.CallCancelled("Erlang does not want the result of this call any more")
+        waiting = self._waiting.pop(id_, None)
+        if waiting is not None:
+            _let_go(waiting[0])
         task = self._tasks.get(id_)
         if task is not None:
             task.cancel()
@@ -172,6 +214,12 @@ class Tasks:
     def _flush_now(self) -> None:
         self._flushing = False
         self._flush()
+
+
+def _let_go(awaitable: Any) -> None:
+    """It is not awaited: a coroutine would say so."""
+    if type(awaitable) is CoroutineType:
+        awaitable.close()
 
 
 def _new_loop(kind: str) -> asyncio.AbstractEventLoop:

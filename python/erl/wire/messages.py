@@ -166,7 +166,7 @@ def is_note(message: object) -> bool:
     """Whether a message to the worker process is one of the bridge's own, and no record of `logging`."""
     if type(message) is not tuple or not message or type(message[0]) is not Atom:
         return False
-    return message[0].startswith("$py.") and message[0] != "$py.log"
+    return message[0].startswith("$py.") and message[0] not in ("$py.log", "$py.print")
 
 
 def printed(text: bytes, options: Options) -> bytes:

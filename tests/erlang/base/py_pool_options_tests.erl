@@ -32,6 +32,8 @@ pool_options() ->
         {max_memory, [infinity, 16_777_216], [16_777_215, 0, "1G"]},
         {recycle, [auto, never], [always, true, infinity]},
         {event_loop, [asyncio, uvloop], [trio]},
+        {threads, [1, 40, 1024], [0, 1025, -1, infinity, 2.0]},
+        {coroutines, [infinity, 1, 100], [0, -1, 1.5, none]},
         {callbacks, [all, none, [], [{lists, sum}]], [some, [{lists, sum, 1}], [lists]]},
         {restart, [#{}, #{max => 0}, #{max => 1, within => 2, delay => 3, max_delay => 4}], [
             #{most => 1}, #{max => -1}, [], 5

@@ -36,7 +36,7 @@ a_wrong_option_of_a_session_is_refused_test_() ->
     ] ++
         [
             ?_assertMatch({error, {unknown_option, Key, _}}, py_session_options:check(#{Key => 1}))
-         || Key <- [warm, max, size, scheduler, max_queue, max_calls, recycle, call_timeout, drain_timeout, tea]
+         || Key <- [warm, max, size, scheduler, max_queue, max_calls, recycle, call_timeout, drain_timeout, threads, coroutines, tea]
         ] ++
         [?_assertEqual({error, {no_map, Options}}, py_session_options:check(Options)) || Options <- [tea, [tea]]].
 

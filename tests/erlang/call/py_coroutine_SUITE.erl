@@ -15,7 +15,11 @@
     what_a_cancelled_coroutine_asked_is_ended/1,
     what_a_call_asked_is_ended_with_it/1,
     a_patched_python_says_why_it_runs_no_coroutine/1,
-    a_frozen_clock_stops_no_deadline/1
+    a_frozen_clock_stops_no_deadline/1,
+    no_more_run_at_a_time_than_the_pool_says/1,
+    one_that_waits_and_is_not_wanted_never_runs/1,
+    those_that_run_do_not_count_as_waiting/1,
+    what_a_coroutine_prints_is_its_callers/1
 ]).
 %% What Python calls.
 -export([ask/1]).
@@ -33,7 +37,11 @@ all() ->
         what_a_cancelled_coroutine_asked_is_ended,
         what_a_call_asked_is_ended_with_it,
         a_patched_python_says_why_it_runs_no_coroutine,
-        a_frozen_clock_stops_no_deadline
+        a_frozen_clock_stops_no_deadline,
+        no_more_run_at_a_time_than_the_pool_says,
+        one_that_waits_and_is_not_wanted_never_runs,
+        those_that_run_do_not_count_as_waiting,
+        what_a_coroutine_prints_is_its_callers
     ].
 
 init_per_suite(Config) -> Config.
@@ -185,6 +193,79 @@ a_frozen_clock_stops_no_deadline(Config) ->
         false ->
             {skip, "freezegun is not installed here"}
     end.
+
+%%% How many
+
+no_more_run_at_a_time_than_the_pool_says(Config) ->
+    Call = limited(Config, #{coroutines => 3}),
+    Callers = [py_async(Call, beside, [0.05, N]) || N <- lists:seq(1, 12)],
+    Peaks = [Peak || {ok, Peak} <- py_caller:results(Callers)],
+    ?assertEqual({12, 3}, {length(Peaks), lists:max(Peaks)}),
+    ?assertEqual(lists:seq(1, 12), Call(begun_so_far, [])),
+    %% A call that is no coroutine waits for none of them.
+    Others = [py_async(Call, beside, [0.5, N]) || N <- lists:seq(1, 12)],
+    ?assertEqual(3, Call(add, [1, 2])),
+    [py_caller:kill(Other) || Other <- Others],
+    py_eventually:equals(1, fun() -> Call(beside, [0.0, 99]) end),
+    ok = py:stop_pool(limited),
+    all_go_on(Config).
+
+one_that_waits_and_is_not_wanted_never_runs(Config) ->
+    Call = limited(Config, #{coroutines => 1}),
+    First = py_async(Call, beside, [0.5, 1]),
+    py_eventually:equals([1], fun() -> Call(begun_so_far, []) end),
+    ?assertError({py, timeout}, py:func(py_coroutines, beside, [0.0, 2], #{pool => limited, timeout => 100})),
+    Third = py_async(Call, beside, [0.0, 3]),
+    Fourth = py_async(Call, beside, [0.0, 4]),
+    py_eventually:holds(fun() -> [3] =:= [Count || #{in_flight := Count} <- py:workers(limited)] end),
+    py_caller:kill(Third),
+    ?assertMatch([{ok, 1}, {ok, 1}], py_caller:results([First, Fourth])),
+    ?assertEqual([1, 4], Call(begun_so_far, [])),
+    ok = py:stop_pool(limited),
+    all_go_on(Config).
+
+those_that_run_do_not_count_as_waiting(Config) ->
+    Call = limited(Config, #{coroutines => 2, max_queue => 3}),
+    Callers = [py_async(Call, beside, [1.0, N]) || N <- lists:seq(1, 5)],
+    py_eventually:holds(fun() -> [5] =:= [Count || #{in_flight := Count} <- py:workers(limited)] end),
+    ?assertError({py, overload}, Call(beside, [0.0, 6])),
+    ?assertMatch([{ok, _}, {ok, _}, {ok, _}, {ok, _}, {ok, _}], py_caller:results(Callers)),
+    ok = py:stop_pool(limited),
+    %% Any number may run, and two may wait.
+    Open = limited(Config, #{max_queue => 2}),
+    Many = [
+        begin
+            Caller = py_async(Open, beside, [1.0, N]),
+            py_eventually:holds(fun() -> lists:member(N, Open(begun_so_far, [])) end),
+            Caller
+        end
+     || N <- lists:seq(1, 20)
+    ],
+    ?assertEqual([], [Other || {Kind, _} = Other <- py_caller:results(Many), Kind =/= ok]),
+    ok = py:stop_pool(limited),
+    all_go_on(Config).
+
+what_a_coroutine_prints_is_its_callers(Config) ->
+    Call = limited(Config, #{}),
+    Printed = fun(N) ->
+        py_caller:start(fun() ->
+            {undefined, Leader} = py_output:of_call(fun() -> Call(print_slowly, [N, 20]) end),
+            py_output:text(Leader)
+        end)
+    end,
+    Callers = [Printed(N) || N <- lists:seq(1, 5)],
+    [
+        ?assertEqual({ok, lists:append(lists:duplicate(20, integer_to_list(N) ++ "\n"))}, Result)
+     || {N, Result} <- lists:enumerate(py_caller:results(Callers))
+    ],
+    ok = py:stop_pool(limited),
+    all_go_on(Config).
+
+limited(Config, Options) ->
+    {ok, _} = py:start_pool(limited, Options#{size => 1, python_path => [?config(data_dir, Config)]}),
+    fun(Function, Args) -> py:func(py_coroutines, Function, Args, #{pool => limited}) end.
+
+py_async(Call, Function, Args) -> py_caller:start(fun() -> Call(Function, Args) end).
 
 %%% Those beside them
 

@@ -231,3 +231,38 @@ async def time_out_later(seconds: float) -> str:
     except errors.AnswerTimeoutError:
         return "timeout"
     return "answered"
+
+
+begun: list[int] = []
+"""The numbers of calls of `beside`, as they began."""
+running = 0
+
+
+async def beside(seconds: float, number: int) -> int:
+    """How many of these ran at the same time, at the most, while this one did."""
+    global running
+    begun.append(number)
+    running += 1
+    peak = running
+    try:
+        end = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.005)
+            peak = max(peak, running)
+    finally:
+        running -= 1
+    return peak
+
+
+def begun_so_far() -> list[int]:
+    return begun
+
+
+def add(one: int, other: int) -> int:
+    return one + other
+
+
+async def print_slowly(number: int, times: int) -> None:
+    for _ in range(times):
+        print(number)
+        await asyncio.sleep(0.001)
