@@ -53,8 +53,12 @@ told(Frame, Port) ->
 -spec failed(term(), unicode:chardata(), port()) -> no_return().
 failed(Reason, Text, Port) ->
     say({failed, py_gateway_wire:simple(Reason), unicode:characters_to_binary(Text)}, Port),
-    %% The port has written it when it is closed.
-    _ = (catch port_close(Port)),
+    %% The parent has read it when it closes its end.
+    receive
+        {Port, eof} -> ok;
+        {'EXIT', Port, _} -> ok
+    after ?END_MS -> ok
+    end,
     halt(1, [{flush, false}]).
 
 say(Message, Port) ->

@@ -1,4 +1,7 @@
-"""The port program, `python -m erl`: flags in, a `server.Server` on two descriptors out."""
+"""The port program, `python -m erl`: flags in, a `server.Server` on two descriptors out.
+
+`node` and `submit` are commands of `erl.link`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sys
 
 _USAGE = """\
 usage: python -m erl [--packet=1|2|4] [--use_stdio|--nouse_stdio] [--compressed=0..9] [--buffer_size=BYTES] [--py]
+       python -m erl node [status|stop] ...      a node for Python programs; node --help
+       python -m erl submit ... python FILE ...  a script with a link to a node; submit --help
 
 The port program of py (Python for the Erlang ecosystem). Erlang starts it; started by hand it waits for frames:
 the Erlang external term format behind a big-endian length, as the ErlPort protocol has it.
@@ -85,6 +90,14 @@ def _zygote_of(arguments: list[str]) -> tuple[str, list[str]] | None:
 def main() -> None:
     """Serve on the descriptors that the flags in `sys.argv` name, until Erlang closes them."""
     arguments = sys.argv[1:]
+    if arguments[:1] == ["node"]:
+        from erl.link import node_command
+
+        sys.exit(node_command.run(arguments[1:]))
+    if arguments[:1] == ["submit"]:
+        from erl.link import submit_command
+
+        sys.exit(submit_command.run(arguments[1:]))
     if "--help" in arguments or "-h" in arguments:
         print(_USAGE, end="")
         return
