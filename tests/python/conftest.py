@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import erl
+from erl.futures import PoolExecutor
 from erl.haystack import Grid, Uri
 from erl.terms import ImproperList
 from erl.values import plain
@@ -114,6 +115,13 @@ def node() -> Iterator[erl.Node]:
         pytest.skip("Erlang is not on PATH")
     with erl.start({"default": {"size": 2}}, name="tests") as running:
         yield running
+
+
+@pytest.fixture
+def executor(node: erl.Node) -> Iterator[PoolExecutor]:
+    """One on that node's pool."""
+    with PoolExecutor(node=node, pool="default") as made:
+        yield made
 
 
 @pytest.fixture

@@ -138,13 +138,9 @@ def _error(error: BaseException) -> bytes:
         trace = ""
     name, text, args = unpickled.error_apart(error)
     if not _is_boxed():
-        for made in (error, unpickled.Rebuilt(error)):
-            try:
-                data = parcels.pickled((made, trace))
-                pickle.loads(data)
-                return b"E" + data
-            except Exception:  # it can't be pickled, or not be read
-                continue
+        made = unpickled.portable(error)
+        if made is not None:
+            return b"E" + parcels.pickled((made, trace))
     described: list[object] = [
         name.encode(),
         text.encode(errors="backslashreplace"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import islice, starmap
 from typing import TYPE_CHECKING, Any
 
+from erl.errors import RemoteError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -20,6 +22,15 @@ class Broken(Exception):
         super().__init__(results, error)
         self.results = results
         self.error = error
+
+    def __reduce__(self) -> Any:
+        from erl.values import unpickled
+
+        error = unpickled.portable(self.error)
+        if error is None:
+            name, text, _ = unpickled.error_apart(self.error)
+            error = RemoteError(name, text)
+        return Broken, (self.results, error)
 
 
 def run(function: Callable[..., Any], items: Sequence[Any], is_rows: bool) -> list[Any]:

@@ -78,6 +78,8 @@ class PoolExecutor(concurrent.futures.Executor):
         self._is_shut = False
         self._forks = _forks
         _executors.add(self)
+        if is_own:
+            weakref.finalize(self, self._pool.close).atexit = False
 
     @property
     def node(self) -> Node:
@@ -194,7 +196,7 @@ class PoolExecutor(concurrent.futures.Executor):
                 if future.cancel():
                     future.begin()
                     self._over(future)
-        if wait:
+        if wait and not self._pool.is_reader():  # a callback of a future's would wait for itself
             self._await(None)
             self._pool.close()
         elif self._pool.is_own:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 _ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None), types.BuiltinFunctionType))
 _MOST_BYTES = 1 << 16
 _MOST_DEPTH = 4
-_CHANGES_GLOBALS = frozenset(("STORE_GLOBAL", "DELETE_GLOBAL"))
+_CHANGES = frozenset(("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"))
+_CHANGES_CELLS = frozenset(("STORE_DEREF", "DELETE_DEREF"))
+_MAY_CHANGE = frozenset(("setattr", "delattr", "globals", "exec", "eval", "vars"))
 
 _pickles: WeakKeyDictionary[Any, tuple[tuple[Any, ...], bytes]] = WeakKeyDictionary()
 """What went into a function's pickle, and that."""
 
 _codes: dict[types.CodeType, tuple[str, ...] | None] = {}
-"""The names of globals that code may look at; None where it changes some."""
+"""The names of globals that code may look at; None where it may change them, or variables around it."""
 
 _MOST_CODES = 1000
 
@@ -112,9 +114,12 @@ def _globals(code: types.CodeType) -> tuple[str, ...] | None:
 def _looked(code: types.CodeType) -> tuple[str, ...] | None:
     import dis
 
-    if any(each.opname in _CHANGES_GLOBALS for each in dis.get_instructions(code)):
-        return None
+    for each in dis.get_instructions(code):
+        if each.opname in _CHANGES or (each.opname in _CHANGES_CELLS and each.argval in code.co_freevars):
+            return None
     names = list(code.co_names)
+    if not _MAY_CHANGE.isdisjoint(names):
+        return None
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = _looked(constant)

@@ -157,6 +157,11 @@ class Pool:
             return nodes.options(options, node.path)
         return {Atom(key): value for key, value in options.items()}
 
+    def is_reader(self) -> bool:
+        """Whether this is the thread that reads what the node says."""
+        found = self._found
+        return found is not None and found[0].is_reader
+
     def close(self) -> None:
         """End a pool of its own."""
         if not self.is_own:

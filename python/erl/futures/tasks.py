@@ -93,18 +93,18 @@ class Task:
         except errors.BridgeError as error:
             self._fail(error)
             return
-        self._end()
         if self._killed and answer.is_error:
             self.future.settle_cancelled()
         else:
             self.future.answered(answer)
+        self._end()
 
     def failed(self, reason: Any, text: str) -> None:
         """See `erl.link.lanes.Task`."""
         what = str(reason[0]) if type(reason) is tuple and reason else str(reason)
         if self._killed or what == "cancelled":
-            self._end()
             self.future.settle_cancelled()
+            self._end()
         elif what == "timeout":
             self._fail(errors.TaskTimeoutError(text))
         elif what == "worker_down":
@@ -121,8 +121,8 @@ class Task:
         self._fail(type(error)(*error.args))
 
     def _fail(self, error: BaseException) -> None:
-        self._end()
         self.future.settle(error=error)
+        self._end()
 
     def _end(self) -> None:
         self.future._task = None

@@ -168,7 +168,7 @@ def _failure(term: Any) -> BaseException:
     """What a call failed with before or behind its task: `{python, Class, Text, Trace}`."""
     if type(term) is tuple and len(term) == 4 and term[0] == "python":
         _, name, text, _ = term
-        return unpickled.error_together(str(name), _text(text), [_text(text).encode()])
+        return unpickled.error_together(_text(name), _text(text), [_text(text).encode()])
     return errors.RemoteError("the task", f"failed: {term!r}")
 
 

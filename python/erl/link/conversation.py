@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from itertools import count
 
 from erl import errors, shared
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _HELLO_SECONDS: Final = 30.0
 _OPEN_TASKS: Final = 1024
+_SPARE: Final = 16
+"""Threads that ask at the same time may all find the last place free."""
 _PACKET_BYTES: Final = 64 << 20
 _LARGE_BYTES: Final = 1 << 14
 
@@ -48,6 +51,9 @@ class Link:
         self.pid = os.getpid()
         self._role = role
         self._calls: dict[int, Future[Any]] = {}
+        self._late: deque[bytes] = deque()
+        """Requests that wait for room."""
+        self._most_open = _OPEN_TASKS
         self._lanes: dict[Any, Lane] = {}
         self._numbers = count(1)
         self._greeted = Gate()
@@ -125,10 +131,21 @@ class Link:
         future.check_wait = self.check_wait
         future.link_id = id_  # type: ignore[attr-defined]
         self._calls[id_] = future
-        self._channel.send(frame)
+        if self._late or not self._has_room():
+            self._late.append(frame)
+            self._feed()
+        else:
+            self._channel.send(frame)
         if self.down is not None and self._calls.pop(id_, None) is not None:
             self.check()
         return future
+
+    def _has_room(self) -> bool:
+        """Whether the node takes another request: what is beyond that waits here."""
+        count = len(self._calls) - len(self._late)
+        for lane in list(self._lanes.values()):
+            count += len(lane.open)
+        return count < self._most_open
 
     def answer(self, future: Future[Any], timeout: float | None = None) -> Any:
         """Wait for an answer. Raises `errors.AnswerTimeoutError`, and what the request failed with."""
@@ -142,6 +159,11 @@ class Link:
                 raise
             self.cancel(future.link_id)  # type: ignore[attr-defined]
             raise errors.AnswerTimeoutError("the node has not answered in time") from None
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether this is the thread that reads."""
+        return self._channel.is_reader
 
     def check_wait(self) -> None:
         """Raises `errors.NodeError` in the thread that reads, which would wait for itself."""
@@ -182,9 +204,8 @@ class Link:
         key = pool if worker is None else worker
         found = self._lanes.get(key)
         if found is None:
-            most = min(lanes.MOST, int(self.info.get("open_tasks", _OPEN_TASKS)))
             size = self.size_of(pool) if worker is None else 1
-            found = lanes.Lane(size, most, self.number, self._channel.adding)
+            found = lanes.Lane(size, self._most_open, self.number, self._channel.adding, self._has_room)
             found = self._lanes.setdefault(key, found)
         return found
 
@@ -206,7 +227,7 @@ class Link:
     @staticmethod
     def _lose(lane: Lane, why: BaseException) -> None:
         for task in lane.close():
-            task.lost(why)
+            _tell(task.lost, why)
 
     def again(self, lane: Lane, task: Task) -> None:
         """Send a task once more, before those that wait."""
@@ -217,6 +238,11 @@ class Link:
             self._lose(lane, self.down)
 
     def _feed(self) -> None:
+        while self._late and self._has_room():
+            try:
+                self._channel.send(self._late.popleft())
+            except IndexError:
+                break
         for lane in list(self._lanes.values()):
             if lane.waiting:
                 lane.feed()
@@ -249,14 +275,14 @@ class Link:
     def _done(self, event: Event) -> None:
         task = self._taken(event[1])
         if task is not None:
-            task.done(event[2] == "trusted", event[3])
+            _tell(task.done, event[2] == "trusted", event[3])
 
     def _failed(self, event: Event) -> None:
         _, id_, reason, text = event
         text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
         task = self._taken(id_)
         if task is not None:
-            task.failed(reason, text)
+            _tell(task.failed, reason, text)
         else:
             self._settle(id_, None, errors.NodeError(text))
 
@@ -268,7 +294,12 @@ class Link:
         self._settle(id_, None, errors.ErlangError(class_, reason, stack))
 
     def _unread(self, event: Event) -> None:
-        self._settle(event[1], None, event[2])
+        _, id_, error = event
+        task = self._taken(id_)
+        if task is not None:
+            _tell(task.failed, Atom("unread"), f"what the node says of the task can't be read: {error}")
+        else:
+            self._settle(id_, None, error)
 
     def _settle(self, id_: int, value: object, error: BaseException | None) -> None:
         future = self._calls.pop(id_, None)
@@ -285,6 +316,7 @@ class Link:
             )
         else:
             self.info = {str(key): value for key, value in info.items()}
+            self._most_open = max(2, int(self.info.get("open_tasks", _OPEN_TASKS)) - _SPARE)
             self._use_pools(self.info.get("pools"))
             if type(key := self.info.get("key")) is bytes:
                 self.scope.pickles.set_key(key)
@@ -317,6 +349,8 @@ class Link:
                 self._lanes.pop(key, None)
 
     def _end(self, why: str) -> None:
+        if self._refused:
+            why = f"the node has ended the link: {self._refused}"
         told = self.down_told
         text = why if told is None or not why.startswith("the node is gone") else f"{why}{told()}"
         self.down = errors.NodeDownError(text)
@@ -340,6 +374,16 @@ class Link:
     def forked(self) -> None:
         """In a child that was forked: let go of what is the parent's."""
         self._channel.forked()
+
+
+def _tell(what: Callable[..., object], *arguments: object) -> None:
+    """Tell a task something. What it raises, or a callback of its future, is no reason not to read on."""
+    try:
+        what(*arguments)
+    except BaseException:
+        import logging
+
+        logging.getLogger("erl.link").exception("an error where a task was told of its end")
 
 
 def _ignore(_event: Event) -> None:

@@ -58,16 +58,22 @@ class Lane:
     """
 
     def __init__(
-        self, workers: int, most: int, number: Callable[[], int], adding: Callable[[bytes], steps.Step]
+        self,
+        workers: int,
+        most: int,
+        number: Callable[[], int],
+        adding: Callable[[bytes], steps.Step],
+        has_room: Callable[[], bool],
     ) -> None:
         self._queue: deque[Task] = deque()
         self._hand: list[Task] = []
         self.open: dict[int, Task] = {}
         """Those that were sent, by their ids."""
         self._lock: Any = threading.RLock()
-        self._most = most
+        self._most = min(most, _MOST)
         self._number = number
         self._adding = adding
+        self._has_room = has_room
         self.window = 0
         self._least = 0
         self.resize(workers)
@@ -111,7 +117,7 @@ class Lane:
     def _feed(self) -> bool:
         """Send what may be sent; whether it was anything, a task that is not wanted any more included."""
         queue, hand, fed = self._queue, self._hand, False
-        while len(self.open) < self.window:
+        while len(self.open) < self.window and self._has_room():
             if not hand:
                 hand.extend(map(deque.popleft, (queue,) if queue else ()))
                 if not hand:
@@ -139,8 +145,9 @@ class Lane:
             return None
         seconds = monotonic() - task.sent
         if seconds < _SHORT_SECONDS:
-            if self.window < self._most and self._queue:
-                self.window += 1
+            if self._queue:
+                # Also where more are open: those that stand behind a slow one say nothing of the others.
+                self.window = min(self._most, max(self.window, len(self.open)) + 1)
         elif seconds > _LONG_SECONDS and self.window > self._least:
             self.window = max(self._least, self.window // 2)
         return task
@@ -165,6 +172,3 @@ class Lane:
             self._hand.clear()
             self._queue.clear()
         return found
-
-
-MOST = _MOST

@@ -101,7 +101,9 @@ class Protocol:
                 raise errors.ProtocolError(f"the node has sent a frame of {size} bytes")
             if have - start - 4 < size:
                 break
-            events.append(self._event(bytes(left[start + 4 : start + 4 + size])))
+            event = self._event(bytes(left[start + 4 : start + 4 + size]))
+            if event:
+                events.append(event)
             start += 4 + size
         if start:
             del left[:start]
@@ -115,7 +117,7 @@ class Protocol:
         if type(term) is not tuple or not term or _SHAPES.get(term[0]) != len(term):
             raise errors.ProtocolError(f"the node has sent what is no message: {_shown(term)}")
         kind = term[0]
-        if (kind in _OPENING) is self._is_open:
+        if (kind in _OPENING) is self._is_open and kind != "refused":
             raise errors.ProtocolError(f"the node has sent {str(kind)!r} at the wrong time")
         if kind in _WITH_ID and type(term[1]) is not int:
             raise errors.ProtocolError(f"the node has sent {str(kind)!r} with the id {_shown(term[1])}")
@@ -125,11 +127,18 @@ class Protocol:
 
 
 def unread(frame: bytes, error: errors.BridgeError) -> Event:
-    """A message whose value has no Python value, which its call is told. Raises `errors.ProtocolError` for others."""
+    """A message that can't be read, which its request is told of; nothing where it has none.
+
+    Raises `errors.ProtocolError` for what is no message.
+    """
     try:
         reader = codec.Reader(frame)
-        if reader.tuple_header() == 3 and reader.raw() == "result" and type(id_ := reader.raw()) is int:
-            return Atom("unread"), id_, error
+        size, kind = reader.tuple_header(), reader.raw()
+        if type(kind) is Atom and _SHAPES.get(kind) == size:
+            if kind not in _WITH_ID:
+                return ()
+            if type(id_ := reader.raw()) is int:
+                return Atom("unread"), id_, error
     except errors.BridgeError:
         pass
     raise errors.ProtocolError(f"the node has sent a message that can't be read: {error}") from error

@@ -67,6 +67,11 @@ class Gate:
         return self.is_open
 
 
+def is_main() -> bool:
+    """Whether this is the main thread, where the handlers of signals run."""
+    return threading.get_ident() == threading.main_thread().ident
+
+
 def bounded(timeout: float | None) -> float:
     """A timeout as a lock takes it."""
     return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
@@ -136,7 +141,23 @@ class Future(_Future[T]):
             if is_held:
                 lock.release()
         self._gate().open()
-        self._invoke_callbacks()  # type: ignore[attr-defined]  # not in typeshed
+        self._invoke_callbacks()
+
+    def _invoke_callbacks(self) -> None:
+        """Call those who wait for it. What one raises is logged, and costs nobody else anything."""
+        interrupt: BaseException | None = None
+        for callback in self._done_callbacks:  # type: ignore[attr-defined]
+            try:
+                callback(self)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and is_main():
+                    interrupt = error
+                    continue
+                import logging
+
+                logging.getLogger("concurrent.futures").exception("exception calling callback for %r", self)
+        if interrupt is not None:
+            raise interrupt
 
     def _await(self, timeout: float | None) -> None:
         """Wait until it is over."""

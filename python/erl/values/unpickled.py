@@ -6,11 +6,12 @@ atom says what it is; text is a binary.
 
 from __future__ import annotations
 
+import pickle
 import sys
 
 from erl import errors
 from erl.terms import Atom
-from erl.values import plain
+from erl.values import parcels, plain
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -176,17 +177,34 @@ def rebuilt(kind: type[BaseException], args: tuple[object, ...], state: dict[str
     return made
 
 
+def portable(error: BaseException) -> object:
+    """What can be pickled and is this exception where it is read; None where nothing can."""
+    for made in (error, Rebuilt(error)):
+        try:
+            pickle.loads(parcels.pickled(made))
+            return made
+        except errors.CallCancelled:
+            raise
+        except BaseException:  # what code of the exception's own raises, of whatever kind
+            continue
+    return None
+
+
 def error_apart(error: BaseException) -> tuple[str, str, list[object]]:
     """An exception's class, text and those arguments that have a term; none where one has not."""
     kind = type(error)
     name = f"{kind.__module__}.{kind.__qualname__}"
     try:
         text = str(error)
-    except Exception:
+    except errors.CallCancelled:
+        raise
+    except BaseException:
         text = ""
     try:
         return name, text, [taken_apart(argument) for argument in error.args]
-    except Exception:
+    except errors.CallCancelled:
+        raise
+    except BaseException:
         return name, text, [taken_apart(text)]
 
 

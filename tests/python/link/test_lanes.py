@@ -40,7 +40,9 @@ class Task:
 class Wire:
     def __init__(self, workers: int = 2, most: int = 100) -> None:
         self.sent: list[bytes] = []
-        self.lane = Lane(workers, most, count(1).__next__, lambda frame: steps.each(self.sent.append, frame))
+        self.lane = Lane(
+            workers, most, count(1).__next__, lambda frame: steps.each(self.sent.append, frame), lambda: True
+        )
 
     def put(self, *tasks: Task) -> None:
         for task in tasks:
