@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import pickle
 import sys
+from types import BuiltinFunctionType, FunctionType
 
 from erl import codec, errors, shared
 from erl.codec import Options
 from erl.names import lookup
+from erl.runtime.clock import Clock
+from erl.runtime.doubts import FAST_SECONDS, Doubts
 from erl.values import parcels, unpickled
 from erl.values.scope import current
 
@@ -24,6 +27,10 @@ _TERMS: Final = Options.from_flags(7)
 _MOST_FUNCTIONS: Final = 256
 _MOST_FUNCTION_BYTES: Final = 1 << 20
 _MOST_WARNINGS: Final = 100
+
+_seconds = Clock.perf_counter
+_doubts = Doubts()
+"""Of functions of tasks, as the server has them of what is called: for that, all tasks are one callable."""
 
 _functions: dict[bytes, Callable[..., Any]] = {}
 """Functions that go by value, by their pickles."""
@@ -67,13 +74,21 @@ def _run(payload: bytes, warned: list[tuple[str, ...]]) -> tuple[bytes, object]:
         *args, keywords = _read(call, memory)
         function = lookup.target(function) if type(function) is str else _function(function)
     del call
+    key = _key(function)
+    doubts = _doubts.left.get(key, 1)
+    if doubts:
+        _answer_others()
     shown = _Shown(warned)
     outer = shown.enter()
+    start = _seconds()
     try:
         value = function(*args, **keywords) if keywords else function(*args)
         del args, keywords
     finally:
         shown.leave(outer)
+        seconds = _seconds() - start
+        if doubts or seconds > FAST_SECONDS:
+            _doubts.note(key, doubts, seconds)
     if is_boxed:
         return b"V" + codec.encode(unpickled.taken_apart(value), _TERMS), None
     return _result(value)
@@ -88,6 +103,21 @@ def _read(call: bytes, memory: Any) -> Any:
     except Exception as error:
         _note(error, "raised where the task was read, in the worker")
         raise
+
+
+def _key(function: object) -> object:
+    """What tells functions apart, where they come anew with each task."""
+    if type(function) is FunctionType:
+        return function.__code__
+    named = function if isinstance(function, (BuiltinFunctionType, type)) else type(function)
+    return getattr(named, "__module__", None), getattr(named, "__qualname__", "")
+
+
+def _answer_others() -> None:
+    """Have the answers to tasks that are over written: this one may take long, or end the interpreter."""
+    bridge = current().bridge
+    if bridge is not None:
+        bridge.flush()
 
 
 def _note(error: BaseException, text: str) -> None:

@@ -81,7 +81,7 @@ class Server:
         self._interrupts = Interrupts(
             state, self._inbox, self._out, Server._serve.__code__, Server._run.__code__
         )
-        self._out.flush = self._interrupts.flush
+        self.flush = self._out.flush = self._interrupts.flush
         self._questions = Questions(state, self._inbox, self._out, self._interrupts, self._serve)
         self.later = Later(self._out, self._answers, self.scope)
         self._threads: Threads | None = None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         """The way to Erlang, as the functions of `erl.api` need it."""
 
         handler: Callable[[Any], object]
+        flush: Callable[[], None]
+        """Writes the answers that are ready; in a call that may hold them up."""
 
         @property
         def worker(self) -> object:
