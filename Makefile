@@ -36,6 +36,12 @@ example-gridsearch: build ## a grid search with scikit-learn, installed on the f
 example-filter: build ## find the edges of an image in shared memory, and over pipes; ARGS=output.png
 	@$(OWN_PYTHON) escript examples/filter $(ARGS)
 
+# docs/python-programs.md shows what they print.
+.PHONY: examples-python
+examples-python: build ## Python programs that drive pools: a notebook's cells, a grid search by joblib, files from a coroutine, memory limits
+	@scripts/setup programs
+	@for each in examples/python/*.py; do echo "== $$each"; $(OWN_PYTHON) $(VENV_BIN)/python $$each || exit 1; done
+
 .PHONY: shell
 shell: build shell-no-deps ## the Erlang shell with py running
 
@@ -125,6 +131,11 @@ bench-preload: build ## what preload saves, with scikit-learn: time to serve aft
 .PHONY: bench-growth
 bench-growth: build ## what one costs among 1, 10, 100 times as many workers, callers, handles, sessions, streams: a table
 	@$(OWN_PYTHON) bench/growth/run $(VENV_BIN)/python $(ROUNDS) $(SVG)
+
+.PHONY: bench-link
+bench-link: build ## PoolExecutor beside Pool, ProcessPoolExecutor, loky, dask and ray in one run: a table of ratios
+	@scripts/setup peers
+	@$(OWN_PYTHON) $(CURDIR)/python/.venv-peers/bin/python bench/link/run $(ROUNDS)
 
 bench-compare: build ## the same in turns with that of BASE=revision
 	@scripts/bench-compare $(BASE) $(ROUNDS)
