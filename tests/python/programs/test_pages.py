@@ -1,0 +1,87 @@
+"""What pages show of Python programs is what happens: prompts (`pycon` blocks) are run, and so are the examples."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+WANTED = {"grid_search": ("sklearn", "joblib", "tqdm")}
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text(encoding="utf-8")) if found == kind]
+
+
+WITH_PROMPTS = [page for page in PAGES if blocks(page, "pycon")]
+
+
+def run_prompts(text: str, name: str) -> tuple[int, str]:
+    """How many prompts there are, and what differs."""
+    test = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, name, name, 0)
+    runner = doctest.DocTestRunner(verbose=False, optionflags=OPTIONS)
+    differences: list[str] = []
+    runner.run(test, out=differences.append)
+    return len(test.examples), "".join(differences)
+
+
+@pytest.mark.parametrize("page", WITH_PROMPTS, ids=lambda page: page.name)
+def test_the_prompts_of_a_page_show_what_happens(page: Path) -> None:
+    import erl
+
+    count, differences = run_prompts("\n".join(blocks(page, "pycon")), page.name)
+    try:
+        assert not differences, differences
+        assert count >= 3
+    finally:
+        erl.start({"default": {"size": 2}}).stop()  # where it was not stopped because of a difference
+
+
+def test_there_is_a_page_with_prompts() -> None:
+    assert ROOT / "docs" / "python-programs.md" in WITH_PROMPTS
+
+
+def test_a_result_that_differs_is_told() -> None:
+    assert run_prompts(">>> 1 + 1\n2\n", "page") == (1, "")
+    assert run_prompts(">>> 1 + 1\n3\n", "page")[1]
+    assert run_prompts(">>> int('x')\nTraceback (most recent call last):\n    ...\nTypeError: no\n", "page")[
+        1
+    ]
+
+
+def shown_runs() -> list[tuple[str, str]]:
+    """Each program that a page runs, and what it shows."""
+    runs = []
+    for page in PAGES:
+        for block in blocks(page, "console"):
+            found = re.fullmatch(r"\$ python examples/python/(\w+)\.py\n(.*)", block, re.S)
+            if found:
+                runs.append((found[1], found[2]))
+    return runs
+
+
+def test_each_example_is_shown() -> None:
+    programs = {path.stem for path in (ROOT / "examples" / "python").glob("*.py")}
+    assert programs == {name for name, _ in shown_runs()}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), shown_runs(), ids=lambda value: value if "\n" not in value else ""
+)
+def test_an_example_prints_what_is_shown(name: str, shown: str) -> None:
+    for module in WANTED.get(name, ()):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: scripts/setup programs")
+    path = ROOT / "examples" / "python" / f"{name}.py"
+    run = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert doctest.OutputChecker().check_output(shown, run.stdout, OPTIONS), run.stdout
