@@ -90,7 +90,7 @@ class Task:
         """See `erl.link.lanes.Task`."""
         try:
             answer = answers.Answer(self._link, is_trusted, frame)
-        except errors.BridgeError as error:
+        except Exception as error:  # whatever it holds
             self._fail(error)
             return
         if self._killed and answer.is_error:

@@ -8,19 +8,16 @@ from __future__ import annotations
 import pickle
 import threading
 
-from erl import codec, errors, shared
-from erl.codec import Options
+from erl import errors, shared
 from erl.link import prints, protocol
 from erl.values import parcels, unpickled
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
+    from typing import Any
 
     from erl.link.conversation import Link
-
-_BARE: Final = Options.from_flags(20)
 
 
 class RemoteTraceback(Exception):
@@ -48,7 +45,7 @@ class Answer:
         self._data: Any = b""
         self.warned: BaseException | None = None
         """A warning that the program's filters have made an error."""
-        is_result, value = protocol.answer(frame)
+        is_result, value = protocol.answer(frame, is_trusted)
         if not is_result:
             self._data, self.is_error = value, True
             return
@@ -67,11 +64,14 @@ class Answer:
             self._link.scope.pickles.verify(data)
             data = data[:-32]
         size = int.from_bytes(data[1:5], "big")
-        try:
-            for category, name, text, filename, lineno in _texts(codec.decode(data[5 : 5 + size], _BARE)):
-                prints.warn(category, name, text, filename, int(lineno))
-        except Warning as error:
-            self.warned = error
+        for category, name, text, filename, lineno in _texts(protocol.sealed(data[5 : 5 + size])):
+            number = int(lineno) if lineno.isdecimal() else 0
+            try:
+                prints.warn(category, name, text, filename if self.is_trusted else "<sandbox>", number)
+            except Warning as error:
+                self.warned = error
+            except Exception:  # of the program's own `showwarning`
+                continue
         inner = data[5 + size :]
         return self._link.scope.pickles.signed(inner) if self.is_trusted else inner
 
@@ -100,7 +100,7 @@ class Answer:
         kind = data[:1]
         if not self.is_trusted:
             if kind == b"V":
-                return True, unpickled.put_together(codec.decode(data[1:], _BARE))
+                return True, unpickled.put_together(protocol.sealed(data[1:]))
             if kind == b"X":
                 return False, _described(data, unpickled.error_together)
             raise errors.DecodeError("a sandboxed Python has sent what is no value")
@@ -149,6 +149,8 @@ def _text(value: Any) -> str:
 
 
 def _texts(rows: Any) -> list[list[str]]:
+    if not isinstance(rows, list):
+        raise errors.DecodeError("a worker has sent warnings that are none")
     return [[_text(each) for each in row] for row in rows if isinstance(row, list) and len(row) == 5]
 
 
@@ -160,7 +162,10 @@ def _builtin(name: str, text: str, args: Any) -> BaseException:
 
 
 def _described(data: bytes, made: Callable[[str, str, Any], BaseException]) -> BaseException:
-    name, text, args, trace = codec.decode(data[1:], _BARE)
+    described = protocol.sealed(data[1:])
+    if not isinstance(described, list) or len(described) != 4:
+        raise errors.DecodeError("a worker has sent an error that is none")
+    name, text, args, trace = described
     return _with_trace(made(_text(name), _text(text), args), _text(trace))
 
 

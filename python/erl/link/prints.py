@@ -5,6 +5,7 @@ Nothing here raises, whatever a stream or a handler of the program's does: it ru
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -93,4 +94,6 @@ def warn(category: str, name: str, text: str, filename: str, lineno: int) -> Non
     if not (isinstance(found, type) and issubclass(found, Warning)):
         found = UserWarning
         text = f"{category}.{name}: {text}"
+    if not os.path.isfile(filename):  # its line would be read for the warning's text
+        filename = f"<{filename.strip('<>')}>"
     warnings.warn_explicit(text, found, filename, lineno, registry=_shown)

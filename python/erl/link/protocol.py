@@ -29,6 +29,7 @@ from struct import Struct
 from erl import codec, errors
 from erl.codec import Options
 from erl.terms import Atom
+from erl.values.scope import Scope
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -200,15 +201,27 @@ def submit(id_: int, encoded_route: bytes, payload: bytes) -> bytes:
 
 
 _BARE: Final = Options.from_flags(20)
-"""No tagged forms: an answer is looked at before anything in it stands for anything."""
+"""No tagged forms: where the name of a file in shared memory stands, the file is not mapped."""
+
+_SEALED: Final = Scope()
+"""A conversation that knows nobody: no pickle, reference, decoder or file of shared memory is taken in it."""
 
 
-def answer(frame: bytes) -> tuple[bool, Any]:
+def sealed(data: bytes) -> Any:
+    """The value of a term in which nothing stands for code, whoever has written it. Raises `errors.BridgeError`."""
+    token = _SEALED.enter()
+    try:
+        return codec.decode(data, OPTIONS)
+    finally:
+        _SEALED.leave(token)
+
+
+def answer(frame: bytes, is_trusted: bool) -> tuple[bool, Any]:
     """Whether a call's answer is its result, and that; else `{python, Class, Text, Trace}` or what else it failed with.
 
     Raises `errors.BridgeError` for an answer that can't be read.
     """
-    term: Any = codec.decode(frame, _BARE)
+    term: Any = codec.decode(frame, _BARE) if is_trusted else sealed(frame)
     if type(term) is tuple and len(term) == 3 and term[0] in ("r", "e"):
         return term[0] == "r", term[2]
     raise errors.ProtocolError(f"a worker has sent what is no answer: {_shown(term)}")

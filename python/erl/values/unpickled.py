@@ -11,7 +11,7 @@ import sys
 
 from erl import errors
 from erl.terms import Atom
-from erl.values import parcels, plain
+from erl.values import parcels
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _array(value: Any) -> object:
 
 
 def put_together(term: object) -> object:
-    """The value of a term, which was read under ErlPort's own mapping, where nothing is tagged.
+    """The value of a term, which was read where nothing stands for code.
 
     Raises `errors.DecodeError` for a term that stands for none. Runs no code of the term's.
     """
@@ -100,10 +100,10 @@ def _made(term: Any, depth: int) -> Any:
         return term.decode("utf-8", "surrogatepass")
     if depth > 2 * _MOST_DEPTH:
         raise errors.DecodeError("a sandboxed Python has sent a value that is nested too deep")
-    if isinstance(term, list):
+    if kind is list:
         return [_made(item, depth + 1) for item in term]
-    if kind is tuple and len(term) == 2 and isinstance(term[0], plain.Atom):
-        maker = _MAKERS.get(term[0].decode())
+    if kind is tuple and len(term) == 2 and type(term[0]) is Atom:
+        maker = _MAKERS.get(term[0])
         if maker is not None:
             return maker(term[1], depth + 1)
     raise errors.DecodeError(f"a sandboxed Python has sent what is no value: a {kind.__name__}")
@@ -141,7 +141,7 @@ def _array_of(parts: Any, _depth: int) -> object:
     kind = numpy.dtype(dtype.decode("ascii"))
     if kind.kind not in _KINDS or kind.hasobject:
         raise errors.DecodeError(f"a sandboxed Python has sent an array of {kind}")
-    array = numpy.frombuffer(bytearray(data), kind)
+    array = numpy.frombuffer(bytearray(_bytes(data, 0)), kind)
     return array[0] if shape is None else array.reshape([int(size) for size in shape])
 
 
