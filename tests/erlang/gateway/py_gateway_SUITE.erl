@@ -10,6 +10,8 @@
     a_task_is_answered_with_the_workers_frame/1,
     what_fails_is_failed_with_a_reason_and_a_text/1,
     each_task_of_many_is_answered_once/1,
+    no_short_task_waits_for_a_long_one/1,
+    another_driver_waits_for_few_of_many_tasks/1,
     a_deadline_is_kept_and_the_worker_is_free/1,
     a_cancelled_task_ends_and_one_that_waits_never_begins/1,
     what_waits_can_be_dropped_and_what_runs_can_not/1,
@@ -44,6 +46,8 @@ all() ->
         a_task_is_answered_with_the_workers_frame,
         what_fails_is_failed_with_a_reason_and_a_text,
         each_task_of_many_is_answered_once,
+        no_short_task_waits_for_a_long_one,
+        another_driver_waits_for_few_of_many_tasks,
         a_deadline_is_kept_and_the_worker_is_free,
         a_cancelled_task_ends_and_one_that_waits_never_begins,
         what_waits_can_be_dropped_and_what_runs_can_not,
@@ -154,6 +158,39 @@ each_task_of_many_is_answered_once(Config) ->
     ?assertEqual([{Id, done} || Id <- Ids], lists:sort(py_driver:answers(Driver, length(Ids)))),
     ?assertEqual(timeout, py_driver:next(Driver, 100)),
     py_driver:close(Driver).
+
+%% The others are done while it runs, however slow the machine is.
+no_short_task_waits_for_a_long_one(Config) ->
+    Driver = driver(Config),
+    submit(Driver, 0, time, sleep, [10]),
+    [submit(Driver, Id, math, sqrt, [Id]) || Id <- lists:seq(1, 1_400)],
+    Answers = py_driver:answers(Driver, 1_400),
+    ?assertEqual([{Id, done} || Id <- lists:seq(1, 1_400)], lists:sort(Answers)),
+    py_driver:send(Driver, {cancel, 0}),
+    ?assertEqual([{0, cancelled}], py_driver:answers(Driver, 1)),
+    py_driver:close(Driver).
+
+%% 400 tasks of 5 ms are a second of two workers. Five calls of another driver, one after the other, are over before half of them is.
+another_driver_waits_for_few_of_many_tasks(Config) ->
+    Driver = driver(Config),
+    Other = driver(Config),
+    [submit(Driver, Id, time, sleep, [0.005]) || Id <- lists:seq(1, 400)],
+    py_driver:answers(Driver, 20),
+    Calls = [
+        begin
+            submit(Other, Id, math, sqrt, [4]),
+            {done, _, _} = py_driver:answer(Other, Id)
+        end
+     || Id <- lists:seq(1, 5)
+    ],
+    ?assertEqual(5, length(Calls)),
+    %% What has been done of the first one's meanwhile.
+    Left = [Id || Id <- lists:seq(1, 400), begin py_driver:send(Driver, {cancel, Id}), true end],
+    Answers = py_driver:answers(Driver, length(Left) - 20),
+    Done = length([1 || {_, done} <- Answers]),
+    ?assert(Done < 200, Done),
+    py_driver:close(Driver),
+    py_driver:close(Other).
 
 a_deadline_is_kept_and_the_worker_is_free(Config) ->
     Driver = driver(Config),
