@@ -91,6 +91,11 @@ test-oldest: build ## the core suites with the oldest dependencies allowed and t
 	@scripts/setup python-oldest
 	@scripts/test oldest-python oldest-ct
 
+# Some minutes, on two cores.
+.PHONY: test-giving-back
+test-giving-back: build ## take a million times calls back from a Python that is about to begin them; none twice, none lost
+	@cd python && $(OWN_PYTHON) PY_GIVE_BACKS=1000000 PY_GIVE_BACK_SECONDS=900 $(VENV_BIN)/python -m pytest -q ../tests/python/wire/test_giving_back.py
+
 .PHONY: test-packaging
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run

@@ -16,7 +16,7 @@
 -export([figures/2, all_figures/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
 -export([new_load/0, report_load/4, report_beside/3, report_start/3, delete_slot/2]).
--export([shares_work/1, report_kept/3, most_kept/3, idle_slot/3, hint_kept/1, is_any_kept/1, forget_kept/1]).
+-export([shares_work/1, report_kept/3, most_kept/3, most_in_hand/3, idle_slot/3, hint_kept/1, is_any_kept/1, forget_kept/1]).
 -export([take/2, take_idle/2, give_back/2, in_hand/2, beside/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
 -export_type([pool/0, slot/0, ticket/0, load/0]).
 
@@ -348,6 +348,18 @@ most_kept(Load, Own, Size) ->
     case lists:max([{0, Own} | [{atomics:get(Load, kept_at(Slot)), Slot} || Slot <- lists:seq(1, Size), Slot =/= Own]]) of
         {0, _} -> none;
         {_, Slot} -> {ok, Slot}
+    end.
+
+%% @doc The slot whose worker serves and has the most in hand, if those are several.
+-spec most_in_hand(load(), slot(), Size :: slot()) -> {ok, slot()} | none.
+most_in_hand(Load, Own, Size) -> most_in_hand(Load, Own, Size, 1, none).
+
+most_in_hand(_Load, _Own, 0, _Most, none) -> none;
+most_in_hand(_Load, _Own, 0, _Most, Slot) -> {ok, Slot};
+most_in_hand(Load, Own, Slot, Most, Found) ->
+    case atomics:get(Load, Slot) of
+        More when More > Most, More < ?NOT_SERVING, Slot =/= Own -> most_in_hand(Load, Own, Slot - 1, More, Slot);
+        _ -> most_in_hand(Load, Own, Slot - 1, Most, Found)
     end.
 
 %% @doc A slot up to this size, and none of one's own, whose worker serves and has nothing in hand.

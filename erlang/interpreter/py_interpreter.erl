@@ -12,7 +12,7 @@
 
 -export([open/2, settings/1, connect/2, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
--export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, reason/1, close/1]).
+-export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, limit/2, reason/1, close/1]).
 -export_type([interpreter/0]).
 
 -record(interpreter, {
@@ -45,6 +45,8 @@
 -opaque interpreter() :: #interpreter{}.
 
 -define(KEPT_BYTES, 2_048).
+%% In the page, where every call may begin.
+-define(NO_LIMIT, 16#FFFFFFFFFFFFFFFF).
 -define(KEPT_LINES, 20).
 %% What a sandboxed Python may write to its standard error in a second.
 -define(MOST_WRITTEN_BYTES, 262_144).
@@ -374,6 +376,45 @@ begun(#interpreter{page = Page}) ->
     case file:read_file(Page) of
         {ok, <<Count:64/native, _/binary>>} -> Count;
         _ -> unknown
+    end.
+
+%% @doc Let it begin no call with a greater number than this, as long as it has not been told which ones it has lost: the number of the
+%% last that it keeps. `busy': it has not yet heard of the last time, or there is no page. Each side writes its word, then reads the
+%% other's, with a barrier between.
+-spec limit(non_neg_integer(), interpreter()) -> non_neg_integer() | busy.
+limit(Least, #interpreter{page = Page, box = undefined}) ->
+    case file:open(Page, [read, write, raw, binary]) of
+        {ok, File} ->
+            try
+                limited(Least, File)
+            after
+                file:close(File)
+            end;
+        {error, _} ->
+            busy
+    end;
+limit(_Least, _Interpreter) ->
+    busy.
+
+limited(Least, File) ->
+    case file:pread(File, 0, 16) of
+        {ok, <<Before:64/native, ?NO_LIMIT:64/native>>} ->
+            Limit = max(Least, Before),
+            case file:pwrite(File, 8, <<Limit:64/native>>) of
+                ok -> last_kept(Limit, File);
+                {error, _} -> busy
+            end;
+        _ ->
+            busy
+    end.
+
+last_kept(Limit, File) ->
+    Barrier = atomics:new(1, []),
+    1 = atomics:add_get(Barrier, 1, 1),
+    case {file:pread(File, 0, 8), file:pread(File, 0, 8)} of
+        {{ok, <<First:64/native>>}, {ok, <<Again:64/native>>}} -> lists:max([Limit, First, Again]);
+        %% It is to go on, and keeps all.
+        _ -> ?NO_LIMIT
     end.
 
 %% @doc What it died of.

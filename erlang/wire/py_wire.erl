@@ -6,6 +6,7 @@
 %%% ```
 %%% > {'C', Id, Module, Function, Args}       call of Python
 %%% > {'X', Id}                               that call is not wanted any more (an extension)
+%%% > {'T', Number}                           the calls above that number are taken back (an extension)
 %%% < {'r', Id, Value}                        its result
 %%% < {'e', Id, Error}                        its exception
 %%% > {'M', Message}                          a message for the message handler
@@ -23,7 +24,7 @@
 %%% @private
 -module(py_wire).
 
--export([version/0, body/3, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, message/1, result/2, failure/2, route/1]).
+-export([version/0, body/3, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, taken/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
 -export([frame/1, input/0, split/3, next/1, names/1, name/1]).
 -export_type([body/0, id/0, request/0, input/0]).
@@ -41,6 +42,7 @@
 
 -define(VERSION, 131).
 -define(SMALL_INTEGER, 97).
+-define(SMALL_BIG, 110).
 -define(INTEGER, 98).
 -define(ATOM, 100).
 -define(SMALL_TUPLE, 104).
@@ -127,6 +129,11 @@ cancel(Id) -> <<?VERSION, ?SMALL_TUPLE, 2, ?ATOM, 1:16, $X, ?INTEGER, Id:32>>.
 %% @doc Ask for the call with this id back, where calls run in threads and it has not begun. Python answers with `$py.unbegun'.
 -spec take_back(id()) -> iodata().
 take_back(Id) -> cancel(-Id).
+
+%% @doc Say that the calls with greater numbers that have been sent are taken back: see "Work that moves" in docs/architecture.md. An extension
+%% of ours; always of the same length.
+-spec taken(Above :: non_neg_integer()) -> iodata().
+taken(Above) -> <<?VERSION, ?SMALL_TUPLE, 2, ?ATOM, 1:16, $T, ?SMALL_BIG, 8, 0, Above:64/little>>.
 
 %% @doc A message for Python's message handler.
 -spec message(term()) -> iodata().

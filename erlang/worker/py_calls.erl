@@ -10,12 +10,12 @@
 %%% @private
 -module(py_calls).
 
--export([new/4, attach/2, detach/1, interpreter/1, update/2]).
+-export([new/4, attach/2, keeps_limit/1, detach/1, interpreter/1, update/2]).
 -export([accept/3, accept_all/2, internal/3, write/2, flush/1, is_pending/1, answer/3, answer_all/2, reply/2]).
 -export([cancel/3, timeout/2, asked/4, answered/3, told/2, goes_on/2, dropped/2, alone/2, later/2, importing/2]).
 -export([output/5, settle/1]).
 -export([open/1, hold/1, load/1, beside/1, open_calls/1, is_left_alone/1, coroutines/1, sent/1]).
--export([fail_sent/3, fail_waiting/2, give_back_waiting/1, take_back/2, unbegun/2, kept/1, share/1, moved/1]).
+-export([fail_sent/3, fail_waiting/2, give_back_waiting/1, take_back/2, unbegun/2, share/1, moved/1]).
 -export_type([calls/0, step/0]).
 
 -include("py_calls.hrl").
@@ -33,7 +33,12 @@ new(Pool, Figures, #{max_queue := MaxQueue, threads := Threads, coroutines := Co
 
 %% @doc A new interpreter; the calls that wait are for it.
 -spec attach(py_interpreter:interpreter(), calls()) -> calls().
-attach(Interpreter, Calls) -> Calls#calls{interpreter = Interpreter, sent = py_inflight:new(), window = py_window:new()}.
+attach(Interpreter, Calls) ->
+    Calls#calls{interpreter = Interpreter, sent = py_inflight:new(), window = py_window:new(), has_limit = false, taken = #{}}.
+
+%% @doc It lets calls be taken back.
+-spec keeps_limit(calls()) -> calls().
+keeps_limit(Calls) -> Calls#calls{has_limit = true}.
 
 -spec detach(calls()) -> calls().
 detach(Calls) -> Calls#calls{interpreter = undefined, flow = held}.
@@ -183,6 +188,8 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
             reply(From, Answer),
             py_unwanted:unwatch(Call),
             {answered, given(1, Calls#calls{sent = Left, began = Began})};
+        error when is_map_key(Id, Calls#calls.taken) ->
+            {answered, Calls};
         error ->
             error
     end.
@@ -466,19 +473,13 @@ fail_waiting(Error, #calls{waiting = Waiting} = Calls) ->
 -spec give_back_waiting(calls()) -> calls().
 give_back_waiting(Calls) -> fail_waiting({error, moved}, Calls).
 
-%% @doc How many calls could go to another worker.
--spec kept(calls()) -> non_neg_integer().
-kept(#calls{waiting = Waiting, threads = 1}) ->
-    py_waiting:free(Waiting);
-kept(#calls{waiting = Waiting, threads = Threads, sent = Sent}) ->
-    py_waiting:free(Waiting) + max(0, py_inflight:in_line(Sent) - py_inflight:asking(Sent) - Threads).
-
-%% @doc Let go of half of these: to be answered with {@link moved/1}.
+%% @doc Let go of calls for a worker that has none: to be answered with {@link moved/1}. Some may come back later.
 -spec share(calls()) -> {[map()], calls()}.
-share(#calls{waiting = Waiting} = Calls) ->
-    case py_waiting:give_back((py_waiting:free(Waiting) + 1) div 2, Waiting) of
-        {[], _} -> {[], take_back(free, Calls)};
-        {Given, Left} -> {Given, Calls#calls{waiting = Left}}
+share(Calls) ->
+    case py_pipe:share(Calls) of
+        {[], ask, Left} -> {[], take_back(free, Left)};
+        {Given, none, Left} -> {Given, Left};
+        {Given, Above, Left} -> {Given, flush(write(py_wire:taken(Above), Left))}
     end.
 
 -spec moved([map()]) -> ok.

@@ -12,6 +12,10 @@
     read_us = 0 :: integer(),
     %% When the call began whose answer comes next, how long each runs of those that come together, and whether somebody listens.
     began = {0, 0, false} :: {Us :: integer(), EachUs :: non_neg_integer(), boolean()},
+    %% Whether calls may be taken back out of the pipe; when it is looked again whether some are to be; the ids of those that were.
+    has_limit = false :: boolean(),
+    look = none :: none | reference(),
+    taken = #{} :: #{py_wire:id() => []},
     overdue :: py_overdue:overdue(),
     watch_timer = undefined :: undefined | {reference(), Sent :: non_neg_integer()},
     budget :: py_atoms:budget(),

@@ -12,7 +12,7 @@
 %%% @private
 -module(py_inflight).
 
--export([new/0, size/1, in_line/1, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
+-export([new/0, size/1, in_line/1, last_bound/1, loose/1, take_above/2, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
 -export([cancel_of/2, waits/2, begun/3, under_way/2, is_caller/3, speaker/2, asks/3, asking/1, asked_back/4, taken_back/2]).
 -export_type([calls/0, call/0]).
@@ -41,6 +41,30 @@ size(#{open := Open, later := Later}) -> map_size(Open) + map_size(Later).
 %% @doc How many of them run one after another, or wait inside each other.
 -spec in_line(calls()) -> non_neg_integer().
 in_line(#{open := Open}) -> map_size(Open).
+
+%% @doc The number of the last open one that no other worker may have.
+-spec last_bound(calls()) -> non_neg_integer().
+last_bound(#{open := Open}) -> maps:fold(fun last_bound/3, 0, Open).
+
+last_bound(_Id, #{free := true}, Last) -> Last;
+last_bound(_Id, #{number := Number}, Last) -> max(Number, Last).
+
+%% @doc How many could be taken out of the line, if the first has begun and no other.
+-spec loose(calls()) -> non_neg_integer().
+loose(#{open := Open, oldest := Oldest} = Calls) ->
+    Last =
+        case Open of
+            #{Oldest := #{number := Number}} -> max(Number, last_bound(Calls));
+            #{} -> last_bound(Calls)
+        end,
+    maps:fold(fun(_, #{number := N}, Count) when N > Last -> Count + 1; (_, _, Count) -> Count end, 0, Open).
+
+%% @doc Take out those with a greater number.
+-spec take_above(non_neg_integer(), calls()) -> {#{py_wire:id() => call()}, calls()}.
+take_above(Above, #{open := Open, oldest := Oldest, next := Next} = Calls) ->
+    Taken = maps:filter(fun(_, #{number := Number}) -> Number > Above end, Open),
+    Left = maps:without(maps:keys(Taken), Open),
+    {Taken, Calls#{open := Left, oldest := oldest(Oldest, Next, Left)}}.
 
 %% @doc How many calls this interpreter was sent.
 -spec sent(calls()) -> non_neg_integer().

@@ -4,17 +4,18 @@
 %%% @private
 -module(py_sharing).
 
--export([look/1, asked/1]).
+-export([look/1, look_again/2, idled/1, watched/1, asked/1]).
 
 -include("py_worker.hrl").
 
 %% @doc What the worker has in hand may have changed.
 -spec look(#state{}) -> #state{}.
 look(#state{kept = Told, calls = Calls, load = Load, slot = Slot, phase = Phase} = State) ->
-    case py_calls:kept(Calls) of
+    case py_pipe:kept(Calls) of
         0 when Told =:= 0, Phase =:= serving ->
-            py_calls:load(Calls) =:= 0 andalso py_registry:is_any_kept(Load) andalso ask(State),
-            State;
+            IsIdle = py_calls:load(Calls) =:= 0,
+            IsIdle andalso py_registry:is_any_kept(Load) andalso ask(State),
+            if IsIdle -> State; true -> State#state{has_asked = false} end;
         Told when Told =:= 0; Phase =:= serving ->
             State;
         Kept ->
@@ -33,10 +34,7 @@ ask(#state{pool = Pool, load = Load, slot = Slot}) ->
     case most_slots(Pool) > 1 andalso py_registry:most_kept(Load, Slot, most_slots(Pool)) of
         {ok, Most} ->
             py_registry:hint_kept(Load),
-            case py_registry:worker(Pool, Most) of
-                {ok, Worker} -> Worker ! py_idle;
-                error -> none
-            end;
+            tell(Pool, Most);
         _ ->
             none
     end.
@@ -47,19 +45,53 @@ give(#state{pool = Pool, load = Load, slot = Slot} = State) ->
         _ -> State
     end.
 
+%% @doc This worker has had nothing to do for a while. What stands in the pipes of others nobody has counted.
+-spec idled(#state{}) -> #state{}.
+idled(#state{pool = Pool, load = Load, slot = Slot, calls = Calls, phase = serving, has_asked = false} = State) ->
+    case py_calls:load(Calls) =:= 0 andalso py_registry:shares_work(Pool) andalso py_registry:most_in_hand(Load, Slot, most_slots(Pool)) of
+        {ok, Most} ->
+            tell(Pool, Most),
+            State#state{has_asked = true};
+        none ->
+            State#state{has_asked = true};
+        false ->
+            State
+    end;
+idled(State) ->
+    State.
+
+tell(Pool, Slot) ->
+    case py_registry:worker(Pool, Slot) of
+        {ok, Worker} -> Worker ! py_idle;
+        error -> none
+    end.
+
+%% @doc It has calls, and 50 ms have passed.
+-spec watched(#state{}) -> #state{}.
+watched(#state{calls = Calls} = State) ->
+    case py_pipe:is_stuck(Calls) of
+        true -> give(State);
+        false -> State
+    end.
+
+%% @doc The first call of the pipe may be a slow one by now.
+-spec look_again(reference(), #state{}) -> #state{}.
+look_again(Timer, #state{calls = Calls} = State) ->
+    case py_pipe:looks(Timer, Calls) of
+        {true, Next} -> give(State#state{calls = Next});
+        {false, _} -> State
+    end.
+
 %% @doc Another worker has nothing to do: let go of some calls. Callers that have them back look who has the least to do.
 -spec asked(#state{}) -> #state{}.
 asked(#state{calls = Calls, load = Load, slot = Slot, phase = Phase, pool = Pool} = State) ->
     case py_registry:shares_work(Pool) andalso py_calls:share(Calls) of
-        {[_ | _] = Given, Left} ->
-            Kept = py_calls:kept(Left),
+        {Given, Left} ->
+            Kept = py_pipe:kept(Left),
             py_registry:report_load(Load, Slot, py_calls:load(Left), Phase =:= serving),
             py_registry:report_kept(Load, Slot, Kept),
             py_calls:moved(Given),
             State#state{calls = Left, kept = Kept};
-        %% Some may come back from Python.
-        {[], Left} ->
-            State#state{calls = Left};
         false ->
             State
     end.

@@ -47,7 +47,7 @@ started(configure, {ok, Report}, #state{config = Config, calls = Calls, ticket =
     Connected = py_interpreter:connect(proplists:get_value(os_pid, Report), py_calls:interpreter(Calls)),
     py_registry:put_interpreter(Ticket, Connected),
     py_registry:put_python(State#state.pool, version(proplists:get_value(python, Report))),
-    Configured = py_worker_state:updated(Connected, State#state{codec = codec(proplists:get_value(codec, Report))}),
+    Configured = limited(Report, py_worker_state:updated(Connected, State#state{codec = codec(proplists:get_value(codec, Report))})),
     %% What a zygote has imported is there.
     case Preloaded ++ Imported of
         [] ->
@@ -91,6 +91,13 @@ threads(#state{config = #{threads := 1}} = State) ->
     serve(State);
 threads(#state{config = #{threads := Threads}} = State) ->
     py_worker_state:internal(threads, py_wire:body('erl.calls.worker', run_in_threads, [Threads]), State).
+
+%% Whether it lets calls be taken back. Where they run in threads, it is asked for them.
+limited(Report, #state{calls = Calls, config = #{threads := Threads}} = State) ->
+    case Threads =:= 1 andalso proplists:get_value(limit, Report) of
+        true -> State#state{calls = py_calls:keeps_limit(Calls)};
+        _ -> State
+    end.
 
 codec(native) -> native;
 codec(_) -> reference.

@@ -6,7 +6,7 @@
 %%% @private
 -module(py_window).
 
--export([new/0, began/2, answered/3, room/3, room_of_threads/3, since/1]).
+-export([new/0, began/2, answered/3, room/3, room_of_threads/3, is_old/2, since/1]).
 -export_type([window/0, us/0]).
 
 -type us() :: integer().
@@ -65,5 +65,6 @@ since(#window{since = Since}) -> Since.
 -spec room_of_threads(Open :: non_neg_integer(), Asking :: non_neg_integer(), Threads :: pos_integer()) -> non_neg_integer().
 room_of_threads(Open, Asking, Threads) -> max(0, Threads + max(2, Threads div 4) + min(?MOST_ASKING, Asking) - Open).
 
-%% Whether the oldest call, if there is one, is slow.
+%% @doc Whether the oldest call, if there is one, is slow.
+-spec is_old(us(), window()) -> boolean().
 is_old(Now, #window{since = Since}) -> Now - Since > ?OLD_US.

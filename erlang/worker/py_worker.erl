@@ -43,6 +43,8 @@
 -define(AT_ONCE, 64).
 %% The pause between two looks for a worker process that is being replaced.
 -define(REPLACED_MS, 5).
+%% How long a worker that has nothing to do waits before it looks.
+-define(IDLE_MS, 2).
 
 %%% For callers
 
@@ -202,7 +204,7 @@ told(info, State) -> py_worker_state:info(State);
 told(running, State) -> py_worker_state:running(State);
 told(_Request, _State) -> {error, unknown_request}.
 
--type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | hibernate}.
+-type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0 | ?IDLE_MS | hibernate}.
 
 -spec handle_cast(term(), #state{}) -> noreply().
 handle_cast({message, Frame}, #state{phase = serving, calls = Calls} = State) ->
@@ -224,7 +226,7 @@ handle_info({Kind, _, _, _, _, _} = First, State) when ?IS_CALL(Kind) ->
         {Calls, {next, Message}} -> next(Message, py_routing:accept_all(Calls, State))
     end;
 handle_info(timeout, State) ->
-    {noreply, py_worker_state:flush(State#state{is_stepping = false})};
+    {noreply, py_sharing:idled(py_worker_state:flush(State#state{is_stepping = false}))};
 handle_info(py_idle, State) ->
     noreply(py_sharing:asked(State));
 handle_info({py_cancel, Alias, Why}, #state{calls = Calls} = State) ->
@@ -241,6 +243,8 @@ handle_info({timeout, _, {measure, Incarnation}}, State) ->
     noreply(py_starting:measure(Incarnation, State));
 handle_info({timeout, Timer, Event}, #state{timer = Timer} = State) ->
     noreply(py_incarnations:timer(Event, State#state{timer = undefined}));
+handle_info({timeout, Timer, stuck}, State) ->
+    noreply(py_sharing:look_again(Timer, State));
 handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
     case py_calls:timeout(Timeout, Calls) of
         {{kill, IsImporting}, Next} ->
@@ -248,7 +252,7 @@ handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
             IsExcused = IsImporting andalso State#state.guard =:= undefined,
             noreply(py_worker_state:doom({deadline, killed}, State#state{calls = Next, is_excused = IsExcused}));
         {abandon, Next} -> noreply(py_draining:abandon(State#state{calls = Next}));
-        {ok, Next} -> noreply(py_draining:look_at_memory(State#state{calls = Next}));
+        {ok, Next} -> noreply(py_sharing:watched(py_draining:look_at_memory(State#state{calls = Next})));
         unknown -> noreply(State)
     end;
 handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->
@@ -285,8 +289,12 @@ interpreter(unknown, State) ->
 noreply(#state{calls = Calls} = State) ->
     case py_calls:is_pending(Calls) of
         true -> {noreply, State, 0};
-        false -> {noreply, State}
+        false -> waiting(py_calls:load(Calls), State)
     end.
+
+%% One that has had nothing to do for a while looks whether others have. No timer wakes those that are called meanwhile.
+waiting(0, #state{phase = serving, has_asked = false} = State) -> {noreply, State, ?IDLE_MS};
+waiting(_Load, State) -> {noreply, State}.
 
 %% A large binary that only passed through must not wait for this process's next collection of garbage.
 noreply_large(State) -> {noreply, py_worker_state:flush(State), hibernate}.

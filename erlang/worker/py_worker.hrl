@@ -9,6 +9,8 @@
     calls :: py_calls:calls(),
     %% How many calls others have been told that it could let go of.
     kept = 0 :: non_neg_integer(),
+    %% Whether it has nothing to do, and has looked for somebody who has.
+    has_asked = false :: boolean(),
     guard :: py_guard:guard() | undefined,
     atoms :: py_atoms:budget(),
     owners = py_owners:new() :: py_owners:owners(),

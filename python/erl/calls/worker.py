@@ -57,8 +57,10 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     logs.install(server.log, str(settings["log_level"]))
     # A fork leads a group of its own; otherwise the port's program is known by its number.
     forked = [(Atom("os_pid"), os.getpid())] if limits.inherited_bytes else []
+    limit = [(Atom("limit"), Atom("true"))] if server.keeps_limit else []
     return [
         *forked,
+        *limit,
         (Atom("python"), sys.version),
         (Atom("executable"), sys.executable),
         (Atom("codec"), Atom(codec.implementation)),

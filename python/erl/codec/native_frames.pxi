@@ -41,7 +41,30 @@ cdef extern from *:
         }
         return 0;
     }
+
+    /* Tell of the call that begins, then see up to which one may: never the other way round, for whoever takes calls back does
+       the same from his side. The exchange is a full barrier on x86 and cheaper than a fence. */
+    static CYTHON_INLINE uint64_t erl_begin(uint64_t *page, uint64_t number, int fenced) {
+        if (!fenced) {
+            __atomic_store_n(page, number, __ATOMIC_RELAXED);
+            __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        } else {
+    #if defined(__x86_64__) || defined(__i386__)
+            (void)__atomic_exchange_n(page, number, __ATOMIC_SEQ_CST);
+    #else
+            __atomic_store_n(page, number, __ATOMIC_SEQ_CST);
+            __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    #endif
+        }
+        return __atomic_load_n(page + 1, __ATOMIC_SEQ_CST);
+    }
+
+    static CYTHON_INLINE void erl_put_word(uint64_t *word, uint64_t value) {
+        __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+    }
     """
+    uint64_t erl_begin(uint64_t*, uint64_t, bint) noexcept
+    void erl_put_word(uint64_t*, uint64_t) noexcept
     Py_ssize_t erl_read(int, void*, size_t, int) nogil
     int erl_write(int, const char*, size_t) nogil
     int errno
@@ -66,6 +89,10 @@ cdef enum:
     KEEP_BUFFER_BYTES = 1 << 20
     DROPPED_HEAD_BYTES = 4096
 
+cdef uint64_t NO_LIMIT = 0xFFFFFFFFFFFFFFFFULL
+# In the backlog, by its identity: a call that is not to be begun, whose number is used.
+cdef bytes _NOTHING = b"no call"
+
 
 cdef class FrameBuffer:
     """Collects bytes as they come and cuts them into frames: see `erl.wire.frames.FrameBuffer`."""
@@ -87,6 +114,11 @@ cdef class FrameBuffer:
     cdef Py_ssize_t start       # of the next frame's length
     cdef Py_ssize_t stop        # behind the last byte that has come
     cdef readonly int packet
+    cdef readonly uint64_t calls    # the number of the last call that was begun, or is not to be
+    cdef uint64_t* page         # begun, and if there are two words, limit: see "Work that moves" in docs/architecture.md
+    cdef Py_buffer counter      # that `page` points into
+    cdef readonly bint keeps_limit
+    cdef public bint fenced     # False: begins calls twice, as a test wants to see
 
     def __cinit__(self, packet, Py_ssize_t first_bytes=FIRST_BUFFER_BYTES):
         if packet not in (1, 2, 4):
@@ -100,6 +132,66 @@ cdef class FrameBuffer:
         self.answered = []
         self.unwanted = []
         self.marks = set()
+        self.fenced = True
+
+    def __dealloc__(self):
+        self.forget_page()
+
+    cdef int forget_page(self) except -1:
+        if self.page != NULL:
+            self.page = NULL
+            PyBuffer_Release(&self.counter)
+        return 0
+
+    def count_begun(self, page):
+        """Write the numbers of calls to the first of these native integers of eight bytes; None: do not."""
+        cdef Py_buffer words
+        if page is not None:
+            PyObject_GetBuffer(page, &words, PyBUF_WRITABLE)
+            if words.len % 8 or not words.len or <size_t>words.buf % 8:
+                PyBuffer_Release(&words)
+                raise ValueError("begun calls are counted in words of eight bytes, aligned as such")
+        self.forget_page()
+        if page is not None:
+            self.counter = words
+            self.page = <uint64_t*>words.buf
+        self.keeps_limit = self.page != NULL and self.counter.len >= 16
+
+    cdef bint may_begin(self) noexcept:
+        """Tell of the next call that it begins; False where it may not."""
+        cdef uint64_t number = self.calls + 1
+        if self.keeps_limit:
+            if erl_begin(self.page, number, self.fenced) < number:
+                erl_put_word(self.page, self.calls)
+                return False
+        elif self.page != NULL:
+            self.page[0] = number
+        self.calls = number
+        return True
+
+    cdef void begin_no_more(self) noexcept:
+        """What `may_begin` has told of is still to come."""
+        self.calls -= 1
+        if self.page != NULL:
+            erl_put_word(self.page, self.calls)
+
+    def is_held(self):
+        """Whether the next frame is a call that may not begin."""
+        return (
+            self.keeps_limit and len(self.backlog) and is_call(self.backlog[0]) and self.page[1] < self.calls + 1
+        )
+
+    def refuse_call(self):
+        """The frame that was dropped was a call, behind all others; False where it is not for us to answer."""
+        cdef uint64_t number = self.calls + 1
+        for frame in self.backlog:
+            if frame is _NOTHING or is_call(frame):
+                number += 1
+        if self.keeps_limit and self.page[1] < number:
+            self.backlog.append(_NOTHING)
+            return False
+        self.backlog.append(_NOTHING)
+        return True
 
     def read(self, int fd, int ms=-1, long long seen=-1):
         """Read once; `ms` milliseconds are waited at most, below 0 without end.
@@ -137,20 +229,28 @@ cdef class FrameBuffer:
 
     def next(self):
         """The next frame that is no answer somebody waits for, None where it is not here; it stays until `begin`."""
-        while not len(self.backlog):
+        while True:
+            while len(self.backlog):
+                frame = self.backlog[0]
+                if frame is not _NOTHING:
+                    return frame
+                self.backlog.popleft()
+                self.calls += 1
             if not self.move():
                 return None
-        return self.backlog[0]
 
     def sort(self):
         """Put each frame that is complete where it belongs."""
         while self.move():
             pass
 
-    def begin(self, long long turn, steps=()):
-        """Take the frame that `next` has shown at this `turn`, and do these steps; False where somebody else has."""
-        if turn != self.turn or not len(self.backlog):
+    def begin(self, long long turn, steps=(), bint call=False):
+        """Take the frame that `next` has shown at this `turn`, and do these steps; False where somebody else has, or
+        where it is a call and may not begin."""
+        if turn != self.turn or not len(self.backlog) or (call and not self.may_begin()):
             return False
+        if not call and is_call(self.backlog[0]):
+            self.calls += 1     # one that can't be read
         self.turn += 1
         self.backlog_bytes -= len(self.backlog.popleft())
         for _ in steps:
@@ -180,6 +280,11 @@ cdef class FrameBuffer:
         if size < 0:
             return False
         p = self.bytes_at(self.start + self.packet)
+        if self.keeps_limit and is_taken(p, size):
+            self.take(little64(p + 10))
+            self.moves += 1
+            self.passed(size)
+            return True
         frame = given(PyBytes_FromStringAndSize(<const char*>p, size))
         if answer_id(p, size, &id_) and id_ in self.expected:
             self.answers[id_] = frame
@@ -194,6 +299,22 @@ cdef class FrameBuffer:
         self.moves += 1
         self.passed(size)
         return True
+
+    cdef int take(self, uint64_t last) except -1:
+        """The calls behind this one that have come are not ours any more."""
+        cdef uint64_t number = self.calls
+        cdef Py_ssize_t left = len(self.backlog)
+        for _ in range(left):
+            frame = self.backlog.popleft()
+            if frame is _NOTHING or is_call(frame):
+                number += 1
+                if number > last and frame is not _NOTHING:
+                    self.backlog_bytes -= len(frame)
+                    frame = _NOTHING
+            self.backlog.append(frame)
+        self.turn += 1      # whoever has looked at one looks again
+        erl_put_word(self.page + 1, NO_LIMIT)
+        return 0
 
     def again(self):
         """Let who waits in this thread look again: it does, since a wait here ends with a signal."""
@@ -305,6 +426,28 @@ cdef bint answer_id(const unsigned char* p, Py_ssize_t size, long long* id_) noe
 cdef bint is_unwanted(const unsigned char* p, Py_ssize_t size) noexcept:
     """Whether a frame is `{X, Id}` as the application writes it."""
     return size == 12 and memcmp(p, b"\x83h\x02d\x00\x01Xb", 8) == 0
+
+
+cdef bint is_taken(const unsigned char* p, Py_ssize_t size) noexcept:
+    """Whether a frame is `{T, Number}` as the application writes it."""
+    return size == 18 and memcmp(p, b"\x83h\x02d\x00\x01Tn\x08\x00", 10) == 0
+
+
+cdef inline uint64_t little64(const unsigned char* p) noexcept:
+    """An integer as SMALL_BIG_EXT has it, the least byte first."""
+    cdef uint64_t number = 0
+    cdef int i
+    for i in range(8):
+        number |= <uint64_t>p[i] << (8 * i)
+    return number
+
+
+cdef bint is_call(frame) noexcept:
+    """Whether a frame is a call as the application writes it."""
+    return (
+        PyBytes_GET_SIZE(<PyObject*>frame) > 7
+        and memcmp(PyBytes_AS_STRING(<PyObject*>frame), b"\x83h\x05d\x00\x01C", 7) == 0
+    )
 
 
 cdef bytearray room_for(Py_ssize_t size):

@@ -73,8 +73,6 @@ cdef class Lane:
     cdef Py_ssize_t pending_bytes
     cdef object pairs           # the keywords of the call whose arguments were read; None: there are none
     cdef Reader rest            # of its frame, where more than its end may follow
-    cdef uint64_t* begun
-    cdef Py_buffer counter      # that `begun` points into
     cdef readonly long long running
     cdef readonly long long serving     # the id of the call, also while it is read and answered
 
@@ -112,28 +110,6 @@ cdef class Lane:
         self.own_flags = flags
         self.slots = [None] * KNOWN_SLOTS
 
-    def count_begun(self, counter):
-        """Add one to these eight bytes for each call, before its user code runs; None: do not."""
-        cdef Py_buffer counter_bytes
-        if counter is not None:
-            PyObject_GetBuffer(counter, &counter_bytes, PyBUF_WRITABLE)
-            if counter_bytes.len != 8 or <size_t>counter_bytes.buf % 8:
-                PyBuffer_Release(&counter_bytes)
-                raise ValueError("begun calls are counted in eight bytes, aligned as such")
-        self.forget_counter()
-        if counter is not None:
-            self.counter = counter_bytes
-            self.begun = <uint64_t*>counter_bytes.buf
-
-    def __dealloc__(self):
-        self.forget_counter()
-
-    cdef int forget_counter(self) except -1:
-        if self.begun != NULL:
-            self.begun = NULL
-            PyBuffer_Release(&self.counter)
-        return 0
-
     def run(self):
         """Serve calls. True: there may be more for the lane, once its answers were sent; False: it is the server's turn."""
         cdef int left = CALLS_IN_A_RUN
@@ -162,14 +138,13 @@ cdef class Lane:
         cdef object args = None, value = None, keywords = None, run, term
         cdef bytes frame, answer = None
         cdef Known known = self.known_call(&head, &size)
-        if known is None:
+        if known is None or not self.frames.may_begin():
             return False
         try:
             frame = self.frames.taken(size)
         except MemoryError:
+            self.frames.begin_no_more()
             return False    # the server refuses the call
-        if self.begun != NULL:
-            self.begun[0] += 1
         self.serving = head.id
         if size > LARGE_BYTES:
             self.clock = 0

@@ -98,10 +98,33 @@ class Inbox:
         turn: int = self._frames.turn
         return turn
 
-    def begin(self, turn: int, then: steps.Step = ()) -> bool:
-        """Take the frame that `next` has shown at this turn, and do these steps; False where somebody else has."""
-        taken: bool = self._frames.begin(turn, then)
+    def begin(self, turn: int, then: steps.Step = (), call: bool = False) -> bool:
+        """Take the frame that `next` has shown at this turn, and do these steps; False where somebody else has.
+
+        A call may be held, too: Erlang takes it back, and says so soon.
+        """
+        taken: bool = self._frames.begin(turn, then, call)
         return taken
+
+    def count_begun(self, page: memoryview | None) -> None:
+        """Write the numbers of calls that begin to the first word of this page."""
+        self._frames.count_begun(page)
+
+    @property
+    def keeps_limit(self) -> bool:
+        """Whether the second word of the page says which calls may begin."""
+        keeps: bool = self._frames.keeps_limit
+        return keeps
+
+    def is_held(self) -> bool:
+        """Whether the next frame is a call that may not begin before Erlang has said which ones it has taken back."""
+        held: bool = self._frames.is_held()
+        return held
+
+    def refuse_call(self) -> bool:
+        """The frame that was refused was a call's; whether that call is still for us to answer."""
+        ours: bool = self._frames.refuse_call()
+        return ours
 
     def wait(self, deadline: float | None = None, seen: int = -1) -> None:
         """Wait until there may be more than was seen, or until the deadline (of `time.monotonic`)."""

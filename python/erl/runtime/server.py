@@ -86,7 +86,7 @@ class Server:
         self.later = Later(self._out, self._answers, self.scope)
         self._threads: Threads | None = None
         self._doubts = Doubts()
-        self._begun: memoryview | None = None
+        self._page: memoryview | None = None
         self._leaving = False
         self._strays = 0
         self._strayed_at = -1
@@ -143,22 +143,25 @@ class Server:
         return self._state.running
 
     def count_begun(self, page: Any) -> None:
-        """Add one to a native integer, the first of this writable buffer, for each call before its user code runs.
+        """Write the number of each call, before its user code runs, to the first integer of this writable buffer.
 
-        It has eight bytes, or 64 of a page in which Erlang counts as well (see `erl.runtime.output`). None: do not
-        count (as at the start). Raises `ValueError` for a buffer of another size.
+        It has eight bytes, or 64 of a page that Erlang writes as well (see `erl.runtime.output`). None: do not count.
         """
-        self._begun = None if page is None else output.words(page)
-        self._out.output.use_page(self._begun)
-        if self._state.lane is not None:
-            self._state.lane.count_begun(None if self._begun is None else self._begun[:1])
+        self._page = None if page is None else output.words(page)
+        self._out.output.use_page(self._page)
+        self._inbox.count_begun(self._page)
+
+    @property
+    def keeps_limit(self) -> bool:
+        """Whether Erlang may take calls back that have come ("Work that moves" in docs/architecture.md)."""
+        return self._inbox.keeps_limit
 
     def run_in_threads(self, most: int) -> None:
         """Run calls in so many threads from now on; the main thread only reads."""
         from erl.runtime.threads import Threads
 
         self._threads = Threads(
-            most, self._inbox, self._out, self._questions, self.later, self._begun, self.scope
+            most, self._inbox, self._out, self._questions, self.later, self._page, self.scope
         )
         self._state.lane = None
 
@@ -270,7 +273,7 @@ class Server:
                 nests = state.may_nest()
                 if not nests:
                     self._out.tell("$py.alone", until or 0)
-            if nests is not False:
+            if nests is not False and not inbox.is_held():
                 if self._handle(inbox.next(), turn):
                     continue
             else:
@@ -294,8 +297,8 @@ class Server:
         if call is not None:
             if self._threads is not None:
                 self._threads.count_one()
-            elif self._begun is not None:
-                self._begun[0] += 1
+            elif not self._inbox.refuse_call():
+                return
             refusal = MemoryError("the call's arguments are larger than the memory that is left")
             self._out.send(self._answers.failure(call[0], refusal))
             return
@@ -338,14 +341,12 @@ class Server:
         return True
 
     def _begin(self, turn: int, id_: int) -> bool:
-        """Take the frame of a call: from here on it has begun, and will be answered; False where somebody else has."""
+        """Take the frame of a call: it has begun, and will be answered; False where somebody else has, or Erlang."""
         step: steps.Step = map(self._state.open.append, (id_,))
-        if self._begun is not None:
-            step = steps.together(step, steps.each(setitem, self._begun, 0, self._begun[0] + 1))
         if self._state.outer:
             references = self._references
             step = steps.together(step, steps.each(setitem, references.since, id_, references.count_made()))
-        return self._inbox.begin(turn, step)
+        return self._inbox.begin(turn, step, call=True)
 
     # Calls of Python
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from _collections import deque  # type: ignore[import-not-found]  # `collections` costs more
 from _thread import RLock
 from itertools import compress
+from operator import setitem
 from struct import Struct
 
 from erl.values import steps
@@ -57,6 +58,7 @@ class FrameBuffer:
         self._pop = self.backlog.popleft
         self._reading = RLock()
         self._waits = False
+        self._begun: memoryview | None = None
         self._system = _System()
 
     def read(self, fd: int, ms: int = -1, seen: int = -1) -> int:
@@ -200,14 +202,35 @@ class FrameBuffer:
         words = [frame for frame in backlog if len(frame) == 12 and frame.startswith(_UNWANTED)]
         return backlog, answers, [int.from_bytes(frame[8:], "big") for frame in words]
 
-    def begin(self, turn: int, then: steps.Step = ()) -> bool:
+    def begin(self, turn: int, then: steps.Step = (), call: bool = False) -> bool:
         """Take the frame that `next` has shown at this `turn`, and do these steps; False where somebody else has."""
+        if call and self._begun is not None:
+            then = steps.together(then, steps.each(setitem, self._begun, 0, self._begun[0] + 1))
         return bool(self.backlog) and self._taken.take(turn, steps.each(self._pop), then)
 
     @property
     def backlog_bytes(self) -> int:
         """How many bytes the backlog has."""
         return sum(map(len, self.backlog.copy()))
+
+    def count_begun(self, page: memoryview | None) -> None:
+        """Write the number of each call that begins to the first of these words; None: do not.
+
+        Here no call is taken back from what has come: the word says how many were begun.
+        """
+        self._begun = page
+
+    keeps_limit = False
+
+    def is_held(self) -> bool:
+        """Whether the next frame is a call that may not begin."""
+        return False
+
+    def refuse_call(self) -> bool:
+        """The frame that was dropped was a call; whether it is for us to answer."""
+        if self._begun is not None:
+            self._begun[0] += 1
+        return True
 
     def drop(self) -> tuple[bytes, int]:
         """Give up the frame at the start, which there is no memory for: its first bytes, and how many are missing."""

@@ -262,3 +262,24 @@ the_calls_of_a_question_are_its_askers_test() ->
     ?assert(py_inflight:waits(Other, Marked)),
     ?assertNot(py_inflight:waits(Runner, Marked)),
     ?assert(py_inflight:waits(Runner, asked(1, Marked))).
+
+%% Of those that any worker may run.
+free_ones_behind_the_last_bound_one_can_be_taken_out_test() ->
+    Add = fun({Name, Free}, Acc) -> element(2, py_inflight:add(#{from => Name, free => Free}, Acc)) end,
+    Calls = lists:foldl(Add, py_inflight:new(), [{a, true}, {b, true}, {c, false}, {d, true}, {e, true}]),
+    ?assertEqual({3, 2}, {py_inflight:last_bound(Calls), py_inflight:loose(Calls)}),
+    {Taken, Left} = py_inflight:take_above(3, Calls),
+    ?assertEqual([d, e], [From || #{from := From} <- maps:values(Taken)]),
+    ?assertEqual([a, b, c], [From || #{from := From} <- py_inflight:all(Left)]),
+    ?assertEqual(5, py_inflight:sent(Left)),
+    {6, _} = py_inflight:add(#{from => f}, Left),
+    %% Numbers go on.
+    ?assertMatch({[], [#{from := f, number := 6}]}, py_inflight:split(5, element(2, py_inflight:add(#{from => f}, element(2, py_inflight:take_above(0, Left)))))).
+
+the_first_of_free_ones_is_not_loose_test() ->
+    Add = fun(Name, Acc) -> element(2, py_inflight:add(#{from => Name, free => true}, Acc)) end,
+    Calls = lists:foldl(Add, py_inflight:new(), [a, b, c]),
+    ?assertEqual({0, 2}, {py_inflight:last_bound(Calls), py_inflight:loose(Calls)}),
+    {All, None} = py_inflight:take_above(0, Calls),
+    ?assertEqual({3, 0, none}, {map_size(All), py_inflight:size(None), py_inflight:running(None)}),
+    ?assertMatch({4, #{from := d}}, py_inflight:running(Add(d, None))).

@@ -1,0 +1,63 @@
+%%% @doc Calls that a worker can let go of: those that wait in it, and those that stand in the pipe of its interpreter behind a slow one. See
+%%% "Work that moves" in docs/architecture.md, which has the protocol of the page.
+%%% @private
+-module(py_pipe).
+
+-export([kept/1, share/1, is_stuck/1, looks/2]).
+
+-include("py_calls.hrl").
+
+%% The pause before it is looked again whether the first call of the pipe is slow.
+-define(LOOK_MS, 2).
+
+%% @doc How many calls wait that could go to another worker; with those that wait for a thread.
+-spec kept(calls()) -> non_neg_integer().
+kept(#calls{waiting = Waiting, threads = 1}) ->
+    py_waiting:free(Waiting);
+kept(#calls{waiting = Waiting, threads = Threads, sent = Sent}) ->
+    py_waiting:free(Waiting) + max(0, py_inflight:in_line(Sent) - py_inflight:asking(Sent) - Threads).
+
+%% @doc Let go of half of those that wait, or where none does of what stands in the pipe behind a slow call; where the first call is not slow
+%% yet, soon. With a number Python is to be told that the calls above that one are not its own any more; `ask': it is to be asked for some.
+-spec share(calls()) -> {[map()], none | ask | non_neg_integer(), calls()}.
+share(#calls{waiting = Waiting, look = Look, sent = Sent, threads = Threads} = Calls) ->
+    case py_waiting:free(Waiting) of
+        0 when Threads > 1 ->
+            {[], ask, Calls};
+        0 ->
+            case py_inflight:in_line(Sent) > 1 andalso can_take_back(Calls) andalso {is_old(Calls), Look} of
+                {true, _} -> take_back(Calls);
+                {false, none} -> {[], none, Calls#calls{look = erlang:start_timer(?LOOK_MS, self(), stuck)}};
+                _ -> {[], none, Calls}
+            end;
+        Free ->
+            {Given, Left} = py_waiting:give_back((Free + 1) div 2, Waiting),
+            {Given, none, Calls#calls{waiting = Left}}
+    end.
+
+%% @doc Whether calls stand behind a slow one.
+-spec is_stuck(calls()) -> boolean().
+is_stuck(#calls{sent = Sent} = Calls) -> py_inflight:in_line(Sent) > 1 andalso can_take_back(Calls) andalso is_old(Calls).
+
+is_old(#calls{window = Window}) -> py_window:is_old(erlang:monotonic_time(microsecond), Window).
+
+%% @doc Whether it is time to look again.
+-spec looks(reference(), calls()) -> {boolean(), calls()}.
+looks(Timer, #calls{look = Timer} = Calls) -> {true, Calls#calls{look = none}};
+looks(_Timer, Calls) -> {false, Calls}.
+
+%% What is given back is no call of this interpreter's any more, whatever comes of it. An answer that says that Python has refused one
+%% of them is nobody's.
+take_back(#calls{sent = Sent, interpreter = Interpreter} = Calls) ->
+    case py_inflight:loose(Sent) > 0 andalso py_interpreter:limit(py_inflight:last_bound(Sent), Interpreter) of
+        Above when is_integer(Above) ->
+            {Given, Left} = py_inflight:take_above(Above, Sent),
+            {maps:values(Given), Above, Calls#calls{sent = Left, taken = maps:map(fun(_, _) -> [] end, Given)}};
+        _ ->
+            {[], none, Calls}
+    end.
+
+%% Not while a call that waits for Erlang has others run inside it.
+can_take_back(#calls{has_limit = HasLimit, flow = Flow, interpreter = Interpreter, sent = Sent, overdue = Overdue}) ->
+    HasLimit andalso Flow =:= open andalso py_inflight:is_plain(Sent) andalso py_overdue:is_none(Overdue) andalso
+        not (py_interpreter:is_doomed(Interpreter) orelse py_interpreter:is_gone(Interpreter)).
