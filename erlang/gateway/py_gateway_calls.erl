@@ -142,10 +142,16 @@ keep(Id, Options, Connection, Calls, Runner) ->
     end.
 
 started({ok, Name, Owner}, Id, Connection, Calls, Runner) ->
-    Calls ! {pool, self(), Name},
-    say(Connection, Id, py_gateway_wire:encode({result, Id, Name})),
-    Runner ! started,
-    kept(Name, Owner, Connection, Calls);
+    case is_process_alive(Runner) of
+        true ->
+            Calls ! {pool, self(), Name},
+            say(Connection, Id, py_gateway_wire:encode({result, Id, Name})),
+            Runner ! started,
+            kept(Name, Owner, Connection, Calls);
+        %% The driver does not want it any more.
+        false ->
+            stopped(Owner)
+    end;
 started({error, {py, Reason}}, Id, Connection, _Calls, _Runner) ->
     say(Connection, Id, py_gateway_wire:failed(Id, Reason));
 started({error, Reason}, Id, Connection, _Calls, _Runner) ->

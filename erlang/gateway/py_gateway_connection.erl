@@ -39,10 +39,10 @@
     unwritten = 0 :: non_neg_integer(),
     %% Who waits for having printed.
     printers = [] :: [{pid(), term()}],
-    %% Files in results.
-    held = #{} :: #{binary() => pos_integer()},
-    held_bytes = 0 :: non_neg_integer(),
-    quota = 0 :: non_neg_integer(),
+    %% Of results.
+    files = py_gateway_files:new(0) :: py_gateway_files:files(),
+    %% Who has got a message and has many before it, and how long that is waited for.
+    receiver = none :: none | {pid(), Until :: integer()},
     log = none :: none | py_leaders:words(),
     lost = 0 :: non_neg_integer(),
     pools = #{} :: map()
@@ -52,6 +52,10 @@
 -define(POOLS_MS, 500).
 %% How long somebody who is refused has to read why.
 -define(REFUSED_MS, 1_000).
+%% A receiver with a longer queue is waited for, so long at the most; and the pause between two looks.
+-define(LONG_QUEUE, 10_000).
+-define(PATIENCE_MS, 5_000).
+-define(QUEUE_MS, 20).
 -define(BATCH_BYTES, 65_536).
 -define(UNWRITTEN_BYTES, 1_048_576).
 -define(OPEN_TASKS, 2_048).
@@ -60,8 +64,6 @@
 -define(LEAST_CALLS, 8).
 -define(MOST_CALLS, 64).
 -define(ANSWER_BYTES, 8_388_608).
--define(SHARED, <<"$py.shm">>).
--define(SHARED_FILE, "[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}").
 
 %% @doc A connection that waits for its socket.
 -spec start_link(Gateway :: pid(), settings()) -> pid().
@@ -129,8 +131,10 @@ handled({Alias, _} = Answer, State) when is_reference(Alias) ->
 handled({tcp, Socket, Data}, #state{socket = Socket} = State) ->
     case received(Data, State) of
         over -> over;
-        Next -> _ = inet:setopts(Socket, [{active, once}]), Next
+        Next -> read_on(Next)
     end;
+handled({timeout, _, read}, State) ->
+    read_on(State);
 handled({wrote, Writer, Bytes}, #state{writer = Writer, unwritten = Unwritten} = State) ->
     relieved(State#state{unwritten = Unwritten - Bytes});
 handled({io_request, From, As, Request}, State) ->
@@ -160,6 +164,25 @@ handled({'EXIT', _, _}, State) ->
     over(State);
 handled(Message, State) ->
     of_tasks(Message, State).
+
+%% Somebody whose queue is long is waited for, so that a driver's messages fill no memory; but not for ever.
+read_on(#state{socket = Socket, receiver = Receiver} = State) ->
+    case Receiver of
+        {Pid, Until} ->
+            case is_long(Pid) andalso erlang:monotonic_time(millisecond) < Until of
+                true -> _ = erlang:start_timer(?QUEUE_MS, self(), read), State;
+                false -> read_on(State#state{receiver = none})
+            end;
+        none ->
+            _ = inet:setopts(Socket, [{active, once}]),
+            State
+    end.
+
+is_long(Pid) ->
+    case process_info(Pid, message_queue_len) of
+        {message_queue_len, Length} -> Length > ?LONG_QUEUE;
+        undefined -> false
+    end.
 
 received(Data, #state{input = Input, most_bytes = Most} = State) ->
     case py_gateway_wire:split(Data, Input, Most) of
@@ -192,7 +215,7 @@ each(Frames, #state{role = Role} = State) ->
 hello(Frame, #state{settings = #{role := Own}, greeting = Timer} = State) ->
     case py_gateway_wire:hello(Frame) of
         {ok, Info} ->
-            case role(Info, Own) of
+            case py_gateway_tokens:role(Info, Own) of
                 {ok, Role} ->
                     _ = erlang:cancel_timer(Timer),
                     opened(Role, Info, State#state{greeting = none, role = Role, most_bytes = py_gateway_wire:packet_bytes()});
@@ -204,18 +227,6 @@ hello(Frame, #state{settings = #{role := Own}, greeting = Timer} = State) ->
         {error, Reason} ->
             refused(Reason, "what came is no hello", State)
     end.
-
-%% A token says what its holder is, whatever the socket; nobody gets more than he has.
-role(#{token := Token} = Info, _Own) ->
-    case py_gateway_tokens:take(Token) of
-        {ok, Role} -> asked_role(maps:get(role, Info, Role), Role);
-        error -> {error, token, "the token is unknown, used or too old"}
-    end;
-role(Info, Own) ->
-    asked_role(maps:get(role, Info, Own), Own).
-
-asked_role(Role, Own) when Role =:= Own; Own =:= driver -> {ok, Role};
-asked_role(_Role, Own) -> {error, {role, Own}, io_lib:format("this socket is for ~ts connections", [Own])}.
 
 opened(Role, Info, State) ->
     Pools = py_gateway_pools:pools(),
@@ -246,7 +257,7 @@ of_role(driver, State) ->
     case py_shared_owner:place(#{sandbox => none}) of
         #{max_bytes := Most} = Place when Most > 0 ->
             Quota = Most div 2,
-            {Own#{shared => Place#{max_bytes := Quota}}, State#state{quota = Quota}};
+            {Own#{shared => Place#{max_bytes := Quota}}, State#state{files = py_gateway_files:new(Quota)}};
         _ ->
             {Own#{shared => undefined}, State}
     end;
@@ -299,9 +310,17 @@ message({stop, Id}, #state{settings = #{stop := Stop}} = State) ->
     Next = flushed(say(py_gateway_wire:encode({result, Id, ok}), State)),
     Stop(),
     Next;
-message({cast, To, Message}, State) ->
+message({cast, To, Message}, #state{receiver = Before} = State) ->
     deliver(To, Message),
-    State;
+    case if is_atom(To) -> whereis(To); true -> To end of
+        Pid when is_pid(Pid), node(Pid) =:= node(), Before =:= none ->
+            case is_long(Pid) of
+                true -> State#state{receiver = {Pid, erlang:monotonic_time(millisecond) + ?PATIENCE_MS}};
+                false -> State
+            end;
+        _ ->
+            State
+    end;
 message({release, What}, State) ->
     given(lists:foldl(fun released/2, State, What)).
 
@@ -330,14 +349,8 @@ deliver(To, Message) ->
 released({'$py.ref', Worker, Incarnation, Id} = Reference, State) ->
     _ = py_term:is_ref(Reference) andalso py_worker:release(Worker, Incarnation, [Id]),
     State;
-released(Name, #state{held = Held, held_bytes = Bytes} = State) ->
-    case maps:take(Name, Held) of
-        {Size, Left} ->
-            py_shared_owner:disown([Name]),
-            State#state{held = Left, held_bytes = Bytes - Size};
-        error ->
-            State
-    end.
+released(Name, #state{files = Files} = State) ->
+    State#state{files = py_gateway_files:release(Name, Files)}.
 
 %%% Tasks
 
@@ -360,31 +373,16 @@ answered(Id, {frame, Frame, Trust, _Origin}, State) ->
             Text = io_lib:format("the answer takes ~w bytes, and a packet has ~w", [byte_size(Frame), py_gateway_wire:packet_bytes()]),
             say(py_gateway_wire:failed(Id, {encode, lists:flatten(Text)}), State);
         false when Trust =:= trusted ->
-            say(py_gateway_wire:done(Id, trusted, Frame), holding(Frame, State));
+            say(py_gateway_wire:done(Id, trusted, Frame), State#state{files = py_gateway_files:given(Frame, State#state.files)});
         false ->
             say(py_gateway_wire:done(Id, box, Frame), State)
     end;
 answered(Id, {error, {py, Reason}}, State) ->
     say(py_gateway_wire:failed(Id, Reason), State).
 
-%% The files in an answer are this connection's from now on.
-holding(Frame, #state{held = Held, held_bytes = Bytes} = State) ->
-    case binary:match(Frame, ?SHARED) of
-        nomatch ->
-            State;
-        _ ->
-            {match, Names} = re:run(Frame, ?SHARED_FILE, [global, {capture, first, binary}]),
-            New = maps:without(maps:keys(Held), maps:from_list([{binary:copy(Name), size_of(Name)} || [Name] <- Names])),
-            State#state{held = maps:merge(Held, New), held_bytes = Bytes + lists:sum(maps:values(New))}
-    end.
-
-size_of(Name) ->
-    [_Maker, _Number, Bytes] = binary:split(Name, <<"-">>, [global]),
-    binary_to_integer(Bytes).
-
 %% Whether more may be begun for a driver: it reads what there is, and lets go of what it has.
-has_room(#state{unwritten = Unwritten, out_bytes = Out, held_bytes = Held, quota = Quota}) ->
-    Unwritten + Out < ?UNWRITTEN_BYTES andalso Held =< Quota.
+has_room(#state{unwritten = Unwritten, out_bytes = Out, files = Files}) ->
+    Unwritten + Out < ?UNWRITTEN_BYTES andalso py_gateway_files:has_room(Files).
 
 given(#state{tasks = Tasks} = State) ->
     HasRoom = has_room(State),

@@ -1,8 +1,8 @@
-%%% @doc Tokens that fix a connection's role once. What is kept of one is its hash.
+%%% @doc Which role a connection has: that of its socket, or of a token that is good for one connection. What is kept of a token is its hash.
 %%% @private
 -module(py_gateway_tokens).
 
--export([new/0, make/1, take/1]).
+-export([new/0, make/1, role/2]).
 
 -define(TABLE, ?MODULE).
 -define(BYTES, 32).
@@ -24,8 +24,21 @@ make(Role) ->
     true = ets:insert(?TABLE, {hash(Token), Role, Now + ?VALID_MS}),
     Token.
 
-%% @doc What it is for; it is used then.
--spec take(binary()) -> {ok, py_gateway_wire:role()} | error.
+%% @doc The role of a connection by its `hello', through a socket of that role. A token says what its holder is, whatever the socket; nobody gets
+%% more than he has.
+-spec role(py_gateway_wire:info(), Own :: py_gateway_wire:role()) ->
+    {ok, py_gateway_wire:role()} | {error, Reason :: term(), unicode:chardata()}.
+role(#{token := Token} = Info, _Own) ->
+    case take(Token) of
+        {ok, Role} -> asked(maps:get(role, Info, Role), Role);
+        error -> {error, token, "the token is unknown, used or too old"}
+    end;
+role(Info, Own) ->
+    asked(maps:get(role, Info, Own), Own).
+
+asked(Role, Own) when Role =:= Own; Own =:= driver -> {ok, Role};
+asked(_Role, Own) -> {error, {role, Own}, io_lib:format("this socket is for ~ts connections", [Own])}.
+
 take(Token) ->
     case ets:take(?TABLE, hash(Token)) of
         [{_, Role, Until}] ->

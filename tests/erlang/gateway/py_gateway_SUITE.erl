@@ -17,6 +17,7 @@
     what_waits_can_be_dropped_and_what_runs_can_not/1,
     a_dead_worker_costs_the_task_that_ran/1,
     erlang_functions_run_beside_each_other_and_end_with_their_driver/1,
+    messages_come_in_order_and_fill_no_queue/1,
     what_a_task_prints_comes_before_its_answer/1,
     a_driver_that_does_not_read_slows_printing_and_nothing_else/1,
     records_are_the_drivers_and_a_flood_is_counted/1,
@@ -53,6 +54,7 @@ all() ->
         what_waits_can_be_dropped_and_what_runs_can_not,
         a_dead_worker_costs_the_task_that_ran,
         erlang_functions_run_beside_each_other_and_end_with_their_driver,
+        messages_come_in_order_and_fill_no_queue,
         what_a_task_prints_comes_before_its_answer,
         a_driver_that_does_not_read_slows_printing_and_nothing_else,
         records_are_the_drivers_and_a_flood_is_counted,
@@ -256,6 +258,38 @@ erlang_functions_run_beside_each_other_and_end_with_their_driver(Config) ->
     ?assertEqual(19, Sleepers()),
     py_driver:close(Driver),
     py_eventually:equals(0, Sleepers).
+
+messages_come_in_order_and_fill_no_queue(Config) ->
+    Driver = driver(Config),
+    Count = 100_000,
+    {Busy, _} = spawn_monitor(fun() -> receive go -> ok end, exit({ordered, ordered(1, Count)}) end),
+    true = register(py_gateway_busy, Busy),
+    Sender = spawn_link(fun() ->
+        [py_driver:send(Driver, {cast, case N rem 2 of 0 -> Busy; 1 -> py_gateway_busy end, N}) || N <- lists:seq(1, Count)],
+        py_driver:send(Driver, {call, 1, erlang, node, []}),
+        receive stop -> ok end
+    end),
+    %% It is waited for: the length stays what it is.
+    Queue = fun() -> element(2, process_info(Busy, message_queue_len)) end,
+    py_eventually:holds(fun() -> Queue() > 10_000 end),
+    receive after 500 -> ok end,
+    ?assert(Queue() < 30_000, Queue()),
+    Busy ! go,
+    ?assertEqual({result, 1, node()}, py_driver:answer(Driver, 1)),
+    receive {'DOWN', _, process, Busy, Ended} -> ?assertEqual({ordered, true}, Ended) end,
+    %% Nobody's name is no matter.
+    py_driver:send(Driver, {cast, py_gateway_busy, tea}),
+    py_driver:send(Driver, {call, 2, erlang, node, []}),
+    ?assertEqual({result, 2, node()}, py_driver:answer(Driver, 2)),
+    Sender ! stop,
+    py_driver:close(Driver).
+
+ordered(N, Count) when N > Count -> true;
+ordered(N, Count) ->
+    receive
+        Message when is_integer(Message) -> Message =:= N andalso ordered(N + 1, Count)
+    after 20_000 -> {missing, N}
+    end.
 
 %%% Texts and records
 
