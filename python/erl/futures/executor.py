@@ -122,7 +122,7 @@ class PoolExecutor(concurrent.futures.Executor):
         link, lane = pool.lane(worker)
         future: Future[Any] = Future()
         try:
-            payload = payload_of(link, fn, args, kwargs, pool.path(), pool.by_value)
+            payload = payload_of(link, fn, args, kwargs, pool.path(), pool.by_value, True, pool.refused)
         except Exception as error:
             future.settle(error=error)
             return future

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None), types.BuiltinFunctionType))
+_NUMBERS = frozenset((int, float, bool, type(None)))
+_OWNERS = frozenset((types.ModuleType, type(None)))
+"""What a builtin function may be bound to, so that it goes by its name."""
+_SHORT = 1000
 _MOST_BYTES = 1 << 16
 _MOST_DEPTH = 4
 _CHANGES = frozenset(("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"))
@@ -32,6 +36,20 @@ _codes: dict[types.CodeType, tuple[str, ...] | None] = {}
 """The names of globals that code may look at; None where it may change them, or variables around it."""
 
 _MOST_CODES = 1000
+
+
+def is_simple(function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], by_value: bool) -> bool:
+    """Whether `pickle` alone makes of a call what it should: a function with a name, numbers and short texts."""
+    if keywords or not (
+        type(function) is types.BuiltinFunctionType
+        or (type(function) is types.FunctionType and _goes_by_name(function, by_value))
+    ):
+        return False
+    for value in args:
+        kind = type(value)
+        if kind not in _NUMBERS and not ((kind is str or kind is bytes) and len(value) <= _SHORT):
+            return False
+    return type(getattr(function, "__self__", None)) in _OWNERS
 
 
 def split(function: Any, by_value: bool) -> tuple[Any, tuple[Any, ...]]:

@@ -97,6 +97,19 @@ class Pool:
         """Whether code of this program must go by value: the workers have another path."""
         return self.node.path is None
 
+    @property
+    def refused(self) -> str | None:
+        """Why no code may go by value: another version of Python does not read it. None where it may."""
+        found = self._found
+        python = None if found is None else found[0].pools.get(self._name, {}).get("python")
+        if type(python) is not tuple or python == sys.version_info[:2]:
+            return None
+        theirs, ours = ".".join(map(str, python)), ".".join(map(str, sys.version_info[:2]))
+        return (
+            f"this is Python {ours}, and the workers of pool {self._name} run Python {theirs}, which does not read its "
+            "code: put the function into a module that is installed for both"
+        )
+
     def path(self) -> list[str] | None:
         """`sys.path`, where it is not what the workers began with any more; else, and where it is not theirs, None."""
         node = self._node

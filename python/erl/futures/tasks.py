@@ -138,19 +138,26 @@ def payload_of(
     path: list[str] | None,
     by_value: bool,
     may_share: bool = True,
+    refused: str | None = None,
 ) -> tuple[bytes, Any]:
     """What the worker gets, signed, and the shared memory that belongs to it.
 
     Raises what `pickle` raises, with the argument named that can't be pickled.
     """
+    if path is None and functions.is_simple(function, args, keywords, by_value):
+        head = pickle.dumps((function, *args, keywords), 5)
+        return link.scope.pickles.signed(pickle.dumps((None, head, None, None), 5)), None
     write = link.share_parts if may_share and link.scope.memory is not None else None
     try:
-        sent, call = functions.split(function, by_value) if may_share else (None, (function,))
+        is_whole = not may_share or refused is not None
+        sent, call = (
+            (None, (function,)) if is_whole and callable(function) else functions.split(function, by_value)
+        )
         parts = (*call, *args, keywords)
         try:
-            head, memory, digest = parcels.packed(parts, write, by_value)
+            head, memory, digest = parcels.packed(parts, write, by_value, refused)
         except errors.SharedMemoryError:
-            head, memory, digest = parcels.pickled(parts, None, by_value), None, b""
+            head, memory, digest = parcels.pickled(parts, None, by_value, refused), None, b""
     except Exception as error:
         raise functions.blamed(error, function, args, keywords, by_value) from error
     named = None

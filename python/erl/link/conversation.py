@@ -167,6 +167,8 @@ class Link:
 
     def check_wait(self) -> None:
         """Raises `errors.NodeError` in the thread that reads, which would wait for itself."""
+        if self.pid != os.getpid():
+            self.check()
         if self._channel.is_reader:
             raise errors.NodeError(
                 "a callback of a future runs in the thread that reads what the node says, and must not wait for it: "

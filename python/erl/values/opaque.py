@@ -7,6 +7,14 @@ readers that know nothing of the signature still work. This module does not know
 
 from __future__ import annotations
 
+from _operator import _compare_digest as _is_same
+
+try:
+    # What hashlib and hmac give, for less.
+    from _blake2 import blake2b as _hashed
+except ImportError:  # a Python without hash functions of its own
+    from hashlib import blake2b as _hashed
+
 from erl import errors
 from erl.values import callout
 
@@ -83,10 +91,8 @@ class Pickles:
             raise errors.DecodeError(
                 "an opaque Python object was refused: there is no key here to verify it (pickle => any accepts it)"
             )
-        import hmac
-
         end = max(0, len(data) - SIGNATURE_BYTES)
-        if not hmac.compare_digest(_signature(self._key, memoryview(data)[:end]), data[end:]):
+        if not _is_same(_signature(self._key, memoryview(data)[:end]), data[end:]):
             raise errors.DecodeError(
                 "an opaque Python object was refused: no worker of this application signed it"
                 " (pickle => any accepts it)"
@@ -94,9 +100,7 @@ class Pickles:
 
 
 def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:
-    import hashlib
-
-    return hashlib.blake2b(pickled, digest_size=SIGNATURE_BYTES, key=key).digest()
+    return _hashed(pickled, digest_size=SIGNATURE_BYTES, key=key).digest()
 
 
 def _pickled(value: object, protocol: int) -> bytes:

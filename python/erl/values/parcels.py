@@ -40,19 +40,25 @@ _MAPPED_BYTES: Final = 4 << 20
 _NO_FILE_KEPT: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
-def pickled(value: object, buffers: Callable[[Any], object] | None = None, by_value: bool = False) -> bytes:
+def pickled(
+    value: object,
+    buffers: Callable[[Any], object] | None = None,
+    by_value: bool = False,
+    refused: str | None = None,
+) -> bytes:
     """The pickle of a value. Functions and classes without a name that others know go by value.
 
-    `by_value`: also those of modules that are not installed, for workers that have another path. Raises what `pickle`
-    raises for what can't be pickled.
+    `by_value`: also those of modules that are not installed, for workers that have another path; `refused`: why none
+    may go by value. Raises what `pickle` raises for what can't be pickled, `errors.NodeError` with what `refused` says.
     """
     import io
 
     dump, unnamed_error = _picklers[by_value]()
     try:
         return dump(value, _PROTOCOL, buffers)
-    except unnamed_error:
-        pass
+    except unnamed_error as error:
+        if refused is not None:
+            raise errors.NodeError(f"{refused}: {error}") from None
     found: list[Any] = []
     stream = io.BytesIO()
     pickler = by_value_pickler.pickler()(
@@ -118,7 +124,7 @@ def _named_pickler_for_others() -> tuple[Callable[..., bytes], type[Exception]]:
                 and value not in singletons
                 and not (has_name(value) and is_installed(value.__module__))
             ):
-                raise UnnamedError
+                raise UnnamedError(f"{value.__qualname__} has no name that other interpreters know")
             return NotImplemented
 
     def dump(value: Any, protocol: int, buffers: Any = None) -> bytes:
@@ -169,7 +175,10 @@ def _as_values(by_value: bool) -> Iterator[None]:
 
 
 def packed(
-    value: object, write: Callable[[list[memoryview]], Any] | None, by_value: bool = False
+    value: object,
+    write: Callable[[list[memoryview]], Any] | None,
+    by_value: bool = False,
+    refused: str | None = None,
 ) -> tuple[bytes, Any, bytes]:
     """A value's pickle, what `write` gives for the parts that it has put into a file, and the digest of a pickle there.
 
@@ -177,14 +186,14 @@ def packed(
     `write` raise.
     """
     if write is None:
-        return pickled(value, None, by_value), None, b""
+        return pickled(value, None, by_value, refused), None, b""
     buffers: list[Any] = []
-    head = pickled(value, buffers.append, by_value)
+    head = pickled(value, buffers.append, by_value, refused)
     if not buffers and len(head) < LEAST_BYTES:
         return head, None, b""
     views = [each.raw() for each in buffers]
     if len(head) + sum(view.nbytes for view in views) < LEAST_BYTES:
-        return pickled(value, None, by_value), None, b""
+        return pickled(value, None, by_value, refused), None, b""
     if len(head) < LEAST_BYTES:
         return head, write([memoryview(b""), *views]), b""
     return b"", write([memoryview(head), *views]), digest(head)

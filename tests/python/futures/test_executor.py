@@ -307,3 +307,14 @@ def test_an_exit_does_not_wait_for_ever() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert time.monotonic() - begun < 40
+
+
+def test_code_does_not_go_by_value_to_another_version(
+    executor: PoolExecutor, node: erl.Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(node.link.pools["default"], "python", (3, 9))
+    ours = ".".join(map(str, sys.version_info[:2]))
+    with pytest.raises(errors.NodeError, match=rf"Python {ours}.* Python 3\.9") as caught:
+        executor.submit(lambda: 1).result(30)
+    assert "lambda" in str(caught.value)
+    assert executor.submit(abs, -1).result(30) == 1
