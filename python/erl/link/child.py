@@ -29,6 +29,8 @@ OLDEST_OTP: Final = 25
 _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 6.0
 _TAIL_BYTES: Final = 1 << 14
+_QUIET: Final = ("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none")
+"""Schedulers that have nothing to do leave the processors to the workers (erl(1))."""
 _CLEARED: Final = (
     "ERL_AFLAGS",
     "ERL_COMPILER_OPTIONS",
@@ -60,6 +62,7 @@ class Child:
                     "no_dot_erlang",
                     "-start_epmd",
                     "false",
+                    *_QUIET,
                     "-pa",
                     str(code),
                     "-s",
