@@ -12,13 +12,14 @@
 
 -export([open/2, settings/1, connect/2, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
--export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, limit/2, reason/1, close/1]).
+-export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, limit/2, read_us/1, reason/1, close/1]).
 -export_type([interpreter/0]).
 
 -record(interpreter, {
     port :: port(),
     reader :: py_reader:reader(),
     taken :: py_reader:taken(),
+    read_us = 0 :: integer(),
     channel :: py_channel:channel(),
     os_pid :: non_neg_integer(),
     %% Of one that was forked from a zygote: the port's program, which waits for its end.
@@ -263,9 +264,9 @@ message({tcp_error, Socket, _}, #interpreter{errors = Socket} = Interpreter) ->
 message(_Message, _Interpreter) ->
     unknown.
 
-read({frames, Frames, Answers, Bytes, Count}, #interpreter{taken = Taken} = Interpreter) ->
+read({frames, Frames, Answers, Bytes, Count, ReadUs}, #interpreter{taken = Taken} = Interpreter) ->
     py_reader:taken(Bytes, Count, Taken),
-    {frames, Frames, Answers, Interpreter};
+    {frames, Frames, Answers, Interpreter#interpreter{read_us = ReadUs}};
 read({bad, Head}, Interpreter) ->
     {bad, Head, Interpreter};
 read({flooded, _} = Flooded, #interpreter{doom = Doom} = Interpreter) ->
@@ -416,6 +417,10 @@ last_kept(Limit, File) ->
         %% It is to go on, and keeps all.
         _ -> ?NO_LIMIT
     end.
+
+%% @doc When what it has said last was read, in microseconds of the monotonic clock.
+-spec read_us(interpreter()) -> integer().
+read_us(#interpreter{read_us = ReadUs}) -> ReadUs.
 
 %% @doc What it died of.
 -spec reason(interpreter()) -> py_error:ending() | term().

@@ -7,8 +7,9 @@
 %%% Linked to the worker: it ends with it, and the port with it. What the worker gets, each as `{Reader, Event}':
 %%%
 %%% ```
-%%% {frames, Frames, Answers, Bytes, Count}   as they came, for py_wire:next/1; how many of them are answers; Bytes and Count are
-%%%                                 to be given to taken/3
+%%% {frames, Frames, Answers, Bytes, Count, Us}
+%%%                                    as they came, for py_wire:next/1; how many of them are answers; Bytes and Count are
+%%%                                    to be given to taken/3; when they were read
 %%% {bad, Head}                        these bytes are no frame; nothing is read any more
 %%% {flooded, Bytes}                   so much was not taken: it was killed; nothing is read any more
 %%% {exit_status, Status} | eof        behind all that it had said
@@ -68,7 +69,8 @@ open(Config, Python, Stderr, Kind) ->
     Tag = make_ref(),
     Reader = proc_lib:spawn_opt(
         fun() -> init(Worker, Tag, Config, Python, Stderr, Kind, Taken) end,
-        [link, {message_queue_data, off_heap}]
+        %% What comes is seen at once, however many callers are about to run: how long calls take is taken from that.
+        [link, {message_queue_data, off_heap}, {priority, high}]
     ),
     receive
         {Tag, {ok, Port, OsPid, Box}} ->
@@ -192,7 +194,7 @@ hand(Frames, #state{kind = Kind, bytes = HandedBytes, count = HandedCount} = Sta
         {flooded, Untaken} ->
             flooded(Untaken, State);
         _ ->
-            Good =:= <<>> orelse tell({frames, Good, Answers, Bytes, Count}, State),
+            Good =:= <<>> orelse tell({frames, Good, Answers, Bytes, Count, erlang:monotonic_time(microsecond)}, State),
             Next = State#state{bytes = HandedBytes + Bytes, count = HandedCount + Count},
             case Bad of
                 none -> Next;

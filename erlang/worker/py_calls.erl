@@ -118,7 +118,7 @@ admitted([], _Room, Go, Stay) -> {lists:reverse(Go), lists:reverse(Stay)}.
 send_all([], Calls) ->
     Calls;
 send_all(Some, Before) ->
-    #calls{sent = Sent, interpreter = Interpreter} = Calls = began(Before),
+    #calls{sent = Sent, interpreter = Interpreter} = Calls = began(fun py_window:began/2, Before),
     {Frames, More} = py_inflight:add_all(Some, fun py_wire:framed_call/2, Sent),
     Calls#calls{sent = More, interpreter = py_interpreter:write_all(Frames, length(Frames), Interpreter)}.
 
@@ -137,13 +137,10 @@ room(#calls{sent = Sent, waiting = Waiting, window = Window}) ->
 %% Whether there is another worker for them. What is sent may be needed by a call that waits for Erlang.
 keeps_back(#calls{sent = Sent, pool = Pool}) -> py_inflight:depth(Sent) =:= 0 andalso py_registry:shares_work(Pool).
 
-now_us() -> erlang:monotonic_time(microsecond).
+began(How, #calls{sent = Sent, window = Window} = Calls) ->
+    Calls#calls{window = case py_inflight:in_line(Sent) of 0 -> How(now_us(), Window); _ -> Window end}.
 
-began(#calls{sent = Sent, window = Window} = Calls) ->
-    case py_inflight:in_line(Sent) of
-        0 -> Calls#calls{window = py_window:began(now_us(), Window)};
-        _ -> Calls
-    end.
+now_us() -> erlang:monotonic_time(microsecond).
 
 wait(Call, Body, #calls{waiting = Waiting} = Calls) ->
     Longer = py_waiting:in(Call, Body, Waiting),
@@ -160,8 +157,9 @@ is_open(_) ->
 -spec internal(step(), py_wire:body(), calls()) -> calls().
 internal(Step, Body, Calls) -> send(#{from => Step, owner => self(), group_leader => group_leader()}, Body, Calls).
 
-send(Call, Body, Before) ->
-    #calls{sent = Sent} = Calls = began(Before),
+send(Call, Body, Calls) -> sent(Call, Body, began(fun py_window:began/2, Calls)).
+
+sent(Call, Body, #calls{sent = Sent} = Calls) ->
     {Id, More} = py_inflight:add(py_timing:sent(Call, Calls), Sent),
     write(py_wire:call(Id, Body), Calls#calls{sent = More}).
 
@@ -249,7 +247,9 @@ go_on(0, Calls) ->
     Calls;
 go_on(Room, #calls{waiting = Waiting} = Calls) ->
     case py_waiting:out(Waiting) of
-        {Call, Body, Left} -> go_on(if Room =:= infinity -> Room; true -> Room - 1 end, send(Call, Body, Calls#calls{waiting = Left}));
+        {Call, Body, Left} ->
+            Goes = began(fun py_window:goes_on/2, Calls#calls{waiting = Left}),
+            go_on(if Room =:= infinity -> Room; true -> Room - 1 end, sent(Call, Body, Goes));
         empty -> Calls
     end.
 

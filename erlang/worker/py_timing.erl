@@ -20,12 +20,12 @@ sent(Call, _Calls) -> Call.
 
 %% @doc The port was read, with so many answers.
 -spec arrived(Answers :: non_neg_integer(), calls()) -> calls().
-arrived(0, Calls) ->
-    Calls#calls{read_us = now_us()};
-arrived(Answers, #calls{window = Window} = Calls) ->
+arrived(0, #calls{interpreter = Interpreter} = Calls) ->
+    Calls#calls{read_us = py_interpreter:read_us(Interpreter)};
+arrived(Answers, #calls{window = Window, interpreter = Interpreter} = Calls) ->
     Since = py_window:since(Window),
-    Now = now_us(),
-    Calls#calls{read_us = Now, began = {Since, max(0, Now - Since) div Answers, py_events:is_on()}}.
+    Read = py_interpreter:read_us(Interpreter),
+    Calls#calls{read_us = Read, began = {Since, max(0, Read - Since) div Answers, py_events:is_on()}}.
 
 %% @doc A call that is about to be answered: one that has run inside another has its own time.
 -spec apart(py_inflight:call(), calls()) -> py_inflight:call().

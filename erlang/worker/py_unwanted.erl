@@ -15,6 +15,7 @@
 
 %% A call that takes longer than this has its caller watched.
 -define(WATCH_MS, 50).
+-define(MANY, 100).
 
 %% @doc Mark what belongs to an alias, or to the monitor of a caller that has died: the ids of those that Python is to be told of. What
 %% waits is dropped. That is how the calls end.
@@ -22,9 +23,11 @@
 mark(From, Why, #calls{sent = Sent, waiting = Waiting, figures = Figures} = Calls) ->
     case py_inflight:cancel(From, Sent) of
         {[], _} ->
-            {Unwanted, Kept} = py_waiting:cancel(From, Waiting),
+            {Unwanted, Kept} = dropped(From, Waiting),
             lists:foreach(fun unwatch/1, Unwanted),
-            py_figures:count(Why, length(Unwanted), Figures),
+            Own = length([Call || Call <- Unwanted, py_inflight:is_of(From, Call)]),
+            py_figures:count(Why, Own, Figures),
+            py_figures:count(cancelled, length(Unwanted) - Own, Figures),
             {[], Calls#calls{waiting = Kept}};
         {Ids, Marked} ->
             py_figures:count(Why, length(Ids), Figures),
@@ -35,6 +38,15 @@ mark(From, Why, #calls{sent = Sent, waiting = Waiting, figures = Figures} = Call
 %% @doc Python is told of these. Where calls run in threads each has a clock of its own from now on.
 -spec note([py_wire:id()], calls()) -> calls().
 note(Ids, #calls{sent = Sent, overdue = Overdue} = Calls) -> Calls#calls{overdue = py_overdue:unwanted(Ids, Sent, Overdue)}.
+
+%% Where many wait whose callers die together, all are found by the first: each by itself would be looked for among all of them.
+dropped(From, Waiting) ->
+    case py_waiting:size(Waiting) > ?MANY of
+        true -> py_waiting:take_out(fun(Call) -> py_inflight:is_of(From, Call) orelse is_gone(Call) end, Waiting);
+        false -> py_waiting:cancel(From, Waiting)
+    end.
+
+is_gone(#{caller := Caller}) -> node(Caller) =:= node() andalso not is_process_alive(Caller).
 
 %% What an unwanted call has asked may have called Python again: nobody wants that either.
 with_inner(Ids, #calls{sent = Sent, questions = Questions} = Calls) ->

@@ -4,10 +4,12 @@
 %%% @private
 -module(py_waiting).
 
--export([new/0, in/3, out/1, size/1, free/1, calls/1, to_list/1, cancel/2, watch/2, give_back/2, is_full/5]).
+-export([new/0, in/3, out/1, size/1, free/1, calls/1, to_list/1, cancel/2, take_out/2, watch/2, give_back/2, is_full/5]).
 -export_type([waiting/0]).
 
 -record(waiting, {
+    %% Those that are watched, which came first; and the others.
+    watched = queue:new() :: queue:queue({map(), py_wire:body()}),
     queue = queue:new() :: queue:queue({map(), py_wire:body()}),
     size = 0 :: non_neg_integer(),
     free = 0 :: non_neg_integer()
@@ -18,16 +20,21 @@
 new() -> #waiting{}.
 
 -spec in(map(), py_wire:body(), waiting()) -> waiting().
-in(Call, Body, #waiting{queue = Queue, size = Size, free = Free}) ->
-    #waiting{queue = queue:in({Call, Body}, Queue), size = Size + 1, free = Free + worth(Call)}.
+in(Call, Body, #waiting{queue = Queue, size = Size, free = Free} = Waiting) ->
+    Waiting#waiting{queue = queue:in({Call, Body}, Queue), size = Size + 1, free = Free + worth(Call)}.
 
 %% @doc The first, and the others.
 -spec out(waiting()) -> {map(), py_wire:body(), waiting()} | empty.
 out(#waiting{size = 0}) ->
     empty;
-out(#waiting{queue = Queue, size = Size, free = Free}) ->
-    {{value, {Call, Body}}, Left} = queue:out(Queue),
-    {Call, Body, #waiting{queue = Left, size = Size - 1, free = Free - worth(Call)}}.
+out(#waiting{watched = Watched, queue = Queue, size = Size, free = Free} = Waiting) ->
+    case queue:out(Watched) of
+        {{value, {Call, Body}}, Left} ->
+            {Call, Body, Waiting#waiting{watched = Left, size = Size - 1, free = Free - worth(Call)}};
+        {empty, _} ->
+            {{value, {Call, Body}}, Left} = queue:out(Queue),
+            {Call, Body, Waiting#waiting{queue = Left, size = Size - 1, free = Free - worth(Call)}}
+    end.
 
 worth(#{free := true}) -> 1;
 worth(#{}) -> 0.
@@ -43,16 +50,18 @@ free(#waiting{free = Free}) -> Free.
 calls(Waiting) -> [Call || {Call, _} <- to_list(Waiting)].
 
 -spec to_list(waiting()) -> [{map(), py_wire:body()}].
-to_list(#waiting{queue = Queue}) -> queue:to_list(Queue).
+to_list(#waiting{watched = Watched, queue = Queue}) -> queue:to_list(Watched) ++ queue:to_list(Queue).
 
 %% @doc Take out those of an alias, or of the caller with this monitor.
 -spec cancel(reference(), waiting()) -> {[map()], waiting()}.
 cancel(_From, #waiting{size = 0} = Waiting) ->
     {[], Waiting};
 cancel(From, Waiting) ->
-    split(fun(Call) -> py_inflight:is_of(From, Call) end, Waiting).
+    take_out(fun(Call) -> py_inflight:is_of(From, Call) end, Waiting).
 
-split(IsOut, Waiting) ->
+%% @doc Take out those of which this is true.
+-spec take_out(fun((map()) -> boolean()), waiting()) -> {[map()], waiting()}.
+take_out(IsOut, Waiting) ->
     {Out, Kept} = lists:partition(fun({Call, _}) -> IsOut(Call) end, to_list(Waiting)),
     {[Call || {Call, _} <- Out], of_list(Kept)}.
 
@@ -66,25 +75,25 @@ of_list(List) ->
 is_full(InHand, Coroutines, Most, Threads, infinity) -> InHand - Coroutines >= Most + Threads;
 is_full(InHand, _Coroutines, Most, Threads, MostCoroutines) -> InHand >= Most + Threads + MostCoroutines - 1.
 
-%% @doc Put a mark on each that has none: `Monitor' makes it.
+%% @doc Put a mark on each that has none: `Monitor' makes it. Those that had one the last time are not looked at: there may be many, and this is
+%% done often.
 -spec watch(fun((pid()) -> reference()), waiting()) -> waiting().
 watch(_Monitor, #waiting{size = 0} = Waiting) ->
     Waiting;
-watch(Monitor, #waiting{queue = Queue} = Waiting) ->
+watch(Monitor, #waiting{watched = Watched, queue = Queue} = Waiting) ->
     Watch = fun
-        ({#{monitor := _}, _} = Watched) -> [Watched];
-        ({#{caller := Caller} = Call, Body}) -> [{Call#{monitor => Monitor(Caller)}, Body}]
+        ({#{monitor := _}, _} = Known, Acc) -> queue:in(Known, Acc);
+        ({#{caller := Caller} = Call, Body}, Acc) -> queue:in({Call#{monitor => Monitor(Caller)}, Body}, Acc)
     end,
-    Waiting#waiting{queue = queue:filter(Watch, Queue)}.
+    Waiting#waiting{watched = lists:foldl(Watch, Watched, queue:to_list(Queue)), queue = queue:new()}.
 
 %% @doc Take out so many of the free ones, those that have waited longest; `all' the others, too.
 -spec give_back(non_neg_integer() | all, waiting()) -> {[map()], waiting()}.
 give_back(all, Waiting) ->
     {calls(Waiting), new()};
-give_back(Count, #waiting{queue = Queue, size = Size, free = Size}) ->
-    {Out, Left} = queue:split(min(Count, Size), Queue),
-    Kept = queue:len(Left),
-    {[Call || {Call, _} <- queue:to_list(Out)], #waiting{queue = Left, size = Kept, free = Kept}};
+give_back(Count, #waiting{size = Size, free = Size} = Waiting) ->
+    {Out, Left} = lists:split(min(Count, Size), to_list(Waiting)),
+    {[Call || {Call, _} <- Out], of_list(Left)};
 give_back(Count, Waiting) ->
     give_back(Count, to_list(Waiting), [], []).
 

@@ -6,7 +6,7 @@
 %%% @private
 -module(py_window).
 
--export([new/0, began/2, answered/3, room/3, room_of_threads/3, is_old/2, since/1]).
+-export([new/0, began/2, goes_on/2, answered/3, room/3, room_of_threads/3, is_old/2, since/1]).
 -export_type([window/0, us/0]).
 
 -type us() :: integer().
@@ -24,6 +24,7 @@
 %% So much of what is short stands in the pipe at the most.
 -define(MOST_US, 10_000).
 -define(PAUSE_US, 2_000).
+-define(TOGETHER, 4).
 
 %% So many calls that wait for Erlang have others run in their place.
 -define(MOST_ASKING, 256).
@@ -36,11 +37,17 @@ new() -> #window{}.
 began(Now, #window{since = Since}) when Now - Since > ?PAUSE_US -> #window{since = Now};
 began(Now, Window) -> Window#window{since = Now}.
 
+%% @doc The same where it has waited for those before it: there was no pause, however long this process has not run.
+-spec goes_on(us(), window()) -> window().
+goes_on(Now, Window) -> Window#window{since = Now}.
+
 %% @doc So many were answered, together.
 -spec answered(Count :: pos_integer(), us(), window()) -> window().
 answered(Count, Now, #window{size = Size, since = Since}) ->
     case max(1, Now - Since) of
         Took when Took < ?SHORT_US * Count -> #window{size = max(1, min(Size + Count, ?MOST_US * Count div Took)), since = Now};
+        %% Python writes what it has before a call that may be slow: what comes together is short, and the machine was busy.
+        _ when Count >= ?TOGETHER -> #window{size = Size, since = Now};
         _ -> #window{since = Now}
     end.
 
