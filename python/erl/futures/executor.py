@@ -30,6 +30,8 @@ _EXIT_SECONDS = 5.0
 """As long as that, at the exit of the program, tasks that nobody waits for may take."""
 
 _executors: weakref.WeakSet[PoolExecutor] = weakref.WeakSet()
+_MOST_SECONDS = 4_294_967
+"""As many milliseconds as a timer of Erlang's takes."""
 _LOOK_SECONDS = 1.0
 """A wait may begin when the last task has just ended."""
 
@@ -70,7 +72,7 @@ class PoolExecutor(concurrent.futures.Executor):
                 "name no pool"
             )
         self._pool = Pool(node, pool, max_workers, initializer, initargs, max_tasks_per_child, is_own)
-        self._timeout_ms = None if timeout is None else max(1, int(timeout * 1000))
+        self._timeout_ms = None if timeout in (None, float("inf")) else max(1, int(timeout * 1000))
         self._retries = retries
         self._routes: dict[Any, bytes] = {}
         self._open: set[Future[Any]] = set()
@@ -233,6 +235,8 @@ def _check(max_workers: Any, timeout: Any, retries: Any, initializer: Any, max_t
             raise ValueError("max_tasks_per_child must be >= 1")
     if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
         raise ValueError("timeout must be a number of seconds greater than 0, or None")
+    if timeout is not None and timeout != float("inf") and timeout > _MOST_SECONDS:
+        raise ValueError(f"timeout must be {_MOST_SECONDS} seconds at the most, or None")
     if type(retries) is not int or retries < 0:
         raise ValueError("retries must be an integer, at least 0")
 

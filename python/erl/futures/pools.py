@@ -144,8 +144,9 @@ class Pool:
             node = self.node
             link = node.link
             link.check_wait()
+            asked = link.request("start_pool", self._options(node, link))
             try:
-                name = link.answer(link.request("start_pool", self._options(node, link)), _START_SECONDS)
+                name = link.answer(asked, _START_SECONDS)
             except errors.NodeDownError:
                 raise
             except errors.BridgeError as error:
@@ -153,6 +154,9 @@ class Pool:
                 if self._initializer is not None:
                     _tell(error)
                 raise InitializerError(f"the executor's pool has not started: {error}") from error
+            except BaseException:  # of whoever waits: nobody would have the pool
+                link.cancel(asked.link_id)  # type: ignore[attr-defined]
+                raise
             self._name = text_of(name)
             link.pools.setdefault(self._name, {"size": self._workers or self._default_workers()})
             self._is_started = True

@@ -96,6 +96,7 @@ def _start(pools: dict[str, dict[str, Any]], state_dir: str | None, app_env: dic
     )
     try:
         socket = os.fsdecode(child.info.get("path", socket))
+        paths.check(socket)
         link = Link(connected(socket, _CONNECT_SECONDS), log=True)
     except BaseException:
         child.kill()

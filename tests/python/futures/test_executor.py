@@ -222,6 +222,8 @@ def test_a_worker_is_chosen(executor: PoolExecutor) -> None:
         ({"max_workers": 0}, ValueError),
         ({"max_workers": "2"}, TypeError),
         ({"timeout": 0}, ValueError),
+        ({"timeout": 1e12}, ValueError),
+        ({"timeout": float("nan")}, ValueError),
         ({"retries": -1}, ValueError),
         ({"initializer": 5}, TypeError),
         ({"max_tasks_per_child": 0}, ValueError),
