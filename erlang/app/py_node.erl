@@ -127,6 +127,8 @@ served(Starter, Parent, Began, Port) ->
         {Starter, {ok, Path}} ->
             Info = #{path => unicode:characters_to_binary(Path), os_pid => list_to_integer(os:getpid()), node => node()},
             say({ready, ?VERSION, Info}, Port),
+            %% So that nothing has to be read where no descriptor is left.
+            _ = spawn(fun() -> {ok, Modules} = application:get_key(py, modules), code:ensure_modules_loaded(Modules) end),
             served(Starter, Parent, Began, Port);
         {Starter, {error, Reason}} ->
             failed(reason(Reason), text(Reason), Port);
@@ -144,7 +146,7 @@ served(Starter, Parent, Began, Port) ->
         _ ->
             served(Starter, Parent, Began, Port)
     after ?PARENT_MS ->
-        case Parent =:= undefined orelse began(Parent) =:= Began of
+        case is_there(Parent, Began) of
             true -> served(Starter, Parent, Began, Port);
             false -> ended(0)
         end
@@ -174,18 +176,15 @@ ended(Drain) ->
 halted_after(Ms) ->
     receive after Ms -> halt(0, [{flush, false}]) end.
 
-%% When a process began: one that has got its number later is another one.
-began(undefined) ->
-    undefined;
-began(OsPid) ->
-    case file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]) of
-        {ok, Stat} ->
-            [_, Fields] = string:split(Stat, ") ", trailing),
-            [State | _] = Parts = string:split(Fields, " ", all),
-            case State of
-                <<"Z">> -> gone;
-                _ -> lists:nth(20, Parts)
-            end;
-        {error, _} ->
-            gone
+%% What tells a process from a later one that has its number; `gone' where there is none. Where it can't be seen, as when no descriptor is
+%% left, it lives.
+is_there(undefined, _Began) ->
+    true;
+is_there(OsPid, Began) ->
+    case py_launcher:identity(OsPid) of
+        unknown -> true;
+        Now -> Now =:= Began orelse Began =:= unknown andalso Now =/= gone
     end.
+
+began(undefined) -> undefined;
+began(OsPid) -> py_launcher:identity(OsPid).

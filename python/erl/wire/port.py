@@ -149,7 +149,10 @@ def private(fd: int) -> int:
     """Move a descriptor to a high number that is closed on exec, and close the old one."""
     import fcntl
 
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
+    except OSError:  # so few are allowed (`ulimit -n`)
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(fd)
     return moved
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -24,7 +25,9 @@ from erl.terms import Atom
 class Parent:
     """A parent that says what it likes."""
 
-    def __init__(self, directory: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, environment: dict[str, str] | None = None, descriptors: int | None = None
+    ) -> None:
         self.path = directory / "run" / "node.sock"
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(30)
@@ -36,6 +39,8 @@ class Parent:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={**child._environment(), **(environment or {})},
+            preexec_fn=descriptors
+            and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))),
         )
         theirs.close()
 
@@ -172,6 +177,27 @@ def test_the_end_of_descriptor_0_ends_the_node_with_all_it_has(parent: Parent) -
     assert within(3, lambda: not any(map(lives, [parent.process.pid, *os_pids])))
     assert not directory.exists()
     assert not parent.path.exists()
+
+
+def test_a_node_without_descriptors_goes_on_and_lets_others_in_later(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, descriptors=70)
+    try:
+        parent.start()
+        link, _, _ = joined(parent.path)
+        waiting = []
+        for _ in range(64):
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].connect(str(parent.path))
+        # None is left for a while: the parent can't be looked for either.
+        time.sleep(1.5)
+        assert link.answer(link.request("call", Atom("erlang"), Atom("node"), []), 30) == "nonode@nohost"
+        for each in waiting:
+            each.close()
+        again, os_pids, _ = joined(parent.path)
+        assert all(map(lives, os_pids))
+        again.close("that was all")
+    finally:
+        parent.close()
 
 
 def test_a_killed_beam_leaves_nothing(parent: Parent) -> None:
