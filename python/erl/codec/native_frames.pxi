@@ -206,6 +206,8 @@ cdef class FrameBuffer:
             return BUSY
         if 0 <= seen and seen != self.moves:
             return NOTHING
+        if ms and self.complete() >= 0:
+            ms = 0      # another thread has read it and is about to sort it, which it can't while this one waits
         self.make_room()
         cdef bytearray buffer = self.buffer
         to = <void*>self.bytes_at(self.stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -155,6 +156,25 @@ def test_a_wait_ends_where_more_is_there_than_was_seen_and_at_the_end(kind: Any)
         pipe.outward = -1
         assert (buffer.read(pipe.inward), buffer.error) == (frames.CLOSED, 0)
     assert (buffer.read(pipe.inward, 0), buffer.error) == (frames.CLOSED, errno.EBADF)
+
+
+@both
+def test_what_one_thread_has_read_another_can_sort_while_it_reads(kind: Any) -> None:
+    buffer = kind(4, 64)
+    with Pipe() as pipe:
+        pipe.fill(buffer, b"\0\0\0\1x")
+        reader = threading.Thread(target=buffer.read, args=(pipe.inward, 20_000))
+        reader.start()
+        try:
+            found: list[bytes] = []
+            deadline = time.monotonic() + 5
+            while not found and time.monotonic() < deadline:
+                time.sleep(0.01)  # the other one is to wait in the read, if it does
+                found = frames_of(buffer)
+            assert found == [b"x"]
+        finally:
+            os.write(pipe.outward, b"\0\0\0\1y")
+            reader.join()
 
 
 @both_outlets
