@@ -19,6 +19,7 @@ fast in large batches. `py_source` makes its batches by the same rule.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from time import perf_counter
 
@@ -31,15 +32,16 @@ from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future, Task
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
 _BATCH_SECONDS = 0.002
 _MOST_FROM_ERLANG = 256
 
 
-def start(target: object, name: object, args: list[object], pairs: list[tuple[object, object]]) -> Stream:
+def start(
+    target: object, name: object, args: list[object], pairs: list[tuple[object, object]]
+) -> Stream | AsyncStream:
     """A stream of what a call gives (see `lookup.target`), or of an iterable that is no callable.
 
     Raises what the call raises, and `TypeError` where nothing can be iterated.
@@ -47,52 +49,84 @@ def start(target: object, name: object, args: list[object], pairs: list[tuple[ob
     found = lookup.target(target, name)
     if args or pairs or callable(found):
         found = found(*args, **lookup.keywords(pairs))
+    if not hasattr(found, "__iter__") and hasattr(found, "__aiter__"):
+        return AsyncStream(found)
     return Stream(found)
 
 
-def take(stream: Stream, most: int, as_references: bool, again: bool = False) -> tuple[list[object], bool]:
-    """The next items, up to `most`, and whether they were the last; see `Stream.take`.
+def take(stream: Stream | AsyncStream, most: int, as_references: bool, again: bool = False) -> Any:
+    """The next items, up to `most`, and whether they were the last; see `Stream.take`. A coroutine of an `AsyncStream`.
 
     `again`: what the last call returned could not be encoded. Its items come once more, in as many calls: so those
     before the one that has no term arrive.
     """
     if again:
         stream.put_back()
-    items, ended = stream.take(most)
+    if isinstance(stream, AsyncStream):
+        return _take_later(stream, most, as_references)
+    return _given(*stream.take(most), as_references)
+
+
+async def _take_later(stream: AsyncStream, most: int, as_references: bool) -> tuple[list[object], bool]:
+    return _given(*await stream.take(most), as_references)
+
+
+def _given(items: list[object], ended: bool, as_references: bool) -> tuple[list[object], bool]:
     return ([references.hold(item) for item in items] if as_references else items), ended
 
 
-def close(stream: Stream) -> None:
-    """Close the generator, if it is one; see `Stream.close`."""
-    stream.close()
+def close(stream: Stream | AsyncStream) -> Any:
+    """Close the generator, if it is one; see `Stream.close`. A coroutine of an `AsyncStream`."""
+    return stream.close()
 
 
-class Stream:
-    """An iterator or an asynchronous iterator on its way to Erlang. Closed when nothing refers to it any more."""
+class _Batches:
+    """What was given, and what is still to be."""
 
-    _items: _Items | _AsyncItems | None = None
-
-    def __init__(self, iterable: Any) -> None:
+    def __init__(self) -> None:
         self._error: BaseException | None = None
         self._given: list[object] = []
         self._again: list[object] = []
         self._ended = False
+        self._over = False
         self._most = 1
+
+    def _kept(self) -> tuple[list[object], bool]:
+        """The next of what comes once more; raises what came behind the last batch."""
+        if self._again:
+            return [self._again.pop(0)], self._ended and not self._again
+        error, self._error = self._error, None
+        assert error is not None
+        raise error
+
+    def _taken(self, items: list[object], ended: bool, in_time: bool) -> tuple[list[object], bool]:
+        self._most = 2 * len(items) if in_time else max(1, len(items) // 2)
+        self._given, self._ended = items, ended
+        return items, ended
+
+    def put_back(self) -> None:
+        """Let the next calls of `take` return what the last one did, one by one."""
+        self._again, self._given = self._given, []
+
+
+class Stream(_Batches):
+    """An iterator on its way to Erlang. Closed when nothing refers to it any more."""
+
+    _items: _Items | None = None
+
+    def __init__(self, iterable: Any) -> None:
+        super().__init__()
         self._taking = False
         self._unwanted = False
-        asynchronous = not hasattr(iterable, "__iter__") and hasattr(iterable, "__aiter__")
-        self._items = _AsyncItems(iterable) if asynchronous else _Items(iterable)
+        self._items = _Items(iterable)
 
     def take(self, most: int) -> tuple[list[object], bool]:
         """The next items, at least one and up to `most`, and whether they were the last.
 
         What the iterator raises is raised when the items before it have been taken.
         """
-        if self._again:
-            return [self._again.pop(0)], self._ended and not self._again
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        if self._again or self._error is not None:
+            return self._kept()
         items: list[object] = []
         until = perf_counter() + _BATCH_SECONDS
         self._taking, over = True, True  # what fails is over, and so is what is interrupted
@@ -107,13 +141,7 @@ class Stream:
             self._taking = False
             if over or self._unwanted:
                 self.close()
-        self._most = 2 * len(items) if perf_counter() <= until else max(1, len(items) // 2)
-        self._given, self._ended = items, ended
-        return items, ended
-
-    def put_back(self) -> None:
-        """Let the next calls of `take` return what the last one did, one by one."""
-        self._again, self._given = self._given, []
+        return self._taken(items, ended, perf_counter() <= until)
 
     def close(self) -> None:
         """Let the iterator go; a generator is closed, so that its `finally` runs, and may raise.
@@ -151,110 +179,43 @@ class _Items:
             self._iterator.close()
 
 
-class _AsyncItems:
-    """An asynchronous iterator, on an event loop that runs while items are wanted.
-
-    One task iterates from the beginning to the end: context variables and cancel scopes are kept from item to item.
-    """
+class AsyncStream(_Batches):
+    """The same for an asynchronous iterator: what it does are coroutines, on the loop of the worker's others."""
 
     def __init__(self, iterable: Any) -> None:
-        self._iterator: AsyncIterator[Any] = type(iterable).__aiter__(iterable)
-        self._loop: AbstractEventLoop | None = None
-        self._task: Task[None]
-        self._order: tuple[list[object], int, float]
-        self._filled: Future[None]
-        self._wanted: Future[None]
+        super().__init__()
+        from erl.calls.async_streams import Iteration
 
-    def fill(self, items: list[object], most: int, until: float) -> bool:
-        """As `_Items.fill`."""
-        import asyncio
+        self._items = Iteration(iterable)
 
-        self._order = items, most, until
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._filled = self._loop.create_future()
-            self._task = self._loop.create_task(self._iterate_all())
-        elif not self._task.done():
-            self._filled = self._loop.create_future()
-            self._wanted.set_result(None)
-        _run(self._loop, self._filled)
-        if not self._task.done():
-            return False
-        self._task.result()
-        return True
-
-    async def _iterate_all(self) -> None:
+    async def take(self, most: int) -> tuple[list[object], bool]:
+        """As `Stream.take`."""
+        if self._again or self._error is not None:
+            return self._kept()
+        items: list[object] = []
+        until = perf_counter() + _BATCH_SECONDS
+        over = True  # what fails is over, and so is what is cancelled
         try:
-            await self._iterate()
+            over = ended = self._over or await self._items.fill(items, min(most, self._most), until)
+        except (Exception, SystemExit) as error:
+            if not items:
+                raise
+            self._error = limits.keep(error)
+            ended = False
         finally:
-            self._has_filled()
+            if over:
+                self._over = True
+                self._items.stop()
+        return self._taken(items, ended, perf_counter() <= until)
 
-    async def _iterate(self) -> None:
-        assert self._loop is not None
-        try:
-            async for item in self._iterator:
-                items, most, until = self._order
-                items.append(item)
-                if len(items) >= most or perf_counter() > until:
-                    self._wanted = self._loop.create_future()
-                    self._has_filled()
-                    await self._wanted
-        except MemoryError:
-            limits.spare.clear()  # for what has to be done before the error arrives where memory is made free
-            raise
-        finally:
-            if hasattr(self._iterator, "aclose"):
-                await self._iterator.aclose()
+    async def close(self) -> None:
+        """As `Stream.close`; waits for the end of the generator's `finally`."""
+        self._over = True
+        await self._items.end()
 
-    def _has_filled(self) -> None:
-        if not self._filled.done():
-            self._filled.set_result(None)
-
-    def close(self) -> None:
-        if self._loop is None:
-            return
-        import asyncio
-        from contextlib import suppress
-
-        loop, self._loop = self._loop, None
-        try:
-            _run(loop)  # what is left of a run that failed may be to stop: not the next one
-            with suppress(asyncio.CancelledError):
-                if not self._task.done():
-                    self._task.cancel()
-                    _run(loop, self._task)
-            # What the generator has started besides, as `asyncio.run` does it.
-            if others := asyncio.all_tasks(loop):
-                for task in others:
-                    task.cancel()
-                _run(loop, asyncio.gather(*others, return_exceptions=True))
-            _run(loop, loop.shutdown_asyncgens())
-        finally:
-            loop.close()
-
-
-def _run(loop: AbstractEventLoop, until: Future[Any] | Coroutine[Any, Any, None] | None = None) -> None:
-    """Run a loop until then, or one turn.
-
-    Also in a call that nests in one where another loop runs: that one rests meanwhile.
-    """
-    from asyncio import events, tasks
-
-    outer = events._get_running_loop()
-    task = None if outer is None else tasks.current_task(outer)
-    if outer is not None and task is not None:
-        tasks._leave_task(outer, task)
-    events._set_running_loop(None)
-    try:
-        if until is None:
-            loop.call_soon(loop.stop)
-            loop.run_forever()
-        else:
-            loop.run_until_complete(until)
-    finally:
-        events._set_running_loop(outer)
-        if outer is not None and task is not None:
-            tasks._enter_task(outer, task)
+    def __del__(self) -> None:
+        if hasattr(self, "_items"):
+            self._items.drop()
 
 
 class Source:
@@ -282,13 +243,38 @@ class Source:
                 return item
         raise StopIteration
 
+    def __aiter__(self) -> Source:
+        return self
+
+    async def __anext__(self) -> Any:
+        for item in self._items:
+            return item
+        while not self._ended:
+            try:
+                self._come(*await api.acall("py_source", "take", [self._pid, _MOST_FROM_ERLANG]))
+            except BaseException:
+                self.close()
+                raise
+            for item in self._items:
+                return item
+        raise StopAsyncIteration
+
     def _ask(self) -> None:
+        question = "py_source", "take", [self._pid, _MOST_FROM_ERLANG]
+        loop = _running_loop()
         try:
-            state, items = api.call("py_source", "take", [self._pid, _MOST_FROM_ERLANG])
-            self._items = iter(codec.decode(items, self._options))
+            if loop is None:
+                self._come(*api.call(*question))
+            else:  # what feeds the source may be a stream of this loop
+                from erl.calls.async_streams import wait_within
+
+                self._come(*wait_within(loop, api.acall(*question)))
         except BaseException:  # also where it was interrupted: what it has not given must not be passed over
             self.close()
             raise
+
+    def _come(self, state: object, items: Any) -> None:
+        self._items = iter(codec.decode(items, self._options))
         if state == "done":
             self._ended = True
             self._end.detach()
@@ -298,3 +284,10 @@ class Source:
         self._ended = True
         self._items = iter(())
         self._end()
+
+
+def _running_loop() -> Any:
+    """The loop of asyncio's own kinds that runs in this thread; None where there is none."""
+    events: Any = sys.modules.get("asyncio.events")
+    loop = None if events is None else events._get_running_loop()
+    return loop if hasattr(loop, "_run_once") else None

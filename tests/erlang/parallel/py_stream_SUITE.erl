@@ -18,6 +18,10 @@
     a_reader_whose_time_is_over_loses_nothing/1,
     several_readers_share_the_items/1,
     an_async_generator_keeps_its_context_and_its_task/1,
+    async_generators_run_beside_each_other/1,
+    an_async_generator_may_be_fed_by_one_of_its_loop/1,
+    what_an_async_generator_prints_is_its_readers/1,
+    what_an_async_generator_raises_ends_no_loop/1,
     closing_a_stream_closes_its_generator/1,
     closing_a_stream_interrupts_its_generator/1,
     closing_a_stream_fails_as_its_generator_does/1,
@@ -59,6 +63,10 @@ all() ->
         a_reader_whose_time_is_over_loses_nothing,
         several_readers_share_the_items,
         an_async_generator_keeps_its_context_and_its_task,
+        async_generators_run_beside_each_other,
+        an_async_generator_may_be_fed_by_one_of_its_loop,
+        what_an_async_generator_prints_is_its_readers,
+        what_an_async_generator_raises_ends_no_loop,
         closing_a_stream_closes_its_generator,
         closing_a_stream_interrupts_its_generator,
         closing_a_stream_fails_as_its_generator_does,
@@ -258,15 +266,15 @@ nothing_runs_before_an_item_is_read(_Config) ->
 python_is_never_further_ahead_than_the_window(_Config) ->
     [
         begin
-            Stream = stream(counting, [], #{window => Window}),
+            Stream = stream(Counting, [], #{window => Window}),
             _ = next(Stream, 1),
             settles_ahead(Window, 1),
             _ = next(Stream, 5 * Window),
             settles_ahead(Window, 5 * Window + 1),
             ok = py:stream_close(Stream),
-            folded_within(Window)
+            folded_within(Counting, Window)
         end
-     || Window <- [1, 2, 3, 10, 256]
+     || Counting <- [counting, counting_async], Window <- [1, 2, 3, 10, 256]
     ].
 
 %% A consumer that stops makes the producer stop, when the window is full or nearly so.
@@ -276,13 +284,13 @@ settles_ahead(Window, Read) ->
     %% What must not come does not say when: so a few calls are made that would have come after it.
     [?assert(Ahead() =< Window) || _ <- lists:seq(1, 50)].
 
-folded_within(Window) ->
+folded_within(Counting, Window) ->
     Check = fun(Item, Count) ->
         Item rem 7 =:= 0 andalso ?assert(py:func(py_streams, progress) - (Item - 1) =< Window),
         Item < 3 * Window + 20 orelse throw({read, Count + 1}),
         Count + 1
     end,
-    ?assertEqual({read, 3 * Window + 20}, catch py:stream_fold(Check, 0, stream(counting, [], #{window => Window}))),
+    ?assertEqual({read, 3 * Window + 20}, catch py:stream_fold(Check, 0, stream(Counting, [], #{window => Window}))),
     py_eventually:equals([], fun processes_of_streams/0).
 
 a_slow_item_does_not_wait_for_the_next_one(_Config) ->
@@ -331,6 +339,49 @@ read(_, Stream) -> rest(Stream).
 
 an_async_generator_keeps_its_context_and_its_task(_Config) ->
     ?assertEqual([{Nth, true} || Nth <- lists:seq(1, 100)], items(stream(own_context, [100], #{window => 4}))).
+
+%% Each item of one waits for the items of all others, and all have a session that is their loop's, with coroutines.
+async_generators_run_beside_each_other(_Config) ->
+    Count = 20,
+    Readers = [py_caller:start(fun() -> items(stream(meeting, [N, Count, 5])) end) || N <- lists:seq(1, Count)],
+    ?assertEqual([{ok, [{N, Round} || Round <- lists:seq(0, 4)]} || N <- lists:seq(1, Count)], py_caller:results(Readers)),
+    ?assertEqual(true, py:func(py_streams, has_the_sessions_loop)),
+    %% One that gives nothing holds up neither a stream nor a call.
+    Stuck = stream(stuck_async, [<<"/dev/null">>]),
+    ?assertEqual([1], next(Stuck, 1)),
+    ?assertEqual(lists:seq(0, 99), items(stream(count_async, [100]))),
+    ?assertEqual(3, py:add(1, 2)),
+    ok = py:stream_close(Stuck).
+
+an_async_generator_may_be_fed_by_one_of_its_loop(_Config) ->
+    In = stream(count_async, [500]),
+    Out = stream(doubled_later, [py:source(fun() -> py:stream_next(In) end)]),
+    ?assertEqual([2 * Item || Item <- lists:seq(0, 499)], items(Out)).
+
+what_an_async_generator_prints_is_its_readers(_Config) ->
+    Printed = fun(N) ->
+        py_caller:start(fun() ->
+            {_, Leader} = py_output:of_call(fun() -> items(stream(saying, [N, 10], #{window => 2})) end),
+            py_output:text(Leader)
+        end)
+    end,
+    Said = fun(N) -> lists:append(lists:duplicate(10, integer_to_list(N) ++ "\n")) end,
+    [
+        ?assertEqual({ok, Said(N)}, Result)
+     || {N, Result} <- lists:enumerate(py_caller:results([Printed(N) || N <- lists:seq(1, 5)]))
+    ].
+
+what_an_async_generator_raises_ends_no_loop(_Config) ->
+    Other = py_caller:start(fun() -> py:func(asyncio, sleep, [1.0, there]) end),
+    [
+        begin
+            Stream = stream(raising_a_kind, [Kind]),
+            ?assertEqual({ok, 1}, py:stream_next(Stream)),
+            ?assertError({python, _, _, _}, py:stream_next(Stream))
+        end
+     || Kind <- [<<"SystemExit">>, <<"KeyboardInterrupt">>, <<"MemoryError">>, <<"GeneratorExit">>]
+    ],
+    ?assertEqual({ok, there}, py_caller:result(Other)).
 
 %%% Ends
 

@@ -12,7 +12,7 @@ from conversation import Conversation
 
 from erl import codec, decoders, errors
 from erl.calls import streams, worker
-from erl.calls.streams import Stream
+from erl.calls.streams import AsyncStream, Stream
 from erl.codec import Options
 from erl.terms import Atom
 
@@ -45,12 +45,31 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_BATCH_SECONDS", 60.0)
 
 
-def batches(stream: Stream, most: int = 1000) -> list[list[object]]:
+LOOP = asyncio.new_event_loop()
+"""Stands for the loop of a worker's coroutines."""
+
+
+def stream_of(iterable: Any) -> Any:
+    return AsyncStream(iterable) if hasattr(iterable, "__aiter__") else Stream(iterable)
+
+
+def take(stream: Any, most: int) -> Any:
+    taken = stream.take(most)
+    return LOOP.run_until_complete(taken) if asyncio.iscoroutine(taken) else taken
+
+
+def close(stream: Any) -> None:
+    closed = stream.close()
+    if asyncio.iscoroutine(closed):
+        LOOP.run_until_complete(closed)
+
+
+def batches(stream: Any, most: int = 1000) -> list[list[object]]:
     """All that is left; an end without items is no batch."""
     found: list[list[object]] = []
     ended = False
     while not ended:
-        items, ended = stream.take(most)
+        items, ended = take(stream, most)
         assert items or ended
         if items:
             found.append(items)
@@ -60,10 +79,10 @@ def batches(stream: Stream, most: int = 1000) -> list[list[object]]:
 @BOTH
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
 def test_each_item_is_in_one_batch(made: Callable[..., Any], count: int) -> None:
-    assert list(chain(*batches(Stream(made(count))))) == list(range(count))
-    stream = Stream(made(count))
+    assert list(chain(*batches(stream_of(made(count))))) == list(range(count))
+    stream = stream_of(made(count))
     assert all(len(batch) <= 3 for batch in batches(stream, 3))
-    assert stream.take(3) == ([], True)
+    assert take(stream, 3) == ([], True)
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -92,11 +111,11 @@ def test_an_error_comes_after_the_items_before_it(made: Callable[..., Any]) -> N
             yield number
         raise ValueError("half way")
 
-    stream = Stream(failing() if made is numbers else failing_async())
-    assert [stream.take(2)[0] for _ in range(3)] == [[0], [1, 2], [3, 4]]
+    stream = stream_of(failing() if made is numbers else failing_async())
+    assert [take(stream, 2)[0] for _ in range(3)] == [[0], [1, 2], [3, 4]]
     with pytest.raises(ValueError, match="half way"):
-        stream.take(2)
-    assert stream.take(2) == ([], True)
+        take(stream, 2)
+    assert take(stream, 2) == ([], True)
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -120,21 +139,22 @@ def test_a_batch_that_is_put_back_comes_once_more_one_by_one() -> None:
 @BOTH
 def test_closing_runs_finally_once(made: Callable[..., Any]) -> None:
     ended: list[str] = []
-    stream = Stream(made(1000, ended))
-    stream.take(1)
+    stream = stream_of(made(1000, ended))
+    take(stream, 1)
     assert ended == []
-    stream.close()
-    stream.close()
+    close(stream)
+    close(stream)
     assert ended == ["finally"]
-    assert stream.take(1) == ([], True)
+    assert take(stream, 1) == ([], True)
 
 
 @BOTH
 def test_what_nothing_refers_to_is_closed(made: Callable[..., Any]) -> None:
     ended: list[str] = []
-    stream = Stream(made(1000, ended))
-    stream.take(1)
+    stream = stream_of(made(1000, ended))
+    take(stream, 1)
     del stream
+    LOOP.run_until_complete(asyncio.sleep(0.01))
     assert ended == ["finally"]
 
 
@@ -176,56 +196,109 @@ def test_a_cancelled_batch_is_not_an_error_for_later() -> None:
         stream.take(9)
 
 
-def test_what_an_asynchronous_generator_leaves_is_cancelled_with_it() -> None:
-    left: list[asyncio.Task[None]] = []
+def test_asynchronous_streams_share_a_loop() -> None:
+    async def meeting(number: int) -> AsyncIterator[tuple[int, object]]:
+        for _ in range(3):
+            arrived.append(number)
+            while len(arrived) % 20:
+                await asyncio.sleep(0)
+            yield number, asyncio.get_running_loop()
 
-    async def starting() -> AsyncIterator[int]:
-        left.append(asyncio.ensure_future(asyncio.sleep(60)))
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(all_of(AsyncStream(meeting(number))) for number in range(20)))
+
+    async def all_of(stream: AsyncStream) -> list[object]:
+        seen: list[object] = []
+        ended = False
+        while not ended:
+            items, ended = await stream.take(1)
+            seen += items
+        return seen
+
+    arrived: list[int] = []
+    found = LOOP.run_until_complete(asyncio.wait_for(all_of_them(), 20))
+    assert found == [[(number, LOOP)] * 3 for number in range(20)]
+
+
+def test_what_an_asynchronous_stream_raises_ends_no_loop() -> None:
+    async def leaving(error: BaseException) -> AsyncIterator[int]:
         yield 1
+        raise error
 
-    stream = Stream(starting())
-    assert stream.take(1) == ([1], False)
-    stream.close()
-    assert left[0].cancelled()
+    for error in (
+        SystemExit(3),
+        KeyboardInterrupt(),
+        errors.CallCancelled(),
+        MemoryError(),
+        asyncio.CancelledError(),
+    ):
+        stream = AsyncStream(leaving(error))
+        assert take(stream, 1) == ([1], False)
+
+        async def raised(stream: AsyncStream = stream) -> BaseException | None:
+            try:
+                await stream.take(1)
+            except BaseException as found:
+                return found
+            return None
+
+        assert LOOP.run_until_complete(raised()) is error
 
 
-def test_what_a_failed_run_of_the_loop_has_left_does_not_end_the_next_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """There was no memory to look for events, when the error of the generator was on its way."""
+def test_a_batch_that_is_cancelled_ends_the_stream() -> None:
+    async def stuck() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(60)
+        finally:
+            ended.append("finally")
 
+    ended: list[str] = []
+    stream = AsyncStream(stuck())
+    assert take(stream, 1) == ([1], False)
+    with pytest.raises(asyncio.TimeoutError):
+        LOOP.run_until_complete(asyncio.wait_for(stream.take(1), 0.05))
+    assert ended == ["finally"]
+    assert take(stream, 1) == ([], True)
+
+
+def test_closing_fails_as_the_end_of_the_generator_does() -> None:
     async def failing() -> AsyncIterator[int]:
-        yield 1
-        yield 2
-        selector: Any = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+        try:
+            yield 1
+        finally:
+            raise ValueError("at the end")
 
-        def select(_timeout: object) -> list[object]:
-            monkeypatch.undo()
-            raise MemoryError("no room for events")
-
-        monkeypatch.setattr(selector, "select", select)
-        raise MemoryError("grown")
-
-    def all_of(stream: Stream, seen: list[object]) -> None:
-        while True:
-            seen += stream.take(10)[0]
-
-    seen: list[object] = []
-    with pytest.raises(MemoryError):
-        all_of(Stream(failing()), seen)
-    assert seen == [1, 2]
+    stream = AsyncStream(failing())
+    take(stream, 1)
+    with pytest.raises(ValueError, match="at the end"):
+        close(stream)
+    close(stream)
 
 
-def test_asynchronous_streams_nest() -> None:
-    async def outer() -> AsyncIterator[object]:
-        inner = Stream(numbers_async(2))
+def test_the_loop_goes_on_where_its_code_waits_without_await() -> None:
+    from erl.calls.async_streams import wait_within
+
+    async def outer(answer: Any) -> Any:
         task = asyncio.current_task()
-        for _ in range(2):
-            yield inner.take(1)[0][0]
-            assert asyncio.current_task() is task
-        inner.close()
+        found = wait_within(LOOP, answer)
+        assert asyncio.current_task() is task
+        return found
 
-    assert list(chain(*batches(Stream(outer())))) == [0, 1]
+    async def answered() -> Any:
+        answer = LOOP.create_future()
+        LOOP.call_later(0.01, answer.set_result, 7)
+        return await outer(asyncio.wait_for(answer, 20))
+
+    async def cancelled() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        LOOP.call_later(0.01, task.cancel)
+        await outer(asyncio.sleep(60))
+
+    assert LOOP.run_until_complete(answered()) == 7
+    with pytest.raises(asyncio.CancelledError):
+        LOOP.run_until_complete(cancelled())
 
 
 @pytest.mark.parametrize("value", [1, None, object()])

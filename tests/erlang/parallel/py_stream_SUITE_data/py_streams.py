@@ -54,6 +54,11 @@ def counting() -> Iterator[int]:
         yield begun
 
 
+async def counting_async() -> AsyncIterator[int]:
+    for number in counting():
+        yield number
+
+
 def progress() -> int:
     return begun
 
@@ -215,3 +220,56 @@ def doubled(items: Iterable[int]) -> Iterator[int]:
 async def doubled_async(items: Iterable[int]) -> AsyncIterator[int]:
     for item in items:
         yield 2 * item
+
+
+async def doubled_later(items: AsyncIterator[int]) -> AsyncIterator[int]:
+    async for item in items:
+        yield 2 * item
+
+
+class Session:
+    """As a client's of a library: bound to the loop that it is made on."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.came = 0
+
+    async def meet(self, count: int) -> None:
+        """Return when as many have come as there are in this round."""
+        assert asyncio.get_running_loop() is self.loop, "attached to a different loop"
+        self.came += 1
+        end = -(-self.came // count) * count
+        while self.came < end:
+            await asyncio.sleep(0.001)
+
+
+session: Any = None
+
+
+async def meeting(number: int, count: int, rounds: int) -> AsyncIterator[tuple[int, int]]:
+    global session
+    session = session or Session()
+    for turn in range(rounds):
+        await session.meet(count)
+        yield number, turn
+
+
+async def has_the_sessions_loop() -> bool:
+    return asyncio.get_running_loop() is session.loop
+
+
+async def saying(number: int, times: int) -> AsyncIterator[int]:
+    for turn in range(times):
+        await asyncio.sleep(0.001)
+        print(number)
+        yield turn
+
+
+async def raising_a_kind(kind: str) -> AsyncIterator[int]:
+    yield 1
+    raise {
+        "SystemExit": SystemExit,
+        "KeyboardInterrupt": KeyboardInterrupt,
+        "MemoryError": MemoryError,
+        "GeneratorExit": GeneratorExit,
+    }[kind]("raised")
