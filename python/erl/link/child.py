@@ -31,6 +31,8 @@ _STOP_SECONDS: Final = 6.0
 _TAIL_BYTES: Final = 1 << 14
 _QUIET: Final = ("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none")
 """Schedulers that have nothing to do leave the processors to the workers (erl(1))."""
+_LEAST_FILES: Final = 512
+"""So many open files are enough for a node with a few workers."""
 _CLEARED: Final = (
     "ERL_AFLAGS",
     "ERL_COMPILER_OPTIONS",
@@ -122,9 +124,9 @@ class Child:
         if type(answer) is tuple and answer[0] == "ready" and len(answer) == 3:
             return {str(key): value for key, value in answer[2].items()}
         if type(answer) is tuple and answer[0] == "failed" and len(answer) == 3:
-            raise errors.NodeError(f"the node has not started: {text_of(answer[2])}")
+            raise errors.NodeError(f"the node has not started: {text_of(answer[2])}{_few_files()}")
         self.kill()
-        raise errors.NodeError(_why_not(program, self.tail()))
+        raise errors.NodeError(f"{_why_not(program, self.tail())}{_few_files()}")
 
     def _receive(self) -> object:
         size = int.from_bytes(self._exactly(4), "big")
@@ -221,6 +223,16 @@ def _code() -> Path:
         "this package was installed without its Erlang half, as there was no Erlang: "
         f"{INSTALL}, then install the package anew; in a checkout: make build"
     )
+
+
+def _few_files() -> str:
+    """What is said as well where this process, and so the node, may have too few files open."""
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most == resource.RLIM_INFINITY or most >= _LEAST_FILES:
+        return ""
+    return f"\nit may have {most} files open at a time (ulimit -n), which may be too few: {_LEAST_FILES} are enough"
 
 
 def _why_not(program: str, tail: str) -> str:

@@ -64,13 +64,13 @@ def short(path: str) -> str:
 def check(path: str) -> None:
     """Raises `errors.NodeError`, which says why, where `path` is no socket, or one that others may have made."""
     directory = os.path.dirname(os.path.abspath(path))
-    found = _status(directory, "directory of the socket")
-    if not stat.S_ISDIR(found.st_mode):
+    around = _status(directory, "directory of the socket")
+    if not stat.S_ISDIR(around.st_mode):
         raise errors.NodeError(f"{directory} is no directory (a link is not followed)")
-    _check_owner(directory, found)
     found = _status(path, "socket")
     if not stat.S_ISSOCK(found.st_mode):
         raise errors.NodeError(f"{path} is no socket: no node listens there")
+    _check_owner(directory, around)
     _check_owner(path, found)
 
 
@@ -92,5 +92,6 @@ def _check_owner(path: str, found: os.stat_result) -> None:
         )
     if found.st_mode & 0o077:
         raise errors.NodeError(
-            f"{path} may be entered by others (mode {stat.S_IMODE(found.st_mode):04o}): chmod go= {path}"
+            f"{path} may be entered by others (mode {stat.S_IMODE(found.st_mode):04o}): "
+            "a node's socket is in a directory of its own, which only its user can enter (mode 0700)"
         )

@@ -1,4 +1,4 @@
-"""In a real Jupyter kernel: a cell runs twice, prints appear in it; an interrupt and a restart leave what they should."""
+"""In a real Jupyter kernel: a cell runs twice, prints appear in it, an interrupt or a restart does no harm."""
 
 from __future__ import annotations
 
