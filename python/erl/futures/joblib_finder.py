@@ -27,18 +27,19 @@ def _backend(**keywords: Any) -> Any:
 
 
 class _Finder:
-    """Finds nothing itself: looks on as joblib is imported, and leaves."""
+    """Finds nothing itself: looks on as joblib is imported, and leaves then; not where somebody only asks for it."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name != "joblib":
             return None
-        from importlib.util import find_spec
-
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        spec = find_spec(name)
+        spec: ModuleSpec | None = None
+        for finder in list(sys.meta_path):
+            if finder is not self and hasattr(finder, "find_spec"):
+                spec = finder.find_spec(name, path, target)
+                if spec is not None:
+                    break
         loader: Any = None if spec is None else spec.loader
         if loader is None or not hasattr(loader, "exec_module"):
             return spec
@@ -46,6 +47,8 @@ class _Finder:
 
         def executed(module: ModuleType) -> None:
             execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             watch()
 
         loader.exec_module = executed

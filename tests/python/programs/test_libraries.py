@@ -47,7 +47,9 @@ def joblib(node: erl.Node) -> Any:
 def test_joblib_knows_the_backend_whichever_is_imported_first(joblib: Any, first: str) -> None:
     other = {"joblib": "erl.futures", "erl.futures": "joblib"}[first]
     program = (
-        f"import {first}\nimport {other}\nimport joblib, sys\n"
+        # Who asks whether joblib is there changes nothing.
+        f"import {first}\nfrom importlib.util import find_spec\nfind_spec('joblib')\n"
+        f"import {other}\nimport joblib, sys\n"
         'with joblib.parallel_config(backend="erl"): print("known", "erl.futures.joblib" in sys.modules)\n'
         "print([each for each in sys.meta_path if 'joblib' in type(each).__module__])"
     )
