@@ -158,8 +158,8 @@ def test_a_task_that_kills_its_beam_fails_and_another_node_starts(pair: erl.Node
         assert other.func(abs, -1) == 1
 
 
-@pytest.mark.parametrize("files", [12, 100])
-def test_too_few_open_files_are_named(files: int) -> None:
+def test_too_few_open_files_are_named() -> None:
+    files = 12  # of which a BEAM wants more, whatever it does
     program = "import erl\nerl.start({'default': {'size': 2}})"
     run = subprocess.run(
         ["sh", "-c", f'ulimit -n {files} && exec "$0" -c "$1"', sys.executable, program],
