@@ -5,6 +5,7 @@ The reader looks at the first bytes only. From a sandboxed worker no pickle is r
 
 from __future__ import annotations
 
+import errno
 import pickle
 import threading
 
@@ -15,9 +16,12 @@ from erl.values import parcels, unpickled
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Final
 
     from erl.link.conversation import Link
+
+
+_LATER: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class RemoteTraceback(Exception):
@@ -84,6 +88,10 @@ class Answer:
                 found = self._opened()
             except KeyboardInterrupt:
                 raise  # of whoever waits: it can be opened again
+            except OSError as error:
+                if error.errno in _LATER:
+                    raise  # the same: descriptors or memory are short
+                found = False, error
             except Exception as error:
                 found = False, error
             except BaseException as error:  # what is unpickled must not end whoever waits

@@ -44,6 +44,8 @@ class Link:
         self.scope = Scope()
         self.info: dict[str, Any] = {}
         self.pools: dict[str, dict[str, Any]] = {}
+        self.threads: dict[str, int] = {}
+        """The threads of workers, where whoever started the pool knows it."""
         self.down: BaseException | None = None
         """Why it is over; None while it is not."""
         self.down_told: Callable[[], str] | None = None
@@ -206,7 +208,7 @@ class Link:
         key = pool if worker is None else worker
         found = self._lanes.get(key)
         if found is None:
-            size = self.size_of(pool) if worker is None else 1
+            size = self.width_of(pool) if worker is None else self.threads_of(pool)
             found = lanes.Lane(size, self._most_open, self.number, self._channel.adding, self._has_room)
             found = self._lanes.setdefault(key, found)
         return found
@@ -214,6 +216,15 @@ class Link:
     def size_of(self, pool: str) -> int:
         """How many workers a pool has."""
         return int(self.pools.get(pool, {}).get("size", 1))
+
+    def threads_of(self, pool: str) -> int:
+        """How many calls a worker of a pool runs at once."""
+        known = self.pools.get(pool, {}).get("threads", self.threads.get(pool, 1))
+        return known if type(known) is int and known > 0 else 1
+
+    def width_of(self, pool: str) -> int:
+        """How many calls a pool runs at once."""
+        return self.size_of(pool) * self.threads_of(pool)
 
     def submit(self, lane: Lane, task: Task, then: steps.Step) -> None:
         """Send a task, now or later, and do this in the step that takes it. It is told what became of it by the reader.
@@ -344,7 +355,7 @@ class Link:
         }
         for name, lane in list(self._lanes.items()):
             if type(name) is str:
-                lane.resize(self.size_of(name))
+                lane.resize(self.width_of(name))
         alive = {worker for pool in self.pools.values() for worker in pool.get("workers", ())}
         for key, lane in list(self._lanes.items()):
             if not (lane.open or lane.waiting) and key not in (self.pools if type(key) is str else alive):

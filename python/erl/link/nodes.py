@@ -101,6 +101,7 @@ def _start(pools: dict[str, dict[str, Any]], state_dir: str | None, app_env: dic
     except BaseException:
         child.kill()
         raise
+    link.threads.update({name: given.get("threads", 1) for name, given in pools.items()})
     node = Node(link, socket, child, path)
     link.down_told = child.ended
     return node

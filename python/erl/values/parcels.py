@@ -217,16 +217,16 @@ def _mapped(path: str) -> memoryview:
     """A copy of a file that this process may change."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        raise errors.SharedMemoryError(f"the shared memory of a task is gone: {error.strerror}") from error
+    except FileNotFoundError as error:
+        raise errors.SharedMemoryError("the shared memory of a task is gone") from error
     try:
         size = os.fstat(fd).st_size
-        if size >= _MAPPED_BYTES:
+        if size >= _MAPPED_BYTES and fd < _most_descriptors() // 2:  # a map keeps one, before Python 3.13
             try:
                 return memoryview(
                     mmap(fd, size, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE, **_NO_FILE_KEPT)
                 )
-            except OSError:  # a map keeps a descriptor, before Python 3.13
+            except OSError:
                 pass
         copy = memoryview(bytearray(size))
         done = 0
@@ -235,6 +235,12 @@ def _mapped(path: str) -> memoryview:
         return copy
     finally:
         os.close(fd)
+
+
+def _most_descriptors() -> int:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def digest(data: bytes) -> bytes:

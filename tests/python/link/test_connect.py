@@ -70,7 +70,7 @@ def test_two_programs_with_modules_of_the_same_name_do_not_meet(joined: erl.Node
             capture_output=True,
             text=True,
             timeout=60,
-            env={**os.environ, "PYTHONPATH": str(directory)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(directory), *filter(None, sys.path)])},
         )
         assert done.stdout.strip() == repr([name] * 4), done.stderr
 
