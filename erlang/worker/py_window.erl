@@ -13,17 +13,24 @@
 -record(window, {
     size = 1 :: pos_integer(),
     %% Since when the oldest call has had Python to itself: it was written to an empty pipe, or the one before it was answered then.
-    since = 0 :: us()
+    since = 0 :: us(),
+    %% How long each of the last ones took, where they were short.
+    each = 0 :: us()
 }).
 -opaque window() :: #window{}.
 
 %% A call that has taken longer is slow: nothing more is written behind it.
 -define(OLD_US, 1_000).
+%% Answers to short calls come together, so many at the most, and are waited for so long.
+-define(BATCH, 256).
+-define(MOST_BATCH_US, 2_000).
 %% Answers that are closer to each other are those of short calls.
 -define(SHORT_US, 500).
+-define(SLOW_US, 2_000).
 %% So much of what is short stands in the pipe at the most.
 -define(MOST_US, 10_000).
--define(PAUSE_US, 2_000).
+%% Callers that all have their answers may be long in coming back, where they are many.
+-define(PAUSE_US, 20_000).
 -define(TOGETHER, 4).
 
 %% So many calls that wait for Erlang have others run in their place.
@@ -43,11 +50,14 @@ goes_on(Now, Window) -> Window#window{since = Now}.
 
 %% @doc So many were answered, together.
 -spec answered(Count :: pos_integer(), us(), window()) -> window().
-answered(Count, Now, #window{size = Size, since = Since}) ->
+answered(Count, Now, #window{size = Size, since = Since} = Window) ->
     case max(1, Now - Since) of
-        Took when Took < ?SHORT_US * Count -> #window{size = max(1, min(Size + Count, ?MOST_US * Count div Took)), since = Now};
+        Took when Took < ?SHORT_US * Count ->
+            #window{size = max(1, min(Size + Count, ?MOST_US * Count div Took)), since = Now, each = Took div Count};
         %% Python writes what it has before a call that may be slow: what comes together is short, and the machine was busy.
-        _ when Count >= ?TOGETHER -> #window{size = Size, since = Now};
+        _ when Count >= ?TOGETHER -> Window#window{since = Now};
+        %% It makes a single answer late as well.
+        Took when Took < ?SLOW_US -> #window{size = max(1, Size div 2), since = Now};
         _ -> #window{since = Now}
     end.
 
@@ -74,4 +84,4 @@ room_of_threads(Open, Asking, Threads) -> max(0, Threads + max(2, Threads div 4)
 
 %% @doc Whether the oldest call, if there is one, is slow.
 -spec is_old(us(), window()) -> boolean().
-is_old(Now, #window{since = Since}) -> Now - Since > ?OLD_US.
+is_old(Now, #window{since = Since, each = Each}) -> Now - Since > ?OLD_US + min(?MOST_BATCH_US, ?BATCH * Each).

@@ -31,13 +31,26 @@ a_slow_call_makes_it_one_test() ->
     Slow = py_window:answered(1, Now + 2_000, py_window:began(Now, Window)),
     ?assertEqual(1, py_window:room(0, Now + 2_000, Slow)).
 
+one_that_is_a_little_late_halves_it_test() ->
+    {Now, Window} = served(10, 100, 0, py_window:new()),
+    Late = py_window:answered(1, Now + 1_999, py_window:began(Now, Window)),
+    ?assertEqual(5, py_window:room(0, Now + 1_999, Late)),
+    {Later, One} = served(3, 1_000, Now, Window),
+    ?assertEqual(1, py_window:room(0, Later, One)).
+
 a_pause_makes_it_one_test() ->
     {Now, Window} = served(10, 100, 0, py_window:new()),
-    ?assertEqual(1, py_window:room(0, Now + 3_000, py_window:began(Now + 3_000, Window))),
-    ?assertEqual(11, py_window:room(0, Now + 1_000, py_window:began(Now + 1_000, Window))).
+    ?assertEqual(1, py_window:room(0, Now + 20_001, py_window:began(Now + 20_001, Window))),
+    ?assertEqual(11, py_window:room(0, Now + 20_000, py_window:began(Now + 20_000, Window))).
 
 nothing_is_written_behind_an_old_call_test() ->
     {Now, Window} = served(10, 100, 0, py_window:new()),
     Began = py_window:began(Now, Window),
-    ?assertEqual(10, py_window:room(1, Now + 1_000, Began)),
-    ?assertEqual(0, py_window:room(1, Now + 1_001, Began)).
+    %% Short ones are answered many at a time.
+    ?assertEqual(10, py_window:room(1, Now + 3_000, Began)),
+    ?assertEqual(0, py_window:room(1, Now + 3_001, Began)),
+    Slow = py_window:began(Now + 5_000, py_window:answered(1, Now + 5_000, Began)),
+    {Later, Two} = served(1, 400, Now + 5_000, Slow),
+    ?assertEqual({1, 0}, {py_window:room(1, Later + 3_000, Two), py_window:room(1, Later + 3_001, Two)}),
+    ?assert(py_window:is_old(Now + 6_001, Slow)),
+    ?assertNot(py_window:is_old(Now + 6_000, Slow)).
