@@ -88,7 +88,10 @@ class ErlangError(BridgeError):
         """What Erlang has sent, where it was sent."""
 
     def __str__(self) -> str:
-        reason = str(self.reason) if isinstance(self.reason, str) else repr(self.reason)
+        try:
+            reason = str(self.reason) if isinstance(self.reason, str) else repr(self.reason)
+        except (ValueError, RecursionError):  # an integer of thousands of digits, lists inside one another
+            reason = f"a {type(self.reason).__name__} that is too large to be shown"
         return f"{self.class_}: {reason}{_where(self.stacktrace) if reason in ('undef', 'function_clause') else ''}"
 
 

@@ -56,6 +56,7 @@ class Executor(ABC):
     def __init__(self) -> None:
         self._jobs: dict[Any, list[_Job]] = {}
         self._subscribed: dict[str, list[Callable[..., object]]] = {}
+        self._is_closed = False
 
     # What each kind of executor does its own way
 
@@ -78,10 +79,15 @@ class Executor(ABC):
         """Have an object at hand for all workers: what stands for it, in arguments and as `params`."""
 
     def close(self) -> None:
-        """End what is the executor's own. What runs is cancelled."""
+        """End what is the executor's own. What runs is cancelled; what is asked later raises `RuntimeError`."""
+        self._is_closed = True
         for jobs in list(self._jobs.values()):
             for job in list(jobs):
                 job.cancel()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the executor is closed")
 
     @property
     def _width(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import pickle
-import threading
 from typing import TYPE_CHECKING, Any
 
 from erl.executors import calls
@@ -57,7 +56,6 @@ class InlineExecutor(_Scattering):
     def __init__(self, debug: bool = False) -> None:
         super().__init__()
         self._debug = debug
-        self._is_closed = False
 
     def workers(self) -> list[Any]:
         return ["inline"]
@@ -69,8 +67,7 @@ class InlineExecutor(_Scattering):
     def _start(
         self, worker: Any, function: Callable[..., Any], args: tuple[Any, ...], retries: int
     ) -> Future[Any]:
-        if self._is_closed:
-            raise RuntimeError("the executor is closed")
+        self._check_open()
         future: Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
         ready = self._ready(args)
@@ -86,10 +83,6 @@ class InlineExecutor(_Scattering):
             future.set_result(value)
         return future
 
-    def close(self) -> None:
-        super().close()
-        self._is_closed = True
-
 
 class ConcurrentExecutor(_Scattering):
     """Runs tasks by an executor of `concurrent.futures`. It is the caller's to shut down, unless `make_local` made it.
@@ -102,7 +95,6 @@ class ConcurrentExecutor(_Scattering):
         self._executor = executor
         self._is_own = False
         self._is_threads = isinstance(executor, concurrent.futures.ThreadPoolExecutor)
-        self._turn = threading.local()
 
     @classmethod
     def make_local(cls, n_threads: int | None = None) -> ConcurrentExecutor:
@@ -118,6 +110,7 @@ class ConcurrentExecutor(_Scattering):
     def _start(
         self, worker: Any, function: Callable[..., Any], args: tuple[Any, ...], retries: int
     ) -> Future[Any]:
+        self._check_open()
         ready = self._ready(args)
         if self._is_threads:
             return self._executor.submit(calls.run_local, self._local(worker), function, ready)

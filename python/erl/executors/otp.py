@@ -48,6 +48,7 @@ class OtpExecutor(Executor):
         return self._pool.workers
 
     def scatter(self, obj: Any) -> Handle:
+        self._check_open()
         handle = Handle(f"{os.getpid()}-{next(_numbers)}", obj)
         self._sent(handle)
         return handle
@@ -77,6 +78,7 @@ class OtpExecutor(Executor):
     def _start(
         self, worker: Any, function: Callable[..., Any], args: tuple[Any, ...], retries: int
     ) -> Future[Any]:
+        self._check_open()
         named = [each for each in args if isinstance(each, Handle)]
         if not named:
             return self._pool._submit(worker, function, args, {}, retries)

@@ -213,3 +213,12 @@ def test_a_running_task_is_ended_by_cancelling(node: erl.Node) -> None:
         with pytest.raises(JobCancelledError):
             list(results)
         assert executor.run(abs, -1) == 1
+
+
+def test_a_closed_executor_says_so(executor: Executor) -> None:
+    executor.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        executor.run(abs, -1)
+    with pytest.raises(RuntimeError, match="closed"):
+        list(executor.map(abs, [1]))
+    executor.close()

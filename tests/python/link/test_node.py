@@ -30,6 +30,14 @@ def test_what_erlang_raises_is_raised_here(node: erl.Node) -> None:
     assert (caught.value.class_, caught.value.reason) == ("error", "no")
 
 
+def test_what_erlang_raises_says_what_it_was_whatever_it_holds(node: erl.Node) -> None:
+    with pytest.raises(errors.ErlangError, match="nosuch:f/0"):
+        node.call("nosuch", "f", [])
+    with pytest.raises(errors.ErlangError) as caught:
+        node.call("erlang", "error", [1 << 100_000])
+    assert "too large to be shown" in str(caught.value)
+
+
 def test_a_call_that_takes_too_long_is_given_up(node: erl.Node) -> None:
     with pytest.raises(errors.AnswerTimeoutError):
         node.call("timer", "sleep", [60_000], timeout=0.2)
