@@ -8,7 +8,7 @@
 -module(py_config).
 
 -export([pools/0, cluster/1, environment/0, show_arguments/0]).
--export([max_new_atoms/0, max_sandbox_atoms/0, max_shared_bytes/0]).
+-export([max_new_atoms/0, max_sandbox_atoms/0, max_connection_atoms/0, max_shared_bytes/0]).
 -export_type([pool_name/0, pool/0]).
 
 -type pool_name() :: atom().
@@ -36,6 +36,11 @@ max_sandbox_atoms() ->
         sessions => 4 * ?MAX_SANDBOX_ATOMS,
         all => 8 * ?MAX_SANDBOX_ATOMS
     }.
+
+%% @doc The most atoms that one driver at a gateway may make, and all drivers together, while the node lives. They count as those of
+%% {@link max_new_atoms/0}, too, of which half is left for what workers send.
+-spec max_connection_atoms() -> #{connection | connections => pos_integer()}.
+max_connection_atoms() -> #{connection => ?MAX_NEW_ATOMS div 8, connections => ?MAX_NEW_ATOMS div 2}.
 
 %% @doc The most bytes that arrays in shared memory take, all together: `max_shared_bytes' of the application environment,
 %% half of the machine's memory unless said otherwise. 0: there is no shared memory.

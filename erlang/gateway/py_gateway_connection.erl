@@ -26,6 +26,8 @@
     calls = none :: none | pid(),
     input = py_gateway_wire:input() :: py_wire:input(),
     most_bytes = py_gateway_wire:greeting_bytes() :: pos_integer(),
+    atoms = py_atoms:connection() :: py_atoms:budget(),
+    is_reading = true :: boolean(),
     tasks = py_gateway_tasks:new() :: py_gateway_tasks:tasks(),
     %% Open requests that are no tasks; those that wait until the driver reads.
     asked = #{} :: #{py_gateway_wire:id() => []},
@@ -52,12 +54,13 @@
 -define(POOLS_MS, 500).
 %% How long somebody who is refused has to read why.
 -define(REFUSED_MS, 1_000).
-%% A receiver with a longer queue is waited for, so long at the most; and the pause between two looks.
--define(LONG_QUEUE, 10_000).
+%% A receiver with a long queue is waited for, so long at the most; and the pause between two looks.
 -define(PATIENCE_MS, 5_000).
 -define(QUEUE_MS, 20).
 -define(BATCH_BYTES, 65_536).
 -define(UNWRITTEN_BYTES, 1_048_576).
+%% With more than that unwritten nothing is read.
+-define(UNREAD_BYTES, 4_194_304).
 -define(OPEN_TASKS, 2_048).
 -define(OPEN_BYTES, 67_108_864).
 %% Erlang functions that run at a time: so many results may come while the driver does not read.
@@ -131,12 +134,15 @@ handled({Alias, _} = Answer, State) when is_reference(Alias) ->
 handled({tcp, Socket, Data}, #state{socket = Socket} = State) ->
     case received(Data, State) of
         over -> over;
-        Next -> read_on(Next)
+        Next -> read_on(Next#state{is_reading = false})
     end;
 handled({timeout, _, read}, State) ->
     read_on(State);
 handled({wrote, Writer, Bytes}, #state{writer = Writer, unwritten = Unwritten} = State) ->
-    relieved(State#state{unwritten = Unwritten - Bytes});
+    case relieved(State#state{unwritten = Unwritten - Bytes}) of
+        #state{receiver = none} = Next -> read_on(Next);
+        Next -> Next
+    end;
 handled({io_request, From, As, Request}, State) ->
     printed(py_gateway_output:request(Request), From, As, State);
 handled({py_formatted, From, As, Text}, State) ->
@@ -165,24 +171,18 @@ handled({'EXIT', _, _}, State) ->
 handled(Message, State) ->
     of_tasks(Message, State).
 
-%% Somebody whose queue is long is waited for, so that a driver's messages fill no memory; but not for ever.
-read_on(#state{socket = Socket, receiver = Receiver} = State) ->
-    case Receiver of
-        {Pid, Until} ->
-            case is_long(Pid) andalso erlang:monotonic_time(millisecond) < Until of
-                true -> _ = erlang:start_timer(?QUEUE_MS, self(), read), State;
-                false -> read_on(State#state{receiver = none})
-            end;
-        none ->
-            _ = inet:setopts(Socket, [{active, once}]),
-            State
-    end.
-
-is_long(Pid) ->
-    case process_info(Pid, message_queue_len) of
-        {message_queue_len, Length} -> Length > ?LONG_QUEUE;
-        undefined -> false
-    end.
+%% Nothing is read from somebody who takes no answers: what is said to him at once nothing else bounds. And somebody whose queue is long is
+%% waited for, so that a driver's messages fill no memory; but not for ever.
+read_on(#state{is_reading = false, receiver = {Pid, Until}} = State) ->
+    case py_gateway_casts:is_behind(Pid) andalso erlang:monotonic_time(millisecond) < Until of
+        true -> _ = erlang:start_timer(?QUEUE_MS, self(), read), State;
+        false -> read_on(State#state{receiver = none})
+    end;
+read_on(#state{is_reading = false, socket = Socket, unwritten = Unwritten, out_bytes = Out} = State) when Unwritten + Out < ?UNREAD_BYTES ->
+    _ = inet:setopts(Socket, [{active, once}]),
+    State#state{is_reading = true};
+read_on(State) ->
+    State.
 
 received(Data, #state{input = Input, most_bytes = Most} = State) ->
     case py_gateway_wire:split(Data, Input, Most) of
@@ -198,16 +198,27 @@ each(<<>>, State) ->
 each(Frames, #state{role = none} = State) ->
     {Frame, Rest} = py_gateway_wire:next(Frames),
     each(Rest, hello(Frame, State));
-each(Frames, #state{role = Role} = State) ->
+each(Frames, #state{role = Role, atoms = Atoms} = State) ->
     {Frame, Rest} = py_gateway_wire:next(Frames),
-    case py_gateway_wire:message(Frame) of
+    case py_gateway_wire:message(Frame, Role, Atoms) of
         {ok, Message} ->
             case py_gateway_wire:is_message(Message, Role) of
                 true -> each(Rest, message(Message, State));
                 false -> refused(bad_message, io_lib:format("~tp may not say ~tP", [Role, Message, 12]), State)
             end;
+        {refused, Id, Text} ->
+            each(Rest, unread(Id, Text, State));
         {error, Text} ->
             refused(bad_message, Text, State)
+    end.
+
+%% A message that costs more atoms than are left is one request's fault; one that nobody answers is told of in the driver's log.
+unread(none, Text, State) ->
+    say(py_gateway_wire:encode(py_gateway_log:message(warning, ["a message was dropped: ", Text], #{})), State);
+unread(Id, Text, State) ->
+    case is_open(Id, State) of
+        true -> twice(Id, State);
+        false -> say(py_gateway_wire:failed(Id, {encode, Text}), State)
     end.
 
 %%% hello
@@ -218,7 +229,7 @@ hello(Frame, #state{settings = #{role := Own}, greeting = Timer} = State) ->
             case py_gateway_tokens:role(Info, Own) of
                 {ok, Role} ->
                     _ = erlang:cancel_timer(Timer),
-                    opened(Role, Info, State#state{greeting = none, role = Role, most_bytes = py_gateway_wire:packet_bytes()});
+                    opened(Role, Info, State#state{greeting = none, role = Role, most_bytes = py_gateway_wire:packet_bytes(Role)});
                 {error, Reason, Text} ->
                     refused(Reason, Text, State)
             end;
@@ -236,7 +247,7 @@ opened(Role, Info, State) ->
         role => Role,
         pools => Pools,
         connection => self(),
-        packet_bytes => py_gateway_wire:packet_bytes(),
+        packet_bytes => py_gateway_wire:packet_bytes(Role),
         open_tasks => ?OPEN_TASKS,
         open_bytes => ?OPEN_BYTES
     },
@@ -267,10 +278,12 @@ of_role(_, State) ->
 %%% The driver's messages
 
 message({submit, Id, Route, Body}, #state{role = driver, tasks = Tasks} = State) ->
-    case is_taken(Id, State) orelse py_gateway_tasks:body_bytes(Tasks) > ?OPEN_BYTES of
-        true ->
-            too_much(Id, State);
-        false ->
+    case place(Id, State) of
+        open ->
+            twice(Id, State);
+        full ->
+            say(py_gateway_wire:overload(Id), State);
+        free ->
             case py_gateway_tasks:submit(Id, Route, Body, Tasks) of
                 {ok, Next} -> State#state{tasks = Next};
                 {error, Reason} -> say(py_gateway_wire:failed(Id, Reason), State)
@@ -311,39 +324,32 @@ message({stop, Id}, #state{settings = #{stop := Stop}} = State) ->
     Stop(),
     Next;
 message({cast, To, Message}, #state{receiver = Before} = State) ->
-    deliver(To, Message),
-    case if is_atom(To) -> whereis(To); true -> To end of
-        Pid when is_pid(Pid), node(Pid) =:= node(), Before =:= none ->
-            case is_long(Pid) of
-                true -> State#state{receiver = {Pid, erlang:monotonic_time(millisecond) + ?PATIENCE_MS}};
-                false -> State
-            end;
-        _ ->
-            State
+    case py_gateway_casts:send(To, Message) of
+        {behind, Pid} when Before =:= none -> State#state{receiver = {Pid, erlang:monotonic_time(millisecond) + ?PATIENCE_MS}};
+        _ -> State
     end;
 message({release, What}, State) ->
     given(lists:foldl(fun released/2, State, What)).
 
-is_taken(Id, #state{tasks = Tasks, asked = Asked}) ->
-    py_gateway_tasks:is_open(Id, Tasks) orelse is_map_key(Id, Asked) orelse
-        py_gateway_tasks:count(Tasks) + map_size(Asked) >= ?OPEN_TASKS.
-
-too_much(Id, State) ->
-    refused(bad_message, io_lib:format("~w is open, or there are more open requests than open_tasks and open_bytes allow", [Id]), State).
-
-ask(Id, Work, #state{asked = Asked, unasked = Unasked} = State) ->
-    case is_taken(Id, State) of
-        true -> too_much(Id, State);
-        false -> given(State#state{asked = Asked#{Id => []}, unasked = queue:in({Id, Work}, Unasked)})
+%% Whether there is one for another request.
+place(Id, #state{tasks = Tasks, asked = Asked} = State) ->
+    IsFull = py_gateway_tasks:count(Tasks) + map_size(Asked) >= ?OPEN_TASKS orelse py_gateway_tasks:body_bytes(Tasks) > ?OPEN_BYTES,
+    case is_open(Id, State) of
+        true -> open;
+        false when IsFull -> full;
+        false -> free
     end.
 
-deliver(To, Message) ->
-    try
-        _ = erlang:send(To, Message, [noconnect, nosuspend]),
-        ok
-    catch
-        %% A name that nobody has.
-        error:badarg -> ok
+is_open(Id, #state{tasks = Tasks, asked = Asked}) -> py_gateway_tasks:is_open(Id, Tasks) orelse is_map_key(Id, Asked).
+
+%% Of two answers nobody could tell which is whose.
+twice(Id, State) -> refused(bad_message, io_lib:format("there is an open request ~w", [Id]), State).
+
+ask(Id, Work, #state{asked = Asked, unasked = Unasked} = State) ->
+    case place(Id, State) of
+        open -> twice(Id, State);
+        full -> say(py_gateway_wire:overload(Id), State);
+        free -> given(State#state{asked = Asked#{Id => []}, unasked = queue:in({Id, Work}, Unasked)})
     end.
 
 released({'$py.ref', Worker, Incarnation, Id} = Reference, State) ->
@@ -367,13 +373,13 @@ of_tasks(Message, #state{tasks = Tasks} = State) ->
             State
     end.
 
-answered(Id, {frame, Frame, Trust, _Origin}, State) ->
+answered(Id, {frame, Frame, Trust, Origin}, #state{files = Files} = State) ->
     case byte_size(Frame) + 1_024 > py_gateway_wire:packet_bytes() of
         true ->
             Text = io_lib:format("the answer takes ~w bytes, and a packet has ~w", [byte_size(Frame), py_gateway_wire:packet_bytes()]),
             say(py_gateway_wire:failed(Id, {encode, lists:flatten(Text)}), State);
         false when Trust =:= trusted ->
-            say(py_gateway_wire:done(Id, trusted, Frame), State#state{files = py_gateway_files:given(Frame, State#state.files)});
+            say(py_gateway_wire:done(Id, trusted, Frame), State#state{files = py_gateway_files:given(Frame, Origin, Files)});
         false ->
             say(py_gateway_wire:done(Id, box, Frame), State)
     end;

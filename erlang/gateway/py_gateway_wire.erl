@@ -4,9 +4,9 @@
 %%% @private
 -module(py_gateway_wire).
 
--export([version/0, greeting_bytes/0, packet_bytes/0, input/0, split/3, next/1]).
--export([hello/1, message/1, is_message/2]).
--export([encode/1, done/3, failed/2, simple/1]).
+-export([version/0, greeting_bytes/0, packet_bytes/0, packet_bytes/1, input/0, split/3, next/1]).
+-export([hello/1, message/3, is_message/2]).
+-export([encode/1, done/3, failed/2, overload/1, simple/1]).
 -export_type([role/0, info/0, id/0, frame/0]).
 
 -type role() :: py_gateway_options:role().
@@ -33,9 +33,14 @@ version() -> ?VERSION.
 -spec greeting_bytes() -> pos_integer().
 greeting_bytes() -> ?GREETING_BYTES.
 
-%% @doc The longest frame.
+%% @doc The longest frame of a driver.
 -spec packet_bytes() -> pos_integer().
 packet_bytes() -> ?PACKET_BYTES.
+
+%% @doc The longest frame of somebody in this role.
+-spec packet_bytes(role()) -> pos_integer().
+packet_bytes(observer) -> ?GREETING_BYTES;
+packet_bytes(_) -> ?PACKET_BYTES.
 
 %% @doc No bytes yet.
 -spec input() -> py_wire:input().
@@ -79,14 +84,35 @@ is_info({token, Token}) -> is_binary(Token);
 is_info({log, Log}) -> is_boolean(Log);
 is_info({_, _}) -> true.
 
-%% @doc A frame of a driver that has said `hello'.
--spec message(binary()) -> {ok, tuple()} | {error, unicode:chardata()}.
-message(Frame) ->
-    case py_atoms:decode(Frame) of
-        {ok, Message} when is_tuple(Message), tuple_size(Message) > 0 -> {ok, Message};
-        {refused, Text} -> {error, Text};
-        _ -> {error, "a frame that is no message"}
+%% @doc A frame of somebody who has said `hello' and has this role. New atoms are a driver's alone, from its budget: with more than that its
+%% message is none, which `refused' says, and whose it would have been. The others' messages hold nothing that could stay, or be large.
+-spec message(binary(), role(), py_atoms:budget()) ->
+    {ok, tuple()} | {refused, id() | none, unicode:chardata()} | {error, unicode:chardata()}.
+message(Frame, driver, Atoms) ->
+    case py_atoms:decode(Frame, Atoms) of
+        {refused, Text} -> {refused, request(Frame), Text};
+        Decoded -> with_parts(Decoded)
+    end;
+message(Frame, _Role, _Atoms) ->
+    case py_etf:look(Frame, ?GREETING_WORDS) of
+        {ok, _Words, []} -> with_parts(py_atoms:known(Frame));
+        _ -> with_parts(error)
     end.
+
+with_parts({ok, Message}) when is_tuple(Message), tuple_size(Message) > 0 -> {ok, Message};
+with_parts(_) -> {error, "a frame that is no message"}.
+
+%% The id of what would be answered, by its first bytes.
+request(<<?ETF_VERSION, 104, _, Tag, Size, Kind:Size/binary, Rest/binary>>) when Tag =:= 115; Tag =:= 119 -> request(Kind, Rest);
+request(<<?ETF_VERSION, 104, _, Tag, Size:16, Kind:Size/binary, Rest/binary>>) when Tag =:= 100; Tag =:= 118 -> request(Kind, Rest);
+request(_) -> none.
+
+request(Kind, Rest) when Kind =:= <<"submit">>; Kind =:= <<"call">>; Kind =:= <<"start_pool">>; Kind =:= <<"stop_pool">> -> number(Rest);
+request(_, _) -> none.
+
+number(<<97, Id, _/binary>>) -> Id;
+number(<<98, Id:32/signed, _/binary>>) when Id >= 0 -> Id;
+number(_) -> none.
 
 %% @doc Whether somebody in this role may say it.
 -spec is_message(tuple(), role()) -> boolean().
@@ -122,7 +148,7 @@ encode(Message) ->
 %% @doc `{done, Id, Trust, Frame}', the frame as it came.
 -spec done(id(), trusted | box, binary()) -> frame().
 done(Id, Trust, Frame) ->
-    Encoded = number(Id),
+    Encoded = encoded(Id),
     Size = byte_size(Frame),
     {Name, Length} =
         case Trust of
@@ -132,14 +158,18 @@ done(Id, Trust, Frame) ->
     Whole = 3 + 6 + byte_size(Encoded) + Length + 5 + Size,
     {[<<Whole:32, ?ETF_VERSION, 104, 4, 119, 4, "done", Encoded/binary, Name/binary, 109, Size:32>>, Frame], Whole + 4}.
 
-number(Id) when Id =< 16#7fffffff -> <<98, Id:32>>;
-number(Id) ->
+encoded(Id) when Id =< 16#7fffffff -> <<98, Id:32>>;
+encoded(Id) ->
     <<?ETF_VERSION, Encoded/binary>> = term_to_binary(Id),
     Encoded.
 
 %% @doc `{failed, Id, Reason, Text}' for `{py, Reason}'.
 -spec failed(id(), term()) -> frame().
 failed(Id, Reason) -> encode({failed, Id, simple(Reason), text(Reason)}).
+
+%% @doc `{failed, Id, overload, Text}' for what is more than a driver may have open.
+-spec overload(id()) -> frame().
+overload(Id) -> encode({failed, Id, overload, <<"more requests are open than open_tasks and open_bytes of hello allow">>}).
 
 text(Reason) ->
     case unicode:characters_to_binary(py_error:text({py, Reason})) of

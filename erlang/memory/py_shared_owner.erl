@@ -14,7 +14,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/0, place/1, own/3, disown/1, lost/1, kept/0, kept/1, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
+-export([start_link/0, place/1, own/3, disown/1, given/1, lost/1, kept/0, kept/1, ended/0, new/1, free/1, info/0, path/1, is_there/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([name/0, info/0]).
 
@@ -59,6 +59,21 @@ own(Owner, Call, Names) -> gen_server:cast(?MODULE, {own, self(), Owner, Call, N
 %% @doc The calling process has no use for these files any more; they go unless somebody else owns them.
 -spec disown([name()]) -> ok.
 disown(Names) -> gen_server:cast(?MODULE, {disown, self(), Names}).
+
+%% @doc The files that the calling process owns by the answer to this call, which it has, and how many bytes each of them has.
+-spec given(Call :: reference()) -> [{name(), Bytes :: non_neg_integer()}].
+given(Call) ->
+    case ask({given, Call, self()}) of
+        {error, not_started} -> [];
+        Names -> [{Name, bytes(Name)} || Name <- Names]
+    end.
+
+bytes(Name) ->
+    {ok, Path} = path(Name),
+    case file:read_link_info(Path, [raw]) of
+        {ok, #file_info{size = Size}} -> Size;
+        {error, _} -> 0
+    end.
 
 %% @doc The answer to this call will not arrive, or has not: nobody owns anything by it.
 -spec lost(Call :: reference()) -> ok.
@@ -142,6 +157,9 @@ handle_call({new, Bytes, Owner}, _From, State) ->
     end;
 handle_call({free, Name}, _From, State) ->
     {reply, ok, freed(Name, State)};
+handle_call({given, Call, Owner}, _From, #state{owners = Owners} = State) ->
+    {_, Claims} = maps:get(Owner, Owners, {none, #{}}),
+    {reply, [Name || {Name, Of} <- maps:to_list(Claims), lists:keymember(Call, 1, Of)], State};
 handle_call(info, _From, #state{max_bytes = MaxBytes} = State) ->
     Sizes = [size_of(Name) || Name <- names()],
     {reply, #{files => length(Sizes), bytes => lists:sum(Sizes), max_bytes => MaxBytes}, State};

@@ -6,17 +6,28 @@
 %%% @private
 -module(py_atoms).
 
--export([decode/1, decode/2, walk/1, session/0]).
+-export([decode/1, decode/2, known/1, walk/1, session/0, connection/0]).
 -export_type([budget/0]).
 
--type budget() :: node | {sandbox, py_config:pool_name()} | {session, atomics:atomics_ref()}.
-%% That of the node; that of a pool whose Python is not trusted, which is small; that of one sandboxed session, which is smaller.
+-type budget() :: node | {sandbox, py_config:pool_name()} | {session | connection, atomics:atomics_ref()}.
+%% That of the node; that of a pool whose Python is not trusted, which is small; that of one sandboxed session, which is smaller; that of
+%% one driver, who may spend a part of the node's.
 
 -define(VERSION, 131).
 
 %% @doc A budget for one session.
 -spec session() -> budget().
 session() -> {session, atomics:new(1, [])}.
+
+%% @doc A budget for one driver.
+-spec connection() -> budget().
+connection() -> {connection, atomics:new(1, [])}.
+
+%% @doc The term, of somebody who brings no new atom, and nothing else that would stay. `error' where the bytes are none, where they would be
+%% that, or are compressed.
+-spec known(binary()) -> {ok, term()} | error.
+known(<<?VERSION, $P, _/binary>>) -> error;
+known(Frame) -> decoded(Frame, [safe, used]).
 
 %% @doc The term. `error' where the bytes are none, `{refused, Text}' where it has too many new atoms.
 -spec decode(binary()) -> {ok, term()} | {refused, string()} | error.
@@ -95,10 +106,14 @@ is_new({Name, Encoding}) ->
 
 spend(New, Budget) -> spend_all(New, limits(Budget)).
 
+%% What drivers spend counts for all of them together, too, of which something is left of the node's, and for the node.
 %% What a sandboxed pool spends counts for all of them together, too, and what a session spends for all sessions: they come
 %% and go, atoms stay.
 limits(node) ->
     [{node, py_config:max_new_atoms()}];
+limits({connection, _} = Budget) ->
+    #{connection := Most, connections := MostOfAll} = py_config:max_connection_atoms(),
+    [{Budget, Most}, {connections, MostOfAll}, {node, py_config:max_new_atoms()}];
 limits({sandbox, _} = Budget) ->
     #{pool := Most, all := MostOfAll} = py_config:max_sandbox_atoms(),
     [{Budget, Most}, {sandbox, MostOfAll}];
@@ -130,9 +145,9 @@ spend_of(New, Budget, Most) ->
             {false, Most}
     end.
 
-%% It lives as long as the atoms; that of a session goes with it, and the sum of all sessions' stays. Two processes that make
+%% It lives as long as the atoms; that of a session or a driver goes with it, and the sum of all of them stays. Two processes that make
 %% one at the same time give each other a little more.
-spent({session, Spent}) ->
+spent({Kind, Spent}) when Kind =:= session; Kind =:= connection ->
     Spent;
 spent(Budget) ->
     case persistent_term:get({?MODULE, Budget}, undefined) of
