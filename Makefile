@@ -142,6 +142,11 @@ bench-link: build ## PoolExecutor beside Pool, ProcessPoolExecutor, loky, dask a
 	@scripts/setup peers
 	@$(OWN_PYTHON) $(CURDIR)/python/.venv-peers/bin/python bench/link/run $(ROUNDS)
 
+# What is fetched goes to PEERS=directory, outside of the checkout.
+.PHONY: bench-peers
+bench-peers: build ## beside multiprocessing, ProcessPoolExecutor, loky, dask, ray and ErlPort, in one run: a table
+	@$(OWN_PYTHON) bench/peers/run $(VENV_BIN)/python $(ROUNDS)
+
 bench-compare: build ## the same in turns with that of BASE=revision
 	@scripts/bench-compare $(BASE) $(ROUNDS)
 

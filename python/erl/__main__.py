@@ -68,10 +68,8 @@ def _parse(arguments: list[str]) -> _Flags:
 
 
 def _need_erlang_py(is_asked: bool) -> None:
-    try:
-        # By name: any directory `erlang` on the path would satisfy `import erlang`.
-        from erlang import binary_to_term  # type: ignore[import-untyped]  # noqa: F401
-    except ImportError:
+    """Look for it; it is imported by the first term that takes it. A check imports it now."""
+    if not _has_erlang_py() or not (is_asked or hasattr(__import__("erlang"), "binary_to_term")):
         # The application asks again, by `--check`, and says it in its own words.
         sys.exit(
             1
@@ -79,6 +77,17 @@ def _need_erlang_py(is_asked: bool) -> None:
             else f"{sys.executable} lacks erlang-py, which py needs to read Erlang terms.\n"
             f"Install it there: {sys.executable} -m pip install erlang-py"
         )
+
+
+def _has_erlang_py() -> bool:
+    if "erlang" in sys.modules:
+        return sys.modules["erlang"] is not None
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        found = None if find is None else find("erlang", None)
+        if found is not None:
+            return found.origin is not None  # any directory `erlang` on the path is found, too
+    return False
 
 
 def _zygote_of(arguments: list[str]) -> tuple[str, list[str]] | None:

@@ -1,8 +1,9 @@
-"""Pids, ports, references and funs, by way of erlang-py.
+"""Pids, ports, references and funs, where it takes more than their bytes by way of erlang-py.
 
-erlang-py trusts its input, so every leaf is measured first and handed over alone. What it read is written
-again in one spelling (newest tags, UTF-8 atoms), so that equal leaves have equal bytes whichever release
-sent them. Closures alone stay as they came: they hold terms of any kind.
+All are held in one spelling (newest tags, UTF-8 atoms), so that equal leaves have equal bytes whichever release sent
+them. Pids, ports and references of the newest kinds, whose nodes have names in ASCII, differ from that in the tag of
+the name alone: for them erlang-py is not even imported. It reads and writes the others. It trusts its input, so every
+leaf is measured first and handed over alone. Closures stay as they came, too: they hold terms of any kind.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ REFERENCES: Final = frozenset((tags.NEWER_REFERENCE, tags.NEW_REFERENCE, tags.RE
 FUNS: Final = frozenset((tags.NEW_FUN, tags.EXPORT, tags.FUN))
 ALL: Final = PIDS | PORTS | REFERENCES | FUNS
 
+_NEWEST: Final[dict[int, Any]] = {
+    tags.NEW_PID: terms.Pid,
+    tags.V4_PORT: terms.Port,
+    tags.NEWER_REFERENCE: terms.Reference,
+}
+_NEWEST_NODE: Final = {tags.NEW_PID: 1, tags.V4_PORT: 1, tags.NEWER_REFERENCE: 3}
+"""Where the name of the node begins."""
+
 _INTEGERS: Final = frozenset((tags.SMALL_INTEGER, tags.INTEGER))
 
 
@@ -40,6 +49,9 @@ def read(data: bytes, position: int) -> tuple[object, int]:
     if tag in FUNS:
         _check_fun(data, position, end)
     external = data[position:end]
+    held = _newest(external) if tag in _NEWEST else None
+    if held is not None:
+        return _NEWEST[tag](held), end
     try:
         leaf = _erlang_py().binary_to_term(b"\x83" + external)
     except UnicodeDecodeError:
@@ -57,6 +69,22 @@ def read(data: bytes, position: int) -> tuple[object, int]:
     if tag == tags.EXPORT:
         return terms.Fun(_export(external)), end
     return terms.Fun(leaf.binary()), end
+
+
+def _newest(external: bytes) -> bytes | None:
+    """A pid, port or reference of the newest kind as it is held; None where more than its node is spelled anew."""
+    head = _NEWEST_NODE[external[0]]
+    short = external[head] != tags.ATOM
+    if external[head] not in (tags.SMALL_ATOM_UTF8, tags.SMALL_ATOM, tags.ATOM):
+        return None
+    start = head + (2 if short else 3)
+    end = start + (external[head + 1] if short else int.from_bytes(external[head + 1 : start], "big"))
+    name = external[start:end]
+    words = int.from_bytes(external[1:3], "big") if external[0] == tags.NEWER_REFERENCE else 1
+    # In ASCII all spellings of a name are the same.
+    if not name.isascii() or len(name) > terms.MAX_ATOM_CHARACTERS or not 1 <= words <= _MAX_REFERENCE_WORDS:
+        return None
+    return external[:head] + bytes((tags.SMALL_ATOM_UTF8, len(name))) + name + external[end:]
 
 
 def _erlang_py() -> Any:

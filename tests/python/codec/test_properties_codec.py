@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import zlib
 from typing import Any
 
@@ -266,3 +267,22 @@ def test_handle_is_what_erlang_py_takes_it_for(beam: Beam, text: str) -> None:
     assert type(value) is kind
     assert type(erlang_py.binary_to_term(b"\x83" + value.external)) is their_kind
     assert beam.same(b"\x83" + value.external, term)
+
+
+def test_newest_pids_ports_and_references_are_read_without_erlang_py(monkeypatch: pytest.MonkeyPatch) -> None:
+    spellings = (b"w\x09here@host", b"d\0\x09here@host", b"s\x09here@host")
+    makes = (
+        lambda node: b"X" + node + bytes(8) + b"\0\0\0\1",
+        lambda node: b"x" + node + bytes(8) + b"\0\0\0\1",
+        lambda node: b"Z\0\3" + node + b"\0\0\0\1" + bytes(12),
+    )
+    older = b"g" + spellings[0] + bytes(8) + b"\1"
+    whole = [erlang_py.binary_to_term(b"\x83" + make(spellings[0])).binary() for make in makes]
+    assert isinstance(decode(b"\x83" + older, RAW), Pid)
+    monkeypatch.setitem(sys.modules, "erlang", None)
+    for make, known in zip(makes, whole, strict=True):
+        for node in spellings:
+            assert encode(decode(b"\x83" + make(node), RAW), RAW) == b"\x83" + known
+    for unfit in (older, b"X" + b"w\x02\xc3\xa4" + bytes(12), b"Z\0\0" + spellings[0] + b"\0\0\0\1"):
+        with pytest.raises(errors.DecodeError):
+            decode(b"\x83" + unfit, RAW)
