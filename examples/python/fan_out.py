@@ -12,7 +12,7 @@ import erl
 from erl.errors import TaskTimeoutError
 
 FILES = 100
-SECONDS = 1
+SECONDS = 3
 
 
 def digest(path):
