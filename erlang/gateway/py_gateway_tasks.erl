@@ -59,7 +59,9 @@ is_open(Id, #tasks{open = Open}) -> is_map_key(Id, Open).
 %% @doc A new task; its deadline begins now.
 -spec submit(py_gateway_wire:id(), map(), binary(), tasks()) -> {ok, tasks()} | {error, term()}.
 submit(Id, Given, Body, Tasks) ->
-    case checked(Given) of
+    case py_gateway_wire:is_body(Body) andalso checked(Given) of
+        false ->
+            {error, {link, "the body of a call is a module, a function and a list of arguments, encoded one after the other"}};
         {ok, Route} ->
             case py_route:is_free(Route) of
                 true -> given(Id, Body, Route, none, Tasks);

@@ -5,7 +5,7 @@
 -module(py_gateway_wire).
 
 -export([version/0, greeting_bytes/0, packet_bytes/0, packet_bytes/1, input/0, split/3, next/1]).
--export([hello/1, message/3, is_message/2]).
+-export([hello/1, message/3, is_message/2, is_body/1]).
 -export([encode/1, done/3, failed/2, overload/1, simple/1]).
 -export_type([role/0, info/0, id/0, frame/0]).
 
@@ -130,6 +130,18 @@ is_order({start_pool, Id, Options}) -> is_id(Id) andalso is_map(Options);
 is_order({stop_pool, Id, Name}) -> is_id(Id) andalso is_atom(Name);
 is_order({stop, Id}) -> is_id(Id);
 is_order(_) -> false.
+
+%% @doc Whether the body of a call is what `py_wire:body/3' makes: two atoms and a list. What a worker can't read it can't answer.
+-spec is_body(binary()) -> boolean().
+is_body(Body) ->
+    case after_atom(after_atom(Body)) of
+        <<Tag, _/binary>> = Args when Tag =:= 106; Tag =:= 107; Tag =:= 108 -> py_etf:is_term(Args);
+        _ -> false
+    end.
+
+after_atom(<<Tag, Size, _:Size/binary, Rest/binary>>) when Tag =:= 115; Tag =:= 119 -> Rest;
+after_atom(<<Tag, Size:16, _:Size/binary, Rest/binary>>) when Tag =:= 100; Tag =:= 118 -> Rest;
+after_atom(_) -> <<>>.
 
 is_id(Id) -> is_integer(Id) andalso Id >= 0.
 

@@ -6,7 +6,7 @@
 %%% @private
 -module(py_etf).
 
--export([look/2, own_node/0]).
+-export([look/2, is_term/1, own_node/0]).
 -export_type([handle/0, node_key/0]).
 
 -type node_key() :: {Name :: binary(), Creation :: non_neg_integer()}.
@@ -15,6 +15,8 @@
 %% What is no value, by its kind and by whose it is.
 
 -define(VERSION, 131).
+%% More than there is room for.
+-define(MOST_WORDS, 16#fffffffffffff).
 %% Of different handles so many are noted; who sends more of them has made them up.
 -define(MOST_HANDLES, 64).
 
@@ -30,6 +32,14 @@ look(<<?VERSION, Bytes/binary>>, MostWords) ->
     end;
 look(_, _) ->
     {error, unreadable}.
+
+%% @doc Whether bytes without the version's are one term, however large.
+-spec is_term(binary()) -> boolean().
+is_term(Bytes) ->
+    case walk(Bytes, 1, ?MOST_WORDS, #{}) of
+        {ok, _, _} -> true;
+        {error, _} -> false
+    end.
 
 %% @doc This node, as its handles have it.
 -spec own_node() -> node_key().

@@ -13,7 +13,8 @@
     requests_beyond_the_bound_fail_alone/1,
     who_does_not_read_is_not_read/1,
     who_is_killed_while_it_is_not_read_is_forgotten/1,
-    texts_that_look_like_shared_memory_are_texts/1
+    texts_that_look_like_shared_memory_are_texts/1,
+    a_body_that_is_no_call_reaches_no_worker/1
 ]).
 
 suite() -> [{timetrap, {minutes, 1}}].
@@ -27,7 +28,8 @@ all() ->
         requests_beyond_the_bound_fail_alone,
         who_does_not_read_is_not_read,
         who_is_killed_while_it_is_not_read_is_forgotten,
-        texts_that_look_like_shared_memory_are_texts
+        texts_that_look_like_shared_memory_are_texts,
+        a_body_that_is_no_call_reaches_no_worker
     ].
 
 init_per_testcase(_Case, Config) ->
@@ -219,4 +221,20 @@ texts_that_look_like_shared_memory_are_texts(Config) ->
     _ = py_driver:answer(Driver, 3),
     py_driver:send(Driver, {submit, 4, #{timeout => 10_000}, py_driver:body(math, sqrt, [4])}),
     ?assertMatch({done, trusted, {r, _, 2.0}}, py_driver:answer(Driver, 4)),
+    py_driver:close(Driver).
+
+a_body_that_is_no_call_reaches_no_worker(Config) ->
+    {_, Driver} = connect(driver, Config),
+    Good = py_driver:body(math, sqrt, [4]),
+    <<131, Number/binary>> = term_to_binary(1),
+    Bodies = [<<>>, <<"junk">>, binary:part(Good, 0, byte_size(Good) - 1), <<Good/binary, 106>>, <<119, 4, "math", 119, 4, "sqrt">>, <<119, 4, "math", 119, 4, "sqrt", Number/binary>>],
+    [
+        begin
+            py_driver:send(Driver, {submit, Id, #{}, Body}),
+            ?assertMatch({Body, {failed, Id, {link, _}, _}}, {Body, py_driver:answer(Driver, Id)})
+        end
+     || {Id, Body} <- lists:zip(lists:seq(1, length(Bodies)), Bodies)
+    ],
+    py_driver:send(Driver, {submit, 100, #{}, Good}),
+    ?assertMatch({done, trusted, {r, _, 2.0}}, py_driver:answer(Driver, 100)),
     py_driver:close(Driver).
