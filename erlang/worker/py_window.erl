@@ -77,10 +77,10 @@ room(_Open, _Now, _Window) ->
 -spec since(window()) -> us().
 since(#window{since = Since}) -> Since.
 
-%% @doc The same where calls run in so many threads: a few more, so that a thread has the next one at hand. Those that wait for Erlang
+%% @doc The same where calls run in so many threads: as many more, so that each has the next one at hand. Those that wait for Erlang
 %% take no thread, unless they are very many.
 -spec room_of_threads(Open :: non_neg_integer(), Asking :: non_neg_integer(), Threads :: pos_integer()) -> non_neg_integer().
-room_of_threads(Open, Asking, Threads) -> max(0, Threads + max(2, Threads div 4) + min(?MOST_ASKING, Asking) - Open).
+room_of_threads(Open, Asking, Threads) -> max(0, 2 * Threads + min(?MOST_ASKING, Asking) - Open).
 
 %% @doc Whether the oldest call, if there is one, is slow.
 -spec is_old(us(), window()) -> boolean().

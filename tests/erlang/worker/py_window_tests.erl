@@ -54,3 +54,9 @@ nothing_is_written_behind_an_old_call_test() ->
     ?assertEqual({1, 0}, {py_window:room(1, Later + 3_000, Two), py_window:room(1, Later + 3_001, Two)}),
     ?assert(py_window:is_old(Now + 6_001, Slow)),
     ?assertNot(py_window:is_old(Now + 6_000, Slow)).
+
+each_thread_has_the_next_call_at_hand_test_() ->
+    [
+        ?_assertEqual(Room, py_window:room_of_threads(Open, Asking, 4))
+     || {Open, Asking, Room} <- [{0, 0, 8}, {3, 0, 5}, {8, 0, 0}, {9, 0, 0}, {8, 2, 2}, {300, 300, 0}, {260, 300, 4}]
+    ].
