@@ -33,6 +33,7 @@
     scheduler := py_pool_options:scheduler(),
     timeout := timeout(),
     max_queue := non_neg_integer() | infinity,
+    hand := pos_integer(),
     show_arguments := undefined | py_call_options:show_arguments(),
     mapping := py_mapping:mapping(),
     flags := py_mapping:flags()

@@ -1,7 +1,7 @@
 %%% @doc Which task goes to which worker next: what {@link py_dispatcher} decides, without its processes. Pure: is told what has happened, and
 %%% the time in microseconds; says what is to be given to whom.
 %%%
-%%% Tasks wait in a queue for each client; the queues are served in turn. A worker is given a few at a time, its hand: two, or more while what it
+%%% Tasks wait in a queue for each client; the queues are served in turn. A worker is given a few at a time, its hand, and more while what it
 %%% is given is short. What a worker gives back is the first of its client's queue again. Workers are known by their slots.
 %%%
 %%% A task is queued or given, and is over once. The hand of a slot is the number of the tasks that were given to it and are not over: it
@@ -9,7 +9,7 @@
 %%% @private
 -module(py_dispatch).
 
--export([new/0, queued/3, next/3, back/3, over/3, task/2, hold/2, go_on/2, gone/2, waiting/1, waiting_tasks/1, clients/1, hand/2]).
+-export([new/0, queued/3, next/4, back/3, over/3, task/2, hold/2, go_on/2, gone/2, waiting/1, waiting_tasks/1, clients/1, hand/2]).
 -export_type([dispatch/0, id/0, client/0, task/0]).
 
 -type id() :: term().
@@ -42,7 +42,6 @@
 }).
 -opaque dispatch() :: #dispatch{}.
 
--define(HAND, 2).
 -define(HAND_OF_SHORT, 16).
 -define(SHORT_US, 500).
 -define(HAND_US, 1_500).
@@ -75,13 +74,14 @@ turn(Client, Known, #dispatch{clients = Clients} = Dispatch) ->
     Dispatch#dispatch{clients = Clients#{Client => Known}}.
 
 %% @doc The next task and the slot that it is given to, of those with so many calls in hand; `none' where no task waits, or no worker has
-%% room. Its client has its next turn behind the others.
--spec next([{py_registry:slot(), InHand :: non_neg_integer()}], Us :: integer(), dispatch()) ->
+%% room. Its client has its next turn behind the others. A worker has `Hand' tasks of unknown length at the
+%% most (see `py_scheduler:hand/1').
+-spec next([{py_registry:slot(), InHand :: non_neg_integer()}], Hand :: pos_integer(), Us :: integer(), dispatch()) ->
     {id(), py_registry:slot(), dispatch()} | {none, dispatch()}.
-next(_Slots, _Now, #dispatch{waiting = 0} = Dispatch) ->
+next(_Slots, _Hand, _Now, #dispatch{waiting = 0} = Dispatch) ->
     {none, Dispatch};
-next(Slots, Now, Dispatch) ->
-    case [{InHand, Slot} || {Slot, InHand} <- Slots, has_room(Slot, Dispatch)] of
+next(Slots, Hand, Now, Dispatch) ->
+    case [{InHand, Slot} || {Slot, InHand} <- Slots, has_room(Slot, Hand, Dispatch)] of
         [] ->
             {none, Dispatch};
         Room ->
@@ -121,10 +121,12 @@ given(Slot, Now, Client, #client{queue = Queue, waiting = Waiting} = Known, #dis
 more(Now, #hand{count = 0} = Hand) -> Hand#hand{count = 1, since = Now};
 more(_Now, #hand{count = Count} = Hand) -> Hand#hand{count = Count + 1}.
 
-has_room(Slot, #dispatch{hands = Hands}) ->
+has_room(Slot, Hand, #dispatch{hands = Hands}) ->
     case Hands of
-        #{Slot := #hand{count = Count, average_us = Us}} when is_integer(Us), Us < ?SHORT_US -> Count < hand_of_short(Us);
-        #{Slot := #hand{count = Count}} -> Count < ?HAND;
+        #{Slot := #hand{count = Count, average_us = Us}} when is_integer(Us), Us < ?SHORT_US, Hand > 1 ->
+            Count < max(Hand, hand_of_short(Us));
+        #{Slot := #hand{count = Count}} ->
+            Count < Hand;
         #{} -> true
     end.
 

@@ -237,17 +237,17 @@ dispatched(#state{core = Core, pool = Pool} = State) ->
     case py_dispatch:waiting(Core) > 0 andalso py_registry:pool(Pool) of
         false ->
             State;
-        {ok, #{load := Load} = Known} ->
+        {ok, #{load := Load, hand := Hand} = Known} ->
             case slots(Known, Pool) of
                 {error, Reason} -> failed(Reason, State);
-                Slots -> dispatched(Slots, Load, now_us(), State)
+                Slots -> dispatched(Slots, Load, {Hand, now_us()}, State)
             end;
         {error, Reason} ->
             failed(Reason, State)
     end.
 
-dispatched(Slots, Load, Now, #state{pool = Pool, core = Core} = State) ->
-    case py_dispatch:next(Slots, Now, Core) of
+dispatched(Slots, Load, {Hand, Now} = Room, #state{pool = Pool, core = Core} = State) ->
+    case py_dispatch:next(Slots, Hand, Now, Core) of
         {none, Same} ->
             %% A worker that comes tells nobody.
             retry(?RETRY_MS, State#state{core = Same});
@@ -256,16 +256,16 @@ dispatched(Slots, Load, Now, #state{pool = Pool, core = Core} = State) ->
                 {ok, Worker} ->
                     _ = py_registry:take(Load, Slot),
                     More = lists:keyreplace(Slot, 1, Slots, {Slot, py_registry:in_hand(Load, Slot)}),
-                    go_on(More, Load, Now, asked(Id, Worker, State#state{core = Next}));
+                    go_on(More, Load, Room, asked(Id, Worker, State#state{core = Next}));
                 error ->
-                    dispatched(lists:keydelete(Slot, 1, Slots), Load, Now, State#state{core = py_dispatch:back(Id, Now, Next)})
+                    dispatched(lists:keydelete(Slot, 1, Slots), Load, Room, State#state{core = py_dispatch:back(Id, Now, Next)})
             end
     end.
 
-go_on(Slots, Load, Now, #state{core = Core} = State) ->
+go_on(Slots, Load, Room, #state{core = Core} = State) ->
     case py_dispatch:waiting(Core) of
         0 -> State;
-        _ -> dispatched(Slots, Load, Now, State)
+        _ -> dispatched(Slots, Load, Room, State)
     end.
 
 asked(Id, Worker, #state{tasks = Tasks, aliases = Aliases} = State) ->

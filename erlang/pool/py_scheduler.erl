@@ -8,11 +8,13 @@
 %%% @private
 -module(py_scheduler).
 
--export([pick/2, most_behind_one/1]).
+-export([pick/2, most_behind_one/1, hand/1]).
 -export_type([candidate/0]).
 
 -type candidate() :: #{worker := pid(), in_flight := non_neg_integer(), started_ms := integer()}.
 %% What a scheduler of the user's chooses from: the workers that can serve. `started_ms' is of the monotonic clock.
+
+-define(FEW_CALLS, 100).
 
 %% @doc How many calls a worker of this pool may have in hand behind one: as many as may wait, and those that may run with it.
 %% Where any number of coroutines may, each worker tells how many there are.
@@ -20,6 +22,12 @@
 most_behind_one(#{max_queue := infinity}) -> infinity;
 most_behind_one(#{max_queue := Most, threads := Threads, coroutines := infinity}) -> Most + Threads - 1;
 most_behind_one(#{max_queue := Most, threads := Threads, coroutines := Coroutines}) -> Most + Threads + Coroutines - 2.
+
+%% @doc How many tasks of unknown length a dispatcher gives a worker of this pool: one for each thread, and one that is at hand when the
+%% first of them is over. One that is replaced after a few calls is given no more than it may begin.
+-spec hand(py_config:pool()) -> pos_integer().
+hand(#{max_calls := Few}) when is_integer(Few), Few =< ?FEW_CALLS -> 1;
+hand(#{threads := Threads}) -> Threads + 1.
 
 %% @doc The worker that gets the next call. `overload': all that could take it have their queues full. `{scheduler, Term}':
 %% the user's scheduler returned that, which is no worker of the pool, or failed with it.

@@ -13,9 +13,8 @@ recycle_used(#state{config = #{max_calls := infinity}} = State) ->
     State;
 recycle_used(#state{config = #{recycle := never}} = State) ->
     State;
-recycle_used(#state{config = #{max_calls := Most}, calls = Calls} = State) ->
-    %% The worker's own calls are counted, too: a few more or less are no matter.
-    case py_calls:sent(Calls) > Most of
+recycle_used(#state{config = #{max_calls := Most}, calls = Calls, own_calls = Own} = State) ->
+    case py_calls:sent(Calls) - Own >= Most of
         true -> recycle_serving(State);
         false -> State
     end.

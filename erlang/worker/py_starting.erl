@@ -108,7 +108,8 @@ serve(#state{load = Load, slot = Slot, starters = Starters, calls = Calls} = Sta
     [gen_server:reply(Starter, ok) || Starter <- Starters],
     py_worker_state:event([worker, start], #{}, State),
     measure_later(State),
-    Serving = py_worker_state:stop_timer(State#state{phase = serving, starters = [], since = Now, calls = py_calls:open(Calls)}),
+    Served = State#state{phase = serving, starters = [], since = Now, own_calls = py_calls:sent(Calls), calls = py_calls:open(Calls)},
+    Serving = py_worker_state:stop_timer(Served),
     py_worker_state:report(py_draining:recycle_used(Serving)).
 
 %% What user code gave nobody reads: only what it raised.

@@ -30,6 +30,8 @@
     starters = [] :: [gen_server:from()],
     drainer = undefined :: undefined | gen_server:from(),
     served = 0 :: non_neg_integer(),
+    %% How many this interpreter was sent by the worker itself before it served.
+    own_calls = 0 :: non_neg_integer(),
     since = 0 :: integer()
 }).
 

@@ -9,7 +9,7 @@ queued(Client, Ids, Dispatch) -> lists:foldl(fun(Id, Acc) -> py_dispatch:queued(
 given(Slots, Dispatch) -> given(Slots, 0, Dispatch).
 
 given(Slots, Now, Dispatch) ->
-    case py_dispatch:next([{Slot, py_dispatch:hand(Slot, Dispatch)} || Slot <- Slots], Now, Dispatch) of
+    case py_dispatch:next([{Slot, py_dispatch:hand(Slot, Dispatch)} || Slot <- Slots], 2, Now, Dispatch) of
         {none, Left} -> {[], Left};
         {Id, Slot, Next} ->
             {More, Left} = given(Slots, Now, Next),
@@ -24,10 +24,24 @@ each_worker_gets_a_hand_of_two_test() ->
     ?assertEqual(1, py_dispatch:waiting(Left)),
     ?assertEqual([5], py_dispatch:waiting_tasks(Left)).
 
+a_hand_is_as_wide_as_the_pool_says_test() ->
+    Queued = queued(a, [1, 2, 3, 4], py_dispatch:new()),
+    Width = fun Width(Hand, Dispatch) ->
+        case py_dispatch:next([{1, py_dispatch:hand(1, Dispatch)}], Hand, 0, Dispatch) of
+            {none, Left} -> py_dispatch:hand(1, Left);
+            {_, 1, Next} -> Width(Hand, Next)
+        end
+    end,
+    ?assertEqual([1, 2, 4, 4], [Width(Hand, Queued) || Hand <- [1, 2, 4, 9]]),
+    %% Where one task is all that a worker may have, short ones make no exception.
+    {1, 1, Given} = py_dispatch:next([{1, 0}], 1, 0, Queued),
+    ?assertEqual(1, Width(1, py_dispatch:over(1, 10, Given))),
+    ?assertEqual(3, Width(2, py_dispatch:over(1, 10, Given))).
+
 the_one_with_the_least_in_hand_comes_first_test() ->
     Dispatch = queued(a, [1, 2], py_dispatch:new()),
-    {1, 2, Next} = py_dispatch:next([{1, 5}, {2, 0}], 0, Dispatch),
-    {2, 2, _} = py_dispatch:next([{1, 5}, {2, 1}], 0, Next).
+    {1, 2, Next} = py_dispatch:next([{1, 5}, {2, 0}], 2, 0, Dispatch),
+    {2, 2, _} = py_dispatch:next([{1, 5}, {2, 1}], 2, 0, Next).
 
 clients_are_served_in_turn_test() ->
     Dispatch = queued(c, [c1], queued(b, [b1, b2], queued(a, [a1, a2, a3], py_dispatch:new()))),
@@ -110,7 +124,7 @@ step(Now, {Dispatch, Model, Next, Held} = State) ->
         Give when Give =< 7 ->
             %% Workers come and go.
             Slots = [{Slot, rand:uniform(3)} || Slot <- lists:seq(1, 4), rand:uniform(3) > 1],
-            case py_dispatch:next(Slots, Now, Dispatch) of
+            case py_dispatch:next(Slots, 2, Now, Dispatch) of
                 {none, Same} ->
                     %% Nobody waits who has a turn, or nobody has room.
                     ?assert(Slots =:= [] orelse full(Slots, Model) orelse [] =:= [Id || {Id, {C, queued}} <- maps:to_list(Model), not lists:member(C, Held)]),

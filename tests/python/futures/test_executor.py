@@ -203,10 +203,15 @@ def test_an_initializer_that_fails_says_so(node: erl.Node) -> None:
                 executor.submit(abs, 1).result(60)
 
 
-def test_workers_are_replaced_after_so_many_tasks(node: erl.Node) -> None:
-    with PoolExecutor(1, node=node, max_tasks_per_child=2) as executor:
-        pids = [executor.submit(os.getpid).result(60) for _ in range(6)]
-    assert len(set(pids)) >= 3
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("initializer", [None, int])
+def test_workers_are_replaced_after_so_many_tasks(
+    node: erl.Node, most: int, initializer: type | None
+) -> None:
+    with PoolExecutor(1, node=node, max_tasks_per_child=most, initializer=initializer) as executor:
+        futures = [executor.submit(os.getpid) for _ in range(6)]
+        pids = [future.result(60) for future in futures]
+    assert {pids.count(pid) for pid in pids} == {most}
 
 
 def test_a_worker_is_chosen(executor: PoolExecutor) -> None:
