@@ -73,6 +73,8 @@ say(Message, Port) ->
 start(Settings, Port) ->
     %% Who has started it is told by its connections; its standard streams are nobody's.
     _ = logger:remove_handler(default),
+    %% The parent reads it, and decodes what Pythons write there, whatever the locale is.
+    _ = io:setopts(standard_error, [{encoding, unicode}]),
     Parent = maps:get(parent, Settings, undefined),
     Began = began(Parent),
     _ = logger:set_primary_config(level, maps:get(log_level, Settings, info)),
@@ -88,9 +90,11 @@ started(Settings, Node) ->
             _ = [application:set_env(py, Key, Value) || {Key, Value} <- maps:to_list(maps:get(env, Settings, #{})), Key =/= pools],
             application:set_env(py, pools, Pools),
             application:set_env(py, gateway, []),
-            case py:start() of
-                {ok, started} -> listening(maps:get(path, Settings, auto), Node);
-                {error, Reason} -> {error, Reason}
+            %% What an application warns of in its log is an error where a program has just written it.
+            case py_config:environment() of
+                {ok, []} -> listening(py:start(), maps:get(path, Settings, auto), Node);
+                {ok, [Unknown | _]} -> {error, {py, {bad_config, py, Unknown}}};
+                {error, Problem} -> {error, {py, Problem}}
             end;
         {error, _} = Error ->
             Error
@@ -109,7 +113,9 @@ pools([], Acc) ->
 pool_name(Name) when is_binary(Name) -> binary_to_atom(Name);
 pool_name(Name) -> Name.
 
-listening(Path, Node) ->
+listening({error, _} = Error, _Path, _Node) ->
+    Error;
+listening({ok, started}, Path, Node) ->
     case py_gateway:check(#{path => Path}) of
         {ok, #{path := File} = Options} ->
             case py_gateway_sup:start_gateway(Options#{stop := fun() -> Node ! stop, ok end}) of

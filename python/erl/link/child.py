@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -83,10 +85,13 @@ class Child:
         finally:
             theirs.close()
         self._tail = bytearray()
+        self._is_shown = False
         self._drain = threading.Thread(target=self._read_tail, name="erl-node-output", daemon=True)
         self._drain.start()
         try:
             self.info = self._started(settings, program)
+            # From here on it is what tasks write there.
+            self._is_shown = True
         except BaseException:
             self.kill()
             raise
@@ -99,10 +104,13 @@ class Child:
     def _read_tail(self) -> None:
         output: Any = self._process.stdout
         with output:
-            while data := output.read1(4096):
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            while data := output.read1(65_536):
                 self._tail += data
                 if len(self._tail) > 2 * _TAIL_BYTES:
                     del self._tail[:-_TAIL_BYTES]
+                if self._is_shown:
+                    _show(decoder.decode(data))
 
     def tail(self) -> str:
         """The last lines of what it has written to its standard error."""
@@ -189,6 +197,16 @@ class Child:
     def forked(self) -> None:
         """In a child that was forked: the BEAM is to see its parent's end, not this process's."""
         self._socket.close()
+
+
+def _show(text: str) -> None:
+    """Write to the standard error that this program has now, which may be a notebook's cell, or none."""
+    stream = sys.stderr
+    try:
+        stream.write(text)
+        stream.flush()
+    except Exception:  # a stream of the program's own
+        return
 
 
 def _environment() -> dict[str, str]:

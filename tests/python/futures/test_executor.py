@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import functools
 import gc
+import io
 import logging
 import os
 import signal
@@ -253,6 +254,17 @@ def test_prints_come_to_the_stdout_of_the_moment(
 ) -> None:
     executor.submit(print, "Grüße").result(30)
     assert "Grüße\n" in capsys.readouterr().out
+
+
+def test_what_tasks_write_to_standard_error_appears_there(
+    executor: PoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    executor.submit(lambda: print("Grüße", file=sys.stderr, flush=True)).result(30)
+    executor.submit(os.system, "echo from a child >&2").result(30)
+    # It comes by a pipe of its own.
+    eventually(lambda: all(text in shown.getvalue() for text in ("Grüße\n", "from a child\n")))
 
 
 def test_records_come_to_logging(executor: PoolExecutor, caplog: pytest.LogCaptureFixture) -> None:

@@ -146,6 +146,7 @@ def test_what_users_have_configured_is_not_run(tmp_path: Path) -> None:
         ({"path": "/proc/self/node.sock"}, b"no gateway at"),
         ({"version": 77}, b"speaks version 1"),
         ({"env": {Atom("max_shared_bytes"): -1}}, b"max_shared_bytes"),
+        ({"env": {Atom("pols"): []}}, b"unknown option pols"),
     ],
 )
 def test_a_node_that_can_not_start_says_why(parent: Parent, settings: dict[str, Any], why: bytes) -> None:
