@@ -25,10 +25,14 @@
     tasks = #{} :: #{reference() => #task{}},
     aliases = #{} :: #{reference() => Id :: reference()},
     clients = #{} :: #{pid() => Monitor :: reference()},
-    retry = none :: none | reference()
+    retry = none :: none | reference(),
+    %% Since when no worker serves, in microseconds.
+    nobody_since = never :: never | integer()
 }).
 
 -define(RETRY_MS, 20).
+%% A worker whose Pythons die again and again waits for the next one for `max_delay', 30 s, and starts it: what has not begun waits so long.
+-define(PATIENCE_US, 45_000_000).
 -define(DROPPED, [{async, true}, {info, false}]).
 
 %%% For clients
@@ -240,10 +244,22 @@ dispatched(#state{core = Core, pool = Pool} = State) ->
         {ok, #{load := Load, hand := Hand} = Known} ->
             case slots(Known, Pool) of
                 {error, Reason} -> failed(Reason, State);
-                Slots -> dispatched(Slots, Load, {Hand, now_us()}, State)
+                nobody -> nobody(Known, now_us(), State);
+                Slots -> dispatched(Slots, Load, {Hand, now_us()}, State#state{nobody_since = never})
             end;
         {error, Reason} ->
             failed(Reason, State)
+    end.
+
+%% No worker serves. A call would fail, or wait in one; a task waits here, for whichever comes first.
+nobody(_Known, Now, #state{nobody_since = never} = State) ->
+    retry(?RETRY_MS, State#state{nobody_since = Now});
+nobody(_Known, Now, #state{nobody_since = Since} = State) when Now - Since < ?PATIENCE_US ->
+    retry(?RETRY_MS, State);
+nobody(#{load := Load, hand := Hand} = Known, Now, #state{pool = Pool} = State) ->
+    case picked(Pool, Known) of
+        {error, Reason} -> failed(Reason, State);
+        Slots -> dispatched(Slots, Load, {Hand, Now}, State)
     end.
 
 dispatched(Slots, Load, {Hand, Now} = Room, #state{pool = Pool, core = Core} = State) ->
@@ -273,12 +289,12 @@ asked(Id, Worker, #state{tasks = Tasks, aliases = Aliases} = State) ->
     Alias = py_worker:ask(free, Worker, Body, Owner, Leader),
     State#state{tasks = Tasks#{Id := Task#task{at = {Worker, Alias}}}, aliases = Aliases#{Alias => Id}}.
 
-%% The workers that may have a task, with what they have in hand. Where none serves, the one where it waits, or fails, as any call would.
-slots(#{load := Load, size := Size, scheduler := Scheduler} = Known, Pool) when
+%% The workers that may have a task, with what they have in hand.
+slots(#{load := Load, size := Size, scheduler := Scheduler} = Known, _Pool) when
     Scheduler =:= least_busy; Scheduler =:= random; Scheduler =:= round_robin
 ->
     case [{Slot, py_registry:in_hand(Load, Slot)} || Slot <- lists:seq(1, Size), py_registry:is_serving(Load, Slot)] of
-        [] -> picked(Pool, Known);
+        [] -> nobody;
         %% As many as a worker would take.
         Slots -> [Taker || {_, InHand} = Taker <- Slots, InHand =< maps:get(max_queue, Known)]
     end;

@@ -16,6 +16,7 @@
     a_task_that_waits_is_dropped_and_one_that_runs_is_not/1,
     nothing_more_is_begun_for_a_client_that_is_held/1,
     a_full_queue_is_told/1,
+    tasks_wait_while_no_worker_serves/1,
     a_pool_that_is_not_there_is_told/1,
     tasks_of_a_pool_that_stops_are_told/1,
     a_pool_that_is_started_anew_has_a_dispatcher/1,
@@ -38,6 +39,7 @@ init_per_testcase(Case, Config) ->
 options(a_full_queue_is_told) -> #{size => 1, max_queue => 2};
 options(clients_are_served_in_turn) -> #{size => 1};
 options(a_task_that_waits_is_dropped_and_one_that_runs_is_not) -> #{size => 1};
+options(tasks_wait_while_no_worker_serves) -> #{restart => #{max => 0, delay => 200, max_delay => 200}};
 options(_) -> #{}.
 
 end_per_testcase(_, _Config) -> py_application:stop().
@@ -188,6 +190,18 @@ a_full_queue_is_told(Config) ->
     Answers = answers(Left),
     ?assertEqual([], [Answer || {_, Answer} <- Answers, Answer =/= {error, {py, overload}}, element(1, Answer) =/= ok]),
     ?assertMatch([{1, {ok, _}}, {2, {ok, _}}, {3, {ok, _}} | _], lists:sort(Answers)).
+
+%% Calls of Erlang's fail at once meanwhile: the workers have died too often.
+tasks_wait_while_no_worker_serves(_Config) ->
+    Ends = fun(N, Acc) ->
+        {ok, Next} = py_dispatcher:send(N, py_wire:body('erl.calls.objects', call, [0, os, '_exit', [3], []]), #{}, self(), Acc),
+        Next
+    end,
+    Deaths = answers(lists:foldl(Ends, py_dispatcher:new(), [1, 2])),
+    ?assertMatch([{_, {error, {py, {worker_down, {exit_status, 3, _}}}}}, {_, {error, {py, {worker_down, {exit_status, 3, _}}}}}], Deaths),
+    py_eventually:holds(fun() -> [] =:= [State || #{state := State} <- py:workers(), State =:= serving] end),
+    Waiting = lists:foldl(fun(N, Acc) -> send(N, pid, [0], Acc) end, py_dispatcher:new(), lists:seq(1, 20)),
+    ?assertEqual([], [Failed || {_, {error, _}} = Failed <- answers(Waiting)]).
 
 a_pool_that_is_not_there_is_told(_Config) ->
     ?assertEqual(
