@@ -33,6 +33,7 @@ class Conversation:
         compiled: bool = True,
         without: tuple[str, ...] = (),
         directory: Path | None = None,
+        descriptors: int | None = None,
     ) -> None:
         self.packet = packet
         self.options = options if options is not None else Options.from_flags(4)
@@ -43,6 +44,8 @@ class Conversation:
         command = [sys.executable, *program, *flags]
         if shell is not None:
             command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
+        if descriptors is not None:
+            command = ["sh", "-c", 'ulimit -n "$1"; shift; exec "$@"', "sh", str(descriptors), *command]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(PACKAGES), str(Path(__file__).parent)]),

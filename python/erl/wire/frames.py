@@ -360,8 +360,14 @@ class _System:
 
     def _wake_ends(self) -> list[int]:
         if not self._ends:
-            low = _System.pipe()
-            self._ends = [_System.fcntl(end, _System.F_DUPFD_CLOEXEC, 100) for end in low]
+            low, high = _System.pipe(), []
+            try:
+                high += [_System.fcntl(low[0], _System.F_DUPFD_CLOEXEC, 100)]
+                high += [_System.fcntl(low[1], _System.F_DUPFD_CLOEXEC, 100)]
+            except OSError:  # where few are allowed, none has such a number
+                self._ends, low = list(low), tuple(high)
+            else:
+                self._ends = high
             for end in low:
                 _System.close(end)
         return self._ends

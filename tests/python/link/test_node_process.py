@@ -183,7 +183,7 @@ def test_the_end_of_descriptor_0_ends_the_node_with_all_it_has(parent: Parent) -
 def test_a_node_without_descriptors_goes_on_and_lets_others_in_later(tmp_path: Path) -> None:
     parent = Parent(tmp_path, descriptors=70)
     try:
-        parent.start()
+        assert parent.start()[0] == "ready"
         link, _, _ = joined(parent.path)
         waiting = []
         for _ in range(64):

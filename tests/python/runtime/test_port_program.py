@@ -252,3 +252,14 @@ def test_a_cancelled_call_that_prints_much_leaves_the_stream_whole(compiled: boo
             assert message[2][1] == "erl.errors.CallCancelled"  # type: ignore[index]
         python.call(99, "operator", "add", [1, 2])
         assert python.answer(99) == 3
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_program_that_may_open_few_files_answers(compiled: bool) -> None:
+    # So few that none has a number above those that user code expects to be free.
+    with Conversation("--py", compiled=compiled, descriptors=40) as python:
+        for number in range(3):
+            python.send((Atom("C"), number, Atom("operator"), Atom("add"), [number, 1]))
+            assert python.receive() == (Atom("r"), number, number + 1)
+        python.send((Atom("C"), 4, Atom("os"), Atom("listdir"), [b"/proc/self/fd"]))
+        assert len(python.receive()[2]) < 20
