@@ -416,6 +416,11 @@ class Threads:
             self._inbox.enter(id_, lambda: _release(woken))
             steps.move(me.turn, self._turns)
             self._wake()
+            if not self._is_replaced(me):
+                raise errors.BridgeError(
+                    f"{len(self._threads)} threads wait for Erlang, "
+                    "and no more can be started to run what it calls meanwhile"
+                )
             self._await(id_, deadline, me, woken)
         finally:
             me.answered.remove(woken)
@@ -423,6 +428,12 @@ class Threads:
             _take(self._turns, me.turn)
             if within:
                 me.reach.add(me.id)
+
+    def _is_replaced(self, me: _Thread) -> bool:
+        """Whether a thread will run what the answer may wait for: one that is idle, a new one, or one that runs now."""
+        if self._idle or self._start_one([]):
+            return True
+        return any(other is not me and not other.answered for other in list(self._all.values()))
 
     def _await(self, id_: int, deadline: float | None, me: _Thread, woken: Any) -> None:
         while not self._inbox.has(id_):

@@ -235,8 +235,13 @@ calls_nest_in_all_threads(_Config) ->
     Callers = callers(ask, [[module(), <<"call_back">>, [N]] || N <- lists:seq(1, Count)]),
     ?assertEqual([{ok, N} || N <- lists:seq(1, Count)], py_caller:results(Callers)),
     ?assertMatch([#{in_flight := 0}], py:workers()),
-    %% Without an end they are refused, and what was there is there still.
-    ?assertError({erlang, _, _, _}, try call(ask, [module(), <<"call_back">>, [deeper]]) catch error:{py, {nested, _}} -> error({erlang, 1, 1, 1}) end),
+    %% Without an end they are refused, by the worker or for want of one thread more, and what was there is there still.
+    Refused = try call(ask, [module(), <<"call_back">>, [deeper]]) catch error:Reason -> Reason end,
+    case Refused of
+        {py, {nested, _}} -> ok;
+        {erlang, _, _, _} -> ok;
+        {python, 'erl.errors.BridgeError', Text, _} -> ?assertNotEqual(nomatch, string:find(Text, "no more can be started"))
+    end,
     ?assertEqual(3, py:add(1, 2)).
 
 call_back(deeper) -> call(ask, [module(), <<"call_back">>, [deeper]]);
@@ -290,7 +295,7 @@ a_fork_is_a_fork(_Config) ->
 a_call_is_interrupted_in_its_thread(_Config) ->
     [OsPid] = os_pids(),
     Beside = callers(sleep, [[1.0, N] || N <- lists:seq(1, 3)]),
-    [?assertError({py, timeout}, call(spin_and_note, [], #{timeout => 100})) || _ <- lists:seq(1, 5)],
+    [?assertError({py, timeout}, call(spin_and_note, [], #{timeout => 500})) || _ <- lists:seq(1, 5)],
     ?assertEqual([{ok, 1}, {ok, 2}, {ok, 3}], py_caller:results(Beside)),
     Text = "cancelled: Erlang does not want the result of this call any more",
     py_eventually:equals(lists:duplicate(5, Text), fun() -> call(noted, []) end),
@@ -299,7 +304,7 @@ a_call_is_interrupted_in_its_thread(_Config) ->
 a_call_that_waits_for_erlang_is_interrupted(_Config) ->
     [OsPid] = os_pids(),
     register(?MODULE, self()),
-    ?assertError({py, timeout}, call(ask, [module(), <<"wait">>, []], #{timeout => 100})),
+    ?assertError({py, timeout}, call(ask, [module(), <<"wait">>, []], #{timeout => 1_000})),
     Waits = receive {waits, Pid} -> Pid after 10_000 -> error(not_asked) end,
     Monitor = monitor(process, Waits),
     receive {'DOWN', Monitor, process, Waits, _} -> ok after 10_000 -> error(still_there) end,
