@@ -1,9 +1,34 @@
 %%% A driver in Erlang, for tests that say what no good driver says; it reads only when it is told to.
 -module(py_driver).
 
--export([directory/0, connect/1, connect/2, hello/2, send/2, bytes/2, next/1, next/2, answer/2, answers/2, close/1, body/3, is_closed/1]).
+-export([gateway/1, still_serves/1, connected/0, directory/0, connect/1, connect/2, hello/2, send/2, bytes/2, next/1, next/2, answer/2, answers/2, close/1, body/3, is_closed/1]).
 
 -define(WAIT_MS, 20_000).
+
+%% @doc The application with a gateway in a directory of its own: both are in what is returned.
+-spec gateway(proplists:proplist()) -> proplists:proplist().
+gateway(Config) ->
+    Directory = directory(),
+    Path = filename:join(Directory, "node.sock"),
+    py_application:start([{default, #{size => 1}}]),
+    {ok, Path} = py:start_gateway(#{path => Path}),
+    [{directory, Directory}, {path, Path} | Config].
+
+%% @doc End that; it has to serve still, and nobody may be connected.
+-spec still_serves(proplists:proplist()) -> term().
+still_serves(Config) ->
+    {_, Driver} = connect(proplists:get_value(path, Config), #{role => driver}),
+    send(Driver, {submit, 1, #{}, body(math, sqrt, [4])}),
+    {done, trusted, {r, _, 2.0}} = answer(Driver, 1),
+    close(Driver),
+    py_eventually:equals([], fun connected/0),
+    Stopped = py_application:stop(),
+    ok = file:del_dir_r(proplists:get_value(directory, Config)),
+    Stopped.
+
+%% @doc The connections of all gateways.
+-spec connected() -> [pid()].
+connected() -> lists:append([Pids || #{connections := Pids} <- py:gateways()]).
 
 %% @doc A new directory for a socket.
 -spec directory() -> file:filename().

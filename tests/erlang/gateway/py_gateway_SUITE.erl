@@ -117,7 +117,7 @@ a_driver_is_told_what_there_is(Config) ->
     #{size := 2, workers := Workers, python := {3, _}, sandbox := none} = Pool,
     ?assertEqual(lists:sort([Worker || #{worker := Worker} <- py:workers()]), lists:sort(Workers)),
     #{packet_bytes := _, open_tasks := _, open_bytes := _, shared := #{directory := _, maker := _, max_bytes := _, node := _}} = Info,
-    ?assertEqual([Connection], lists:append([Pids || #{connections := Pids} <- py:gateways()])),
+    ?assertEqual([Connection], py_driver:connected()),
     py_driver:send(Driver, {status, 1}),
     {result, 1, #{connections := 1, pools := #{default := #{workers := [#{state := serving}, _]}}}} = py_driver:answer(Driver, 1),
     py_driver:close(Driver).
@@ -465,7 +465,7 @@ a_driver_that_ends_cancels_what_it_has_open(Config) ->
     py_eventually:equals({ok, <<"xx">>}, fun() -> file:read_file(File) end),
     py_driver:close(Driver),
     py_eventually:equals([0, 0], fun() -> [Calls || #{in_flight := Calls} <- py:workers()] end),
-    py_eventually:equals([], fun() -> lists:append([Pids || #{connections := Pids} <- py:gateways()]) end),
+    py_eventually:equals([], fun py_driver:connected/0),
     ?assertEqual({ok, <<"xx">>}, file:read_file(File)),
     ok = file:delete(File),
     ?assertEqual(4.0, py:func(math, pow, [2, 2])).

@@ -32,22 +32,10 @@ all() ->
         a_body_that_is_no_call_reaches_no_worker
     ].
 
-init_per_testcase(_Case, Config) ->
-    Directory = py_driver:directory(),
-    py_application:start([{default, #{size => 1}}]),
-    {ok, Path} = py:start_gateway(#{path => filename:join(Directory, "node.sock")}),
-    [{directory, Directory}, {path, Path} | Config].
+init_per_testcase(_Case, Config) -> py_driver:gateway(Config).
 
 %% The gateway serves still, and nobody is connected.
-end_per_testcase(_Case, Config) ->
-    {_, Driver} = connect(driver, Config),
-    py_driver:send(Driver, {submit, 1, #{}, py_driver:body(math, sqrt, [4])}),
-    {done, trusted, {r, _, 2.0}} = py_driver:answer(Driver, 1),
-    py_driver:close(Driver),
-    py_eventually:equals([], fun() -> lists:append([Pids || #{connections := Pids} <- py:gateways()]) end),
-    Stopped = py_application:stop(),
-    ok = file:del_dir_r(?config(directory, Config)),
-    Stopped.
+end_per_testcase(_Case, Config) -> py_driver:still_serves(Config).
 
 connect(Role, Config) -> py_driver:connect(?config(path, Config), #{role => Role}).
 
@@ -202,7 +190,7 @@ who_is_killed_while_it_is_not_read_is_forgotten(Config) ->
     Sent = sent_until_full(Front, binary:copy(Frame, 2_000), 16_000_000),
     ?assert(Sent < 16_000_000),
     reset(Front),
-    py_eventually:equals([], fun() -> lists:append([Pids || #{connections := Pids} <- py:gateways()]) end).
+    py_eventually:equals([], fun py_driver:connected/0).
 
 texts_that_look_like_shared_memory_are_texts(Config) ->
     {_, Driver} = connect(driver, Config),

@@ -49,23 +49,10 @@ all() ->
         a_process_of_another_user_is_hung_up_on
     ].
 
-init_per_testcase(_Case, Config) ->
-    Directory = py_driver:directory(),
-    Path = filename:join(Directory, "node.sock"),
-    py_application:start([{default, #{size => 1}}]),
-    {ok, Path} = py:start_gateway(#{path => Path}),
-    [{directory, Directory}, {path, Path} | Config].
+init_per_testcase(_Case, Config) -> py_driver:gateway(Config).
 
 %% The gateway serves still, and nobody is connected.
-end_per_testcase(_Case, Config) ->
-    {_, Driver} = py_driver:connect(?config(path, Config), #{role => driver}),
-    py_driver:send(Driver, {submit, 1, #{}, py_driver:body(math, sqrt, [4])}),
-    {done, trusted, {r, _, 2.0}} = py_driver:answer(Driver, 1),
-    py_driver:close(Driver),
-    py_eventually:equals([], fun() -> lists:append([Pids || #{connections := Pids} <- py:gateways()]) end),
-    Stopped = py_application:stop(),
-    ok = file:del_dir_r(?config(directory, Config)),
-    Stopped.
+end_per_testcase(_Case, Config) -> py_driver:still_serves(Config).
 
 %%% Bytes
 
