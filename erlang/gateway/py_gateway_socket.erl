@@ -116,6 +116,8 @@ bound(Path, Temporary, User) ->
                 ok ->
                     _ = file:delete(Temporary, [raw]),
                     {ok, #file_info{inode = Inode}} = file:read_link_info(Path),
+                    %% Where this BEAM is killed, `py_watchdog' takes the socket away.
+                    _ = file:make_symlink(Path, py_directory:socket(Inode)),
                     {ok, Socket, {Inode, User}};
                 Failed ->
                     gen_tcp:close(Socket),
@@ -206,6 +208,7 @@ is_own_peer(Socket, {_Inode, User}) ->
 -spec close(gen_tcp:socket(), {file:filename(), identity()}) -> ok.
 close(Socket, {Path, {Inode, _User}}) ->
     gen_tcp:close(Socket),
+    _ = file:delete(py_directory:socket(Inode), [raw]),
     case file:read_link_info(Path) of
         {ok, #file_info{inode = Inode}} ->
             _ = file:delete(Path, [raw]),

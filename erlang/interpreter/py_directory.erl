@@ -15,7 +15,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([new/0, delete/0, delete/1, path/1, modules/0, is_safe/2, run/0, is_over/2]).
+-export([new/0, delete/0, delete/1, path/1, socket/1, modules/0, is_safe/2, run/0, is_over/2]).
 
 -define(PREFIX_NAME, "erl-py").
 %% The process, when it began, its namespace; what is drawn by lot.
@@ -150,6 +150,10 @@ delete(Path, Device) ->
         {error, _} ->
             ok
     end.
+
+%% @doc The name of a link to a Unix socket that lies elsewhere, and goes with this node where it still is that inode.
+-spec socket(Inode :: non_neg_integer()) -> file:filename().
+socket(Inode) -> path("socket-" ++ integer_to_list(Inode)).
 
 %% @doc A file in it; short enough for the name of a socket.
 -spec path(string()) -> string().

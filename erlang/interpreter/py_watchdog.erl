@@ -30,7 +30,7 @@
 %% `$1' is the BEAM: where it lives, its watchdog process was killed, and the supervisor is ending the interpreters in good
 %% order; or it is halting, and waits for its ports: one whose Python reads nothing would keep it so for ever. Either way what is left
 %% after two more seconds goes. As long as its parent has not taken note of its death the BEAM is a zombie. `$2' is the application's
-%% directory, with the shared memory; a BEAM that ends in good order deletes it itself.
+%% directory, with the shared memory, and links to the sockets of its gateways; a BEAM that ends in good order deletes these itself.
 -define(SCRIPT,
     "pids=\n"
     "while read -r what pid; do\n"
@@ -48,7 +48,12 @@
     "}\n"
     "if [ -n \"$pids\" ] && lives $1; then sleep 2; fi\n"
     "for p in $pids; do kill -s KILL -- -$p; done\n"
-    "lives $1 || rm -rf --one-file-system -- \"$2\"\n"
+    "if lives $1; then exit; fi\n"
+    "for s in \"$2\"/socket-*; do\n"
+    "    inode=$(ls -diL -- \"$s\") || continue\n"
+    "    [ \"${s##*/socket-}\" = \"${inode%% *}\" ] && rm -f -- \"$(readlink \"$s\")\"\n"
+    "done\n"
+    "rm -rf --one-file-system -- \"$2\"\n"
 ).
 
 -spec start_link() -> gen_server:start_ret().

@@ -182,17 +182,9 @@ class Child:
             return ""
         self._socket.close()
         self._drain.join(1)
-        self._remove_socket()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         tail = self.tail()
         return f" ({how})" + (f"\n{tail}" if tail else "")
-
-    def _remove_socket(self) -> None:
-        """Take away the gateway's socket, which a BEAM that was killed has left."""
-        try:
-            os.unlink(os.fsdecode(self.info["path"]))
-        except OSError:
-            return
 
     def forked(self) -> None:
         """In a child that was forked: the BEAM is to see its parent's end, not this process's."""

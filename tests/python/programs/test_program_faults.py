@@ -133,11 +133,12 @@ time.sleep(600)
 def test_nothing_is_left_of_a_program_and_a_beam_that_are_killed_at_once() -> None:
     driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
-    beam, *workers, _socket = driver.stdout.readline().split()
+    beam, *workers, socket = driver.stdout.readline().split()
     os.kill(int(beam), signal.SIGKILL)
     driver.kill()
     driver.communicate()
     eventually(lambda: not any(map(is_alive, (beam, *workers))), SECONDS)
+    eventually(lambda: not os.path.exists(socket), SECONDS)
     eventually(
         lambda: not [each for each in os.listdir("/dev/shm") if each.startswith(f"erl-py-{beam}-")], SECONDS
     )
