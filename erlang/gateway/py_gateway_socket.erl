@@ -63,18 +63,13 @@ short(Path) ->
             Path;
         false ->
             Digits = binary:part(string:lowercase(binary:encode_hex(crypto:hash(sha256, Bytes))), 0, ?HASH_DIGITS),
-            lists:flatten(io_lib:format("/tmp/erl-py-~w/~ts.sock", [user(), Digits]))
+            lists:flatten(io_lib:format("/tmp/erl-py-~w/~ts.sock", [py_sandbox_host:own_user(), Digits]))
     end.
-
-%% Whoever this process is for the system.
-user() ->
-    {ok, #file_info{uid = User}} = file:read_file_info("/proc/self"),
-    User.
 
 %% @doc A socket that listens there; its directory is made where it is missing.
 -spec listen(file:filename()) -> {ok, gen_tcp:socket(), identity()} | {error, unicode:chardata()}.
 listen(Path) ->
-    User = user(),
+    User = py_sandbox_host:own_user(),
     Directory = filename:dirname(Path),
     case length(filename:split(Path)) > 2 andalso made(Directory, User) of
         ok ->

@@ -9,6 +9,10 @@ from __future__ import annotations
 import _thread
 import time
 
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Clock:
     """`time.monotonic` and `time.perf_counter`."""
@@ -18,3 +22,11 @@ class Clock:
 
 
 start_thread = _thread.start_new_thread
+
+
+def release(lock: Any) -> None:
+    """Release a lock that may be released already."""
+    try:
+        lock.release()
+    except RuntimeError:
+        return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from erl.runtime import limits
-from erl.runtime.clock import start_thread
+from erl.runtime.clock import release, start_thread
 from erl.values import steps
 from erl.wire.port import PortClosedError
 
@@ -38,10 +38,7 @@ class Hearing:
             self._something = allocate_lock()
             start_thread(self._listen, ())
             return
-        try:
-            self._something.release()
-        except RuntimeError:
-            return  # it is released already
+        release(self._something)
 
     def _listen(self) -> None:
         while True:

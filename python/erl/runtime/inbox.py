@@ -17,6 +17,7 @@ from itertools import count
 from erl import errors
 from erl.codec import Reader
 from erl.runtime import limits
+from erl.runtime.clock import release
 from erl.terms import Atom
 from erl.values import steps
 from erl.wire import messages
@@ -133,7 +134,7 @@ class Inbox:
 
     def again(self) -> None:
         """Let the main thread look again at what it waits for, where it was entered while it waited."""
-        _release(self._idle)
+        release(self._idle)
         self._frames.again()
 
     def sort(self) -> None:
@@ -209,7 +210,7 @@ class Inbox:
         if self._waiters:
             for wake in list(self._waiters.values()):
                 wake()
-        _release(self._idle)
+        release(self._idle)
 
     @property
     def is_asked(self) -> bool:
@@ -269,7 +270,7 @@ class Inbox:
         """Wait for an answer in another thread than the main one. Raises `errors.AnswerTimeoutError`."""
         woken = allocate_lock()
         woken.acquire()
-        self.enter(id_, lambda: _release(woken))
+        self.enter(id_, lambda: release(woken))
         try:
             self._read_until(lambda: self.has(id_), woken, deadline)
         finally:
@@ -284,19 +285,19 @@ class Inbox:
 
             self._relay = allocate_lock()
             start_new_thread(self._context().run, (self._read_for_loops,))
-        _release(self._relay)
+        release(self._relay)
 
     def leave(self, id_: int) -> None:
         """The answer was taken, or is not wanted any more."""
         self._on_loops.discard(id_)
         self.leave_waiters(id_)
-        _release(self._relay)
+        release(self._relay)
 
     def _read_for_loops(self) -> None:
         """The thread that reads for coroutines, which can't wait themselves."""
         while True:
             self._relay.acquire()
-            self.enter(0, lambda: _release(self._relay))
+            self.enter(0, lambda: release(self._relay))
             try:
                 self._read_until(lambda: not self._on_loops, self._relay, None)
             except PortClosedError:
@@ -369,13 +370,6 @@ def _remove(some: list[int], id_: int) -> None:
         some.remove(id_)
     except ValueError:
         return  # whoever entered has done it
-
-
-def _release(lock: Any) -> None:
-    try:
-        lock.release()
-    except RuntimeError:
-        return  # it is released already
 
 
 def _erlang_error(term: object) -> errors.ErlangError:

@@ -25,7 +25,7 @@ from erl.codec import Reader
 from erl.names import importing, lookup
 from erl.runtime import limits
 from erl.runtime.answers import Answers
-from erl.runtime.clock import Clock, start_thread
+from erl.runtime.clock import Clock, release, start_thread
 from erl.runtime.hearing import Hearing
 from erl.runtime.interrupter import Interrupter
 from erl.runtime.state import State, whose
@@ -186,7 +186,7 @@ class Threads:
         waits = thread.answered.copy()
         if waits:
             for lock in waits:
-                _release(lock)
+                release(lock)
         elif importing.is_under_way(sys._current_frames().get(thread.ident), ()):
             if thread.told_of_import != id_:
                 thread.told_of_import = id_
@@ -208,7 +208,7 @@ class Threads:
                     return
                 continue
             thread.turn += turn
-            _release(thread.wake)
+            release(thread.wake)
 
     def _start_one(self, turn: list[None]) -> bool:
         """One thread more, which has this turn; False where there can't be."""
@@ -413,7 +413,7 @@ class Threads:
         woken.acquire()
         try:
             me.answered.append(woken)
-            self._inbox.enter(id_, lambda: _release(woken))
+            self._inbox.enter(id_, lambda: release(woken))
             steps.move(me.turn, self._turns)
             self._wake()
             if not self._is_replaced(me):
@@ -452,13 +452,6 @@ def _take(source: list[None], target: list[None]) -> bool:
     except IndexError:
         return False
     return True
-
-
-def _release(lock: Any) -> None:
-    try:
-        lock.release()
-    except RuntimeError:
-        return  # it is released already
 
 
 def _stack_bytes() -> int:
