@@ -292,7 +292,7 @@ class Link:
 
     def _failed(self, event: Event) -> None:
         _, id_, reason, text = event
-        text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+        text = prints.text_of(text)
         task = self._taken(id_)
         if task is not None:
             _tell(task.failed, reason, text)
@@ -343,8 +343,7 @@ class Link:
         self._greeted.open()
 
     def _refuse(self, event: Event) -> None:
-        text = event[2]
-        self._refused = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+        self._refused = prints.text_of(event[2])
         self._greeted.open()
 
     def _use_pools(self, pools: Any) -> None:
