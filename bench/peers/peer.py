@@ -2,8 +2,8 @@
 
     peer.py NAME SECONDS
 
-Two workers each. `one`: a caller that waits for each call. `hundred`: a hundred calls open at a time. `megabyte`: bytes
-there and back, one call at a time.
+Two workers each, made as `bench/link/side.py` makes them. `one`: a caller that waits for each call. `hundred`:
+a hundred calls open at a time. `megabyte`: bytes there and back, one call at a time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-WORKERS = 2
+sys.path.insert(0, str(Path(__file__).parents[1] / "link"))
+
+import side
+
 OPEN = 100
 PAYLOAD = bytes(1_000_000)
 
@@ -34,65 +37,12 @@ def echo(data: bytes) -> bytes:
     return data
 
 
-def _result(future: Any) -> Any:
-    return future.result()
-
-
-@contextmanager
-def pool() -> Iterator[tuple[Submit, Result]]:
-    """multiprocessing.Pool."""
-    import multiprocessing
-
-    with multiprocessing.get_context("spawn").Pool(WORKERS) as workers:
-        yield lambda function, *args: workers.apply_async(function, args), lambda call: call.get()
-
-
-@contextmanager
-def executor() -> Iterator[tuple[Submit, Result]]:
-    """concurrent.futures.ProcessPoolExecutor."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as workers:
-        yield workers.submit, _result
-
-
-@contextmanager
-def loky() -> Iterator[tuple[Submit, Result]]:
-    """The executor of joblib."""
-    from loky import get_reusable_executor  # type: ignore[import-not-found]
-
-    workers = get_reusable_executor(WORKERS)
-    yield workers.submit, _result
-    workers.shutdown(wait=True)
-
-
-@contextmanager
-def dask() -> Iterator[tuple[Submit, Result]]:
-    """A local cluster of dask.distributed."""
-    from distributed import Client  # type: ignore[import-not-found]
-
-    with Client(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None) as client:
-        yield lambda function, *args: client.submit(function, *args, pure=False), _result
-
-
-@contextmanager
-def ray() -> Iterator[tuple[Submit, Result]]:
-    """Tasks of ray."""
-    import ray as peer  # type: ignore[import-not-found]
-
-    peer.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="error")
-    remote = {function: peer.remote(function) for function in (add, echo)}
-    yield lambda function, *args: remote[function].remote(*args), peer.get
-    peer.shutdown()
-
-
 PEERS = {
-    "multiprocessing.Pool": pool,
-    "ProcessPoolExecutor": executor,
-    "loky": loky,
-    "dask": dask,
-    "ray": ray,
+    "multiprocessing.Pool": side.Pool,
+    "ProcessPoolExecutor": side.ProcessPool,
+    "loky": side.Loky,
+    "dask": side.Dask,
+    "ray": side.Ray,
 }
 
 
@@ -132,12 +82,15 @@ def main() -> None:
     """Print what was measured."""
     name, seconds = sys.argv[1], float(sys.argv[2])
     try:
-        with PEERS[name]() as (submit, result):
+        peer: Any = PEERS[name]()
+        try:
             for _ in range(20):
-                result(submit(add, 1, 2))
+                peer.get(peer.submit(add, 1, 2))
             for work in (one, hundred, megabyte):
-                value = work(submit, result, seconds)
+                value = work(peer.submit, peer.get, seconds)
                 print(json.dumps({"peer": name, "work": work.__name__, "value": value}), flush=True)
+        finally:
+            peer.close()
     except Exception as error:
         print(json.dumps({"peer": name, "missing": f"{type(error).__name__}: {error}"[:200]}), flush=True)
 
