@@ -215,7 +215,8 @@ def error_together(name: str, text: str, args: list[object]) -> BaseException:
     """
     module, _, path = name.rpartition(".")
     found: Any = sys.modules.get(module)
-    kind = getattr(found, path, None) if found is not None else None
+    # A module's `__getattr__` may import.
+    kind = vars(found).get(path) if found is not None else None
     if (
         isinstance(kind, type)
         and issubclass(kind, Exception)
