@@ -7,6 +7,8 @@ workers, and `erl.connect()` joins one. Everything is imported when it is first 
 
 from __future__ import annotations
 
+from erl.names.facades import append as _append_finder
+
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from logging import Logger
@@ -69,6 +71,9 @@ _HOMES = {
     "set_decoder": "erl.decoders",
     "set_encoder": "erl.encoders",
 }
+
+
+_append_finder()
 
 
 def __getattr__(name: str) -> Any:

@@ -23,11 +23,11 @@ LAYERS = [
     {"api", "decoders", "encoders", "shared"},
     {"codec"},
     {"wire"},
+    {"names"},
     # Those of Python programs that drive pools: nothing of a worker's side.
     {"link"},
     {"futures"},
     {"executors"},
-    {"names"},
     {"runtime"},
     {"calls"},
     {"sandbox"},

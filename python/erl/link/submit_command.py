@@ -33,6 +33,7 @@ Run a Python script with a link to a node: one of its own, or with --connect the
 this user's). Standard streams and the exit status are the script's. NAME, the script's name once more, may be left out.
 """
 _KINDS: Final = ("python", "python_zip")
+_RUNS_IT: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "submitted.py")
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -104,7 +105,7 @@ def _supervised(script: str, args: list[str], is_joined: bool, socket: str | Non
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         process = subprocess.Popen(
-            [sys.executable, script, *args],
+            [sys.executable, _RUNS_IT, script, *args],
             env={**os.environ, nodes.NODE: node.socket},
             preexec_fn=_to_end_with(os.getpid()),
         )
