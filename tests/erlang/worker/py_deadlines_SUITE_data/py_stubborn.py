@@ -1,4 +1,7 @@
-"""Calls that do not end when they are told to."""
+"""Calls that do not end when they are told to.
+
+The inner loops are within what swallows: an exception may enter where a loop begins again, and would end one around it.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,24 @@ def ask(milliseconds: int) -> None:
     """Wait for Erlang, again and again."""
     while True:
         with contextlib.suppress(BaseException):
-            erl.call("timer", "sleep", [milliseconds])
+            while True:
+                erl.call("timer", "sleep", [milliseconds])
 
 
 def ask_much() -> None:
     """Questions that are answered at once."""
     while True:
         with contextlib.suppress(BaseException):
-            erl.call("erlang", "phash2", [1])
+            while True:
+                erl.call("erlang", "phash2", [1])
 
 
 def say() -> None:
     while True:
         try:
-            print("here")
-            time.sleep(0.001)
+            while True:
+                print("here")
+                time.sleep(0.001)
         except BaseException:
             pass
 
@@ -43,7 +49,8 @@ def nest(worker: Any, seconds: float) -> None:
     """Calls of its own, made by what it asks."""
     while True:
         with contextlib.suppress(BaseException):
-            erl.call(SUITE, "sleep_in", [worker, seconds])
+            while True:
+                erl.call(SUITE, "sleep_in", [worker, seconds])
 
 
 def spawn() -> None:
@@ -53,9 +60,10 @@ def spawn() -> None:
 
     while True:
         try:
-            thread = threading.Thread(target=loop, daemon=True)
-            thread.start()
-            thread.join(0.05)
+            while True:
+                thread = threading.Thread(target=loop, daemon=True)
+                thread.start()
+                thread.join(0.05)
         except BaseException:
             pass
 
@@ -69,19 +77,22 @@ def ask_in_threads() -> None:
         threading.Thread(target=loop, daemon=True).start()
     while True:
         with contextlib.suppress(BaseException):
-            time.sleep(60)
+            while True:
+                time.sleep(60)
 
 
 async def swallow() -> None:
     while True:
         with contextlib.suppress(BaseException):
-            await asyncio.sleep(60)
+            while True:
+                await asyncio.sleep(60)
 
 
 async def swallow_and_ask() -> None:
     while True:
         with contextlib.suppress(BaseException):
-            await erl.acall("timer", "sleep", [50])
+            while True:
+                await erl.acall("timer", "sleep", [50])
 
 
 def sleep(seconds: float) -> float:

@@ -84,7 +84,9 @@ def noted() -> list[str]:
 def ask_again_and_again(module: str, function: str) -> None:
     while True:
         try:
-            erl.call(module, function, [])
+            # Within: an exception may enter where a loop begins again, and would end one that is around the `try`.
+            while True:
+                erl.call(module, function, [])
         except BaseException:
             continue
 
