@@ -6,6 +6,7 @@ order, and before the task's result.
 
 from __future__ import annotations
 
+import os
 import sys
 from contextvars import ContextVar
 
@@ -23,12 +24,16 @@ MARK: Final = "\x00erl.publish\x00"
 
 _MOST_BYTES: Final = 32_768
 _MOST_VERSIONS: Final = 2
+_MOST_OBJECTS: Final = 100
 
 _held: dict[Any, Any] = {}
 """What `put` has left in this worker."""
 
 _scattered: dict[str, dict[int, Any]] = {}
 """Versions of scattered objects that this worker has read."""
+
+_files: dict[str, str | None] = {}
+"""Where the last one of each lies, oldest first; None: it came with its task."""
 
 _local: ContextVar[Any] = ContextVar("erl.executors.local", default=None)
 """Of a task in the driver's own process: what is held for its worker, and who publishes."""
@@ -66,6 +71,8 @@ class Scattered:
         """The object, read once by each worker."""
         versions = _scattered.setdefault(self.key, {})
         if self.version not in versions:
+            _forget_unused()
+            _files[self.key] = None if self.name is None else shared.path_of(self.name)
             versions[self.version] = self._read()
             for version in sorted(versions)[:-_MOST_VERSIONS]:
                 versions.pop(version, None)
@@ -79,6 +86,14 @@ class Scattered:
         return parcels.unpacked(self.head, shared.path_of(self.name), self.sizes, self.digest)
 
 
+def _forget_unused() -> None:
+    """Let go of objects that the driver has given up, whose files are gone, and of the oldest where there are many."""
+    for key, path in list(_files.items()):
+        if path is not None and not os.path.exists(path):
+            forget([key])
+    forget(list(_files)[:-_MOST_OBJECTS])
+
+
 def call(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Call it, with objects in the places of what stands for them."""
     return function(*[each.value() if type(each) is Scattered else each for each in args])
@@ -90,9 +105,10 @@ def hold(key: Any, value: Any) -> None:
 
 
 def forget(keys: list[str]) -> None:
-    """Give up scattered objects that nobody names any more."""
+    """Give up scattered objects. One that a task names all the same is read again."""
     for key in keys:
         _scattered.pop(key, None)
+        _files.pop(key, None)
 
 
 def get(key: Any) -> Any:

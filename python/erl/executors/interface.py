@@ -101,6 +101,10 @@ class Executor(ABC):
         handle.value = obj
         handle.version += 1
 
+    def release(self, handle: Handle) -> None:
+        """Give a scattered object up, which no task will be given any more. Those in flight keep it."""
+        handle.value = None
+
     def patch(self, handle: Handle, patch: Any) -> None:
         """Change a scattered object by its method `patch`. Raises `TypeError` for one that has none."""
         if not callable(getattr(handle.value, "patch", None)):
@@ -145,6 +149,19 @@ class Executor(ABC):
         """
         args = () if params is None else (params,)
         return self._fed(((task, args) for task in tasks), cancel_id, ordered, 0)
+
+    def run_calls(
+        self,
+        calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]],
+        cancel_id: Any,
+        ordered: bool = True,
+        retries: int = 0,
+    ) -> Iterator[Any]:
+        """The results of `fn(*args)` for each `(fn, args)`, as `run_tasks` gives them; any argument may be a handle.
+
+        `retries` for calls whose worker dies and that may run again.
+        """
+        return self._fed(iter(calls), cancel_id, ordered, retries)
 
     def _fed(
         self,

@@ -56,8 +56,15 @@ class OtpExecutor(Executor):
     def update(self, handle: Handle, obj: Any) -> None:
         super().update(handle, obj)
         self._sent(handle)
-        # Tasks in flight that name an older version have its memory; nobody else needs it.
-        for key in [key for key in self._parts if key[0] == handle.key and key[1] < handle.version]:
+        self._drop(handle, handle.version)
+
+    def release(self, handle: Handle) -> None:
+        super().release(handle)
+        self._drop(handle, handle.version + 1)
+
+    def _drop(self, handle: Handle, version: int) -> None:
+        """Give up what is older: tasks in flight that name it have its memory; nobody else needs it."""
+        for key in [key for key in list(self._parts) if key[0] == handle.key and key[1] < version]:
             self._parts.pop(key, None)
 
     def _sent(self, handle: Handle) -> tuple[Any, calls.Scattered]:

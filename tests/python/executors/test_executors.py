@@ -8,12 +8,14 @@ import signal
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from waiting import eventually
 
 import erl
+from erl import executors
 from erl.executors import (
     ConcurrentExecutor,
     Executor,
@@ -140,6 +142,39 @@ def test_a_large_array_is_scattered(executor: Executor) -> None:
     assert executor.run(numpy.sum, handle) == 200_000
     executor.update(handle, numpy.zeros(10))
     assert executor.run(numpy.sum, handle) == 0
+
+
+def test_calls_are_given_any_number_of_scattered_objects(executor: Executor) -> None:
+    one, other = executor.scatter(20), executor.scatter(Parameters(1))
+    assert list(executor.run_calls([(plus, (one, other)), (pow, (2, 5))], "job", retries=1)) == [21, 32]
+    executor.release(one)
+    assert executor.run(plus, 1, other) == 2
+
+
+def test_what_is_released_leaves_driver_and_workers(node: erl.Node) -> None:
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed here")
+    with OtpExecutor(node, workers=1) as executor:
+        directory = Path(node.link.scope.memory.directory)
+        before = set(directory.iterdir())
+        released = [executor.scatter(numpy.full(100_000, float(number))) for number in range(3)]
+        kept = executor.scatter(numpy.ones(100_000))
+        for number, handle in enumerate(released):
+            assert executor.run(numpy.max, handle) == number
+        assert executor.run(kept_in_worker) == 3
+        for handle in released:
+            executor.release(handle)
+        assert executor.run(numpy.sum, kept) == 100_000
+        assert executor.run(kept_in_worker) == 1
+        eventually(lambda: len(set(directory.iterdir()) - before) == 1)
+        # Small ones have no file: of those the oldest go.
+        for number in range(120):
+            assert executor.run(plus, 1, executor.scatter(number)) == number + 1
+        assert executor.run(kept_in_worker) < 120
+        assert executor.run(numpy.sum, kept) == 100_000
+
+
+def kept_in_worker() -> int:
+    return len(executors.calls._scattered)
 
 
 def found(key: str) -> Any:
