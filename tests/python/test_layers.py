@@ -28,6 +28,7 @@ LAYERS = [
     {"link"},
     {"futures"},
     {"executors"},
+    {"dataflow"},
     {"runtime"},
     {"calls"},
     {"sandbox"},

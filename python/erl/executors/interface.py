@@ -66,6 +66,11 @@ class Executor(ABC):
     ) -> Future[Any]:
         """Begin a call, on this worker or on any (None)."""
 
+    is_local = False
+    """Whether tasks run in this process, so that they share what it has."""
+    is_addressed = True
+    """Whether a task can be sent to one worker."""
+
     @abstractmethod
     def workers(self) -> list[Any]:
         """The workers, for `put` and `run_on`."""
@@ -111,6 +116,14 @@ class Executor(ABC):
             raise TypeError(f"a {type(handle.value).__name__} has no method patch: update it")
         handle.value.patch(patch)
         self.update(handle, handle.value)
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+        """The future of one call, in any worker."""
+        return self._start(None, fn, args, 0)
+
+    def submit_to(self, worker: Any, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+        """The future of one call in this worker; in any where it is None."""
+        return self._start(worker, fn, args, 0)
 
     def run(self, fn: Callable[..., Any], *args: Any) -> Any:
         """The result of one call, in any worker."""

@@ -53,6 +53,8 @@ class InlineExecutor(_Scattering):
     `debug`  pickles what a worker would be sent and would send back, so that what can't be pickled shows here
     """
 
+    is_local = True
+
     def __init__(self, debug: bool = False) -> None:
         super().__init__()
         self._debug = debug
@@ -95,6 +97,7 @@ class ConcurrentExecutor(_Scattering):
         self._executor = executor
         self._is_own = False
         self._is_threads = isinstance(executor, concurrent.futures.ThreadPoolExecutor)
+        self.is_local = self.is_addressed = self._is_threads
 
     @classmethod
     def make_local(cls, n_threads: int | None = None) -> ConcurrentExecutor:

@@ -29,12 +29,18 @@ class OtpExecutor(Executor):
 
     `node`     the default node where there is none
     `pool`     its pool, "default" where there is none
-    `workers`  so many workers of its own, which end with `close`
+    `workers`  so many workers of its own, which end with `close`; `options`: more options of their pool, by name
     """
 
-    def __init__(self, node: Node | None = None, pool: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        node: Node | None = None,
+        pool: str | None = None,
+        workers: int | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self._pool = PoolExecutor(workers, node=node, pool=pool)
+        self._pool = PoolExecutor(workers, node=node, pool=pool, options=options)
         self._parts: dict[tuple[str, int], tuple[Any, calls.Scattered]] = {}
         self._naming: dict[Future[Any], list[Any]] = {}
         prints.listeners.append(self._heard)

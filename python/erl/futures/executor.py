@@ -46,6 +46,7 @@ class PoolExecutor(concurrent.futures.Executor):
     `node`  the default node where there is none (`erl.link.default`)
     `pool`  its pool, "default" where there is none
     `max_workers`, `initializer`, `initargs`, `max_tasks_per_child`  a pool of its own, which ends with `shutdown`
+    `options`  more options of that pool, by name, as `erl.start` takes them
     `timeout`  seconds that a task may take from when it is sent: `errors.TaskTimeoutError`, and the worker is free
     `retries`  so often a task is sent again whose worker died; then it fails with `errors.WorkerLostError`
 
@@ -63,15 +64,16 @@ class PoolExecutor(concurrent.futures.Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         _check(max_workers, timeout, retries, initializer, max_tasks_per_child)
-        is_own = max_workers is not None or initializer is not None or max_tasks_per_child is not None
+        is_own = any(each is not None for each in (max_workers, initializer, max_tasks_per_child, options))
         if is_own and pool is not None:
             raise ValueError(
-                "an executor with max_workers, an initializer or max_tasks_per_child has a pool of its own: "
+                "an executor with max_workers, an initializer, max_tasks_per_child or options has a pool of its own: "
                 "name no pool"
             )
-        self._pool = Pool(node, pool, max_workers, initializer, initargs, max_tasks_per_child, is_own)
+        self._pool = Pool(node, pool, max_workers, initializer, initargs, max_tasks_per_child, is_own, options)
         self._timeout_ms = None if timeout in (None, float("inf")) else max(1, int(timeout * 1000))
         self._retries = retries
         self._routes: dict[Any, bytes] = {}

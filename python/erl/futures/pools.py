@@ -39,6 +39,7 @@ class Pool:
         initargs: tuple[Any, ...],
         most_tasks: int | None,
         is_own: bool,
+        options: dict[str, Any] | None = None,
     ) -> None:
         self._node = node
         self._name = name or "default"
@@ -47,6 +48,7 @@ class Pool:
         self._initargs = tuple(initargs)
         self._most_tasks = most_tasks
         self.is_own = is_own
+        self._more = dict(options or {})
         self._is_started = False
         self._is_closed = False
         self._broken: BaseException | None = None
@@ -162,7 +164,7 @@ class Pool:
             self._is_started = True
 
     def _options(self, node: Node, link: Link) -> dict[object, object]:
-        options: dict[str, Any] = {"size": self._workers or self._default_workers()}
+        options: dict[str, Any] = {**self._more, "size": self._workers or self._default_workers()}
         if self._most_tasks is not None:
             options["max_calls"] = self._most_tasks
         if self._initializer is not None:
