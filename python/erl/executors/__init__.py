@@ -1,4 +1,5 @@
-"""Executors of jobs, all with one interface: in this process, over any of `concurrent.futures`, over a pool of a node.
+"""Executors of jobs, all with one interface: in this process, over any of `concurrent.futures`, over a pool of a node,
+over a cluster of dask's.
 
 In a task: `get(key)` is what `put` has left in this worker, `publish(topic, message)` reaches who has subscribed.
 A worker imports `erl.executors.calls` alone, so the rest is imported where it is used.
@@ -12,12 +13,14 @@ if TYPE_CHECKING:
 
     from erl.errors import JobCancelledError
     from erl.executors.calls import get, publish
+    from erl.executors.dask import DaskExecutor
     from erl.executors.interface import Executor, Handle
     from erl.executors.local import ConcurrentExecutor, InlineExecutor
     from erl.executors.otp import OtpExecutor
 
 __all__ = [
     "ConcurrentExecutor",
+    "DaskExecutor",
     "Executor",
     "Handle",
     "InlineExecutor",
@@ -29,6 +32,7 @@ __all__ = [
 
 _HOMES = {
     "ConcurrentExecutor": "erl.executors.local",
+    "DaskExecutor": "erl.executors.dask",
     "Executor": "erl.executors.interface",
     "Handle": "erl.executors.interface",
     "InlineExecutor": "erl.executors.local",

@@ -30,9 +30,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(params=["inline", "debug", "threads", "processes", "otp", "own workers"])
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of dask's with two workers, which executors join."""
+    pytest.importorskip("distributed", reason="dask's distributed is not installed (scripts/setup arrays)")
+    from erl.executors import DaskExecutor, devices
+
+    with DaskExecutor.make_local(devices.cluster_spec(2, 0, False)) as made:
+        yield made.client
+
+
+@pytest.fixture(params=["inline", "debug", "threads", "processes", "otp", "own workers", "dask"])
 def executor(request: pytest.FixtureRequest, node: erl.Node) -> Iterator[Executor]:
     kind = request.param
+    if kind == "dask":
+        client = request.getfixturevalue("cluster")
+        from erl.executors import DaskExecutor
+
+        with DaskExecutor(client) as made:
+            yield made
+        return
     if kind == "inline":
         made: Executor = InlineExecutor()
     elif kind == "debug":

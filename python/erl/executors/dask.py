@@ -1,0 +1,338 @@
+"""The executor over a cluster of dask's: where one machine is not enough."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import pickle
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+import dask
+import distributed
+from distributed.scheduler import KilledWorker
+
+from erl import errors
+from erl.executors import dask_calls, devices
+from erl.executors.interface import Executor, Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_START_SECONDS: Final = 60.0
+_CLOSE_SECONDS: Final = 30.0
+_KNOWN_SECONDS: Final = 1.0
+"""So long it is not asked again who the workers are, for how many tasks are on their way."""
+_SENT_AHEAD_BYTES: Final = 1_000_000
+"""What is larger goes to a worker before the task does, past the scheduler."""
+
+
+class _Task(concurrent.futures.Future[Any]):
+    """One call. What runs can't be ended: the worker goes on with it, and nobody waits for that."""
+
+    sent: Any = None
+    """The future of dask's."""
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        if self.sent is not None:
+            self.sent.cancel()
+        return True
+
+    kill = cancel
+
+
+class DaskExecutor(Executor):
+    """Runs tasks on the workers of a `distributed` cluster, which have this package installed.
+
+    `client`  a `distributed.Client`; whoever made it closes it
+
+    A task that runs can't be ended: a job that is cancelled leaves at once, and its workers finish what they began.
+    A task whose worker dies fails with `errors.WorkerLostError` once `retries` are used up; a cluster that `make_local`
+    has not started tries it elsewhere before that, as often as its setting `allowed-failures` says.
+    """
+
+    def __init__(self, client: distributed.Client) -> None:
+        super().__init__()
+        self._client = client
+        self._cluster: Any = None
+        self._owns_client = False
+        self._topic = f"erl-{uuid.uuid4().hex}"
+        self._open: set[_Task] = set()
+        self._sent: dict[str, tuple[int, Any]] = {}
+        self._known: tuple[float, dict[Any, dict[str, Any]]] = (0.0, {})
+        client.subscribe_topic(self._topic, self._heard)
+
+    @classmethod
+    def connect(cls, address: str, *, timeout: float = 10.0) -> DaskExecutor:
+        """One on the cluster whose scheduler listens at `address`, such as "tcp://localhost:8786".
+
+        The cluster lives on after `close`. Code of this program goes there by value, unless it is installed. Raises
+        `errors.NodeError` where no scheduler answers within `timeout` seconds.
+        """
+        if not timeout > 0:
+            raise ValueError("timeout must be a number of seconds greater than 0")
+        try:
+            client = distributed.Client(address, timeout=timeout, set_as_default=False)
+        except (OSError, ValueError, concurrent.futures.TimeoutError) as error:
+            raise errors.NodeError(f"no dask scheduler answers at {address}: {error}") from error
+        made = cls._on(client)
+        made._owns_client = True
+        return made
+
+    @classmethod
+    def make_local(cls, spec: dict[str, Any] | None = None) -> DaskExecutor:
+        """One with a cluster of its own on this machine, which ends with `close`.
+
+        `spec`  the workers, as `devices.cluster_spec` writes them; one for each device of `devices.detect` by default
+        """
+        workers = devices.cluster_spec(**devices.detect()) if spec is None else spec
+        scheduler = {
+            "cls": distributed.Scheduler,
+            "options": {
+                "host": "127.0.0.1",
+                "port": 0,
+                "dashboard": False,
+                "dashboard_address": "127.0.0.1:0",
+                "allowed_failures": 0,
+            },
+        }
+        # The profile is taken by a thread that can stop the worker: dask/distributed issue 6776.
+        with dask.config.set({"distributed.worker.profile.enabled": False}):
+            cluster = distributed.SpecCluster(
+                workers=workers, scheduler=scheduler, silence_logs=logging.WARNING
+            )
+        try:
+            client = distributed.Client(cluster, timeout=_START_SECONDS, set_as_default=False)
+            client.wait_for_workers(len(workers), timeout=_START_SECONDS)
+        except BaseException:
+            cluster.close(timeout=_CLOSE_SECONDS)
+            raise
+        made = cls._on(client)
+        made._owns_client = True
+        made._cluster = cluster
+        return made
+
+    @classmethod
+    def _on(cls, client: distributed.Client) -> DaskExecutor:
+        try:
+            return cls(client)
+        except BaseException:
+            client.close()
+            raise
+
+    @property
+    def client(self) -> distributed.Client:
+        """The `distributed.Client`."""
+        return self._client
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if (
+            self._client.status != "running"
+        ):  # it tries to come back, and what is asked meanwhile waits for that
+            raise errors.NodeDownError(f"the dask scheduler at {self._address()} is gone")
+
+    # Workers
+
+    def _asked(self) -> dict[Any, dict[str, Any]]:
+        """What the scheduler says of those that compute, by their names."""
+        self._check_open()
+        try:
+            info = self._client.scheduler_info(n_workers=-1)
+        except TypeError:  # before 2025 it told of all of them
+            info = self._client.scheduler_info()
+        workers = {worker["name"]: worker for worker in info["workers"].values()}
+        if computing := {name: each for name, each in workers.items() if "compute" in each["resources"]}:
+            workers = computing
+        found = dict(sorted(workers.items(), key=lambda item: str(item[0])))
+        self._known = (time.monotonic(), found)
+        return found
+
+    def _lately(self) -> dict[Any, dict[str, Any]]:
+        asked, found = self._known
+        return found if found and time.monotonic() - asked < _KNOWN_SECONDS else self._asked()
+
+    def workers(self) -> list[Any]:
+        return list(self._asked())
+
+    @property
+    def _width(self) -> int:
+        threads: int = sum(each["nthreads"] for each in self._lately().values())
+        return 2 * max(1, threads)
+
+    def each_host(self, fn: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        first: dict[str, Any] = {}
+        for name, worker in self._asked().items():
+            first.setdefault(worker["host"], name)
+        futures = {host: self._start(name, fn, args, 0) for host, name in first.items()}
+        return {host: future.result() for host, future in futures.items()}
+
+    def resources(self) -> list[dict[str, Any]]:
+        self._check_open()
+        try:
+            info = self._client.scheduler_info(n_workers=-1)
+        except TypeError:
+            info = self._client.scheduler_info()
+        hosts: dict[str, dict[str, Any]] = {}
+        has_kinds = any("compute" in each["resources"] for each in info["workers"].values())
+        for worker in info["workers"].values():
+            there = hosts.setdefault(
+                worker["host"], {"host": worker["host"], "cpu": 0, "cuda": 0, "service": 0}
+            )
+            named = worker["resources"]
+            kind = "cuda" if "CUDA" in named else "service" if has_kinds and "compute" not in named else "cpu"
+            there[kind] += 1
+        return [hosts[host] for host in sorted(hosts)]
+
+    # Objects
+
+    def scatter(self, obj: Any) -> Handle:
+        self._check_open()
+        handle = Handle(uuid.uuid4().hex, obj)
+        self._there(handle)
+        return handle
+
+    def update(self, handle: Handle, obj: Any) -> None:
+        self._check_open()
+        super().update(handle, obj)
+        self._there(handle)
+
+    def release(self, handle: Handle) -> None:
+        super().release(handle)
+        self._sent.pop(handle.key, None)
+
+    def _parcel(self, value: Any) -> dask_calls.Parcel:
+        return dask_calls.Parcel.of(value, self._cluster is None)
+
+    def _there(self, handle: Handle) -> Any:
+        """The present version at the workers; sent again where they have lost it. Tasks in flight keep theirs."""
+        version, sent = self._sent.get(handle.key, (0, None))
+        if sent is None or version != handle.version or sent.status in ("cancelled", "lost", "error"):
+            sent = self._client.scatter(self._parcel(handle.value), broadcast=True, hash=False)
+            self._sent[handle.key] = handle.version, sent
+        return sent
+
+    def put(self, worker: Any, key: Any, obj: Any) -> None:
+        self._check_worker(worker)
+        self._client.submit(
+            dask_calls.hold, key, self._parcel(obj), workers=[worker], allow_other_workers=False, pure=False
+        ).result()
+
+    # Tasks
+
+    def _start(
+        self, worker: Any, function: Callable[..., Any], args: tuple[Any, ...], retries: int
+    ) -> concurrent.futures.Future[Any]:
+        self._check_open()
+        task = _Task()
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        self._send(task, worker, function, args, retries)
+        return task
+
+    def _send(
+        self,
+        task: _Task,
+        worker: Any,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        retries: int,
+    ) -> None:
+        try:
+            scattered: list[Any] = []
+            ready = []
+            for each in args:
+                if isinstance(each, Handle):
+                    scattered.append(self._there(each))
+                    each = dask_calls.Place(len(scattered) - 1)
+                ready.append(each)
+            call: Any = self._parcel((function, tuple(ready)))
+            if call.size_bytes > _SENT_AHEAD_BYTES:
+                call = self._client.scatter(call, hash=False, workers=None if worker is None else [worker])
+            named: dict[str, Any] = {}
+            if worker is not None:
+                named = {"workers": [worker], "allow_other_workers": False}
+            elif any("compute" in each["resources"] for each in self._lately().values()):
+                named = {"resources": {"compute": 1}}
+            task.sent = self._client.submit(
+                dask_calls.run, call, self._topic, *scattered, pure=False, **named
+            )
+        except Exception as error:
+            if task.set_running_or_notify_cancel():
+                task.set_exception(error)
+            return
+
+        def came(sent: Any) -> None:
+            again = None
+            if retries > 0 and not self._is_closed:
+                again = lambda: self._send(task, worker, function, args, retries - 1)  # noqa: E731
+            self._came(task, sent, again)
+
+        task.sent.add_done_callback(came)
+        if task.cancelled():
+            task.sent.cancel()
+
+    def _came(self, task: _Task, sent: Any, again: Callable[[], None] | None) -> None:
+        """A future of dask's is over."""
+        if task.done():
+            return
+        status = sent.status
+        try:
+            value, error = (sent.result(), None) if status == "finished" else (None, self._why(sent, status))
+        except Exception as failed:
+            value, error = None, failed
+        if isinstance(error, errors.WorkerLostError) and again is not None:
+            again()
+        elif task.set_running_or_notify_cancel():
+            if error is None:
+                task.set_result(value)
+            else:
+                task.set_exception(error)
+        task.sent = None
+
+    def _why(self, sent: Any, status: str) -> BaseException:
+        if status == "error":
+            error: BaseException = sent.exception()
+            if isinstance(error, KilledWorker):
+                return errors.WorkerLostError(f"the worker of the task died: {error}")
+            return error
+        try:
+            self._check_open()
+        except Exception as gone:
+            return gone
+        return errors.WorkerLostError("a worker died, and with it what the task needs")
+
+    def _address(self) -> str:
+        scheduler = self._client.scheduler
+        return "?" if scheduler is None else str(scheduler.address)
+
+    # Topics
+
+    def _heard(self, event: Any) -> None:
+        try:
+            _, data = event
+            topic, message = pickle.loads(data)
+        except Exception:  # of somebody else
+            return
+        self._published(topic, message)
+
+    def close(self) -> None:
+        """End what is the executor's own: a cluster that `make_local` has started, and the connection to another."""
+        if self._is_closed:
+            return
+        super().close()
+        for task in list(self._open):
+            task.cancel()
+        self._sent.clear()
+        if self._owns_client:
+            self._client.close(timeout=_CLOSE_SECONDS)
+        elif self._client.status == "running":
+            self._client.unsubscribe_topic(self._topic)
+        if self._cluster is not None:
+            self._cluster.close(timeout=_CLOSE_SECONDS)
+
+    def __repr__(self) -> str:
+        return f"<DaskExecutor on {self._address()}>"
