@@ -71,7 +71,17 @@ _HOMES = {
     "set_decoder": "erl.decoders",
     "set_encoder": "erl.encoders",
 }
-
+_MODULES = (
+    "dataflow",
+    "decoders",
+    "encoders",
+    "errors",
+    "executors",
+    "futures",
+    "haystack",
+    "link",
+    "shared",
+)
 
 _append_finder()
 
@@ -88,7 +98,7 @@ def __getattr__(name: str) -> Any:
         from erl.runtime import logs
 
         value = logs.logger()
-    elif name in ("decoders", "encoders", "errors", "executors", "futures", "haystack", "link", "shared"):
+    elif name in _MODULES:
         __import__(f"erl.{name}")
         value = sys.modules[f"erl.{name}"]
     else:

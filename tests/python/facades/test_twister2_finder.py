@@ -58,7 +58,7 @@ def test_real_module_or_one_in_an_archive_wins(tmp_path: Path) -> None:
 
 
 def test_what_the_package_has_not_is_not_found(tmp_path: Path) -> None:
-    for name in ("twister2.tea", "twister3"):
+    for name in ("twister2.tea", "twister2.tset.tea", "twister3", "twister2.tset.fn.tea"):
         program = f"import erl\ntry: import {name}\nexcept ModuleNotFoundError as error: print(error.name)"
         assert said(program, tmp_path) == name
 

@@ -1,0 +1,1 @@
+"""Sets, and the links between them."""

@@ -1,0 +1,1 @@
+"""What programs derive their own classes from."""
