@@ -1,29 +1,26 @@
-"""`python -m erl submit`: a script with a link to a node, as a process of its own.
+"""`python -m erl submit`: a script with a link to a node, in this very process.
 
     submit [--connect [PATH]] [standalone] python FILE [NAME] ARGS...
     submit [--connect [PATH]] [standalone] python_zip ZIP ENTRY ARGS...
 
 The script's `erl.here()`, and whatever names no node, is that node: one that is started for it, or the one of
-`--connect`. Standard streams, exit status and signals are the script's.
+`--connect`. The process becomes the script (execve(2)), so its streams, signals and exit status are a plain Python's.
+What has to be done after it, a process of its own does: `erl.link.keeper`.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import zipfile
 
 from erl import errors
-from erl.link import nodes
+from erl.link import keeper, nodes
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Final, NoReturn
+    from typing import Final, NoReturn
 
 _USAGE: Final = """\
 usage: python -m erl submit [--connect [PATH]] [standalone] python FILE [NAME] ARGS...
@@ -34,11 +31,10 @@ this user's). Standard streams and the exit status are the script's. NAME, the s
 """
 _KINDS: Final = ("python", "python_zip")
 _RUNS_IT: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "submitted.py")
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def run(arguments: list[str]) -> int:
-    """Do what the arguments say; the exit status."""
+    """Become the script that the arguments name; the exit status where that can't be done."""
     rest = list(arguments)
     if not rest or rest[0] in ("-h", "--help"):
         print(_USAGE, end="", file=sys.stdout if rest else sys.stderr)
@@ -54,92 +50,53 @@ def run(arguments: list[str]) -> int:
     if len(rest) < 2 or rest[0] not in _KINDS or (rest[0] == "python_zip" and len(rest) < 3):
         print(_USAGE, end="", file=sys.stderr)
         return 2
-    unpacked = None
     try:
         if rest[0] == "python":
-            script, args = os.path.abspath(rest[1]), rest[2:]
+            script, args, archive = os.path.abspath(rest[1]), rest[2:], None
             if args[:1] == [os.path.basename(script)]:
                 del args[0]
+            if not os.path.isfile(script):
+                raise errors.NodeError(f"there is no file {script}")
         else:
-            unpacked = tempfile.mkdtemp(prefix="erl-submit-")
-            script, args = _unpacked(rest[1], rest[2], unpacked), rest[3:]
-        if not os.path.isfile(script):
-            raise errors.NodeError(f"there is no file {script}")
-        return _supervised(script, args, is_joined, socket)
+            script, args, archive = rest[2], rest[3:], rest[1]
+            _check_entry(archive, script)
+        if is_joined:
+            socket = _reached(socket)
+        if archive is not None or socket is None:
+            socket, script = keeper.kept(script, archive, socket)
+        _become(script, args, socket)
     except errors.NodeError as error:
         print(f"erl submit: {error}", file=sys.stderr)
         return 1
-    finally:
-        if unpacked is not None:
-            shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def _unpacked(archive: str, entry: str, directory: str) -> str:
+def _check_entry(archive: str, entry: str) -> None:
+    """Raises `errors.NodeError` where the archive does not have that script."""
     try:
         with zipfile.ZipFile(archive) as opened:
-            opened.extractall(directory)
+            names = {os.path.normpath(name) for name in opened.namelist() if not name.endswith("/")}
     except (OSError, zipfile.BadZipFile) as error:
         raise errors.NodeError(f"{archive}: {error}") from None
-    script = os.path.normpath(os.path.join(directory, entry))
-    if not script.startswith(directory + os.sep):
+    if os.path.normpath(entry) not in names or os.path.normpath(entry).startswith(("..", "/")):
         raise errors.NodeError(f"{entry} is not in {archive}")
-    return script
 
 
-def _supervised(script: str, args: list[str], is_joined: bool, socket: str | None) -> int:
-    """Run the script beside its node; both end with this process."""
-    if is_joined:
-        node = nodes.connect(socket)
-    else:
-        # The workers find what the script finds.
-        sys.path[:] = [os.path.dirname(script), *(entry for entry in sys.path if entry)]
-        node = nodes.start()
-    process: subprocess.Popen[bytes] | None = None
+def _reached(path: str | None) -> str:
+    """The socket of a node that answers. Raises `errors.NodeError`."""
+    with nodes.connect(path) as node:
+        return node.socket
 
-    def passed_on(number: int, _frame: object) -> None:
-        if process is not None:
-            process.send_signal(number)
 
-    # ^C is the script's, which the terminal tells as well.
-    before = {number: signal.signal(number, passed_on) for number in (signal.SIGTERM, signal.SIGHUP)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+def _become(script: str, args: list[str], socket: str) -> NoReturn:
+    """Run the script in place of this program, with the interpreter's own flags."""
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for name in ("SIGPIPE", "SIGXFSZ"):  # those that Python ignores: an ignored signal stays so
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    program = [sys.executable, *_args_from_interpreter_flags(), _RUNS_IT, script, *args]
     try:
-        process = subprocess.Popen(
-            [sys.executable, _RUNS_IT, script, *args],
-            env={**os.environ, nodes.NODE: node.socket},
-            preexec_fn=_to_end_with(os.getpid()),
-        )
-        status = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        node.stop()
-    if status < 0:
-        _end_by(-status)
-    return status
-
-
-def _to_end_with(parent: int) -> Callable[[], None] | None:
-    """What has a child of this process end with it, where the system can do that (prctl(2))."""
-    import ctypes
-
-    prctl: Any = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is None:
-        return None
-
-    def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
-
-
-def _end_by(number: int) -> NoReturn:
-    """End as the script has ended."""
-    if number in (signal.SIGKILL, signal.SIGSTOP):
-        sys.exit(128 + number)
-    sys.stdout.flush()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    sys.exit(128 + number)
+        os.execve(sys.executable, program, {**os.environ, nodes.NODE: socket})
+    except OSError as error:
+        raise errors.NodeError(f"the interpreter {sys.executable!r} can't be run: {error.strerror}") from None

@@ -50,14 +50,17 @@ def _run(script: str, arguments: list[str]) -> None:
     import os
     import types
 
-    sys.path[:1] = []  # the directory of this file
+    is_safe = getattr(sys.flags, "safe_path", sys.flags.isolated)
+    if not is_safe:
+        sys.path[:1] = []  # the directory of this file
     try:
         from erl.names import facades
     except ImportError:
         # Whoever submits found it in the working directory.
         sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
         from erl.names import facades
-    sys.path.insert(0, os.path.dirname(script))
+    if not is_safe:
+        sys.path.insert(0, os.path.dirname(script))
     sys.argv[:] = [script, *arguments]
     sys.meta_path.insert(0, _Met(facades.NAMES, os.environ.get("ERL_NODE", "")))
     sys.excepthook = _shown

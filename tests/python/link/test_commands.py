@@ -35,6 +35,19 @@ if __name__ == "__main__":
     if what == "sleep":
         print(os.getpid(), erl.here().status()["os_pid"], flush=True)
         time.sleep(60)
+    if what == "handle":
+        import signal
+
+        def told(number, _):
+            print("told", number, flush=True)
+            if number == signal.SIGUSR1:
+                sys.exit(5)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, told)
+        print(os.getpid(), erl.here().status()["os_pid"], flush=True)
+        while True:
+            time.sleep(60)
     sys.exit(7)
 """
 
@@ -126,26 +139,87 @@ def test_missing_script_is_told(tmp_path: Path) -> None:
     assert "there is no file" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_signal_ends_script_and_node(script: Path, number: signal.Signals) -> None:
-    with subprocess.Popen(
-        command("submit", "python", script, "sleep"),
+@contextmanager
+def submitted(script: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A script that sleeps, and the processes that are there for it."""
+    process = subprocess.Popen(
+        command("submit", "python", script, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    ) as process:
+    )
+    with ended(process):
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.readline()
         os_pids = [int(each) for each in process.stdout.readline().split()]
         assert all(lives(each) for each in os_pids)
-        if number == signal.SIGINT:  # a terminal's, to all of the group
+        yield process, os_pids
+        assert gone(os_pids)
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        (signal.SIGINT, False),
+        (signal.SIGINT, True),
+        (signal.SIGTERM, False),
+        (signal.SIGHUP, True),
+        (signal.SIGKILL, False),
+    ],
+)
+def test_signal_ends_script_and_node(script: Path, number: signal.Signals, to_all: bool) -> None:
+    with submitted(script, "sleep") as (process, _):
+        if to_all:  # as a terminal does
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
         assert process.wait(20) == -number
-        assert gone(os_pids)
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)]
+)
+def test_signal_that_a_script_handles_is_told_once(
+    script: Path, number: signal.Signals, to_all: bool
+) -> None:
+    with submitted(script, "handle") as (process, _):
+        for _ in range(2):
+            if to_all:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"told {int(number)}\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.read() == "told 10\n"
+        assert process.wait(20) == 5
+
+
+def test_a_killed_keeper_takes_the_node_along_and_not_the_script(script: Path) -> None:
+    with submitted(script, "handle") as (process, (_, beam)):
+        os.kill(int(Path(f"/proc/{beam}/stat").read_text().rpartition(") ")[2].split()[1]), signal.SIGKILL)
+        assert gone([beam])
+        assert process.poll() is None
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(20) == 5
+
+
+def test_script_has_the_flags_and_no_child(tmp_path: Path) -> None:
+    script = tmp_path / "flags.py"
+    script.write_text(
+        "import os, sys\n"
+        "try:\n    os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError:\n    print('no child')\n"
+        "print(sys.flags.optimize, sys.flags.utf8_mode, sys.warnoptions, os.getppid())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-OO", "-X", "utf8", "-W", "error", *command("submit", "python", script)[1:]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == f"no child\n2 1 ['error'] {os.getpid()}\n", done.stderr
 
 
 def test_node_serves_until_it_is_stopped(tmp_path: Path, script: Path) -> None:
