@@ -73,6 +73,8 @@ say(Message, Port) ->
 start(Settings, Port) ->
     %% Who has started it is told by its connections; its standard streams are nobody's.
     _ = logger:remove_handler(default),
+    %% Which processes OTP has started nobody asked; a program may well ask for all of level `info'.
+    _ = logger:add_primary_filter(progress, {fun logger_filters:progress/2, stop}),
     %% The parent reads it, and decodes what Pythons write there, whatever the locale is.
     _ = io:setopts(standard_error, [{encoding, unicode}]),
     Parent = maps:get(parent, Settings, undefined),

@@ -30,7 +30,11 @@ child_spec(Name, #{drain_timeout := Drain} = Config) ->
 %% @doc Start the pool; returns when its workers serve. Errors: `{py, not_started}', `{py, {already_started, Pid}}',
 %% `{py, {start, Name, Reason}}'.
 -spec start_link(py_config:pool_name(), py_config:pool()) -> gen_server:start_ret().
-start_link(Name, Config) -> gen_server:start_link(?MODULE, {Name, Config}, []).
+start_link(Name, Config) ->
+    case gen_server:start_link(?MODULE, {Name, Config}, []) of
+        {error, {shutdown, {py, _} = Reason}} -> {error, Reason};
+        Started -> Started
+    end.
 
 -spec init({py_config:pool_name(), py_config:pool()}) -> {ok, #state{}} | {stop, term()}.
 init({Name, Config}) ->
@@ -38,7 +42,8 @@ init({Name, Config}) ->
     process_flag(trap_exit, true),
     case py_pool_owners:start_pool(Name, Config) of
         ok -> {ok, #state{name = Name, config = Config}};
-        {error, {py, _} = Reason} -> {stop, Reason}
+        %% Whoever asked is told; a crash report would say it once more.
+        {error, {py, _} = Reason} -> {stop, {shutdown, Reason}}
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.

@@ -26,6 +26,9 @@ launch(State) ->
         {error, Reason, Failed} -> died({start, Reason}, Failed)
     end.
 
+%% The first call of an interpreter is `configure'.
+-define(CONFIGURED, 1).
+
 %% @doc The worker's timer has run out.
 -spec timer(Event :: atom(), #state{}) -> #state{}.
 timer(launch, State) ->
@@ -77,12 +80,19 @@ begun(Interpreter, State) ->
     close(Interpreter, State),
     Begun.
 
-%% One that ended before it served is asked why, by another start.
+%% One that ended before it served is asked why, by another start; unless it had come to code of the pool's own.
 reason({start, _} = Reason, _State) ->
     Reason;
-reason(_Ended, #state{phase = starting, config = Config, calls = Calls}) ->
-    Python = py_interpreter:python(py_calls:interpreter(Calls)),
-    {start, {failed, Python, py_launcher:diagnose(Config, Python)}};
+reason(Ended, #state{phase = starting, config = Config, calls = Calls}) ->
+    Interpreter = py_calls:interpreter(Calls),
+    Python = py_interpreter:python(Interpreter),
+    case py_interpreter:begun(Interpreter) > ?CONFIGURED of
+        true ->
+            Text = [py_error:text({py, {worker_down, Ended}}), "; it was in a module of the option import, or in on_start"],
+            {start, {failed, Python, unicode:characters_to_list(Text)}};
+        false ->
+            {start, {failed, Python, py_launcher:diagnose(Config, Python)}}
+    end;
 reason({exit_status, 0, _}, #state{phase = recycling}) ->
     recycled;
 reason(Reason, _State) ->

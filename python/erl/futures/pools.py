@@ -142,7 +142,7 @@ class Pool:
     def _start_own(self) -> None:
         if not self._is_started:
             if self._broken is not None:
-                raise InitializerError(*self._broken.args) from self._broken
+                raise type(self._broken)(*self._broken.args)
             node = self.node
             link = node.link
             link.check_wait()
@@ -152,16 +152,26 @@ class Pool:
             except errors.NodeDownError:
                 raise
             except errors.BridgeError as error:
-                self._broken = error
+                why = self._why_not(str(error))
+                self._broken = InitializerError(why)
                 if self._initializer is not None:
-                    _tell(error)
-                raise InitializerError(f"the executor's pool has not started: {error}") from error
+                    _tell(why)
+                raise InitializerError(why) from error
             except BaseException:  # of whoever waits: nobody would have the pool
                 link.cancel(asked.link_id)  # type: ignore[attr-defined]
                 raise
             self._name = text_of(name)
             link.pools.setdefault(self._name, {"size": self._workers or self._default_workers()})
             self._is_started = True
+
+    def _why_not(self, text: str) -> str:
+        _, is_initializer, trace = text.partition("on_start failed:")
+        if self._initializer is None:
+            return f"the executor's pool has not started: {text}"
+        name = getattr(self._initializer, "__qualname__", type(self._initializer).__name__)
+        if not is_initializer:
+            return f"the executor's pool, with the initializer {name} as on_start, has not started: {text}"
+        return f"the initializer {name} failed, so this executor has no worker: mend it, and make a new one{trace}"
 
     def _options(self, node: Node, link: Link) -> dict[object, object]:
         options: dict[str, Any] = {**self._more, "size": self._workers or self._default_workers()}
@@ -210,8 +220,8 @@ class Pool:
         return own if self._node is None else f"{own} of {self._node!r}"
 
 
-def _tell(error: errors.BridgeError) -> None:
+def _tell(why: str) -> None:
     """Log it where the executors of the standard library do."""
     import logging
 
-    logging.getLogger("concurrent.futures").critical("Exception in initializer: %s", error)
+    logging.getLogger("concurrent.futures").critical("Exception in initializer: %s", why)

@@ -329,6 +329,8 @@ a_pool_whose_on_start_fails_does_not_start(Config) ->
         {error, {py, {start, cold, {start, {on_start, {python, 'builtins.AttributeError', _, _}}}}}},
         py:start_pool(cold, pool(Config, #{on_start => {py_work, no_such_function, []}}))
     ),
+    {error, {py, {start, cold, {start, {failed, _, Said}}}}} = py:start_pool(cold, pool(Config, #{on_start => {os, '_exit', [3]}})),
+    contains(["exit status 3", "on_start"], Said),
     ?assertMatch(
         {error, {py, {start, cold, {start, {no_answer, _, 300}}}}},
         py:start_pool(cold, pool(Config, #{on_start => {time, sleep, [60]}, start_timeout => 300}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import gc
 import io
@@ -197,11 +198,40 @@ def test_workers_of_its_own_are_initialized(node: erl.Node) -> None:
     eventually(lambda: name not in node.status()["pools"])
 
 
-def test_an_initializer_that_fails_says_so(node: erl.Node) -> None:
+def test_an_initializer_that_fails_says_so_once(node: erl.Node, caplog: pytest.LogCaptureFixture) -> None:
     with PoolExecutor(1, node=node, initializer=raises, initargs=(ValueError("not today"),)) as executor:
         for _ in range(2):
-            with pytest.raises(concurrent.futures.BrokenExecutor, match="not today"):
+            with pytest.raises(
+                concurrent.futures.BrokenExecutor, match=r"raises failed.*make a new one\n.*"
+            ) as caught:
                 executor.submit(abs, 1).result(60)
+            assert "ValueError: not today" in str(caught.value)
+    with (
+        PoolExecutor(1, node=node, initializer=dies) as executor,
+        pytest.raises(concurrent.futures.BrokenExecutor, match=r"dies as on_start(.|\n)*signal 9"),
+    ):
+        executor.submit(abs, 1).result(60)
+    node.func(abs, -1)  # whatever the node has logged is here, too
+    assert [record.name for record in caplog.records if record.levelname == "CRITICAL"] == [
+        "concurrent.futures"
+    ] * 2
+    assert reports(caplog) == []
+
+
+def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What OTP's processes have reported of themselves."""
+    texts = [record.getMessage() for record in caplog.records]
+    return [text for text in texts if "crasher:" in text or "supervisor:" in text]
+
+
+def test_pools_that_start_at_once_are_no_news(node: erl.Node, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with contextlib.ExitStack() as stack:
+        executors = [stack.enter_context(PoolExecutor(1, node=node)) for _ in range(4)]
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            assert [*threads.map(lambda each: each.submit(abs, -1).result(60), executors)] == [1] * 4
+        assert len({each.pool for each in executors}) == 4
+    assert reports(caplog) == []
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
