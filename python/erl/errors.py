@@ -132,6 +132,14 @@ class JobCancelledError(BridgeError):
     """Raised by a job of an executor, such as `run_tasks`, that was cancelled by its id."""
 
 
+class DataSetError(BridgeError, ValueError):
+    """Raised for a data set of `erl.compute` that can't be read, or is not what was said of it."""
+
+
+class ExecutorSpecException(BridgeError, ValueError):
+    """Raised for an executor that `Context.make_with` does not know, or that can't have such workers."""
+
+
 if TYPE_CHECKING:
 
     class NodeDownError(NodeError, BrokenExecutor):

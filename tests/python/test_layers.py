@@ -28,7 +28,7 @@ LAYERS = [
     {"link"},
     {"futures"},
     {"executors"},
-    {"dataflow"},
+    {"dataflow", "compute"},
     {"runtime"},
     {"calls"},
     {"sandbox"},
