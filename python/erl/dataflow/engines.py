@@ -56,9 +56,13 @@ class Engine:
         self._workers = []
         return self.workers()
 
-    def submit(self, worker: Any, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Begin a task, on this worker or on any (None)."""
-        return self.executor.submit_to(worker, function, *args)
+    def start(self, worker: int | None, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Begin a task, on the worker of this number or on any (None)."""
+        handle = None
+        if worker is not None and self.is_addressed and not self.is_local:
+            workers = self.workers()
+            handle = workers[worker % len(workers)]
+        return self.executor.submit_to(handle, function, *args)
 
     @property
     def place(self) -> Any:

@@ -12,7 +12,7 @@ from erl.dataflow.functions import described
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, Final
 
 NARROW: Final = frozenset(("map", "flat_map", "compute", "sink", "for_each"))
@@ -153,13 +153,71 @@ def freeze(operation: Operation) -> Operation:
 
 
 def _copy(of: Operation, copies: dict[int, Operation]) -> Operation:
-    made = Operation(of.kind, of.id, of.function, (), of.parallelism, of.options)
+    made = Operation(of.kind, of.id, of.function, (), of.parallelism, dict(of.options))
     made.name = of.name
     made.parents = tuple(copies[id(each)] for each in of.parents)
     for parent in made.parents:
         if not parent.is_kept:
             made.inputs.update(parent.inputs)
     made.inputs.update((name, copies[id(each)]) for name, each in of.inputs.items())
+    return made
+
+
+def unfolded(operation: Operation, plan_of: Callable[[Operation], Operation | None]) -> Operation:
+    """A frozen plan in which what was kept, and is not any more, is made again on the way: `plan_of` gives its plan,
+    None for what is kept.
+    """
+    copies: dict[int, Operation] = {}
+    pending: list[tuple[Operation, Operation | None, bool]] = [(operation, None, False)]
+    while pending:
+        each, instead, is_left = pending.pop()
+        if is_left:
+            copies[id(each)] = _replaced(each, copies) if instead is None else copies[id(instead)]
+        elif id(each) not in copies:
+            instead = plan_of(each) if each.is_kept else None
+            if each.is_kept and instead is None:
+                copies[id(each)] = each
+                continue
+            pending.append((each, instead, True))
+            below = (*each.inputs.values(), *each.parents) if instead is None else (instead,)
+            pending += [(one, None, False) for one in below]
+    return copies[id(operation)]
+
+
+def _replaced(each: Operation, copies: dict[int, Operation]) -> Operation:
+    parents = tuple(copies[id(one)] for one in each.parents)
+    inputs = {name: copies[id(one)] for name, one in each.inputs.items()}
+    if all(new is old for new, old in zip(parents, each.parents, strict=True)) and all(
+        inputs[name] is old for name, old in each.inputs.items()
+    ):
+        return each
+    made = Operation(each.kind, each.id, each.function, parents, each.parallelism, dict(each.options))
+    made.name = each.name
+    made.inputs = inputs
+    return made
+
+
+def without_holds(operation: Operation) -> None:
+    """Have a frozen plan name what is kept without keeping it."""
+    seen: set[int] = set()
+    pending = [operation]
+    while pending:
+        each = pending.pop()
+        if id(each) in seen or each.is_kept:
+            continue
+        seen.add(id(each))
+        each.parents = tuple(_named(one) for one in each.parents)
+        each.inputs = {name: _named(one) for name, one in each.inputs.items()}
+        pending += [*each.parents, *each.inputs.values()]
+
+
+def _named(operation: Operation) -> Operation:
+    if not operation.is_kept or "hold" not in operation.options:
+        return operation
+    options = {name: value for name, value in operation.options.items() if name != "hold"}
+    made = Operation(operation.kind, operation.id, None, (), operation.parallelism, options)
+    made.name = operation.name
+    made.kept = operation.kept
     return made
 
 

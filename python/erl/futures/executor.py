@@ -73,7 +73,9 @@ class PoolExecutor(concurrent.futures.Executor):
                 "an executor with max_workers, an initializer, max_tasks_per_child or options has a pool of its own: "
                 "name no pool"
             )
-        self._pool = Pool(node, pool, max_workers, initializer, initargs, max_tasks_per_child, is_own, options)
+        self._pool = Pool(
+            node, pool, max_workers, initializer, initargs, max_tasks_per_child, is_own, options
+        )
         self._timeout_ms = None if timeout in (None, float("inf")) else max(1, int(timeout * 1000))
         self._retries = retries
         self._routes: dict[Any, bytes] = {}

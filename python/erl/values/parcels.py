@@ -45,31 +45,44 @@ def pickled(
     buffers: Callable[[Any], object] | None = None,
     by_value: bool = False,
     refused: str | None = None,
+    in_band: Callable[[Any], bool] | None = None,
 ) -> bytes:
     """The pickle of a value. Functions and classes without a name that others know go by value.
 
+    `buffers` is told of each part that is not in the pickle: all large ones, but those that `in_band` wants there.
     `by_value`: also those of modules that are not installed, for workers that have another path; `refused`: why none
     may go by value. Raises what `pickle` raises for what can't be pickled, `errors.NodeError` with what `refused` says.
     """
     import io
 
     dump, unnamed_error = _picklers[by_value]()
+    found: list[Any] = []
+    taken = None if buffers is None else found.append if in_band is None else _apart(found, in_band)
     try:
-        return dump(value, _PROTOCOL, buffers)
+        pickle_ = dump(value, _PROTOCOL, taken)
     except unnamed_error as error:
         if refused is not None:
             raise errors.NodeError(f"{refused}: {error}") from None
-    found: list[Any] = []
-    stream = io.BytesIO()
-    pickler = by_value_pickler.pickler()(
-        stream, _PROTOCOL, buffer_callback=None if buffers is None else found.append
-    )
-    with _as_values(by_value):
-        pickler.dump(value)
+        found.clear()  # of what came before the one without a name
+        stream = io.BytesIO()
+        pickler = by_value_pickler.pickler()(stream, _PROTOCOL, buffer_callback=taken)
+        with _as_values(by_value):
+            pickler.dump(value)
+        pickle_ = stream.getvalue()
     for each in found:
         assert buffers is not None
         buffers(each)
-    return stream.getvalue()
+    return pickle_
+
+
+def _apart(found: list[Any], in_band: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def taken(buffer: Any) -> bool:
+        if in_band(buffer):
+            return True
+        found.append(buffer)
+        return False
+
+    return taken
 
 
 def has_name(value: Any) -> bool:
