@@ -182,8 +182,8 @@ class Pool:
                 link, self._initializer, self._initargs, {}, self.path(), self.by_value, False
             )
             options["on_start"] = (Atom("erl.calls.tasks"), Atom("initialize"), [(Atom("bytes"), payload)])
-        if node.path is not None:
-            return nodes.options(options, node.path)
+        if node.pool_path is not None:
+            return nodes.options(options, node.pool_path)
         return {Atom(key): value for key, value in options.items()}
 
     def is_reader(self) -> bool:

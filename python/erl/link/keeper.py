@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 0.2
 
 
-def kept(script: str, archive: str | None, socket: str | None) -> tuple[str, str]:
-    """Start the keeper of this process: the socket of the node, and where the script is.
+def kept(script: str, archive: str | None, socket: str | None) -> tuple[str, str, str]:
+    """Start the keeper of this process: the socket of the node, where the script is, and the path of the node's workers,
+    which is empty for one that was there.
 
     A node is started where there is no `socket`, an archive is unpacked where there is one. Raises `errors.NodeError`.
     """
@@ -44,14 +45,15 @@ def kept(script: str, archive: str | None, socket: str | None) -> tuple[str, str
     os.waitpid(child, 0)
     with open(reads, "rb") as said:
         kind, *told = said.read().split(b"\0")
-    if kind == b"ready" and len(told) == 2:
-        return os.fsdecode(told[0]), os.fsdecode(told[1])
+    if kind == b"ready" and len(told) == 3:
+        return os.fsdecode(told[0]), os.fsdecode(told[1]), os.fsdecode(told[2])
     raise errors.NodeError(os.fsdecode(told[0]) if told else "the node has not started")
 
 
 def _keep(script_pid: int, writes: int, script: str, archive: str | None, socket: str | None) -> NoReturn:
     """Do all that is to be done for the script, and end."""
     node = directory = None
+    path = ""
     status = 1
     try:
         script_end = _Process(script_pid)
@@ -63,8 +65,8 @@ def _keep(script_pid: int, writes: int, script: str, archive: str | None, socket
             # The workers find what the script finds.
             sys.path[:] = [os.path.dirname(script), *(entry for entry in sys.path if entry)]
             node = nodes.start()
-            socket = node.socket
-        _say(writes, b"ready", os.fsencode(socket), os.fsencode(script))
+            socket, path = node.socket, os.pathsep.join(node.path or ())
+        _say(writes, b"ready", os.fsencode(socket), os.fsencode(script), os.fsencode(path))
         os.close(writes)
         script_end.wait()
         status = 0

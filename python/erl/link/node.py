@@ -34,6 +34,8 @@ class Node:
         """Whether this process has started it: then the workers have this process's `sys.path`."""
         self.path = path
         """The `sys.path` that the workers began with, in full; None on a node of others."""
+        self.pool_path = path
+        """The `sys.path` of pools of this program's own, under its interpreter; None on a node of others."""
         self.raw_path = list(sys.path)
         """`sys.path` as it was then."""
 

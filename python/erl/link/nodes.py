@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NODE: Final = "ERL_NODE"
 """The environment variable that tells a submitted script its node's socket."""
+NODE_PATH: Final = "ERL_NODE_PATH"
+"""The one that tells it the `sys.path` of the workers, where that node is its own; else it is empty."""
 
 _CONNECT_SECONDS: Final = 10.0
 _THREADS: Final = (
@@ -150,6 +152,8 @@ def connect(path: str | os.PathLike[str] | None = None) -> Node:
             return known
         paths.check(socket)
         node = Node(Link(connected(socket, _CONNECT_SECONDS)), socket)
+        if os.environ.get(NODE_PATH) and socket == os.environ.get(NODE):
+            node.pool_path = os.environ[NODE_PATH].split(os.pathsep)
         _joined[socket] = node
         _add(node)
         return node

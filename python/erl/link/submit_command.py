@@ -62,9 +62,10 @@ def run(arguments: list[str]) -> int:
             _check_entry(archive, script)
         if is_joined:
             socket = _reached(socket)
+        path = ""
         if archive is not None or socket is None:
-            socket, script = keeper.kept(script, archive, socket)
-        _become(script, args, socket)
+            socket, script, path = keeper.kept(script, archive, socket)
+        _become(script, args, {nodes.NODE: socket, nodes.NODE_PATH: path})
     except errors.NodeError as error:
         print(f"erl submit: {error}", file=sys.stderr)
         return 1
@@ -87,7 +88,7 @@ def _reached(path: str | None) -> str:
         return node.socket
 
 
-def _become(script: str, args: list[str], socket: str) -> NoReturn:
+def _become(script: str, args: list[str], told: dict[str, str]) -> NoReturn:
     """Run the script in place of this program, with the interpreter's own flags."""
     from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
@@ -97,6 +98,6 @@ def _become(script: str, args: list[str], socket: str) -> NoReturn:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     program = [sys.executable, *_args_from_interpreter_flags(), _RUNS_IT, script, *args]
     try:
-        os.execve(sys.executable, program, {**os.environ, nodes.NODE: socket})
+        os.execve(sys.executable, program, {**os.environ, **told})
     except OSError as error:
         raise errors.NodeError(f"the interpreter {sys.executable!r} can't be run: {error.strerror}") from None

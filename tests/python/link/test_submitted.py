@@ -119,3 +119,18 @@ def test_functions_of_a_zips_modules_reach_the_workers(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "['green', 'tea'] True\n49 plain\n", "")
+
+
+def test_pools_of_a_scripts_own_run_its_interpreter_with_its_path(tmp_path: Path) -> None:
+    """As those of its node do: not whatever Python the machine has, nor as many threads as there are processors."""
+    script = tmp_path / "script.py"
+    (tmp_path / "beside.py").write_text("")
+    script.write_text(
+        "import sys\nfrom erl.futures import PoolExecutor\n\n"
+        "def told():\n    import os, beside\n    return sys.executable, os.environ['OMP_NUM_THREADS']\n\n"
+        "with PoolExecutor(1) as own, PoolExecutor() as common:\n"
+        "    print(own.submit(told).result() == common.submit(told).result() == (sys.executable, '1'))\n"
+    )
+    command = [sys.executable, "-m", "erl", "submit", "python", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
