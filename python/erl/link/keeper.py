@@ -25,10 +25,10 @@ _LOOK_SECONDS: Final = 0.2
 
 
 def kept(script: str, archive: str | None, socket: str | None) -> tuple[str, str, str]:
-    """Start the keeper of this process: the socket of the node, where the script is, and the path of the workers, which is
-    empty where the node was there.
+    """Start the keeper of this process: the node's socket, where the script is, the path of the node's workers.
 
-    A node is started where there is no `socket`, an archive is unpacked where there is one. Raises `errors.NodeError`.
+    A node is started where there is no `socket`, else that path is empty; an archive is unpacked where there is one.
+    Raises `errors.NodeError`.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
