@@ -50,6 +50,11 @@ class OtpExecutor(Executor):
         """The node that its pool is of."""
         return self._pool.node
 
+    @property
+    def pool(self) -> str:
+        """The name of its pool."""
+        return self._pool.pool
+
     def workers(self) -> list[Any]:
         return self._pool.workers
 

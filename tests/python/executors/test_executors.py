@@ -246,6 +246,17 @@ def test_what_tasks_publish_reaches_who_has_subscribed(executor: Executor) -> No
     assert len(got) == 5
 
 
+def test_each_executor_of_a_node_hears_of_its_topics(node: erl.Node) -> None:
+    with OtpExecutor(node, "default") as one, OtpExecutor(node, workers=1) as other:
+        heard: list[list[Any]] = [[], []]
+        one.subscribe("progress", heard[0].append)
+        other.subscribe("other", heard[1].append)
+        assert other.run(says, 5) == 5
+        assert one.run(says, 6) == 6
+        eventually(lambda: len(heard[0]) == len(heard[1]) == 2)
+        assert heard[1] == [5, 6]
+
+
 def dies_once(path: str) -> str:
     if not os.path.exists(path):
         with open(path, "w"):
