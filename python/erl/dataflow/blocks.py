@@ -21,7 +21,7 @@ from erl.values import parcels
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from typing import IO, Any, Final
 
 SMALL_BYTES: Final = 4096
@@ -151,12 +151,13 @@ class Place:
         """Of the file with this number."""
         return f"{self.directory}/{self.maker}-{number}-{max(1, size)}"
 
-    def forget(self, numbers: set[int]) -> None:
+    def forget(self, numbers: Container[int]) -> None:
         """Delete the files with these numbers, whatever their sizes are."""
-        starts = tuple(f"{self.maker}-{number}-" for number in numbers)
         with contextlib.suppress(OSError):
             for name in os.listdir(self.directory):
-                if starts and name.startswith(starts):
+                maker, _, rest = name.partition("-")
+                number = rest.partition("-")[0]
+                if maker == self.maker and number.isdecimal() and int(number) in numbers:
                     with contextlib.suppress(OSError):
                         os.unlink(f"{self.directory}/{name}")
 

@@ -97,7 +97,9 @@ def engine(executor: Executor | str | None, node: Node | None, resources: tuple[
     if executor == "threads":
         return Engine(executors.ConcurrentExecutor.make_local(count), True, None)
     limit = limit or max(_LEAST_BYTES, _memory_bytes() // count)
-    options = {"recycle": "never", "max_memory": limit}
+    # What holds partitions is not replaced. A worker that dies is, at once: a task that kills workers is given up soon.
+    restart = {"max": 1_000_000, "within": 1000, "delay": 20, "max_delay": 1000}
+    options = {"recycle": "never", "max_memory": limit, "restart": restart}
     made = executors.OtpExecutor(node or nodes.default(), workers=count, options=options)
     return Engine(made, True, limit, count)
 

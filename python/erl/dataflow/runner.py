@@ -34,8 +34,9 @@ _RETAINED_BYTES = 64 << 20
 """Blocks of an exchange that are no larger stay with what was made of them: then nothing before them is made again."""
 _ONE_TASK_BYTES = 8 << 20
 """What is no larger is folded by one task; in the same tree."""
-_FIRST_NUMBER = 500_000_000_000_000
-"""Of files of blocks, beside those that the link makes of the same maker."""
+_FILES = 1_000_000_000
+_first_files = itertools.count(500_000 * _FILES, _FILES)
+"""The numbers of files of blocks begin there, so many for each environment; those that the link makes are lower."""
 
 
 class Runner:
@@ -54,7 +55,8 @@ class Runner:
         self._seed = seed
         self._ids = numbers
         self.stages = itertools.count(1)
-        self._files = itertools.count(_FIRST_NUMBER)
+        self._first_file = next(_first_files)
+        self._files = itertools.count(self._first_file)
         self._setup: tasks.Setup | None = None
         self._place: Place | None = None
         self._lease: str | None = None
@@ -113,12 +115,8 @@ class Runner:
         elif self.engine.is_addressed:
             for number in range(len(self.engine.workers())):
                 self.engine.start(number, tasks.drop_environment, self.env)
-        for path in [path for kept in self._kept.values() for path in kept.own_paths]:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        if self._lease is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._lease)
+        if self._place is not None:
+            self._place.forget(range(self._first_file, self._first_file + _FILES))
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -154,13 +152,14 @@ class Runner:
     def give_up_file(self, number: int) -> None:
         """A worker has died that was about to write it."""
         if self._place is not None:
-            self._place.forget({number})
+            self._place.forget((number,))
 
     def died(self, worker: int | None) -> None:
-        """A task's worker has died: what it had is lost."""
-        self.report.workers_lost += 1
+        """A task's worker has died: what it had is lost. None: it has not begun."""
         if worker is None or self.engine.is_local:
+            self.engine.refresh()
             return
+        self.report.workers_lost += 1
         self._tokens.pop(worker, None)
         self.engine.refresh()
         self._lose(worker, None)

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures import wait as wait_for
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
 
 from erl import errors
@@ -58,6 +58,9 @@ _HAND: Final = 2
 _MOST_DEATHS: Final = 4
 _MOST_ATTEMPTS: Final = 100
 _END_SECONDS: Final = 15.0
+_AT_ONCE_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 60.0
+"""So long a worker may refuse what it is sent, since others of a pool that is shared have killed it too often."""
 
 
 def run(work: Work, indices: Iterable[int], engine: Engine, report: Report, name: str) -> None:
@@ -82,6 +85,9 @@ class _Loop:
         self._load: dict[int | None, int] = {}
         self._waiting: dict[int | None, deque[int]] = {}
         self._deaths: dict[int, int] = {}
+        self._started: dict[int, float] = {}
+        self._last_death = 0.0
+        self._refused_since: float | None = None
         self._attempts: dict[int, int] = {}
         self._texts: dict[int, str] = {}
         self._unprinted = deque(indices)
@@ -134,6 +140,7 @@ class _Loop:
         function, args = self._work.job(index, worker)
         future = self._engine.start(worker, function, *args)
         self._open[future] = index, worker
+        self._started[index] = monotonic()
         self._load[worker] = self._load.get(worker, 0) + 1
         future.add_done_callback(self._come.put)
 
@@ -170,12 +177,27 @@ class _Loop:
             self._wait(index)
 
     def _lost(self, index: int, worker: int | None, error: BaseException) -> None:
+        now = monotonic()
+        if now - self._started[index] < _AT_ONCE_SECONDS and now - self._last_death < _PATIENCE_SECONDS:
+            self._refused(index, now, error)
+            return
+        self._last_death = now
+        self._refused_since = None
         self._deaths[index] = self._deaths.get(index, 0) + 1
         if self._deaths[index] >= _MOST_DEATHS:
             raise errors.WorkerLostError(
                 f"{self._work.text}, partition {index}: {_MOST_DEATHS} workers have died of it. The last: {error}"
             ) from error
         self._work.lost(index, worker)
+        self._wait(index)
+
+    def _refused(self, index: int, now: float, error: BaseException) -> None:
+        """A worker that has died often fails what it is sent, for a while: nothing has begun."""
+        self._refused_since = self._refused_since or now
+        if now - self._refused_since > _PATIENCE_SECONDS:
+            raise errors.WorkerLostError(f"{self._work.text}, partition {index}: {error}") from error
+        sleep(_AT_ONCE_SECONDS)
+        self._work.lost(index, None)
         self._wait(index)
 
     def _end(self) -> None:

@@ -15,7 +15,7 @@ from erl.dataflow import blocks, chain, exchange, extents, output, seeds
 from erl.dataflow.context import TSetContext
 from erl.dataflow.inputs import Given, Input, MissingError, WantedError
 from erl.dataflow.store import store
-from erl.values import parcels, unpickled
+from erl.values import unpickled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -322,6 +322,6 @@ def drop_environment(env: str) -> None:
         _specs.pop(spec_id, None)
 
 
-def packed_spec(spec: Any, by_value: bool) -> bytes:
-    """A stage as bytes, with the user's functions in it. Raises what `pickle` raises."""
-    return parcels.pickled(spec, None, by_value)
+def figures() -> dict[str, int]:
+    """How much this process keeps: `partitions`, `bytes_in_memory`, `spilled_bytes`."""
+    return store.figures()
