@@ -147,10 +147,12 @@ many_calls_that_call_back_are_all_right(Config) ->
             compiled -> 10_000;
             uncompiled -> 2_000
         end,
+    %% A case before may have cost one, on a busy machine: its Python had `kill_after' to obey.
+    [#{os_pid := OsPid}] = py:workers(default),
     Callers = [py_caller:start(fun() -> call(ask, [N]) end) || N <- lists:seq(1, Count)],
     Results = [py_caller:result(Caller) || Caller <- Callers],
     ?assertEqual([], [Result || {N, Result} <- lists:zip(lists:seq(1, Count), Results), Result =/= {ok, N}]),
-    ?assertEqual(0, restarts()).
+    ?assertMatch([#{os_pid := OsPid}], py:workers(default)).
 
 down(Worker, Levels) -> py:func(py_entered, down, [Worker, Levels], #{worker => Worker}).
 
