@@ -8,7 +8,7 @@ import sys
 import threading
 
 from erl import api, errors
-from erl.link import paths, sizes
+from erl.link import interpreters, paths, sizes
 from erl.link.channel import connected
 from erl.link.node import Node
 from erl.values.scope import current
@@ -118,9 +118,10 @@ def options(given: dict[str, Any], path: list[str]) -> dict[object, object]:
     """A pool's options as the node takes them, with what is this process's: Python, path, directory, threads."""
     from erl.terms import Atom
 
+    usable = path if interpreters.is_of_this_version(given.get("python")) else interpreters.without_own(path)
     filled: dict[str, Any] = {
         "python": sys.executable,
-        "python_path": [entry for entry in path if os.path.isdir(entry)],
+        "python_path": [entry for entry in usable if os.path.isdir(entry)],
         **given,
     }
     if "sandbox" not in given:

@@ -68,7 +68,7 @@ def pickled(
         pickler = by_value_pickler.pickler()(stream, _PROTOCOL, buffer_callback=taken)
         with _as_values(by_value):
             pickler.dump(value)
-        pickle_ = stream.getvalue()
+        pickle_ = by_value_pickler.asking(stream.getvalue())
     for each in found:
         assert buffers is not None
         buffers(each)
@@ -93,6 +93,10 @@ def has_name(value: Any) -> bool:
     return found is value and value.__module__ != "__main__"
 
 
+_ALWAYS_INSTALLED: Final = frozenset(("cloudpickle", "erl", "erlang"))
+"""What each worker has, wherever it is found."""
+_INSTALLED_IN: Final = frozenset(("dist-packages", "site-packages"))
+
 _installed: dict[str, bool] = {}
 
 
@@ -110,15 +114,19 @@ def _is_installed(name: str) -> bool:
     import sysconfig
 
     top = name.partition(".")[0]
-    if top in sys.stdlib_module_names or top == "erl":
+    if top in sys.stdlib_module_names or top in _ALWAYS_INSTALLED:
         return True
     if name == "__main__":
         return False
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
         return top in sys.builtin_module_names
+    file = os.path.abspath(file)
+    # Those of the system's packages, of the user, and of the interpreter that a virtual environment is made from, too.
+    if not _INSTALLED_IN.isdisjoint(file.split(os.sep)):
+        return True
     places = (sysconfig.get_path(each) for each in ("purelib", "platlib", "stdlib", "platstdlib"))
-    return any(os.path.abspath(file).startswith(place + os.sep) for place in places if place)
+    return any(file.startswith(place + os.sep) for place in places if place)
 
 
 def _named_pickler_for_others() -> tuple[Callable[..., bytes], type[Exception]]:

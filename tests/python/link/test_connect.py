@@ -55,6 +55,23 @@ def test_code_of_modules_that_are_not_installed_goes_by_value(joined: erl.Node, 
         sys.modules.pop("drivers_own", None)
 
 
+@pytest.mark.parametrize("name", ["dist-packages", "site-packages"])
+def test_what_is_installed_for_the_system_or_the_user_goes_by_name(tmp_path: Path, name: str) -> None:
+    from erl.values import parcels
+
+    directory = tmp_path / name
+    directory.mkdir()
+    (directory / f"of_{name[:4]}.py").write_text("def one():\n    return 1\n")
+    sys.path.insert(0, str(directory))
+    try:
+        module = __import__(f"of_{name[:4]}")
+        assert parcels.is_installed(module.__name__)
+        assert len(parcels.pickled(module.one, None, True)) < 60
+    finally:
+        sys.path.remove(str(directory))
+        sys.modules.pop(f"of_{name[:4]}", None)
+
+
 def test_two_programs_with_modules_of_the_same_name_do_not_meet(joined: erl.Node, tmp_path: Path) -> None:
     program = (
         "import sys, erl, shared_name\n"
