@@ -98,7 +98,7 @@ way(Config, Python) ->
 
 opened(#interpreter{box = Box, os_pid = OsPid, page = Page} = Interpreter) ->
     py_watchdog:watch(OsPid, [Page, Page ++ ".err"]),
-    Box =:= undefined andalso file:write_file(Page, <<0:64, -1:64, 0:(6 * 64)>>),
+    Box =:= undefined andalso file:write_file(Page, <<0:64, -1:64, 0:(6 * 64)>>) =:= ok andalso file:change_mode(Page, 8#600),
     Interpreter.
 
 %% A sandboxed Python has nothing honest to say that is larger than its memory.

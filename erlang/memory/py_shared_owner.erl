@@ -132,6 +132,7 @@ init([]) ->
     %% Of one before, if there was one.
     ok = py_directory:delete(Directory),
     ok = file:make_dir(Directory),
+    _ = file:change_mode(Directory, 8#700),
     {ok, MaxBytes} = py_config:max_shared_bytes(),
     {ok, #state{max_bytes = MaxBytes, maker = new_maker()}}.
 

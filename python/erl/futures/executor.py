@@ -249,11 +249,22 @@ def _at_exit() -> None:
     """What was submitted and is not over has some seconds; then the nodes end."""
     global _is_over
     _is_over = True
+    left = 0
     deadline = time.monotonic() + _EXIT_SECONDS
     for executor in list(_executors):
         if executor._forks == _forks:
             executor._is_shut = True
             executor._await(deadline)
+            left += len(executor._open)
+    if left:
+        import logging
+
+        logging.getLogger("erl.futures").warning(
+            "the program ended %.0f s ago; tasks that were open still, and are given up: %d. "
+            "To wait for all, leave the executor by `with`, or call its shutdown()",
+            _EXIT_SECONDS,
+            left,
+        )
 
 
 def _in_child() -> None:

@@ -351,10 +351,14 @@ def test_an_executor_without_a_node_starts_one_and_the_exit_waits_for_its_tasks(
 
 
 def test_an_exit_does_not_wait_for_ever() -> None:
-    program = "import time; from erl.futures import PoolExecutor; PoolExecutor(1).submit(time.sleep, 600)"
+    program = (
+        "import time; from erl.futures import PoolExecutor\n"
+        "for _ in range(3): PoolExecutor(1).submit(time.sleep, 600)"
+    )
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
+    assert "are given up: 3. To wait for all" in done.stderr
     assert time.monotonic() - begun < 40
 
 
