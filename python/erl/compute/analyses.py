@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from erl.compute.buffers import Results
     from erl.compute.datasets import DataSet
 
-_SUM_TILE_BYTES: Final = 1 << 20
 _MOST_FLOATS: Final = 64
 """Frames of float32 are added in float32 up to so many, their sums in float64."""
+
+_LEAST_BYTES: Final = 4096
+"""Frames that have less are added in float64: there are too many sums."""
+
+_MOST_INTEGERS: Final = 4096
+"""Frames of 16 bits that can be added in 32."""
 
 
 class Analysis:
@@ -64,10 +69,13 @@ class SumUDF(UDF):
     def process_partition(self, partition: Any) -> None:
         """Add the frames tile by tile."""
         _, work, total = _sum_types(self.meta.dataset_dtype)
-        depth = max(1, _SUM_TILE_BYTES // max(1, partition[:1].nbytes))
-        if work.kind in "fc" and work != total and depth > _MOST_FLOATS:
-            work = total
-        depth = min(depth, 4096)
+        depth = _MOST_INTEGERS
+        if work.kind in "fc" and work != total:
+            depth = _MOST_FLOATS
+            if partition[:1].nbytes < _LEAST_BYTES:
+                work = total
+        if work == total:
+            depth = max(1, len(partition))
         for first in range(0, len(partition), depth):
             self.results.total[...] += partition[first : first + depth].sum(axis=0, dtype=work)
 

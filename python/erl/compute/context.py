@@ -258,7 +258,8 @@ def analyse(
 
     `name`      "sum", "disk", "ring", "point", "com" or "pick", with the parameters of `Context.create_..._analysis`
     `data`      an array, which may lie in shared memory, or the path of a file
-    `executor`  as for `Context.make_with`; inline is in the worker that was called
+    `executor`  as for `Context.make_with`; inline is in the worker that was called. "pool" is for nodes with a gateway,
+                and for pools with other workers than that one
     """
     kind = _text(name)
     if kind not in _NAMES:
@@ -266,9 +267,15 @@ def analyse(
     with Context.make_with(_text(executor)) as context:
         loaded = context.load("auto", _text(data), sig_dims=sig_dims)
         analysis = getattr(context, f"create_{kind}_analysis")(loaded, *nav, **parameters)
-        return {
-            each.key: each.raw_data for each in context.run(analysis, roi) if not each.key.endswith("_log")
-        }
+        found: dict[str, Any] = {}
+        for each in context.run(
+            analysis, roi
+        ):  # what differs in its picture alone, and pairs, are there already
+            if not isinstance(each.raw_data, tuple) and not any(
+                each.raw_data is known for known in found.values()
+            ):
+                found[each.key] = each.raw_data
+        return found
 
 
 def _text(value: Any) -> Any:

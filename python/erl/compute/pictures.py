@@ -27,7 +27,7 @@ def figure(results: Sequence[Any], *, columns: int = 3, cmap: str = "viridis", *
     """A figure with a picture of each result; what else is given, `dpi` for example, is the figure's."""
     columns = max(1, min(columns, len(results)))
     rows = -(-len(results) // columns)
-    kwargs = {"figsize": (_INCHES * columns, _INCHES * 0.9 * rows), "layout": "constrained", **kwargs}
+    kwargs = {"figsize": (_INCHES * columns, _INCHES * rows), "layout": "constrained", **kwargs}
     made = Figure(**kwargs)
     for number, each in enumerate(results):
         axes = made.add_subplot(rows, columns, number + 1)
@@ -63,7 +63,7 @@ def _draw(made: Any, axes: Any, result: Any, cmap: str) -> None:
         return
     scale = colors.LogNorm(positive.min(), positive.max()) if log else None
     image = axes.imshow(numpy.ma.masked_less_equal(data, 0) if log else data, cmap=cmap, norm=scale)
-    made.colorbar(image, ax=axes, shrink=0.85)
+    made.colorbar(image, ax=axes, shrink=0.85 * min(1, data.shape[0] / data.shape[1]))
 
 
 def _flat(data: Any) -> Any:

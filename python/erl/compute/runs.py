@@ -94,9 +94,8 @@ def _results(
                 shown(counts[bounds])
         except WorkerLostError as error:
             first, last = parts[done][0], parts[done][1] - 1
-            raise located(
-                error, f"at frames {first} to {last}, tried {RETRIES + 1} times"
-            ) from error.__cause__
+            located(error, f"at frames {first} to {last}, tried {RETRIES + 1} times")
+            raise
         finally:
             results.close()  # type: ignore[attr-defined]
     finally:
@@ -140,7 +139,8 @@ class _Merge:
             raise
         except Exception as error:
             where = f"in {self._name}.merge, frames {bounds[0]} to {bounds[1] - 1}"
-            raise located(error, where) from error.__cause__
+            located(error, where)
+            raise
 
     def results(self) -> Results:
         """All that is not private."""
@@ -149,7 +149,8 @@ class _Merge:
             try:
                 made = dict(self._udf.get_results())
             except Exception as error:
-                raise located(error, f"in {self._name}.get_results") from error.__cause__
+                located(error, f"in {self._name}.get_results")
+                raise
         frames = self._udf.meta.roi
         count = self._shape.nav.size if frames is None else int(frames.sum())
         found = Results()

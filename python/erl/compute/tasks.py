@@ -57,7 +57,8 @@ def mapped(start: int, stop: int, plan: Plan, data: Any) -> Any:
             try:
                 found.append(numpy.asarray(function(frame)))
             except Exception as error:
-                raise located(error, frame_text(_name(function), numbers[index], shape)) from error.__cause__
+                located(error, frame_text(_name(function), numbers[index], shape))
+                raise
             if found[-1].shape != found[0].shape:
                 raise ValueError(
                     f"{frame_text(_name(function), numbers[index], shape)}: its result has the shape "
@@ -110,7 +111,8 @@ def _processed(original: Any, frames: Any, numbers: Any, shape: Shape, plan: Pla
                 running.process_frame(frame)
             except Exception as error:
                 where = frame_text(f"{name}.process_frame", numbers[index], shape)
-                raise located(error, where) from error.__cause__
+                located(error, where)
+                raise
         views.whole()
         meta.at(numbers)
     else:
@@ -125,7 +127,8 @@ def _call(function: Callable[..., Any], where: str, *args: Any) -> Any:
     try:
         return function(*args)
     except Exception as error:
-        raise located(error, where) from error.__cause__
+        located(error, where)
+        raise
 
 
 def frame_text(name: str, number: Any, shape: Shape) -> str:
@@ -139,8 +142,8 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", None) or type(function).__name__
 
 
-def located(error: Exception, where: str) -> Exception:
-    """The error, which says where it was raised: in its own text where that is its only argument, else in a note."""
+def located(error: Exception, where: str) -> None:
+    """Have an error say where it was raised: in its own text where that is its only argument, else in a note."""
     kind = type(error)
     has_own_form = kind.__str__ is not BaseException.__str__ or isinstance(kind.__init__, types.FunctionType)
     if not has_own_form and not error.args:
@@ -150,4 +153,3 @@ def located(error: Exception, where: str) -> Exception:
     else:
         notes = [*getattr(error, "__notes__", ()), where]
         error.__notes__ = notes  # type: ignore[attr-defined]
-    return error

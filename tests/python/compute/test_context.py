@@ -169,16 +169,16 @@ def test_an_empty_region_runs_nothing(ctx: Context) -> None:
     assert ctx.map(dataset, np.max, roi=roi).raw_data.shape == (0,)
 
 
-def all_analyses(ctx: Context, data: Any) -> list[bytes]:
-    dataset = ctx.load("memory", data=data)
-    made = [
-        ctx.create_sum_analysis(dataset),
-        ctx.create_disk_analysis(dataset, 20, 30, 17),
-        ctx.create_com_analysis(dataset),
-        ctx.create_mask_analysis(dataset, [lambda: frames(*data.shape[2:], seed=1)]),
+def all_results(ctx: Context, data: Any) -> list[bytes]:
+    dataset = ctx.load("memory", data=data, num_partitions=7)
+    com = ctx.run(ctx.create_com_analysis(dataset))
+    found = [
+        ctx.run(ctx.create_sum_analysis(dataset)).intensity,
+        ctx.run(ctx.create_mask_analysis(dataset, [lambda: frames(*data.shape[2:], seed=1)])).mask_0,
+        *(com[key] for key in ("x", "y", "divergence")),
+        ctx.map(dataset, np.sum),
     ]
-    found = [each.raw_data for analysis in made for each in ctx.run(analysis) if each.key != "field"]
-    return [np.asarray(each).tobytes() for each in [*found, ctx.map(dataset, np.sum)]]
+    return [np.asarray(each).tobytes() for each in found]
 
 
 @with_dask
@@ -186,15 +186,14 @@ def test_results_are_the_same_to_the_last_bit(ctx: Context) -> None:
     """Whatever the order in which tasks end: on each executor as inline."""
     data = frames(23, 11, 64, 60, seed=5)
     with Context.make_with("inline") as inline:
-        expected = all_analyses(inline, data)
+        expected = all_results(inline, data)
     for _ in range(4):
-        assert all_analyses(ctx, data) == expected
+        assert all_results(ctx, data) == expected
 
 
 # Data sets
 
 
-@with_dask
 def test_files_are_read_by_the_workers(ctx: Context, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", DATA)
     np.save(tmp_path / "fortran.npy", np.asfortranarray(DATA))
@@ -219,6 +218,15 @@ def test_files_are_read_by_the_workers(ctx: Context, tmp_path: Path) -> None:
         roi = frames(7, 9, dtype="?", seed=3)
         total = ctx.run(ctx.create_sum_analysis(dataset), roi=roi).intensity.raw_data
         np.testing.assert_allclose(total, DATA[roi].sum(axis=0), rtol=1e-6)
+        assert np.array_equal(ctx.map(dataset, np.max), DATA.max(axis=(2, 3)))
+
+
+def test_workers_of_dasks_read_files(cluster: Any, tmp_path: Path) -> None:
+    from erl.executors import DaskExecutor
+
+    np.save(tmp_path / "a.npy", DATA)
+    with Context(DaskExecutor(cluster)) as ctx:
+        dataset = ctx.load("npy", path=tmp_path / "a.npy", num_partitions=3)
         assert np.array_equal(ctx.map(dataset, np.max), DATA.max(axis=(2, 3)))
 
 

@@ -15,11 +15,23 @@ ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-WANTED = {"grid_search": ("sklearn", "joblib", "tqdm")}
+WANTED = {
+    "grid_search": ("sklearn", "joblib", "tqdm"),
+    "virtual_detectors": ("numpy",),
+    "custom_udf": ("numpy",),
+    "arrays.md": ("numpy",),
+}
 
 
 def blocks(page: Path, kind: str) -> list[str]:
     return [text for found, text in BLOCK.findall(page.read_text(encoding="utf-8")) if found == kind]
+
+
+def skip_without(name: str) -> None:
+    """Say so where what a page or an example wants is not installed."""
+    for module in WANTED.get(name, ()):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: scripts/setup programs")
 
 
 WITH_PROMPTS = [page for page in PAGES if blocks(page, "pycon")]
@@ -38,6 +50,7 @@ def run_prompts(text: str, name: str) -> tuple[int, str]:
 def test_the_prompts_of_a_page_show_what_happens(page: Path) -> None:
     import erl
 
+    skip_without(page.name)
     count, differences = run_prompts("\n".join(blocks(page, "pycon")), page.name)
     try:
         assert not differences, differences
@@ -78,9 +91,7 @@ def test_each_example_is_shown() -> None:
     ("name", "shown"), shown_runs(), ids=lambda value: value if "\n" not in value else ""
 )
 def test_an_example_prints_what_is_shown(name: str, shown: str) -> None:
-    for module in WANTED.get(name, ()):
-        if find_spec(module) is None:
-            pytest.skip(f"{module} is not installed: scripts/setup programs")
+    skip_without(name)
     path = ROOT / "examples" / "python" / f"{name}.py"
     run = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
