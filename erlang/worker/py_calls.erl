@@ -115,10 +115,12 @@ admitted([{#{free := true}, _} = Call | Rest], Room, Go, Stay) -> admitted(Rest,
 admitted([Call | Rest], Room, Go, Stay) -> admitted(Rest, Room, [Call | Go], Stay);
 admitted([], _Room, Go, Stay) -> {lists:reverse(Go), lists:reverse(Stay)}.
 
-send_all([], Calls) ->
+send_all(Some, Calls) -> send_all(Some, fun py_window:began/2, Calls).
+
+send_all([], _How, Calls) ->
     Calls;
-send_all(Some, Before) ->
-    #calls{sent = Sent, interpreter = Interpreter} = Calls = began(fun py_window:began/2, Before),
+send_all(Some, How, Before) ->
+    #calls{sent = Sent, interpreter = Interpreter} = Calls = began(How, Before),
     {Frames, More} = py_inflight:add_all(Some, fun py_wire:framed_call/2, Sent),
     Calls#calls{sent = More, interpreter = py_interpreter:write_all(Frames, length(Frames), Interpreter)}.
 
@@ -246,12 +248,9 @@ go_on(#calls{waiting = Waiting, sent = Sent, window = Window, threads = Threads}
 go_on(0, Calls) ->
     Calls;
 go_on(Room, #calls{waiting = Waiting} = Calls) ->
-    case py_waiting:out(Waiting) of
-        {Call, Body, Left} ->
-            Goes = began(fun py_window:goes_on/2, Calls#calls{waiting = Left}),
-            go_on(if Room =:= infinity -> Room; true -> Room - 1 end, sent(Call, Body, Goes));
-        empty -> Calls
-    end.
+    {Some, Left} = py_waiting:out(Room, Waiting),
+    Goes = [{py_timing:sent(Call, Calls), Body} || {Call, Body} <- Some],
+    send_all(Goes, fun py_window:goes_on/2, Calls#calls{waiting = Left}).
 
 %% The answer for who has asked, and when the next call began.
 ended(Call, Frame, Began, #calls{budget = Budget} = Calls) ->

@@ -15,6 +15,8 @@
 
 %% A call that takes longer than this has its caller watched.
 -define(WATCH_MS, 50).
+%% Those that wait are let be where all of them will have been sent in so many times as long, as fast as it goes.
+-define(SOON, 4).
 -define(MANY, 100).
 
 %% @doc Mark what belongs to an alias, or to the monitor of a caller that has died: the ids of those that Python is to be told of. What
@@ -123,8 +125,10 @@ watched(Calls) ->
     Calls.
 
 watch_callers(Before, #calls{sent = Sent, waiting = Waiting} = Calls) ->
+    IsGoing = py_waiting:size(Waiting) =< ?SOON * (py_inflight:sent(Sent) - Before),
     Watched = Calls#calls{
-        sent = py_inflight:watch(Before, fun watch/1, Sent), waiting = py_waiting:watch(fun watch/1, Waiting)
+        sent = py_inflight:watch(Before, fun watch/1, Sent),
+        waiting = if IsGoing -> Waiting; true -> py_waiting:watch(fun watch/1, Waiting) end
     },
     case py_inflight:size(Sent) + py_waiting:size(Waiting) of
         0 -> Watched;

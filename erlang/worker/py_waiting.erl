@@ -4,7 +4,7 @@
 %%% @private
 -module(py_waiting).
 
--export([new/0, in/3, out/1, size/1, free/1, calls/1, to_list/1, cancel/2, take_out/2, watch/2, give_back/2, is_full/5]).
+-export([new/0, in/3, out/2, size/1, free/1, calls/1, to_list/1, cancel/2, take_out/2, watch/2, give_back/2, is_full/5]).
 -export_type([waiting/0]).
 
 -record(waiting, {
@@ -23,11 +23,20 @@ new() -> #waiting{}.
 in(Call, Body, #waiting{queue = Queue, size = Size, free = Free} = Waiting) ->
     Waiting#waiting{queue = queue:in({Call, Body}, Queue), size = Size + 1, free = Free + worth(Call)}.
 
-%% @doc The first, and the others.
--spec out(waiting()) -> {map(), py_wire:body(), waiting()} | empty.
-out(#waiting{size = 0}) ->
-    empty;
-out(#waiting{watched = Watched, queue = Queue, size = Size, free = Free} = Waiting) ->
+%% @doc The first ones, so many at the most, and the others.
+-spec out(Most :: pos_integer() | infinity, waiting()) -> {[{map(), py_wire:body()}], waiting()}.
+out(Most, #waiting{size = Size} = Waiting) when Size =< Most ->
+    {to_list(Waiting), new()};
+out(Most, Waiting) ->
+    out(Most, [], Waiting).
+
+out(0, Out, Waiting) ->
+    {lists:reverse(Out), Waiting};
+out(Most, Out, Waiting) ->
+    {Call, Body, Left} = first(Waiting),
+    out(Most - 1, [{Call, Body} | Out], Left).
+
+first(#waiting{watched = Watched, queue = Queue, size = Size, free = Free} = Waiting) ->
     case queue:out(Watched) of
         {{value, {Call, Body}}, Left} ->
             {Call, Body, Waiting#waiting{watched = Left, size = Size - 1, free = Free - worth(Call)}};

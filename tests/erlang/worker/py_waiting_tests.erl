@@ -12,15 +12,26 @@ numbers(Calls) -> [N || #{from := N} <- Calls].
 
 they_come_out_in_order_test() ->
     Waiting = waiting([1, 2, 3]),
-    {#{from := 1}, [<<1>>], Left} = py_waiting:out(Waiting),
+    {[{#{from := 1}, [<<1>>]}], Left} = py_waiting:out(1, Waiting),
     ?assertEqual([2, 3], numbers(py_waiting:calls(Left))),
-    ?assertEqual(empty, py_waiting:out(py_waiting:new())).
+    ?assertEqual({[], py_waiting:new()}, py_waiting:out(1, py_waiting:new())).
+
+some_come_out_at_once_test() ->
+    {Two, Left} = py_waiting:out(2, py_waiting:watch(fun(_) -> monitor end, waiting([1, 2, 3]))),
+    ?assertEqual([1, 2], numbers([Call || {Call, _} <- Two])),
+    ?assertEqual({1, 1}, {py_waiting:size(Left), py_waiting:free(Left)}),
+    [?assertEqual({[1, 2, 3], py_waiting:new()}, all_out(Most)) || Most <- [3, 4, infinity]].
+
+all_out(Most) ->
+    {Some, Left} = py_waiting:out(Most, waiting([1, 2, 3])),
+    {numbers([Call || {Call, _} <- Some]), Left}.
 
 counts_are_right_whatever_is_done_test() ->
     Steps = [
         fun(W) -> py_waiting:in(call(rand:uniform(20)), [<<>>], W) end,
         fun(W) -> py_waiting:in(call(rand:uniform(20)), [<<>>], W) end,
-        fun(W) -> case py_waiting:out(W) of {_, _, Left} -> Left; empty -> W end end,
+        fun(W) -> element(2, py_waiting:out(1, W)) end,
+        fun(W) -> element(2, py_waiting:out(rand:uniform(3), W)) end,
         fun(W) -> element(2, py_waiting:give_back(rand:uniform(3), W)) end,
         fun(W) -> element(2, py_waiting:cancel(rand:uniform(20), W)) end,
         fun(W) -> py_waiting:watch(fun(_) -> rand:uniform(20) end, W) end
