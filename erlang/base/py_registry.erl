@@ -15,7 +15,7 @@
 -export([open_slot/2, close_slot/2, close_slots/1, is_open_slot/3, put_interpreter/2, take_interpreter/1]).
 -export([figures/2, all_figures/1]).
 -export([put_worker/3, delete_worker/1, delete_workers/1, worker/2, workers/1, place/1]).
--export([new_load/0, report_load/4, report_beside/3, report_start/3, delete_slot/2]).
+-export([new_load/0, report_load/4, report_beside/3, report_start/3, report_fill/3, fill/2, few/1, delete_slot/2]).
 -export([shares_work/1, report_kept/3, most_kept/3, most_in_hand/3, idle_slot/3, hint_kept/1, is_any_kept/1, forget_kept/1]).
 -export([take/2, take_idle/2, give_back/2, in_hand/2, beside/2, turn/1, is_serving/2, is_absent/2, started_at/2]).
 -export_type([pool/0, slot/0, ticket/0, load/0]).
@@ -26,7 +26,8 @@
 -type load() :: atomics:atomics_ref().
 %% Counter `Slot' is the number of calls that the worker in that slot has in hand, plus 2^32 while it can't serve, or
 %% 2^40 where there is none. Behind the slots stand the turns of a scheduler, when each worker began to serve, how many calls it could
-%% let go of, whether any has some, and how many of the calls that it has in hand run beside the others.
+%% let go of, whether any has some, how many of the calls that it has in hand run beside the others, and how many it may have though others
+%% idle.
 -type pool() :: #{
     load := load(),
     size := slot(),
@@ -34,6 +35,7 @@
     timeout := timeout(),
     max_queue := non_neg_integer() | infinity,
     hand := pos_integer(),
+    few := non_neg_integer(),
     show_arguments := undefined | py_call_options:show_arguments(),
     mapping := py_mapping:mapping(),
     flags := py_mapping:flags()
@@ -292,7 +294,7 @@ place(Pid) ->
 -spec new_load() -> load().
 new_load() ->
     Most = py_pool_options:max_workers(),
-    Load = atomics:new(4 * Most + 2, [{signed, true}]),
+    Load = atomics:new(5 * Most + 2, [{signed, true}]),
     [delete_slot(Load, Slot) || Slot <- lists:seq(1, Most)],
     Load.
 
@@ -310,6 +312,7 @@ report_start(Load, Slot, Ms) -> atomics:put(Load, py_pool_options:max_workers() 
 delete_slot(Load, Slot) ->
     report_kept(Load, Slot, 0),
     report_beside(Load, Slot, 0),
+    report_fill(Load, Slot, 0),
     atomics:put(Load, Slot, ?ABSENT).
 
 %% @doc Whether a call that one worker of the pool gives back may go to another one: there is one, and the pool's scheduler does not
@@ -378,6 +381,23 @@ idle_slot(Load, Own, Slot) ->
 report_beside(Load, Slot, Calls) -> atomics:put(Load, beside_at(Slot), Calls).
 
 beside_at(Slot) -> 3 * py_pool_options:max_workers() + 2 + Slot.
+
+%% @doc For a worker: as long as it has fewer calls than this in hand it may have more, though others idle.
+-spec report_fill(load(), slot(), non_neg_integer()) -> ok.
+report_fill(Load, Slot, Calls) -> atomics:put(Load, fill_at(Slot), Calls).
+
+-spec fill(load(), slot()) -> non_neg_integer().
+fill(Load, Slot) -> atomics:get(Load, fill_at(Slot)).
+
+%% @doc How many workers of a pool are woken before those that run are filled with tiny calls; 0 where none is filled.
+-spec few(py_config:pool_name()) -> non_neg_integer().
+few(Pool) ->
+    case persistent_term:get({?MODULE, Pool}, undefined) of
+        #{few := Few} -> Few;
+        _ -> 0
+    end.
+
+fill_at(Slot) -> 4 * py_pool_options:max_workers() + 2 + Slot.
 
 kept_at(Slot) -> 2 * py_pool_options:max_workers() + 2 + Slot.
 

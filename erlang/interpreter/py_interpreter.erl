@@ -12,8 +12,8 @@
 
 -export([open/2, settings/1, connect/2, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
--export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, limit/2, read_us/1, reason/1, close/1]).
--export_type([interpreter/0]).
+-export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, paced/1, limit/2, read_us/1, reason/1, close/1]).
+-export_type([interpreter/0, paced/0]).
 
 -record(interpreter, {
     port :: port(),
@@ -44,6 +44,7 @@
     doom = undefined :: term()
 }).
 -opaque interpreter() :: #interpreter{}.
+-type paced() :: {Begun :: non_neg_integer(), Short :: non_neg_integer(), Ns :: non_neg_integer()}.
 
 -define(KEPT_BYTES, 2_048).
 %% In the page, where every call may begin.
@@ -377,6 +378,14 @@ begun(#interpreter{page = Page}) ->
     case file:read_file(Page) of
         {ok, <<Count:64/native, _/binary>>} -> Count;
         _ -> unknown
+    end.
+
+%% @doc How many calls it has begun; how many were short, and how many nanoseconds those have taken.
+-spec paced(interpreter()) -> paced() | none.
+paced(#interpreter{page = Page}) ->
+    case file:read_file(Page) of
+        {ok, <<Begun:64/native, _:128, Count:64/native, Ns:64/native, _/binary>>} -> {Begun, Count, Ns};
+        _ -> none
     end.
 
 %% @doc Let it begin no call with a greater number than this, as long as it has not been told which ones it has lost: the number of the

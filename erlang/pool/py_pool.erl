@@ -95,6 +95,7 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
         timeout => Timeout,
         max_queue => py_scheduler:most_behind_one(Config),
         hand => py_scheduler:hand(Config),
+        few => py_scheduler:few(Config, length(Slots)),
         show_arguments => Shown,
         mapping => py_mapping:of_pool(Config),
         flags => py_mapping:flags(Config)

@@ -8,7 +8,7 @@
 %%% @private
 -module(py_scheduler).
 
--export([pick/2, most_behind_one/1, hand/1]).
+-export([pick/2, most_behind_one/1, hand/1, few/2]).
 -export_type([candidate/0]).
 
 -type candidate() :: #{worker := pid(), in_flight := non_neg_integer(), started_ms := integer()}.
@@ -29,6 +29,17 @@ most_behind_one(#{max_queue := Most, threads := Threads, coroutines := Coroutine
 hand(#{max_calls := Few}) when is_integer(Few), Few =< ?FEW_CALLS -> 1;
 hand(#{threads := Threads}) -> Threads + 1.
 
+%% @doc How many workers of this pool, that has so many, are woken before those that run are filled with tiny calls: as many as there are
+%% processors. 0: none is filled, where that is no fewer, or where a full queue is an error.
+-spec few(py_config:pool(), Workers :: non_neg_integer()) -> non_neg_integer().
+few(#{max_queue := infinity, threads := 1, scheduler := least_busy}, Workers) ->
+    case erlang:system_info(schedulers_online) of
+        Few when Few < Workers -> Few;
+        _ -> 0
+    end;
+few(_Config, _Workers) ->
+    0.
+
 %% @doc The worker that gets the next call. `overload': all that could take it have their queues full. `{scheduler, Term}':
 %% the user's scheduler returned that, which is no worker of the pool, or failed with it.
 -spec pick(py_config:pool_name(), py_registry:pool()) ->
@@ -41,8 +52,8 @@ pick(Name, #{load := Load, size := Size, scheduler := {Module, Function}} = Pool
         [] -> pick(Name, Pool#{scheduler := least_busy});
         Candidates -> user_choice(Module, Function, Name, Candidates, Pool)
     end;
-pick(Name, #{load := Load, size := Size, scheduler := least_busy, max_queue := Most} = Pool) ->
-    {Slot, InHand} = least_busy(Load, Size),
+pick(Name, #{load := Load, size := Size, scheduler := least_busy, max_queue := Most, few := Few} = Pool) ->
+    {Slot, InHand} = if Few =:= 0 -> least_busy(Load, Size); true -> few(Load, Size, 1, Few, {1, infinity}) end,
     case take(Name, Load, Slot, InHand, Most) of
         taken ->
             pick(Name, Pool);
@@ -104,6 +115,23 @@ least_busy(Load, Size, Slot, Best, Least) when Slot < Size ->
     end;
 least_busy(_Load, _Size, _Slot, Best, Least) ->
     {Best, Least}.
+
+%% As many workers as there are processors run and may have more: the one of them with the least to do. Otherwise one that idles.
+few(Load, Size, Slot, _Few, _Best) when Slot > Size ->
+    least_busy(Load, Size);
+few(Load, Size, Slot, Few, {_, Least} = Best) ->
+    case atomics:get(Load, Slot) of
+        0 ->
+            {Slot, 0};
+        InHand ->
+            case InHand < py_registry:fill(Load, Slot) of
+                false -> few(Load, Size, Slot + 1, Few, Best);
+                true when Few =:= 1, InHand < Least -> {Slot, InHand};
+                true when Few =:= 1 -> Best;
+                true when InHand < Least -> few(Load, Size, Slot + 1, Few - 1, {Slot, InHand});
+                true -> few(Load, Size, Slot + 1, Few - 1, Best)
+            end
+    end.
 
 choose(random, Load, Size) -> first_serving(Load, Size, rand:uniform(Size), Size);
 choose(round_robin, Load, Size) -> first_serving(Load, Size, 1 + py_registry:turn(Load) rem Size, Size);

@@ -3,7 +3,7 @@
 %%% @private
 -module(py_pipe).
 
--export([kept/1, share/1, is_stuck/1, looks/2]).
+-export([kept/1, share/1, is_stuck/1, looks/2, look_soon/1, paced/1, fill/2]).
 
 -include("py_calls.hrl").
 
@@ -20,20 +20,43 @@ kept(#calls{waiting = Waiting, threads = Threads, sent = Sent}) ->
 %% @doc Let go of half of those that wait, or where none does of what stands in the pipe behind a slow call; where the first call is not slow
 %% yet, soon. With a number Python is to be told that the calls above that one are not its own any more; `ask': it is to be asked for some.
 -spec share(calls()) -> {[map()], none | ask | non_neg_integer(), calls()}.
-share(#calls{waiting = Waiting, look = Look, sent = Sent, threads = Threads} = Calls) ->
+share(#calls{waiting = Waiting, sent = Sent, threads = Threads} = Calls) ->
     case py_waiting:free(Waiting) of
         0 when Threads > 1 ->
             {[], ask, Calls};
         0 ->
-            case py_inflight:in_line(Sent) > 1 andalso can_take_back(Calls) andalso {is_old(Calls), Look} of
-                {true, _} -> take_back(Calls);
-                {false, none} -> {[], none, Calls#calls{look = erlang:start_timer(?LOOK_MS, self(), stuck)}};
-                _ -> {[], none, Calls}
+            case py_inflight:in_line(Sent) > 1 andalso can_take_back(Calls) andalso is_old(Calls) of
+                true -> take_back(Calls);
+                false -> {[], none, look_soon(Calls)}
             end;
         Free ->
             {Given, Left} = py_waiting:give_back((Free + 1) div 2, Waiting),
             {Given, none, Calls#calls{waiting = Left}}
     end.
+
+%% @doc Look soon whether the first of several calls is slow.
+-spec look_soon(calls()) -> calls().
+look_soon(#calls{look = none, sent = Sent} = Calls) ->
+    case py_inflight:in_line(Sent) > 1 andalso can_take_back(Calls) of
+        true -> Calls#calls{look = erlang:start_timer(?LOOK_MS, self(), stuck)};
+        false -> Calls
+    end;
+look_soon(Calls) ->
+    Calls.
+
+%% @doc What Python has said of its calls; `none' where they can't be taken back.
+-spec paced(calls()) -> py_interpreter:paced() | none.
+paced(#calls{threads = 1, interpreter = Interpreter} = Calls) when Interpreter =/= undefined ->
+    case can_take_back(Calls) of
+        true -> py_interpreter:paced(Interpreter);
+        false -> none
+    end;
+paced(_Calls) ->
+    none.
+
+%% @doc So many calls may be written in any case; 0: as many as is seen that they are short.
+-spec fill(non_neg_integer(), calls()) -> calls().
+fill(Least, #calls{window = Window} = Calls) -> Calls#calls{window = py_window:fill(Least, Window)}.
 
 %% @doc Whether calls stand behind a slow one.
 -spec is_stuck(calls()) -> boolean().

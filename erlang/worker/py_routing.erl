@@ -31,14 +31,14 @@ accept(#{from := From}, _Body, #state{phase = draining} = State) ->
     py_calls:reply(From, {error, moved}),
     State;
 accept(Call, Body, #state{calls = Calls} = State) ->
-    py_worker_state:report(py_draining:recycle_used(State#state{calls = py_calls:accept(Call, Body, Calls)})).
+    py_worker_state:report(py_draining:recycle_used(py_filling:sent(State#state{calls = py_calls:accept(Call, Body, Calls)}))).
 
 %% @doc Take the calls that these messages are, in order.
 -spec accept_all([tuple()], #state{}) -> #state{}.
 accept_all(Calls, #state{phase = serving, config = #{max_calls := infinity}} = State) ->
     Now = now_us(),
     Accepted = py_calls:accept_all([call_of(Call, Now) || Call <- Calls], State#state.calls),
-    py_worker_state:report(State#state{calls = Accepted});
+    py_worker_state:report(py_filling:sent(State#state{calls = Accepted}));
 accept_all(Calls, State) ->
     lists:foldl(fun accept/2, State, Calls).
 

@@ -20,7 +20,7 @@ look(#state{kept = Told, calls = Calls, load = Load, slot = Slot, phase = Phase}
             State;
         Kept ->
             py_registry:report_kept(Load, Slot, Kept),
-            Next = State#state{kept = Kept},
+            Next = py_filling:stopped(State#state{kept = Kept}),
             %% One that has been idle since before does not ask again.
             case Kept > Told orelse Phase =/= serving of
                 true -> give(Next);
@@ -90,8 +90,10 @@ asked(#state{calls = Calls, load = Load, slot = Slot, phase = Phase, pool = Pool
             Kept = py_pipe:kept(Left),
             py_registry:report_load(Load, Slot, py_calls:load(Left), Phase =:= serving),
             py_registry:report_kept(Load, Slot, Kept),
+            Next = State#state{calls = Left, kept = Kept},
+            Told = if Given =:= [] -> Next; true -> py_filling:stopped(Next) end,
             py_calls:moved(Given),
-            State#state{calls = Left, kept = Kept};
+            Told;
         false ->
             State
     end.

@@ -11,6 +11,9 @@
     kept = 0 :: non_neg_integer(),
     %% Whether it has nothing to do, and has looked for somebody who has.
     has_asked = false :: boolean(),
+    %% With how many calls in hand it may have more, though others idle; what Python had said of its calls when that was looked at.
+    fill = 0 :: non_neg_integer(),
+    paced = {0, 0, 0} :: py_interpreter:paced(),
     guard :: py_guard:guard() | undefined,
     atoms :: py_atoms:budget(),
     owners = py_owners:new() :: py_owners:owners(),

@@ -115,7 +115,7 @@ cdef class FrameBuffer:
     cdef Py_ssize_t stop        # behind the last byte that has come
     cdef readonly int packet
     cdef readonly uint64_t calls    # the number of the last call that was begun, or is not to be
-    cdef uint64_t* page         # begun, and if there are two words, limit: see "Work that moves" in docs/architecture.md
+    cdef uint64_t* page         # begun; if there are more words, limit, and what short calls took: see docs/architecture.md
     cdef Py_buffer counter      # that `page` points into
     cdef readonly bint keeps_limit
     cdef public bint fenced     # False: begins calls twice, as a test wants to see
@@ -168,6 +168,12 @@ cdef class FrameBuffer:
             self.page[0] = number
         self.calls = number
         return True
+
+    cdef void took(self, long long ns) noexcept:
+        """Tell of a short call that has ended: how many there were, and how long they took together."""
+        if self.page != NULL and self.counter.len >= 64:
+            self.page[3] += 1
+            self.page[4] += <uint64_t>ns
 
     cdef void begin_no_more(self) noexcept:
         """What `may_begin` has told of is still to come."""

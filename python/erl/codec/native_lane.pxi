@@ -70,6 +70,7 @@ cdef class Lane:
     cdef int own_flags
     cdef bint inside
     cdef long long clock        # when the call before has ended, in nanoseconds; 0: not known
+    cdef long long taken        # how long the last call took, with what belongs to it
     cdef Py_ssize_t pending_bytes
     cdef object pairs           # the keywords of the call whose arguments were read; None: there are none
     cdef Reader rest            # of its frame, where more than its end may follow
@@ -137,6 +138,7 @@ cdef class Lane:
         cdef int flags
         cdef object args = None, value = None, keywords = None, run, term
         cdef bytes frame, answer = None
+        cdef bint large
         cdef Known known = self.known_call(&head, &size)
         if known is None or not self.frames.may_begin():
             return False
@@ -146,7 +148,8 @@ cdef class Lane:
             self.frames.begin_no_more()
             return False    # the server refuses the call
         self.serving = head.id
-        if size > LARGE_BYTES:
+        large = size > LARGE_BYTES
+        if large:
             self.clock = 0
         flags = self.own_flags if known.flags == OWN_FLAGS else known.flags
         try:
@@ -200,6 +203,8 @@ cdef class Lane:
                     self.pending_bytes += size
                     if size > LARGE_BYTES:
                         self.clock = 0
+                    elif not large:
+                        self.frames.took(self.taken)
                     return True
             self.open_calls.append(head.id)
             term = answer[4:]
@@ -269,6 +274,7 @@ cdef class Lane:
             finally:
                 self.running = 0
         stop = now_ns()
+        self.taken = min(stop - start, FAST_NS)     # beyond that, another process had the processor
         if stop - start > FAST_NS:
             self.doubt(key)
         else:

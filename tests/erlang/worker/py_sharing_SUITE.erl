@@ -15,6 +15,9 @@
     a_call_that_names_its_worker_stays/1,
     a_call_that_holds_a_reference_stays/1,
     a_call_that_waits_for_erlang_gets_what_waits/1,
+    tiny_calls_fill_few_workers/1,
+    what_fills_a_worker_does_not_wait_for_a_slow_call/1,
+    slow_calls_have_a_worker_each/1,
     a_queue_of_none_is_not_exceeded/1,
     calls_that_are_given_up_do_not_run/1,
     none_begins_twice_whatever_dies/1
@@ -29,7 +32,8 @@ groups() ->
         Case
      || {Case, 1} <- ?MODULE:module_info(exports), not lists:member(Case, [module_info, init_per_suite, end_per_suite])
     ],
-    [{compiled, Cases}, {uncompiled, Cases}].
+    %% The codec in Python says nothing of tiny calls, and what stands in a pipe can't be taken back from it.
+    [{compiled, Cases}, {uncompiled, Cases -- [tiny_calls_fill_few_workers, what_fills_a_worker_does_not_wait_for_a_slow_call]}].
 
 init_per_group(Codec, Config) -> [{codec, Codec} | Config].
 
@@ -46,7 +50,13 @@ options(what_is_bound_stays_in_the_pipe) -> #{size => 1};
 options(a_python_that_has_lost_calls_serves_on) -> #{size => 1};
 options(a_worker_that_comes_back_takes_what_waits) -> #{size => 2};
 options(a_queue_of_none_is_not_exceeded) -> #{max_queue => 0};
+options(tiny_calls_fill_few_workers) -> #{size => many()};
+options(what_fills_a_worker_does_not_wait_for_a_slow_call) -> #{size => many()};
+options(slow_calls_have_a_worker_each) -> #{size => many()};
 options(_) -> #{}.
+
+%% More workers than processors.
+many() -> erlang:system_info(schedulers_online) + 4.
 
 %% A module that is found first, and says that there is no compiled codec.
 uncompiled(Config) ->
@@ -196,6 +206,57 @@ a_call_that_waits_for_erlang_gets_what_waits(_Config) ->
          || _ <- lists:seq(1, 4)
         ])
     ).
+
+%% Python's page says that they are tiny.
+tiny_calls_fill_few_workers(_Config) ->
+    Tiny = tiny(16),
+    py_eventually:holds(fun() -> fillable() =/= [] end, 30_000),
+    end_tiny(Tiny).
+
+%% A call that comes to a worker that is filled with others.
+what_fills_a_worker_does_not_wait_for_a_slow_call(Config) ->
+    Tiny = tiny(16),
+    py_eventually:holds(fun() -> fillable() =/= [] end, 30_000),
+    Long = py_caller:start(fun() -> call(until, [file(Config)]) end),
+    Short = short(30),
+    Counts = counts(Tiny),
+    Others = pids(Short),
+    %% All go on, beside the long one.
+    py_eventually:holds(fun() -> lists:all(fun({Before, Now}) -> Now > Before end, lists:zip(Counts, counts(Tiny))) end),
+    let_end(Config),
+    {ok, Busy} = py_caller:result(Long),
+    ?assertNot(lists:member(Busy, Others)),
+    end_tiny(Tiny).
+
+%% Whatever was called before.
+slow_calls_have_a_worker_each(Config) ->
+    end_tiny(tiny(16)),
+    Long = [py_caller:start(fun() -> call(until, [file(Config)]) end) || _ <- lists:seq(1, many())],
+    py_eventually:equals(lists:duplicate(many(), 1), fun() -> [Count || #{in_flight := Count} <- py:workers()] end),
+    let_end(Config),
+    ?assertEqual(many(), length(pids(Long))).
+
+%% Callers of what takes next to no time, one call after the other.
+tiny(Count) ->
+    Calls = counters:new(Count, []),
+    {Calls, [py_caller:start(fun() -> tiny(Calls, N) end) || N <- lists:seq(1, Count)]}.
+
+tiny(Calls, N) ->
+    3 = py:add(1, 2),
+    counters:add(Calls, N, 1),
+    tiny(Calls, N).
+
+counts({Calls, Callers}) -> [counters:get(Calls, N) || N <- lists:seq(1, length(Callers))].
+
+end_tiny({_, Callers} = Tiny) ->
+    py_eventually:holds(fun() -> lists:min(counts(Tiny)) > 10 end),
+    lists:foreach(fun py_caller:kill/1, Callers),
+    py_eventually:holds(fun() -> lists:all(fun(#{in_flight := Count}) -> Count =:= 0 end, py:workers()) end).
+
+%% Workers that may have more, though others idle.
+fillable() ->
+    {ok, #{load := Load, size := Size}} = py_registry:pool(default),
+    [Slot || Slot <- lists:seq(1, Size), py_registry:fill(Load, Slot) > 0].
 
 a_queue_of_none_is_not_exceeded(Config) ->
     Long = long(Config),

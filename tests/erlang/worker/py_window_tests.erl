@@ -60,3 +60,54 @@ each_thread_has_the_next_call_at_hand_test_() ->
         ?_assertEqual(Room, py_window:room_of_threads(Open, Asking, 4))
      || {Open, Asking, Room} <- [{0, 0, 8}, {3, 0, 5}, {8, 0, 0}, {9, 0, 0}, {8, 2, 2}, {300, 300, 0}, {260, 300, 4}]
     ].
+
+tiny_calls_may_be_many_at_once_test() ->
+    Tiny = py_window:fill(100, py_window:new()),
+    ?assertEqual(100, py_window:room(0, 0, Tiny)),
+    ?assertEqual(99, py_window:room(1, 0, Tiny)),
+    ?assertEqual(0, py_window:room(100, 0, Tiny)),
+    ?assertEqual(1, py_window:room(0, 0, py_window:fill(0, Tiny))).
+
+that_stays_whatever_the_answers_say_test() ->
+    [
+        ?assertEqual(100, py_window:room(0, Us, py_window:answered(Count, Us, py_window:fill(100, py_window:new()))))
+     || {Count, Us} <- [{1, 100}, {1, 600}, {1, 10_000}, {4, 10_000}]
+    ],
+    ?assertEqual(100, py_window:room(0, 0, py_window:began(100_000, py_window:fill(100, py_window:new())))).
+
+%% Where calls are tiny the machine may be busy; but not for long.
+a_tiny_call_is_slow_later_test() ->
+    Tiny = py_window:began(0, py_window:fill(100, py_window:new())),
+    ?assertNot(py_window:is_old(5_000, Tiny)),
+    ?assertEqual(99, py_window:room(1, 5_000, Tiny)),
+    ?assert(py_window:is_old(5_001, Tiny)),
+    ?assertEqual(0, py_window:room(1, 5_001, Tiny)).
+
+tiny_calls_fill_it_with_a_millisecond_of_them_test() ->
+    ?assertEqual(100, py_window:tiny({0, 0, 0}, {100, 100, 1_000_000}, 0)),
+    ?assertEqual(128, py_window:tiny({0, 0, 0}, {100, 100, 100_000}, 0)),
+    ?assertEqual(128, py_window:tiny({0, 0, 0}, {100, 100, 0}, 0)).
+
+what_has_been_since_the_last_look_counts_test() ->
+    ?assertEqual(100, py_window:tiny({100, 0, 0}, {200, 100, 1_000_000}, 0)),
+    ?assertEqual(0, py_window:tiny({100, 100, 0}, {200, 200, 10_000_000}, 0)).
+
+calls_that_are_longer_do_not_test() ->
+    ?assertEqual(33, py_window:tiny({0, 0, 0}, {100, 100, 3_000_000}, 0)),
+    ?assertEqual(0, py_window:tiny({0, 0, 0}, {100, 100, 3_100_000}, 0)).
+
+calls_that_may_be_slow_do_not_test() ->
+    ?assertEqual(128, py_window:tiny({0, 0, 0}, {100, 88, 0}, 0)),
+    ?assertEqual(0, py_window:tiny({0, 0, 0}, {100, 87, 0}, 0)).
+
+few_calls_do_not_test() ->
+    ?assertEqual(128, py_window:tiny({0, 0, 0}, {16, 16, 0}, 0)),
+    ?assertEqual(0, py_window:tiny({0, 0, 0}, {15, 15, 0}, 0)),
+    ?assertEqual(0, py_window:tiny({100, 100, 0}, {100, 100, 0}, 0)).
+
+nobody_fills_one_that_holds_some_back_test() ->
+    ?assertEqual(0, py_window:tiny({0, 0, 0}, {100, 100, 0}, 1)).
+
+a_new_interpreter_has_a_new_page_test() ->
+    ?assertEqual(128, py_window:tiny({1_000, 1_000, 50_000}, {20, 20, 1_000}, 0)),
+    ?assertEqual(0, py_window:tiny({1_000, 1_000, 50_000}, {0, 0, 0}, 0)).

@@ -431,6 +431,23 @@ def test_begun_calls_are_counted_before_they_run(lane: bool) -> None:
         run.server.count_begun(memoryview(page)[:4])
 
 
+def test_page_says_how_long_short_calls_take() -> None:
+    page = mmap.mmap(-1, mmap.PAGESIZE)
+    page[8:16] = b"\xff" * 8  # every call may begin
+    frames = [py_func(number, "add", [1, 2]) for number in range(100)]
+    frames += [py_func(100 + number, "add", [b"x" * 2048, b"y"]) for number in range(50)]
+    frames += [py_func(200, "fail", [])]
+    run = Run(b"".join(map(framed, frames)), TAGGED, lane=True)
+    run.server.count_begun(memoryview(page)[:64])
+    run.serve()
+    begun, _, _, short, nanoseconds, *unused = struct.unpack("8Q", page[:64])
+    run.server.count_begun(None)
+    assert begun == 151
+    assert 0 < short <= 100  # neither the large ones nor the one that fails
+    assert 0 < nanoseconds <= short * 100_000
+    assert unused == [0, 0, 0]
+
+
 def test_lane_stands_aside_while_a_call_is_cancelled() -> None:
     frames = [py_func(number, "add", [1, 2]) for number in range(100)]
     run = Run(b"".join(map(framed, frames)), TAGGED, lane=True)
