@@ -106,9 +106,15 @@ test-erlport: build ## ErlPort's own tests, from its clone in ERLPORT=directory,
 	@$(OWN_PYTHON) PYTHON=$(VENV_BIN)/python tests/erlport/run "$(ERLPORT)"
 
 # TESTS is CPython's test_concurrent_futures of the same version, for an interpreter that came without, where apt has none.
-.PHONY: test-peers
-test-peers: build ## CPython's own tests of executors with PoolExecutor as one more: TESTS=file or directory
+# LIBERTEM is a directory with LiberTEM's sources, where pip can't fetch them. Its tests take some minutes.
+.PHONY: test-peers test-libertem
+test-peers: build ## CPython's own tests of executors with PoolExecutor, LiberTEM's with PoolJobExecutor: TESTS=, LIBERTEM=
 	@$(OWN_PYTHON) $(VENV_BIN)/python tests/peers/run $(if $(TESTS),--tests "$(TESTS)")
+	@$(MAKE) test-libertem
+
+test-libertem: build ## LiberTEM's own tests, fetched, with PoolJobExecutor in the places of its executors: LIBERTEM=directory
+	@scripts/setup arrays
+	@$(OWN_PYTHON) $(VENV_BIN)/python tests/peers/libertem $(if $(LIBERTEM),--tests "$(LIBERTEM)")
 
 # As root, with mmdebstrap; each takes some 15 minutes.
 .PHONY: test-systems
@@ -141,6 +147,11 @@ bench-growth: build ## what one costs among 1, 10, 100 times as many workers, ca
 bench-link: build ## PoolExecutor beside Pool, ProcessPoolExecutor, loky, dask and ray in one run: a table of ratios
 	@scripts/setup peers
 	@$(OWN_PYTHON) $(CURDIR)/python/.venv-peers/bin/python bench/link/run $(ROUNDS)
+
+.PHONY: bench-compute
+bench-compute: build ## LiberTEM on a pool beside its own executors, dask, threads and inline, in one run: a table of ratios
+	@scripts/setup arrays
+	@$(OWN_PYTHON) $(VENV_BIN)/python bench/compute/run $(ROUNDS)
 
 # What is fetched goes to PEERS=directory, outside of the checkout.
 .PHONY: bench-peers
