@@ -20,6 +20,8 @@ WANTED = {
     "virtual_detectors": ("numpy",),
     "custom_udf": ("numpy",),
     "arrays.md": ("numpy",),
+    "kmeans": ("sklearn",),
+    "dataflow.md": ("sklearn",),
 }
 
 
