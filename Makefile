@@ -38,7 +38,7 @@ example-filter: build ## find the edges of an image in shared memory, and over p
 
 # docs/python-programs.md shows what they print.
 .PHONY: examples-python
-examples-python: build ## Python programs that drive pools: a notebook's cells, a grid search by joblib, files from a coroutine, memory limits, arrays
+examples-python: build ## Python programs that drive pools: a notebook's cells, a grid search by joblib, files from a coroutine, memory limits, arrays, data flows
 	@scripts/setup programs
 	@for each in examples/python/*.py; do echo "== $$each"; $(OWN_PYTHON) $(VENV_BIN)/python $$each || exit 1; done
 
@@ -152,6 +152,12 @@ bench-link: build ## PoolExecutor beside Pool, ProcessPoolExecutor, loky, dask a
 bench-compute: build ## LiberTEM on a pool beside its own executors, dask, threads and inline, in one run: a table of ratios
 	@scripts/setup arrays
 	@$(OWN_PYTHON) $(VENV_BIN)/python bench/compute/run $(ROUNDS)
+
+# At least 1.5 GB of memory and 1 GB of temporary files.
+.PHONY: bench-dataflow
+bench-dataflow: build ## KMeans beside joblib, dask and scikit-learn alone, words of 100 MB beside dask.bag, in one run: a table
+	@scripts/setup peers
+	@$(OWN_PYTHON) $(CURDIR)/python/.venv-peers/bin/python bench/dataflow/run $(ROUNDS)
 
 # What is fetched goes to PEERS=directory, outside of the checkout.
 .PHONY: bench-peers
