@@ -123,6 +123,9 @@ call(Function, Args, Options) -> py:func(py_threaded, Function, Args, Options).
 
 callers(Function, ListOfArgs) -> [py_caller:start(fun() -> call(Function, Args) end) || Args <- ListOfArgs].
 
+%% What calls wait for: a file beside the case's own.
+awaited(Config) -> unicode:characters_to_binary([?config(file, Config), ".awaited"]).
+
 os_pids() -> [OsPid || #{os_pid := OsPid} <- py:workers()].
 
 module() -> atom_to_binary(?MODULE).
@@ -317,10 +320,13 @@ wait() ->
 
 a_call_that_has_not_begun_never_runs(Config) ->
     Path = unicode:characters_to_binary(?config(file, Config)),
-    Busy = callers(sleep, [[0.6, N] || N <- lists:seq(1, 4)]),
+    Busy = callers(wait_for, [[awaited(Config), N] || N <- lists:seq(1, 4)]),
     py_eventually:holds(fun() -> [4] =:= [Count || #{in_flight := Count} <- py:workers()] end),
     Unwanted = [py_caller:start(fun() -> call(mark, [Path, 0], #{timeout => 100}) end) || _ <- lists:seq(1, 10)],
     ?assertEqual([{error, {py, timeout}} || _ <- Unwanted], py_caller:results(Unwanted)),
+    %% The time in which Python reads that they are not wanted.
+    timer:sleep(500),
+    ok = file:write_file(awaited(Config), ""),
     ?assertEqual([{ok, N} || N <- lists:seq(1, 4)], py_caller:results(Busy)),
     true = call(mark, [Path, 0]),
     ?assertEqual({ok, <<"x">>}, file:read_file(Path)).
@@ -340,22 +346,24 @@ an_import_is_not_interrupted(_Config) ->
     ?assertEqual([OsPid], os_pids()).
 
 %% Seven right answers, from a Python that takes no more calls; what comes meanwhile has another.
-one_that_never_returns_costs_no_other(_Config) -> abandoned(sleep, [60, x], 7).
+one_that_never_returns_costs_no_other(Config) -> abandoned(sleep, [60, x], 7, Config).
 
-one_that_swallows_its_end_costs_no_other(_Config) -> abandoned(spin_and_swallow, [], 3).
+one_that_swallows_its_end_costs_no_other(Config) -> abandoned(spin_and_swallow, [], 3, Config).
 
-one_that_asks_again_and_again_costs_no_other(_Config) ->
-    abandoned(ask_again_and_again, [<<"erlang">>, <<"node">>], 3).
+one_that_asks_again_and_again_costs_no_other(Config) ->
+    abandoned(ask_again_and_again, [<<"erlang">>, <<"node">>], 3, Config).
 
-one_that_holds_up_the_loop_costs_no_other(_Config) -> abandoned(block_the_loop, [], 3).
+one_that_holds_up_the_loop_costs_no_other(Config) -> abandoned(block_the_loop, [], 3, Config).
 
-abandoned(Function, Args, Others) ->
+%% One that is given up must have begun: a deadline that is over before that takes it back, and costs nothing.
+abandoned(Function, Args, Others, Config) ->
     [OsPid] = os_pids(),
-    Beside = callers(sleep, [[3.0, N] || N <- lists:seq(1, Others)]),
+    Beside = callers(wait_for, [[awaited(Config), N] || N <- lists:seq(1, Others)]),
     py_eventually:holds(fun() -> [Others] =:= [Count || #{in_flight := Count} <- py:workers()] end),
-    ?assertError({py, timeout}, call(Function, Args, #{timeout => 200})),
+    ?assertError({py, timeout}, call(Function, Args, #{timeout => 1000})),
     py_eventually:holds(fun() -> call(pid, []) =/= OsPid end),
     ?assert(py_os_process:alive(OsPid)),
+    ok = file:write_file(awaited(Config), ""),
     ?assertEqual([{ok, N} || N <- lists:seq(1, Others)], py_caller:results(Beside)),
     py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end),
     ?assertMatch([#{state := serving, in_flight := 0}], py:workers()),
@@ -363,7 +371,7 @@ abandoned(Function, Args, Others) ->
 
 one_that_is_alone_is_ended_at_once(_Config) ->
     [#{os_pid := OsPid, worker := Worker}] = py:workers(),
-    ?assertError({py, timeout}, call(sleep, [60, x], #{timeout => 100})),
+    ?assertError({py, timeout}, call(sleep, [60, x], #{timeout => 500})),
     py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end),
     ?assertEqual(3, py:add(1, 2)),
     ?assertMatch([#{worker := Worker}], py:workers()).
@@ -372,7 +380,7 @@ several_that_never_return_are_one_replacement(_Config) ->
     [OsPid] = os_pids(),
     Beside = callers(sleep, [[2.0, N] || N <- lists:seq(1, 3)]),
     py_eventually:holds(fun() -> [3] =:= [Count || #{in_flight := Count} <- py:workers()] end),
-    Lost = [py_caller:start(fun() -> call(sleep, [60, x], #{timeout => 100 * N}) end) || N <- lists:seq(1, 5)],
+    Lost = [py_caller:start(fun() -> call(sleep, [60, x], #{timeout => 500 + 100 * N}) end) || N <- lists:seq(1, 5)],
     ?assertEqual([{error, {py, timeout}} || _ <- Lost], py_caller:results(Lost)),
     ?assertEqual([{ok, N} || N <- lists:seq(1, 3)], py_caller:results(Beside)),
     py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end),
@@ -385,9 +393,10 @@ several_that_never_return_are_one_replacement(_Config) ->
 a_death_costs_what_has_begun(Config) ->
     Path = unicode:characters_to_binary(?config(file, Config)),
     [OsPid] = os_pids(),
-    Callers = callers(mark, [[Path, 0.5] || _ <- lists:seq(1, 20)]),
+    Callers = callers(mark_and_wait_for, [[Path, awaited(Config)] || _ <- lists:seq(1, 20)]),
     py_eventually:equals({ok, <<"xxxx">>}, fun() -> file:read_file(Path) end),
     py_os_process:kill(OsPid),
+    ok = file:write_file(awaited(Config), ""),
     Results = py_caller:results(Callers),
     ?assertEqual(4, length([lost || {error, {py, {worker_down, {signal, 9, _}}}} <- Results])),
     ?assertEqual(16, length([right || {ok, true} <- Results])),

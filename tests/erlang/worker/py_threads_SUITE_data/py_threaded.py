@@ -157,6 +157,19 @@ def mark(path: str, seconds: float) -> bool:
     return True
 
 
+def wait_for(path: str, value: Any) -> Any:
+    """Until somebody makes that file."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return value
+
+
+def mark_and_wait_for(path: str, awaited: str) -> bool:
+    with open(path, "a") as file:
+        file.write("x")
+    return bool(wait_for(awaited, True))
+
+
 def end() -> None:
     os._exit(7)
 
