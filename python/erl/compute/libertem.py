@@ -80,7 +80,7 @@ class PoolJobExecutor(BaseJobExecutor):  # type: ignore[misc,unused-ignore]
             if snooze_timeout is not None:
                 made._snooze = SnoozeManager(
                     up=executor.up,
-                    down=executor.down,
+                    down=made._down,
                     timeout=snooze_timeout,
                     subscriptions=made._subscriptions,
                 )
@@ -98,6 +98,15 @@ class PoolJobExecutor(BaseJobExecutor):  # type: ignore[misc,unused-ignore]
     def snooze_manager(self) -> SnoozeManager | None:
         """LiberTEM's, where it was made with a `snooze_timeout`."""
         return self._snooze
+
+    def _down(self) -> None:
+        """End the workers, unless somebody has come meanwhile."""
+        if (
+            isinstance(self._executor, PoolsExecutor)
+            and self._snooze is not None
+            and not self._snooze.keep_alive
+        ):
+            self._executor.down()
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:

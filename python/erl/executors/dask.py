@@ -20,7 +20,7 @@ from erl.executors.interface import Executor, Handle
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_START_SECONDS: Final = 60.0
+_START_SECONDS: Final = 120.0
 _CLOSE_SECONDS: Final = 30.0
 _KNOWN_SECONDS: Final = 1.0
 """So long it is not asked again who the workers are, for how many tasks are on their way."""

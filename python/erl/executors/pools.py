@@ -64,6 +64,9 @@ class PoolsExecutor(Executor):
             for name, options in pools.items()
         ]
         self._lock = threading.RLock()
+        self._counting = (
+            threading.Lock()
+        )  # apart: a node that is stopped says of its tasks that they are over
         self._node: Node | None = None
         self._inner: dict[str, OtpExecutor] = {}
         self.up()
@@ -76,7 +79,7 @@ class PoolsExecutor(Executor):
         with self._lock:
             if self._node is not None and self._node.is_up:
                 return
-            self._inner.clear()
+            self.down()
             self._node = erl.start(self._pools, name=f"executor-{next(_numbers)}")
             first: OtpExecutor | None = None
             for kind in self.kinds:
@@ -92,16 +95,26 @@ class PoolsExecutor(Executor):
     def down(self) -> None:
         """End the node and its workers. What is asked next starts them again."""
         with self._lock:
-            for inner in self._inner.values():
-                inner.close()
-            self._inner.clear()
             node, self._node = self._node, None
-        if node is not None:
-            node.stop()
+            inner = list(self._inner.values())
+            self._inner.clear()
+            if node is not None:
+                node.stop()  # first: so nothing is waited for
+            for each in inner:
+                each.close()
+
+    @property
+    def node(self) -> Node:
+        """The node; started where it is down."""
+        with self._lock:
+            self.up()
+            assert self._node is not None
+            return self._node
 
     def _of(self, kind: Kind) -> OtpExecutor:
-        self.up()
-        return self._inner[kind.pool]
+        with self._lock:
+            self.up()
+            return self._inner[kind.pool]
 
     def close(self) -> None:
         super().close()
@@ -156,11 +169,11 @@ class PoolsExecutor(Executor):
             raise ValueError(f"no worker has what a task needs: {dict(needed)}")
         kind = min(serving, key=lambda each: each.open / each.size)
         future = self._of(kind)._start(None, function, args, retries)
-        with self._lock:
+        with self._counting:
             kind.open += 1
         future.add_done_callback(lambda _: self._over_in(kind))
         return future
 
     def _over_in(self, kind: Kind) -> None:
-        with self._lock:
+        with self._counting:
             kind.open -= 1

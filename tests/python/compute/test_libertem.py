@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
 import warnings
@@ -177,6 +178,15 @@ class Warns(Raises):
         self.results.sum[:] = frame.sum()
 
 
+def test_several_threads_run_jobs_on_one_executor(executor: PoolJobExecutor, raw: dict[str, Any]) -> None:
+    ctx = lt.Context(executor=executor)
+    dataset = ctx.load("raw", **raw)
+    expected = ctx.run_udf(dataset, SumUDF())["intensity"].raw_data
+    with ThreadPoolExecutor(4) as threads:
+        runs = [threads.submit(ctx.run_udf, dataset, SumUDF(), progress=True) for _ in range(8)]
+        assert all(numpy.array_equal(each.result()["intensity"].raw_data, expected) for each in runs)
+
+
 def test_what_a_udf_raises_and_warns_of_reaches_the_driver(
     executor: PoolJobExecutor, raw: dict[str, Any]
 ) -> None:
@@ -321,6 +331,9 @@ def test_workers_end_that_have_nothing_to_do_and_come_back() -> None:
         assert heard == [SnoozeMessage.SNOOZE]
         assert len(executor.get_available_workers()) == 1
         assert run(executor, [Task(5)], "params") == [(5, "params")]
+        os.kill(executor.executor.node.status()["os_pid"], signal.SIGKILL)  # type: ignore[attr-defined]
+        eventually(lambda: not executor.executor._node or not executor.executor._node.is_up)  # type: ignore[attr-defined]
+        assert executor.run_function(abs, -2) == 2
         assert executor.unsubscribe(key)
         assert not executor.unsubscribe(key)
     with pytest.raises(RuntimeError, match="closed"):
