@@ -7,11 +7,11 @@
 init(_Id, _Options) -> {ok, no_state}.
 
 -spec post_end_per_testcase(module(), atom(), list(), term(), State) -> {term(), State}.
-post_end_per_testcase(_Suite, Case, Config, {fail, Left} = Failed, State) ->
+post_end_per_testcase(_Suite, Case, Config, {error, Left} = Failed, State) ->
     case proplists:get_value(tc_status, Config) of
-        {failed, _} ->
-            ct:pal("~p has failed, and left: ~tP", [Case, Left, 30]),
-            {ok, State};
+        {failed, Reason} ->
+            ct:log("~p left: ~tP", [Case, Left, 30]),
+            {{fail, Reason}, State};
         _ ->
             {Failed, State}
     end;
