@@ -72,6 +72,7 @@ _HOMES = {
     "set_encoder": "erl.encoders",
 }
 _MODULES = (
+    "compute",
     "dataflow",
     "decoders",
     "encoders",
