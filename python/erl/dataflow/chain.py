@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from time import monotonic
 
-from erl.dataflow import extents
+from erl.dataflow import extents, seeds
 from erl.dataflow.context import Collector
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -227,7 +227,8 @@ def drawn(items: Iterator[Any], step: Step) -> Batches:
                 batch = []
                 end = monotonic() + _AT_ONCE_SECONDS
     except CAUGHT as error:
-        raise Located(error, step, done + len(batch)) from None
+        its_own = error.__cause__ if isinstance(error, seeds.SourceStoppedError) else None
+        raise Located(its_own or error, step, done + len(batch)) from None
     if batch:
         yield batch
 

@@ -25,6 +25,10 @@ _AT_ONCE_SECONDS: Final = 0.002
 _lock = threading.RLock()
 
 
+class SourceStoppedError(Exception):
+    """Carries a `StopIteration` of a source's out of a generator, where it would be something else: as its cause."""
+
+
 def seeded(source: Any, seed: int, set_id: int, index: int, is_shared: bool) -> Iterator[Any]:
     """The items of a source, which draws its own numbers; `is_shared`: others may draw between two of them."""
     digest = hashlib.blake2b(f"{seed}:{set_id}:{index}".encode(), digest_size=4 * _WORDS).digest()
@@ -37,6 +41,8 @@ def seeded(source: Any, seed: int, set_id: int, index: int, is_shared: bool) -> 
         has_next, next_ = source.has_next, source.next
         while has_next():
             yield next_()
+    except StopIteration as error:
+        raise SourceStoppedError from error
     finally:
         hook.close()
 
@@ -69,6 +75,8 @@ def _taking_turns(source: Any, digest: bytes) -> Iterator[Any]:
                     _put(state)
                 is_more = _fill(items, source)
                 state = _taken()
+            except StopIteration as error:
+                raise SourceStoppedError from error
             finally:
                 if hook is not None:
                     hook.close()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flows import IntegerSource, items, partitions
 
+import erl
 from erl.dataflow import Environment, PartitionFunc, SourceFunc, TSetContext
 from erl.executors import InlineExecutor
 
@@ -69,6 +70,12 @@ class Failing(IntegerSource):
         if self.x == 2:
             raise LookupError("the third")
         return super().next()
+
+
+def test_source_that_raises_is_not_one_that_ends(env: Environment) -> None:
+    for source, error in ((Stopping(), StopIteration), (Failing(5), LookupError)):
+        with pytest.raises(error):
+            env.create_source(source, 2).get_data()
 
 
 class Unpicklable(IntegerSource):
@@ -260,6 +267,32 @@ def test_thread_of_the_program_may_use_sets_too(env: Environment) -> None:
     for each in threads:
         each.join(60)
     assert sorted(found) == [(number, [4 * number + 2]) for number in range(4)]
+
+
+def test_a_cell_run_twice_finds_what_it_had() -> None:
+    """A notebook's cell again: its names are bound again, what was theirs is given back."""
+    cell = textwrap.dedent(
+        """
+        env = Environment(resources=[{"cpu": 1, "ram": 512, "instances": 2}])
+        kept = env.parallelize_list([1, 2, 3], 2).map(lambda x: x + offset).cache()
+        total = kept.reduce(lambda x, y: x + y).get_data().get_partition(0).first()
+        """
+    )
+    with erl.start({"default": {"size": 1}}, name="cells") as node:
+        names: dict[str, Any] = {"Environment": Environment}
+        for offset in (0, 10, 20):
+            names["offset"] = offset
+            exec(cell, names)
+            assert names["total"] == 6 + 3 * offset
+        names["env"].close()
+        names.clear()
+        import gc
+
+        gc.collect()
+        deadline = time.monotonic() + 60
+        while len(node.status()["pools"]) > 1:
+            assert time.monotonic() < deadline, node.status()["pools"].keys()
+            time.sleep(0.05)
 
 
 ENDLESS = """
