@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from erl.dataflow.context import TSetContext
     from erl.dataflow.data import DataObject, DataPartition
     from erl.dataflow.environment import Environment, Twister2Environment
+    from erl.dataflow.failures import OperationError
     from erl.dataflow.functions import PartitionFunc, SourceFunc
+    from erl.dataflow.plan import PlanError
+    from erl.dataflow.report import Report
     from erl.dataflow.sets import KeyedTSet, TLink, TSet
 
 __all__ = [
@@ -25,7 +28,10 @@ __all__ = [
     "DataPartition",
     "Environment",
     "KeyedTSet",
+    "OperationError",
     "PartitionFunc",
+    "PlanError",
+    "Report",
     "SourceFunc",
     "TLink",
     "TSet",
@@ -38,6 +44,9 @@ _HOMES = {
     "DataPartition": "erl.dataflow.data",
     "Environment": "erl.dataflow.environment",
     "KeyedTSet": "erl.dataflow.sets",
+    "OperationError": "erl.dataflow.failures",
+    "PlanError": "erl.dataflow.plan",
+    "Report": "erl.dataflow.report",
     "PartitionFunc": "erl.dataflow.functions",
     "SourceFunc": "erl.dataflow.functions",
     "TLink": "erl.dataflow.sets",

@@ -40,12 +40,22 @@ class BlockGoneError(Exception):
 
 
 class Block:
-    """Where items lie. `kind` says what `where` is: their pickle, a path, or the list itself."""
+    """Where items lie. `kind` says what `where` is: their pickle, a path, or the list itself.
 
-    __slots__ = ("count", "kind", "nbytes", "offset", "sizes", "where")
+    `nbytes` are those of the block, `held` those of the items in memory, nearly.
+    """
+
+    __slots__ = ("count", "held", "kind", "nbytes", "offset", "sizes", "where")
 
     def __init__(
-        self, kind: str, where: Any, offset: int, sizes: tuple[int, ...], nbytes: int, count: int
+        self,
+        kind: str,
+        where: Any,
+        offset: int,
+        sizes: tuple[int, ...],
+        nbytes: int,
+        count: int,
+        held: int,
     ) -> None:
         self.kind = kind
         self.where = where
@@ -53,9 +63,18 @@ class Block:
         self.sizes = sizes
         self.nbytes = nbytes
         self.count = count
+        self.held = held
 
     def __reduce__(self) -> Any:
-        return Block, (self.kind, self.where, self.offset, self.sizes, self.nbytes, self.count)
+        return Block, (
+            self.kind,
+            self.where,
+            self.offset,
+            self.sizes,
+            self.nbytes,
+            self.count,
+            self.held,
+        )
 
     def read(self) -> list[Any]:
         """Its items. Raises `BlockGoneError`."""
@@ -199,17 +218,18 @@ class Writer:
     def add(self, items: list[Any], nbytes: int) -> Block:
         """A block of these items."""
         if self._is_local:
-            return Block(HERE, items, 0, (), nbytes, len(items))
+            return Block(HERE, items, 0, (), nbytes, len(items), nbytes)
         head, buffers = pack(items)
         total = len(head) + sum(each.nbytes for each in buffers)
         self.moved_bytes += total
         if self._place is None or (not buffers and total < SMALL_BYTES):
             data = parcels.pickled(items) if buffers else head
-            return Block(VALUE, data, 0, (), total, len(items))
-        block = self._in_memory(head, buffers, total, len(items))
-        return block or self._on_disk(head, buffers, total, len(items))
+            return Block(VALUE, data, 0, (), total, len(items), nbytes)
+        block = self._in_memory(head, buffers, total) or self._on_disk(head, buffers, total)
+        block.count, block.held = len(items), nbytes
+        return block
 
-    def _in_memory(self, head: bytes, buffers: list[memoryview], total: int, count: int) -> Block | None:
+    def _in_memory(self, head: bytes, buffers: list[memoryview], total: int) -> Block | None:
         """In shared memory; None where there is no room."""
         place = self._place
         assert place is not None
@@ -225,7 +245,7 @@ class Writer:
             return None
         self._size = offset + parcels.starts(sizes)[-1] + sizes[-1]
         self._name()
-        block = Block(FILE, "", offset, sizes, total, count)
+        block = Block(FILE, "", offset, sizes, total, 0, 0)
         self._blocks.append(block)
         return block
 
@@ -236,7 +256,7 @@ class Writer:
         os.rename(self._path, path)
         self._path = path
 
-    def _on_disk(self, head: bytes, buffers: list[memoryview], total: int, count: int) -> Block:
+    def _on_disk(self, head: bytes, buffers: list[memoryview], total: int) -> Block:
         file = _disks.get(self._number)
         try:
             if file is None:
@@ -248,7 +268,7 @@ class Writer:
                 f"no room for {total} bytes between two steps, neither in shared memory nor on disk: {error.strerror}"
             ) from None
         self._disk_size = offset + parcels.starts(sizes)[-1] + sizes[-1]
-        return Block(DISK, f"/proc/{os.getpid()}/fd/{file.fileno()}", offset, sizes, total, count)
+        return Block(DISK, f"/proc/{os.getpid()}/fd/{file.fileno()}", offset, sizes, total, 0, 0)
 
     def close(self) -> None:
         """Have the blocks be found by the name that their file has now."""
@@ -265,6 +285,30 @@ class Writer:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
         forget_disks([self._number])
+
+
+class Shelf:
+    """Items that a task puts aside for itself, in a file without a name."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(dir=spill_directory(), buffering=0)  # noqa: SIM115
+        self._size = 0
+
+    def put(self, items: list[Any]) -> tuple[int, tuple[int, ...]]:
+        """Put them there; what `take` wants. Raises `OSError`."""
+        head, buffers = pack(items)
+        offset = self._size
+        sizes = put(self._file, offset, head, buffers)
+        self._size = aligned(offset + parcels.starts(sizes)[-1] + sizes[-1])
+        return offset, sizes
+
+    def take(self, lies: tuple[int, tuple[int, ...]]) -> list[Any]:
+        """Read them."""
+        return list(unpacked(self._file, *lies))
+
+    def close(self) -> None:
+        """Let go of all."""
+        self._file.close()
 
 
 def persisted(path: str, batches: Iterable[list[Any]], most_bytes: int) -> tuple[list[Block], int]:
@@ -285,7 +329,7 @@ def persisted(path: str, batches: Iterable[list[Any]], most_bytes: int) -> tuple
                 head, buffers = pack(items)
                 sizes = put(file, offset, head, buffers)
                 total = parcels.starts(sizes)[-1] + sizes[-1]
-                made.append(Block(FILE, path, offset, sizes, sum(sizes), len(items)))
+                made.append(Block(FILE, path, offset, sizes, sum(sizes), len(items), nbytes))
                 offset = aligned(offset + total)
 
             for batch in batches:

@@ -11,6 +11,7 @@ from functools import cmp_to_key
 from types import FunctionType
 
 from erl.dataflow import extents
+from erl.dataflow.blocks import Shelf
 from erl.dataflow.chain import CAUGHT, Located
 from erl.dataflow.hashing import destination, hashed
 
@@ -27,8 +28,11 @@ _MOST_KEYS: Final = 1 << 17
 results.
 """
 _MOST_ROUNDS: Final = 64
-_IN_MEMORY: Final = 3
-"""So many times the size of its pickle a dictionary takes, nearly."""
+_ASIDE_BYTES: Final = 4 << 20
+_DISK_BYTES: Final = 256 << 20
+"""With `use_disk`, where nothing bounds the memory."""
+_IN_MEMORY: Final = 2
+"""So many times the size of its items a dictionary takes, nearly."""
 
 
 def is_pair(item: Any) -> bool:
@@ -239,6 +243,8 @@ def _plain_addition(one: Any, other: Any) -> Any:
 def read(step: Step, sides: list[list[tuple[int, list[Block]]]], most_bytes: int | None) -> Batches:
     """The items that an exchange gives: of each side, of each partition in order, the blocks that came from there."""
     kind = step.kind
+    if most_bytes is None and step.options.get("use_disk"):
+        most_bytes = _DISK_BYTES
     if kind in ("gather", "all_gather"):
         return _numbered(sides[0])
     if kind == "keyed_reduce":
@@ -273,31 +279,58 @@ def _rounds(
     sides: list[list[tuple[int, list[Block]]]],
     most_bytes: int | None,
 ) -> Batches:
-    """Some of the keys at a time, where all don't fit into memory: blocks are read as often, then."""
-    total = sum(block.nbytes for side in sides for _, blocks in side for block in blocks)
+    """Some of the keys at a time, where all don't fit into memory: they are put aside on disk before, then."""
+    total = sum(block.held for side in sides for _, blocks in side for block in blocks)
     rounds = 1
     if most_bytes is not None and step.options.get("comparator") is None:
         rounds = min(_MOST_ROUNDS, 1 + _IN_MEMORY * total // max(1, most_bytes))
-    for number in range(rounds):
-        chosen = [
-            plain(side) if rounds == 1 else _chosen(plain(side), number, rounds, step.parallelism)
-            for side in sides
-        ]
-        batch: list[Any] = []
-        most = 1
-        for item in made(step, chosen):
-            batch.append(item)
-            if len(batch) >= most:
-                most = extents.room(item)
-                yield batch
-                batch = []
-        if batch:
+    if rounds == 1:
+        yield from _batched(made(step, [plain(side) for side in sides]))
+        return
+    shelf = Shelf()
+    try:
+        put = [_put_aside(shelf, plain(side), rounds, step.parallelism) for side in sides]
+        for number in range(rounds):
+            taken: list[Iterator[list[Any]]] = [map(shelf.take, boxes[number]) for boxes in put]
+            yield from _batched(made(step, taken))
+    finally:
+        shelf.close()
+
+
+def _batched(items: Iterable[Any]) -> Batches:
+    batch: list[Any] = []
+    most = 1
+    for item in items:
+        batch.append(item)
+        if len(batch) >= most:
+            most = extents.room(item)
             yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
-def _chosen(batches: Iterator[list[Any]], number: int, rounds: int, count: int) -> Iterator[list[Any]]:
+def _put_aside(shelf: Shelf, batches: Iterator[list[Any]], rounds: int, count: int) -> list[list[Any]]:
+    """The pairs, by their keys: where those of each round lie."""
+    boxes: list[list[Any]] = [[] for _ in range(rounds)]
+    lies: list[list[Any]] = [[] for _ in range(rounds)]
+    nbytes = 0
     for batch in batches:
-        yield [item for item in batch if hashed(item[0]) // count % rounds == number]
+        for item in batch:
+            boxes[hashed(item[0]) // count % rounds].append(item)
+        nbytes += extents.size_of_all(batch)
+        if nbytes >= _ASIDE_BYTES:
+            _shelve(shelf, boxes, lies)
+            nbytes = 0
+    _shelve(shelf, boxes, lies)
+    return lies
+
+
+def _shelve(shelf: Shelf, boxes: list[list[Any]], lies: list[list[Any]]) -> None:
+    for box, lie in zip(boxes, lies, strict=True):
+        if box:
+            lie.append(shelf.put(box))
+            box.clear()
 
 
 def _merged(step: Step, sides: list[Iterator[list[Any]]]) -> Iterable[Any]:

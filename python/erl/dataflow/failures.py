@@ -33,9 +33,9 @@ class OperationError(errors.BridgeError):
         return f"{self.text} (in {self.operation}, {self.set_name}, partition {self.partition}{item})"
 
     def __reduce__(self) -> Any:
-        state = {name: getattr(self, name) for name in _NAMES}
+        state = {**{name: getattr(self, name) for name in _NAMES}, **self.__dict__}
         return _rebuilt, (
-            type(self).__mro__[1] if type(self) is not OperationError else None,
+            None if type(self) is OperationError else type(self).__bases__[0],
             self.args,
             state,
         )
@@ -65,6 +65,7 @@ def raised(
         "error_class": name,
         "text": f"{name.rpartition('.')[2]}: {text}" if text else name.rpartition(".")[2],
     }
+    state = {**getattr(found, "__dict__", {}), **state}
     made = _rebuilt(type(found) if isinstance(found, BaseException) else None, args, state)
     if isinstance(found, BaseException):
         found.__cause__ = RemoteTraceback(trace) if trace else None
@@ -79,11 +80,9 @@ def _rebuilt(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> Operati
     try:
         if kind is None or not issubclass(kind, Exception) or issubclass(kind, OperationError):
             raise TypeError
-        both: Any = type(
-            kind.__name__,
-            (OperationError, kind),
-            {"__module__": kind.__module__, "__qualname__": kind.__qualname__},
-        )
+        own = {name: OperationError.__dict__[name] for name in ("__str__", "__reduce__")}
+        own |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        both: Any = type(kind.__name__, (kind, OperationError), own)
         made = both.__new__(both, *args)
         made.args = args
     except Exception:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from erl.dataflow import plan, tasks
 from erl.dataflow.chain import Step
-from erl.dataflow.functions import positional
+from erl.dataflow.functions import LoadBalanced, positional
 from erl.values import parcels
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def step_of(operation: plan.Operation, by_value: bool) -> Step:
     options: dict[str, Any] = {}
     function = operation.function
     if operation.kind in plan.EXCHANGES and operation.kind not in (*plan.FOLDS, "keyed_reduce"):
-        if function is not None and type(function).__name__ != "LoadBalanced":
+        if function is not None and not isinstance(function, LoadBalanced):
             options["partitioner"] = pickled(
                 function, by_value, f"the partition function of {operation.name}"
             )

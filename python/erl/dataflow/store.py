@@ -11,6 +11,7 @@ driver's link (`erl.shared`), and a thread that looks for it as long as there is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -18,7 +19,6 @@ import threading
 import time
 from collections import OrderedDict
 
-from erl import errors
 from erl.dataflow import blocks, extents
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -80,6 +80,7 @@ class Store:
         """The chunks in memory, by their ids; the one that was used last is the last."""
         self._lock = threading.RLock()
         self._budget: int | None = None
+        self._limit = 0
         self._used = 0
         self._segment: _Segment | None = None
         self._leases: dict[str, str] = {}
@@ -87,9 +88,10 @@ class Store:
         self.spilled_bytes = 0
 
     def bind(self, env: str, limit: int | None, lease: str | None) -> None:
-        """Say how much memory the process has, and what says that an environment is over."""
+        """Say how much memory the process may have, and what says that an environment is over."""
         if limit and self._budget is None:
             self._budget = max(limit // 2 - data_bytes(), limit // 8)
+            self._limit = limit
         if lease is not None and env not in self._leases:
             with self._lock:
                 self._leases[env] = lease
@@ -146,22 +148,39 @@ class Store:
         """Write to disk what was not used for longest."""
         if self._budget is None:
             return
-        while self._used > self._budget and len(self._recent) > 1:
+        most = min(self._budget, self._used - self._excess())
+        while self._used > most and len(self._recent) > 1:
             number, chunk = next(iter(self._recent.items()))
             if chunk is but:
                 self._recent.move_to_end(number)
                 number, chunk = next(iter(self._recent.items()))
                 if chunk is but:
                     return
-            self._spill(chunk)
             self._recent.pop(number, None)
-            self._used -= chunk.nbytes
-            chunk.items = None
+            if self._spill(chunk):
+                self._used -= chunk.nbytes
+                chunk.items = None
 
-    def _spill(self, chunk: Chunk) -> None:
+    def _excess(self) -> int:
+        """So much more than three quarters of its memory the process has, whatever has it."""
+        if not self._limit:
+            return 0
+        excess = data_bytes() - self._limit * 3 // 4
+        if excess > 0:
+            give_back()
+            excess = data_bytes() - self._limit * 3 // 4
+        return max(0, excess)
+
+    def _spill(self, chunk: Chunk) -> bool:
+        """Have it on disk; whether it is there. What can't be pickled stays in memory."""
         if chunk._lies is not None:
-            return
-        head, buffers = blocks.pack(chunk.items)
+            return True
+        try:
+            head, buffers = blocks.pack(chunk.items)
+        except MemoryError:
+            raise
+        except Exception:
+            return False
         segment = self._segment
         if segment is None or segment.size >= _SEGMENT_BYTES:
             segment = self._segment = _Segment()
@@ -178,6 +197,7 @@ class Store:
         segment.live += 1
         self.spilled_bytes += total
         chunk._lies = segment, offset, sizes
+        return True
 
     def batches(self, key: Key) -> Iterator[list[Any]]:
         """The items of a partition, a chunk at a time; they are not to be changed. Raises `KeyError`."""
@@ -209,8 +229,10 @@ class Store:
     def _free(self, partition: Partition) -> None:
         with self._lock:
             for chunk in partition.chunks:
-                if self._recent.pop(id(chunk), None) is not None:
+                self._recent.pop(id(chunk), None)
+                if chunk.items is not None:
                     self._used -= chunk.nbytes
+                    chunk.items = None
                 if chunk._lies is not None:
                     segment = chunk._lies[0]
                     segment.live -= 1
@@ -272,9 +294,20 @@ def data_bytes() -> int:
         return 0
 
 
-def too_large(error: MemoryError, text: str) -> errors.BridgeError | MemoryError:
-    """What is said where a task has no memory."""
-    return MemoryError(f"{text}: {error}" if str(error) else text)
+def give_back() -> None:
+    """Have the C library give back what it keeps of freed memory."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def own_limit() -> int | None:
+    """What the memory of this process is bound to (`max_memory`, RLIMIT_DATA), None where it is not."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return None if limit in (resource.RLIM_INFINITY, -1) else limit
 
 
 store = Store()

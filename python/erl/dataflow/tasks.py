@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from erl.dataflow import blocks, chain, exchange, extents, output, seeds
 from erl.dataflow.context import TSetContext
 from erl.dataflow.inputs import Given, Input, MissingError, WantedError
-from erl.dataflow.store import store
+from erl.dataflow.store import own_limit, store
 from erl.values import unpickled
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ def _spec(spec_id: tuple[str, int], data: bytes) -> Spec:
     if found is None:
         found = pickle.loads(data)
         assert found is not None
+        if found.setup.limit is None and not found.setup.is_local:
+            found.setup.limit = own_limit()
         _specs[spec_id] = found
         while len(_specs) > _MOST_SPECS:
             _specs.popitem(last=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from erl import errors
 from erl.dataflow import failures, plan, specs, tasks
+from erl.dataflow.functions import LoadBalanced
 from erl.dataflow.inputs import Given
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class StageWork:
             return [[(0, found.sides[0][0][0])]]
         if leaf.kind in ("gather", "all_gather"):
             index = 0
-        turned = leaf.kind == "partition" and type(leaf.function).__name__ == "LoadBalanced"
+        turned = leaf.kind == "partition" and isinstance(leaf.function, LoadBalanced)
         sides = []
         for side, counts in zip(found.sides, found.counts, strict=True):
             come, before = [], 0
