@@ -102,8 +102,9 @@ class Context:
         With `num_partitions` in other parts than it is cut by itself. Raises `DataSetError`, `OSError`, `ValueError`.
         """
         self._check_open()
-        from erl.compute.datasets import KINDS
+        from erl.compute.datasets import KINDS, release_given_up
 
+        release_given_up()
         if filetype not in KINDS:
             raise ValueError(f"there is no kind of data set {filetype!r}: there are {', '.join(KINDS)}")
         found: DataSet = KINDS[filetype](self._executor, *args, **kwargs)

@@ -209,7 +209,7 @@ def hdf5_form(path: str, ds_path: str | None) -> tuple[str, tuple[int, ...], Any
                 raise DataSetError(f"{path} has no data set")
             ds_path = max(sorted(found), key=lambda name: found[name].size)
         each = file.get(ds_path)
-        if each is None or not hasattr(each, "shape"):
+        if getattr(each, "shape", None) is None:
             known = ", ".join(sorted(found)[:20]) or "none"
             raise DataSetError(f"{path} has no data set {ds_path!r}: it has {known}")
         return ds_path, each.shape, each.dtype

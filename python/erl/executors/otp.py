@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from erl.link.node import Node
 
 _numbers = itertools.count(1)
+_MOST_BYTES = 64 << 20
+"""What is larger does not go with each task where shared memory has no room for it."""
 
 
 class OtpExecutor(Executor):
@@ -86,6 +88,8 @@ class OtpExecutor(Executor):
         try:
             head, memory, digest = parcels.packed(handle.value, write, by_value)
         except errors.SharedMemoryError:
+            if getattr(handle.value, "nbytes", 0) > _MOST_BYTES:
+                raise
             head, memory, digest = parcels.pickled(handle.value, None, by_value), None, b""
         made, sizes = (None, ()) if memory is None else memory
         name = None if made is None else made.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from waiting import eventually
 
 import erl
 from erl.compute import UDF, Context, DataSetError
-from erl.errors import JobCancelledError, WorkerLostError
-from erl.executors import OtpExecutor
+from erl.compute.snoozing import Snoozing
+from erl.errors import JobCancelledError, SharedMemoryError, WorkerLostError
+from erl.executors import ConcurrentExecutor, OtpExecutor, publish
 
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
 
@@ -320,14 +322,14 @@ def test_a_worker_that_dies_in_the_middle(node: erl.Node, tmp_path: Path) -> Non
 
 
 def slow(frame: Any) -> Any:
-    time.sleep(0.2)
+    time.sleep(1)  # a run is half a minute, unless it is ended
     return frame.max()
 
 
 @pytest.mark.parametrize("how", ["cancel", "close"])
 def test_a_run_is_ended_from_another_thread(node: erl.Node, how: str) -> None:
     with Context(OtpExecutor(node, workers=2)) as ctx:
-        dataset = ctx.load("memory", data=DATA)
+        dataset = ctx.load("memory", data=DATA, num_partitions=60)
         begun = threading.Event()
 
         def end() -> None:
@@ -349,13 +351,13 @@ def test_an_interrupt_ends_a_run_and_nothing_else(tmp_path: Path) -> None:
         "import signal, time, numpy as np\n"
         "from erl.compute import Context\n"
         "def slow(frame):\n"
-        "    time.sleep(0.2)\n"
+        "    time.sleep(1)\n"
         "    return frame.max()\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    data = np.ones((50, 4, 4))\n"
         "    with Context.make_with('pool', cpus=2) as ctx:\n"
-        "        dataset = ctx.load('memory', data=data)\n"
+        "        dataset = ctx.load('memory', data=data, num_partitions=50)\n"
         "        try:\n"
         "            ctx.map(dataset, slow, progress=lambda *each: print('going', flush=True))\n"
         "        except KeyboardInterrupt:\n"
@@ -379,44 +381,80 @@ def test_data_are_scattered_once_and_given_up_with_their_data_set(node: erl.Node
     assert node.link.scope.memory is not None
     directory = Path(node.link.scope.memory.directory)
 
-    def files() -> int:
-        return sum(each.stat().st_size > data.nbytes // 2 for each in directory.iterdir())
+    before = {each.name for each in directory.iterdir()}
 
-    before = files()
+    def files() -> int:
+        made = [each.name for each in directory.iterdir() if each.name not in before]
+        return sum(
+            int(name.rpartition("-")[2]) > data.nbytes // 2 for name in made
+        )  # its size is in its name
+
     with Context(OtpExecutor(node, workers=1)) as ctx:
         dataset = ctx.load("memory", data=data)
         other = ctx.load("memory", data=np.zeros((2, 2, 2)))
         for _ in range(3):
             ctx.run(ctx.create_sum_analysis(dataset))
-        assert files() == before + 1
+        assert files() == 1
         del dataset
         ctx.run(ctx.create_sum_analysis(other))
-        eventually(lambda: files() == before)
+        eventually(lambda: files() == 0)
         again = ctx.load("memory", data=data)
         ctx.run(ctx.create_sum_analysis(again))
-        assert files() == before + 1
-    eventually(lambda: files() == before)
+        assert files() == 1
+    eventually(lambda: files() == 0)
 
 
 def test_an_executor_sleeps_and_wakes() -> None:
-    with Context.make_with("threads", cpus=1, snooze_timeout=0.2 / 60) as ctx:
-        executor: Any = ctx.executor
+    made: list[ConcurrentExecutor] = []
+
+    def make() -> ConcurrentExecutor:
+        made.append(ConcurrentExecutor.make_local(1))
+        return made[-1]
+
+    executor = Snoozing(make, 0.2)
+    with Context(executor) as ctx:
         assert not executor.is_awake
         dataset = ctx.load("memory", data=DATA)
         for _ in range(2):
             assert np.array_equal(ctx.map(dataset, np.max), DATA.max(axis=(2, 3)))
-            assert executor.is_awake
             eventually(lambda: not executor.is_awake)
+        assert len(made) >= 2
+        with pytest.raises(RuntimeError, match="closed"):
+            made[0].run(abs, 1)
         handle = executor.scatter(3)
         assert executor.run(abs, handle) == 3
         executor.update(handle, -4)
         eventually(lambda: not executor.is_awake)
         assert executor.run(abs, handle) == 4
         worker = executor.workers()[0]
+        executor.put(worker, "key", 5)
         assert executor.each_worker(abs, -1) == {worker: 1}
         assert executor.resources()[0]["cpu"] == 1
+        got: list[Any] = []
+        executor.subscribe("topic", got.append)
+        executor.run(publish, "topic", 6)
+        assert got == [6]
         executor.release(handle)
     with pytest.raises(RuntimeError, match="closed"):
         executor.run(abs, 1)
     with pytest.raises(ValueError, match="greater than 0"):
         Context.make_with("inline", snooze_timeout=0)
+    with Context.make_with("threads", cpus=1, snooze_timeout=10) as ctx:
+        assert ctx.map(ctx.load("memory", data=DATA), np.max).data.shape == (6, 10)
+
+
+def test_what_a_task_sleeps_is_not_idle_time() -> None:
+    executor = Snoozing(lambda: ConcurrentExecutor.make_local(1), 0.1)
+    with executor:
+        assert executor.run(time.sleep, 1) is None
+
+
+def test_data_that_shared_memory_has_no_room_for() -> None:
+    narrow = erl.start({"default": {"size": 1}}, name="narrow", max_shared_bytes=1_000_000)
+    with narrow, Context(OtpExecutor(narrow, "default")) as ctx:
+        large = ctx.load("memory", data=np.zeros((100, 1000, 1000), "u1"))
+        with pytest.raises(SharedMemoryError, match="no room for 100000000 bytes"):
+            ctx.run(ctx.create_sum_analysis(large))
+        small = ctx.load("memory", data=np.ones((20, 300, 300), "u1"))
+        assert (ctx.run(ctx.create_sum_analysis(small)).intensity.raw_data == 20).all()
+        gc.collect()  # the traceback has what stands for the file, whose directory ends with the node
