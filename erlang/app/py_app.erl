@@ -57,6 +57,7 @@ start_tree() ->
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
     py_gateway_sup:stop(),
+    py_runs_sup:drain(),
     py_registry:stopping(),
     py_pools_sup:drain(py_registry:pools(), default),
     State.
@@ -72,6 +73,8 @@ served(Pools) ->
     case start_pools(Pools) of
         ok ->
             true = py_registry:started(),
+            %% As many as there may be, nobody waits for them.
+            _ = spawn(fun py_runs_sup:resume/0),
             {ok, Gateways} = py_gateway:configured(),
             start_gateways(Gateways);
         {error, _} = Error ->

@@ -56,6 +56,12 @@
     | {gateway, Path :: string(), Text :: string()}
     | {unknown_service, term()}
     | {link, unicode:chardata()}
+    | {state_dir, Path :: string(), {locked, OsPid :: pos_integer()} | Text :: string()}
+    | {unknown_run, term()}
+    | {run_state, atom()}
+    | {run, string()}
+    | {unknown_entity, term()}
+    | interrupted
     | {start, term(), term()}
     | {already_started, pid()}
     | {bad_config, term(), py_options:problem()}.

@@ -101,6 +101,14 @@ reason({bad_config, Pool, Problem}) ->
 reason({gateway, Path, Text}) -> io_lib:format("no gateway at ~ts: ~ts", [characters(Path), characters(Text)]);
 reason({unknown_service, Name}) -> io_lib:format("there is no service ~tp", [Name]);
 reason({link, Text}) -> Text;
+reason({state_dir, Path, {locked, OsPid}}) ->
+    io_lib:format("another node has the directory ~ts, process ~w: name another state_dir, or have that one do it", [characters(Path), OsPid]);
+reason({state_dir, Path, Text}) -> io_lib:format("the directory ~ts: ~ts", [characters(Path), characters(Text)]);
+reason({unknown_run, Id}) -> io_lib:format("there is no run ~tp; py_run:list() shows those that there are", [Id]);
+reason({run_state, State}) -> io_lib:format("the run is ~ts", [State]);
+reason({run, Text}) -> Text;
+reason({unknown_entity, Entity}) -> io_lib:format("there is no ~tp", [Entity]);
+reason(interrupted) -> "interrupted";
 reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
 
 configured(sessions) -> "sessions";

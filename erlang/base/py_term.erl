@@ -4,7 +4,7 @@
 %%% decides, by the flags of a call, what they are there (see the table in `docs/values.md').
 -module(py_term).
 
--export([keywords/1, is_keywords/1, is_name/1, is_module/1, module/1, references/1, has_pickle/1, reference_shape/0, is_ref/1, is_shm/1]).
+-export([keywords/1, is_keywords/1, is_name/1, is_module/1, module/1, references/1, has_pickle/1, reference_shape/0, shm_shape/0, is_ref/1, is_shm/1]).
 -export_type([name/0, arg/0, target/0, keywords/0, ref/0, shm/0, opaque/0]).
 
 -type name() :: atom() | unicode:unicode_binary().
@@ -79,6 +79,10 @@ module(Name) -> keyword(Name).
 %% @doc What every reference is: a tuple of this size that begins with this atom.
 -spec reference_shape() -> {atom(), pos_integer()}.
 reference_shape() -> {'$py.ref', 4}.
+
+%% @doc The same for shared memory.
+-spec shm_shape() -> {atom(), pos_integer()}.
+shm_shape() -> {'$py.shm', 2}.
 
 -spec is_ref(term()) -> boolean().
 is_ref({'$py.ref', Worker, Incarnation, Id}) ->

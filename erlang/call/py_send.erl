@@ -2,8 +2,8 @@
 %%% @private
 -module(py_send).
 
--export([body/4, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
--export([exchange/6, ask/4, answer/2, cancel/3, seen/3, read/3]).
+-export([body/4, kept/4, around/4, keeps_objects/1, kept_bytes/1, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
+-export([exchange/6, ask/4, answer/2, cancel/3, seen/3, read/3, stored/1]).
 -export_type([entry/0, trust/0]).
 
 -type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
@@ -20,6 +20,22 @@ body({raw, Module, Function}, Args, _OfPool, _Options) ->
     py_wire:body(Module, Function, Args);
 body({wrapper, Entry}, Args, OfPool, Options) ->
     py_wire:body('erl.calls.objects', Entry, [py_mapping:flags(OfPool, Options) | Args]).
+
+%% @doc A function and its arguments, encoded for a call that is made later. Raises `badarg' where a term has no form in Python.
+-spec kept(Module :: term(), Function :: term(), [term()], [{term(), term()}]) -> py_wire:kept().
+kept(Module, Function, Args, Keywords) -> py_wire:kept([Module, Function, Args, Keywords]).
+
+%% @doc How many bytes that is.
+-spec kept_bytes(py_wire:kept()) -> non_neg_integer().
+kept_bytes(Kept) -> py_wire:kept_bytes(Kept).
+
+%% @doc The call of a function whose last arguments are what was kept, under these flags.
+-spec around({module(), Function :: atom()}, py_mapping:flags(), First :: [term()], py_wire:kept()) -> py_wire:body().
+around({Module, Function}, Flags, First, Kept) -> py_wire:around({'erl.calls.objects', call}, [Flags, Module, Function], First, Kept).
+
+%% @doc Whether what was kept has references to Python's objects, or shared memory: both end before it may be used.
+-spec keeps_objects(py_wire:kept()) -> boolean().
+keeps_objects(Kept) -> py_wire:keeps(Kept, py_term:reference_shape()) orelse py_wire:keeps(Kept, py_term:shm_shape()).
 
 %% @doc Whether references to Python's objects may be among the arguments.
 -spec mentions_references(py_wire:body()) -> boolean().
@@ -137,6 +153,17 @@ read(Frame, trusted, Worker) ->
             {error, {py, {encode, Text}}};
         error ->
             unreadable(Worker, Frame)
+    end.
+
+%% @doc The same of a frame that a trusted Python has left in a file.
+-spec stored(binary()) -> {ok, term()} | {error, term()}.
+stored(Frame) ->
+    case py_wire:answer(Frame) of
+        {ok, Value} -> {ok, Value};
+        {error, {python, _, _, _} = Error} -> {error, py_exception:from_python(Error)};
+        {error, {erlang, _} = Error} -> {error, py_exception:from_python(Error)};
+        {refused, Text} -> {error, {py, {encode, Text}}};
+        _ -> {error, {py, {protocol, unreadable_answer}}}
     end.
 
 %% What a sandboxed Python has answered.

@@ -24,13 +24,15 @@
 %%% @private
 -module(py_wire).
 
--export([version/0, body/3, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, taken/1, message/1, result/2, failure/2, route/1]).
+-export([version/0, body/3, kept/1, kept_bytes/1, around/4, keeps/2, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, taken/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
 -export([frame/1, input/0, split/3, next/1, names/1, name/1]).
--export_type([body/0, id/0, request/0, input/0]).
+-export_type([body/0, kept/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
 %% Module, function and arguments of a call, encoded.
+-opaque kept() :: {Count :: non_neg_integer(), binary()}.
+%% Terms, encoded, that will be the last elements of a list.
 -opaque input() :: {Missing :: non_neg_integer(), [binary()]}.
 %% The bytes of an incomplete frame, newest first, and how many are known to be missing.
 -type id() :: 1..16#7fffffff.
@@ -47,6 +49,7 @@
 -define(ATOM, 100).
 -define(SMALL_TUPLE, 104).
 -define(STRING, 107).
+-define(NIL, 106).
 -define(LIST, 108).
 -define(BINARY, 109).
 -define(SMALL_ATOM, 115).
@@ -72,6 +75,30 @@ body(Module, Function, Args) ->
                 erlang:term_to_iovec({Module, Function, Args}, [{minor_version, 1}]),
             [First | Rest]
     end.
+
+%% @doc Arguments that are encoded now, for a call that is made later, perhaps by another node: {@link around/4} makes its body.
+-spec kept([term()]) -> kept().
+kept(Terms) -> {length(Terms), << <<(bare_bytes(Term))/binary>> || Term <- Terms >>}.
+
+%% @doc A body whose last argument but one is a list: these elements, and what was kept; the last one is an empty list. That is a call
+%% of the wrapper `call', with its mapping flags, module and function as `Before'.
+-spec around({module(), atom()}, Before :: [term(), ...], First :: [term()], kept()) -> body().
+around({Module, Function}, Before, First, {Count, Kept}) ->
+    [iolist_to_binary([
+        bare_bytes(Module), bare_bytes(Function), <<?LIST, (length(Before) + 2):32>>, [bare_bytes(Term) || Term <- Before],
+        <<?LIST, (length(First) + Count):32>>, [bare_bytes(Term) || Term <- First], Kept, ?NIL, ?NIL, ?NIL
+    ])].
+
+-spec kept_bytes(kept()) -> non_neg_integer().
+kept_bytes({_, Kept}) -> byte_size(Kept).
+
+%% @doc Whether such a tuple may occur in what was kept: see {@link mentions/2}.
+-spec keeps(kept(), {atom(), 0..255}) -> boolean().
+keeps({_, Kept}, Shape) -> occurs([Kept], pattern(Shape)).
+
+bare_bytes(Term) ->
+    <<?VERSION, Bytes/binary>> = term_to_binary(Term, [{minor_version, 1}]),
+    Bytes.
 
 %% Worth three times the time that an I/O vector takes to make: where users put them, not at every depth.
 has_large([Arg | Rest]) -> is_large(Arg) orelse has_large(Rest);

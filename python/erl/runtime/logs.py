@@ -94,11 +94,14 @@ def _add_handler(logging: Any, send: Send, level: str, scope: Scope) -> None:
                 return  # it is another conversation's
             try:
                 name = next(name for least, name in _LEVELS if record.levelno >= least)
+                text = self.format(record)
+                if scope.heard is not None:
+                    scope.heard(name, record.name, text)
                 send(
                     (
                         Atom(name),
                         Tag(record.name),
-                        Tag(self.format(record)),
+                        Tag(text),
                         Tag(record.pathname),
                         record.lineno,
                     )

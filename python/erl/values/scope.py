@@ -64,6 +64,7 @@ class Scope:
         "caches",
         "decoders",
         "encoders",
+        "heard",
         "log",
         "memory",
         "pickles",
@@ -82,6 +83,8 @@ class Scope:
         """Where this interpreter shares memory: an `erl.shared.Place`, or None."""
         self.log: Any = None
         """The handler of `logging` that sends its records to Erlang, and the level: see `erl.runtime.logs`."""
+        self.heard: Callable[[str, str, str], object] | None = None
+        """Who is told of each record of `logging` as well: its level, logger and text."""
         self.session: Any = None
         """The namespace of a session: see `erl.calls.session`."""
         self.caches: dict[str, Any] = {}

@@ -43,6 +43,8 @@ init_per_testcase(Case, Config) ->
             Modules = filename:join(?config(priv_dir, Config), "modules"),
             [write_module(Modules, Block) || Page <- pages(), {"python", Block} <- blocks(Page)],
             Paths = [Modules, filename:join(py_checkout:root(), "examples")],
+            _ = application:load(py),
+            application:set_env(py, state_dir, filename:join(?config(priv_dir, Config), "state")),
             ok = py_application:start([{default, #{size => 2, python_path => Paths}}]);
         false ->
             ok
@@ -51,7 +53,9 @@ init_per_testcase(Case, Config) ->
 
 end_per_testcase(Case, _Config) ->
     case lists:member(Case, ?SESSIONS) of
-        true -> py_application:stop();
+        true ->
+            application:unset_env(py, state_dir),
+            py_application:stop();
         false -> ok
     end.
 

@@ -1,6 +1,7 @@
 %%% What the application says of itself: its registered names, its processes, what of it is public, and what the shell knows of that.
 -module(py_app_SUITE).
 
+-include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 -export([suite/0, all/0]).
@@ -24,11 +25,15 @@ all() ->
         the_shell_says_what_can_be_typed_and_answers_h
     ].
 
-every_name_that_is_registered_is_the_applications(_Config) ->
+every_name_that_is_registered_is_the_applications(Config) ->
+    application:set_env(py, state_dir, filename:join(?config(priv_dir, Config), "state")),
     ok = py_application:start(),
+    %% The names of what is started with the first of it.
+    [] = py_run:list(),
     Registered = [Name || Name <- registered(), application:get_application(whereis(Name)) =:= {ok, py}],
     {ok, Declared} = application:get_key(py, registered),
     ok = py_application:stop(),
+    application:unset_env(py, state_dir),
     ?assertEqual(lists:sort(Registered), lists:sort(Declared)).
 
 the_pages_draw_the_processes_that_there_are(_Config) ->

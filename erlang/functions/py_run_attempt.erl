@@ -1,0 +1,262 @@
+%%% @doc One attempt of a run: a process that calls Python, and knows when nothing of the attempt can run any more.
+%%%
+%%% ```
+%%%   server                    attempt                                  Python
+%%%     | start                   |                                        |
+%%%     |------------------------>| which process leads the group          |
+%%%     |      {placed, Process}  |                                        |
+%%%     |<------------------------|                                        |
+%%%     | written, synced         |                                        |
+%%%     |------- {go, N} -------->|------------- the call ---------------->|
+%%%     |------- stop ----------->|                                        | result, synced
+%%%     |      {ended, Outcome}   |<------------ the answer ---------------|
+%%%     |<------------------------|                                        |
+%%% '''
+%%%
+%%% Where there is no answer (Python died, the time is over, the run is stopped, the BEAM was another one) it waits until the group is empty
+%%% and then looks for the result. It outlives the server: a successor finds it in the table of attempts.
+%%% @private
+-module(py_run_attempt).
+
+-export([new/0, start/3, settle/3, fence/3, find/1, go/3, drop/1, stop/1]).
+
+-type plan() :: #{runs := file:filename_all(), worker := pid(), pool := py_config:pool_name(), is_fresh := boolean()}.
+-export_type([plan/0]).
+
+-define(TABLE, ?MODULE).
+-define(LATER_MS, 50).
+-define(INLINE_BYTES, 4096).
+-define(MOST_TEXT, 1_000).
+
+%% @doc Make the table of attempts; it belongs to the calling process.
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, set]),
+    ok.
+
+%% @doc The process of a run's attempt, if there is one.
+-spec find(py_run_state:id()) -> {ok, pid()} | error.
+find(Id) ->
+    case ets:lookup(?TABLE, Id) of
+        [{_, Pid}] ->
+            case is_process_alive(Pid) of
+                true -> {ok, Pid};
+                false -> error
+            end;
+        [] -> error
+    end.
+
+%% @doc Begin with a worker; `{placed, Pid, Id, Process}' says that it may go, `{ended, Pid, Id, Attempt, Outcome}' how it ended.
+-spec start(py_run_state:id(), py_run_state:run(), plan()) -> {pid(), reference()}.
+start(Id, Run, Plan) ->
+    spawn_monitor(fun() ->
+        ets:insert(?TABLE, {Id, self()}),
+        place(Id, Run, Plan),
+        forget(Id)
+    end).
+
+%% @doc An attempt of a server or a BEAM that is no more.
+-spec settle(py_run_state:id(), py_run_state:run(), #{runs := file:filename_all()}) -> {pid(), reference()}.
+settle(Id, #{attempt := Attempt, process := Process} = Run, #{runs := Runs}) ->
+    spawn_monitor(fun() ->
+        ets:insert(?TABLE, {Id, self()}),
+        await_empty(Id, Process),
+        say({ended, self(), Id, Attempt, settled(Id, Run, Attempt, Runs, {lost, {py, interrupted}})}),
+        forget(Id)
+    end).
+
+%% @doc Wait until nothing of the last attempt can run: `{fenced, Pid, Id}'. Its worker gets another Python, so that no other call is hurt.
+-spec fence(py_run_state:id(), py_run_state:process(), none | pid()) -> {pid(), reference()}.
+fence(Id, Process, Worker) ->
+    spawn_monitor(fun() ->
+        replaced(Worker),
+        await_empty(Id, Process),
+        say({fenced, self(), Id})
+    end).
+
+-spec go(pid(), Attempt :: pos_integer(), py_run_state:run()) -> ok.
+go(Pid, Attempt, Run) ->
+    Pid ! {go, Attempt, Run},
+    ok.
+
+%% @doc It is not to begin.
+-spec drop(pid()) -> ok.
+drop(Pid) ->
+    Pid ! drop,
+    ok.
+
+%% @doc Its end is wanted.
+-spec stop(pid()) -> ok.
+stop(Pid) ->
+    Pid ! stop,
+    ok.
+
+forget(Id) ->
+    _ = catch ets:delete_object(?TABLE, {Id, self()}),
+    ok.
+
+%% Until there is a server that knows it. Where the application has stopped it is known by what was written.
+say(Message) ->
+    case whereis(py_runs) of
+        undefined ->
+            whereis(py_runs_sup) =/= undefined orelse exit(normal),
+            receive after ?LATER_MS -> say(Message) end;
+        Server ->
+            Monitor = monitor(process, Server),
+            Server ! Message,
+            receive
+                {taken, Server} -> demonitor(Monitor, [flush]), ok;
+                {'DOWN', Monitor, process, Server, _} -> receive after ?LATER_MS -> say(Message) end
+            end
+    end.
+
+%%% The beginning
+
+place(Id, Run, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
+    _ = IsFresh andalso replaced(Worker),
+    case py_worker:info(Worker) of
+        {ok, #{state := serving, sandbox := none, os_pid := OsPid}} when is_integer(OsPid) ->
+            case {py_fence:group(OsPid), py_launcher:identity(OsPid)} of
+                {{ok, Process}, Started} ->
+                    say({placed, self(), Id, Process}),
+                    placed(Id, Run, Plan, {OsPid, started(Started)});
+                {error, _} -> not_placed(Id)
+            end;
+        {ok, #{state := serving, sandbox := Kind}} when Kind =/= none ->
+            say({refused, self(), Id, <<"a run writes its result itself: its pool can't be in a sandbox">>});
+        _ ->
+            not_placed(Id)
+    end.
+
+started(Started) when is_binary(Started) -> Started;
+started(_) -> <<>>.
+
+%% The worker is being replaced, and the next one may be, too.
+not_placed(Id) ->
+    receive after ?LATER_MS -> ok end,
+    say({unplaced, self(), Id}).
+
+placed(Id, _Before, Plan, Python) ->
+    receive
+        {go, Attempt, Run} -> call(Id, Attempt, Run, Plan, Python);
+        drop -> ok
+    end.
+
+call(Id, Attempt, #{spec := #{timeout := Timeout} = Spec} = Run, #{runs := Runs, worker := Worker, pool := Pool} = Plan, Python) ->
+    case kept(Id, Spec, Runs) of
+        {ok, Flags, Kept} ->
+            {OsPid, Started} = Python,
+            Meta = {py_run_files:directory(Runs, Id), Attempt, OsPid, Started},
+            Body = py_send:around({'erl.calls.runs', run}, Flags, [Meta, Flags], Kept),
+            Route = #{pool => Pool, worker => Worker, timeout => Timeout},
+            case py_pending:send(Id, Body, Route, self(), py_pending:new()) of
+                {ok, Pending} -> wait(Id, Attempt, Run, Plan, Pending);
+                {error, Error} -> ended(Id, Attempt, {not_begun, text({py, Error})})
+            end;
+        {error, Reason} ->
+            Error = {py, {run, "the call can't be read from its file: " ++ lists:flatten(io_lib:format("~tp", [Reason]))}},
+            ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none})
+    end.
+
+kept(_Id, #{call := {inline, Flags, Kept}}, _Runs) -> {ok, Flags, Kept};
+kept(Id, #{call := file}, Runs) ->
+    case py_run_files:read_call(Runs, Id) of
+        {ok, {Flags, Kept}} -> {ok, Flags, Kept};
+        {ok, _} -> {error, unreadable};
+        Error -> Error
+    end.
+
+wait(Id, Attempt, Run, #{worker := Worker} = Plan, Pending) ->
+    receive
+        stop ->
+            _ = py_pending:cancel(Id, Pending),
+            lost(Id, Attempt, Run, Plan, {lost, {py, cancelled}});
+        Message ->
+            case py_pending:message(Message, Pending) of
+                {answer, Id, {frame, Frame, Trust, _}, _} -> answered(py_send:read(Frame, Trust, Worker), Id, Attempt, Run, Plan);
+                {answer, Id, {error, {py, Reason}}, _} -> failed(Reason, Id, Attempt, Run, Plan);
+                {wait, Next} -> wait(Id, Attempt, Run, Plan, Next);
+                unknown -> wait(Id, Attempt, Run, Plan, Pending)
+            end
+    end.
+
+%%% The end
+
+answered({ok, {0, _, _, Message}}, Id, Attempt, _Run, _Plan) ->
+    ended(Id, Attempt, {not_begun, text_of(Message)});
+answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, _Run, _Plan) when Kind =:= 1; Kind =:= 2 ->
+    Result =
+        case iolist_to_binary(Bytes) of
+            <<>> -> {file, Size};
+            Frame -> {inline, Frame}
+        end,
+    ended(Id, Attempt, outcome(Kind, Result, text_of(Message)));
+answered({ok, Other}, Id, Attempt, _Run, _Plan) ->
+    Error = {py, {protocol, Other}},
+    ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none});
+answered({error, Error}, Id, Attempt, Run, Plan) ->
+    %% What interrupted it, or what kept its arguments from being read.
+    lost(Id, Attempt, Run, Plan, {failed, Error}).
+
+outcome(1, Result, _Message) -> {completed, Result};
+outcome(2, Result, Message) -> {failed, <<>>, Message, Result}.
+
+failed(Reason, Id, Attempt, Run, Plan) ->
+    case is_unbegun(Reason) of
+        true ->
+            receive after ?LATER_MS -> ok end,
+            ended(Id, Attempt, {not_begun, text({py, Reason})});
+        false when Reason =:= timeout -> lost(Id, Attempt, Run, Plan, {failed, {py, timeout}});
+        false -> lost(Id, Attempt, Run, Plan, {lost, {py, Reason}})
+    end.
+
+is_unbegun(overload) -> true;
+is_unbegun(not_started) -> true;
+is_unbegun({unknown_pool, _}) -> true;
+is_unbegun({unknown_worker, _}) -> true;
+is_unbegun({worker_down, restarting}) -> true;
+is_unbegun({worker_down, {start, _}}) -> true;
+is_unbegun(_) -> false.
+
+%% It may still run, and may have come to its end.
+lost(Id, Attempt, #{process := Process} = Run, #{runs := Runs, worker := Worker}, Otherwise) ->
+    replaced(Worker),
+    await_empty(Id, Process),
+    ended(Id, Attempt, settled(Id, Run, Attempt, Runs, Otherwise)).
+
+settled(Id, _Run, Attempt, Runs, {Kind, Error}) ->
+    case py_run_files:result(Runs, Id, Attempt) of
+        {ok, Frame} ->
+            Result = if byte_size(Frame) =< ?INLINE_BYTES -> {inline, Frame}; true -> {file, byte_size(Frame)} end,
+            case py_send:stored(Frame) of
+                {ok, _} -> {completed, Result};
+                {error, Raised} -> {failed, <<>>, text(Raised), Result}
+            end;
+        none ->
+            py_run_files:add_to_log(Runs, Id, [py_error:text(Error), $\n]),
+            otherwise(Kind, term_to_binary(Error), text(Error))
+    end.
+
+otherwise(lost, Error, Text) -> {lost, Error, interrupted(Text)};
+otherwise(failed, Error, Text) -> {failed, Error, Text, none}.
+
+interrupted(<<"interrupted">> = Text) -> Text;
+interrupted(Text) -> <<"interrupted: ", Text/binary>>.
+
+ended(Id, Attempt, Outcome) -> say({ended, self(), Id, Attempt, Outcome}).
+
+%% Its other calls end first; then its Python goes, with what it has forked.
+replaced(none) ->
+    ok;
+replaced(Worker) ->
+    _ = gen_server:wait_response(py_worker:recycle(Worker), infinity),
+    ok.
+
+await_empty(Id, Process) ->
+    py_fence:await(Process, fun(Left) -> say({orphans, self(), Id, Left}) end).
+
+text_of(Text) -> unicode:characters_to_binary(Text).
+
+text(Error) ->
+    Text = py_reason:utf8(case Error of {python, Class, Said, _} -> [atom_to_list(Class), ": ", Said]; _ -> py_error:text(Error) end),
+    binary:part(Text, 0, min(?MOST_TEXT, byte_size(Text))).

@@ -1,0 +1,81 @@
+%%% @doc The files of a run, `<state_dir>/runs/<id>/': a large call, its result, its log.
+%%%
+%%% ```
+%%%   call      a call that is too large for the journal, as the external format has it
+%%%   result    "py run 1\n", <<Attempt:32, Crc:32>>, the frame of an answer; Python writes it (`erl.calls.runs')
+%%%   log       what the attempts have printed and logged
+%%% '''
+%%% @private
+-module(py_run_files).
+
+-export([directory/2, ensure/1, write_call/3, read_call/2, result/3, add_to_log/3, log/2, delete/2, sweep/2]).
+
+-define(HEAD, "py run 1\n").
+-define(MOST_LOG_BYTES, 16#1100000).
+
+%% @doc Where they lie: below the directory of all runs.
+-spec directory(file:filename_all(), py_run_state:id()) -> binary().
+directory(Runs, Id) -> unicode:characters_to_binary(filename:join(Runs, Id), unicode, file:native_name_encoding()).
+
+%% @doc Make the directory of all runs.
+-spec ensure(file:filename_all()) -> ok | {error, file:posix()}.
+ensure(Runs) -> py_store:ensure(Runs).
+
+%% @doc Keep a call.
+-spec write_call(file:filename_all(), py_run_state:id(), term()) -> ok | {error, file:posix()}.
+write_call(Runs, Id, Call) ->
+    Directory = directory(Runs, Id),
+    case py_store:ensure(Directory) of
+        ok -> py_store:write(filename:join(Directory, <<"call">>), term_to_binary(Call));
+        Error -> Error
+    end.
+
+-spec read_call(file:filename_all(), py_run_state:id()) -> {ok, term()} | {error, term()}.
+read_call(Runs, Id) ->
+    case file:read_file(filename:join(directory(Runs, Id), <<"call">>)) of
+        {ok, Bytes} ->
+            try {ok, binary_to_term(Bytes, [safe])}
+            catch error:badarg -> {error, unreadable}
+            end;
+        Error -> Error
+    end.
+
+%% @doc The frame that an attempt has left; `none' where there is none that is whole.
+-spec result(file:filename_all(), py_run_state:id(), Attempt :: pos_integer() | any) -> {ok, binary()} | none.
+result(Runs, Id, Attempt) ->
+    case file:read_file(filename:join(directory(Runs, Id), <<"result">>)) of
+        {ok, <<?HEAD, Of:32, Crc:32, Frame/binary>>} when Attempt =:= any; Of =:= Attempt ->
+            case erlang:crc32(Frame) of
+                Crc -> {ok, Frame};
+                _ -> none
+            end;
+        _ ->
+            none
+    end.
+
+%% @doc Add what Python could not say itself.
+-spec add_to_log(file:filename_all(), py_run_state:id(), unicode:chardata()) -> ok.
+add_to_log(Runs, Id, Text) ->
+    Directory = directory(Runs, Id),
+    _ = py_store:ensure(Directory),
+    File = filename:join(Directory, <<"log">>),
+    _ = filelib:file_size(File) < ?MOST_LOG_BYTES andalso file:write_file(File, py_reason:utf8(Text), [append]),
+    ok.
+
+-spec log(file:filename_all(), py_run_state:id()) -> binary().
+log(Runs, Id) ->
+    case file:read_file(filename:join(directory(Runs, Id), <<"log">>)) of
+        {ok, Text} -> Text;
+        {error, _} -> <<>>
+    end.
+
+-spec delete(file:filename_all(), py_run_state:id()) -> ok.
+delete(Runs, Id) -> py_directory:delete(directory(Runs, Id)).
+
+%% @doc Delete the files of runs that are not known.
+-spec sweep(file:filename_all(), fun((py_run_state:id()) -> boolean())) -> ok.
+sweep(Runs, IsKnown) ->
+    case file:list_dir(Runs) of
+        {ok, Names} -> lists:foreach(fun(Id) -> IsKnown(Id) orelse delete(Runs, Id) end, [unicode:characters_to_binary(Name) || Name <- Names]);
+        {error, _} -> ok
+    end.

@@ -1,0 +1,166 @@
+%%% @doc The runs that are known, and in which order: what readers see, without asking a process.
+%%%
+%%% An index has a row for each run and state, project, function: as many rows are read as are wanted, however many runs there are. Ids begin
+%%% with the time at which they were made, so that their order is the runs'.
+%%% @private
+-module(py_run_table).
+
+-export([new/0, clear/0, replay/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, list/1, all/0, put_key/2, id_by_key/1]).
+-export_type([filter/0]).
+
+-define(TABLE, py_runs).
+-define(INDEX, py_runs_index).
+-define(KEYS, py_runs_keys).
+-define(DEFAULT_LIMIT, 10_000).
+-define(STATES, ['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING', 'COMPLETED', 'ERROR', 'STOPPED']).
+
+-type filter() :: #{
+    state => py_run_state:state() | [py_run_state:state()],
+    project => binary(),
+    function => binary(),
+    limit => pos_integer(),
+    'after' => py_run_state:id()
+}.
+
+%% @doc Make the tables; they belong to the calling process.
+-spec new() -> ok.
+new() ->
+    _ = [ets:new(Name, [named_table, public, Type, {read_concurrency, true}]) || {Name, Type} <- [{?TABLE, set}, {?INDEX, ordered_set}, {?KEYS, set}]],
+    ok.
+
+-spec clear() -> ok.
+clear() ->
+    _ = [ets:delete_all_objects(Name) || Name <- [?TABLE, ?INDEX, ?KEYS]],
+    ok.
+
+%% @doc Take what a record of the journal says, and count it.
+-spec replay(term(), Count) -> Count when Count :: non_neg_integer().
+replay({Id, pruned}, Count) ->
+    delete(Id),
+    Count + 1;
+replay({Id, Change}, Count) ->
+    Before = case find(Id) of
+        {ok, Run} -> Run;
+        error -> {Id, new}
+    end,
+    try py_run_state:apply(Change, Before) of
+        #{spec := Spec} = Next ->
+            put_run(Next),
+            is_map(Before) orelse put_key(Spec, Id)
+    catch
+        %% Of a run whose first record could not be read.
+        error:_ -> ok
+    end,
+    Count + 1;
+replay(_Other, Count) ->
+    Count + 1.
+
+%% @doc Whether all that was written is in the tables.
+-spec is_read() -> boolean().
+is_read() ->
+    try
+        ets:member(?KEYS, read)
+    catch
+        error:badarg -> false
+    end.
+
+%% @doc It is.
+-spec read() -> true.
+read() -> ets:insert(?KEYS, {read}).
+
+%% @doc An id of its own: 12 digits of milliseconds, 20 that are drawn by lot.
+-spec new_id(Ms :: integer()) -> py_run_state:id().
+new_id(Ms) -> string:lowercase(binary:encode_hex(<<Ms:48, (crypto:strong_rand_bytes(10))/binary>>)).
+
+-spec put_run(py_run_state:run()) -> ok.
+put_run(#{id := Id} = Run) ->
+    Now = keys(Run),
+    Before = case find(Id) of
+        {ok, Old} -> keys(Old);
+        error -> []
+    end,
+    ets:insert(?TABLE, {Id, Run}),
+    case Now =:= Before of
+        true -> ok;
+        false ->
+            ets:insert(?INDEX, [{Key} || Key <- Now]),
+            lists:foreach(fun(Key) -> ets:delete(?INDEX, Key) end, Before -- Now)
+    end.
+
+keys(#{id := Id, state := State, spec := #{project := Project, function := Function}}) ->
+    [{state, State, Id}, {project, Project, State, Id}, {function, Project, Function, State, Id}].
+
+-spec find(py_run_state:id()) -> {ok, py_run_state:run()} | error.
+find(Id) ->
+    try
+        {ok, ets:lookup_element(?TABLE, Id, 2)}
+    catch
+        error:badarg -> error
+    end.
+
+-spec delete(py_run_state:id()) -> ok.
+delete(Id) ->
+    case find(Id) of
+        {ok, #{spec := Spec} = Run} ->
+            lists:foreach(fun(Key) -> ets:delete(?INDEX, Key) end, keys(Run)),
+            _ = [ets:delete_object(?KEYS, {Key, Id}) || Key <- key_of(Spec)],
+            ets:delete(?TABLE, Id),
+            ok;
+        error ->
+            ok
+    end.
+
+%% @doc This run has this key now.
+-spec put_key(py_run_state:spec(), py_run_state:id()) -> ok.
+put_key(Spec, Id) ->
+    _ = [ets:insert(?KEYS, {Key, Id}) || Key <- key_of(Spec)],
+    ok.
+
+key_of(#{project := Project, key := Key}) -> [{Project, Key}];
+key_of(_) -> [].
+
+%% @doc The run that was given the key of this one last.
+-spec id_by_key(py_run_state:spec()) -> {ok, py_run_state:id()} | error.
+id_by_key(Spec) ->
+    case [Id || Key <- key_of(Spec), {_, Id} <- ets:lookup(?KEYS, Key)] of
+        [Id] -> {ok, Id};
+        [] -> error
+    end.
+
+-spec count() -> non_neg_integer().
+count() -> ets:info(?TABLE, size).
+
+-spec all() -> [py_run_state:run()].
+all() -> [Run || {_, Run} <- lists:sort(ets:tab2list(?TABLE))].
+
+%% @doc Those that a filter lets through, in the order in which they were made.
+-spec list(filter()) -> [py_run_state:run()].
+list(Filter) ->
+    Limit = maps:get(limit, Filter, ?DEFAULT_LIMIT),
+    After = maps:get('after', Filter, <<>>),
+    Found = [walk(Prefix, After, Limit) || Prefix <- prefixes(Filter)],
+    Ids = lists:sublist(lists:umerge(Found), Limit),
+    Rest = maps:with([project, function], Filter),
+    [Run || Id <- Ids, {ok, Run} <- [find(Id)], lets_through(Run, Rest)].
+
+states(#{state := States}) when is_list(States) -> States;
+states(#{state := State}) -> [State];
+states(_) -> ?STATES.
+
+prefixes(#{project := Project, function := Function} = Filter) -> [{function, Project, Function, State} || State <- states(Filter)];
+prefixes(#{project := Project} = Filter) -> [{project, Project, State} || State <- states(Filter)];
+prefixes(Filter) -> [{state, State} || State <- states(Filter)].
+
+%% A function of whatever project is looked for among all.
+lets_through(#{spec := #{function := Function}}, #{function := Wanted}) -> Function =:= Wanted;
+lets_through(_, _) -> true.
+
+walk(Prefix, After, Limit) -> walk(ets:next(?INDEX, erlang:append_element(Prefix, After)), Prefix, tuple_size(Prefix), Limit, []).
+
+walk(Key, Prefix, Size, Left, Ids) when Left > 0, tuple_size(Key) =:= Size + 1 ->
+    case erlang:delete_element(Size + 1, Key) of
+        Prefix -> walk(ets:next(?INDEX, Key), Prefix, Size, Left - 1, [element(Size + 1, Key) | Ids]);
+        _ -> lists:reverse(Ids)
+    end;
+walk(_End, _Prefix, _Size, _Left, Ids) ->
+    lists:reverse(Ids).

@@ -1,0 +1,325 @@
+%%% @doc What outlives the node: one directory, which belongs to one node at a time.
+%%%
+%%% ```
+%%%   <state_dir>/lock                               whose it is
+%%%              /key                                32 bytes, made once: signs what is to be read after restarts
+%%%              /journal                            see py_run_journal
+%%%              /runs/<id>/{call,result,log}        see py_run_files
+%%%              /<project>/<kind>/<name>/<id>/{entity.json,content}
+%%% '''
+%%%
+%%% All is closed to others (0700, 0600). A file appears whole or not at all: it is written under another name, synced, and renamed.
+%%%
+%%% The lock is a socket's name in the kernel, where there are such (abstract Unix sockets of Linux): it is gone when its process is, however
+%%% that ends, and nobody has it twice. The file `lock' says whose it is, to those who are refused; where the kernel has no such names, or
+%%% another network namespace, the process that it names decides: by number, start and boot, so that a later one of the same number is none.
+%%% @private
+-module(py_store).
+
+-include_lib("kernel/include/file.hrl").
+
+-export([directory/0, text/1, open/1, close/1, path/2, key/1]).
+-export([is_name/1, write/2, sync_directory/1, ensure/1]).
+-export([put/3, get/2, list/2, delete/2]).
+-export_type([store/0, entity/0]).
+
+-record(store, {directory :: file:filename_all(), lock :: none | inet:socket()}).
+-opaque store() :: #store{}.
+-type entity() :: {Project :: binary(), Kind :: binary(), Name :: binary(), Id :: binary()}.
+
+-define(KEY_BYTES, 32).
+-define(NAME, "\\A[a-z0-9][a-z0-9-]{0,62}\\z").
+%% What a project can't be called: these are files and directories of the store.
+-define(TAKEN, [<<"lock">>, <<"key">>, <<"journal">>, <<"runs">>, <<"envs">>]).
+-define(MOST_ENTITY_BYTES, 1 bsl 20).
+%% Of a node that was killed: until its end has been taken note of.
+-define(RETRY_MS, 20).
+-define(WAIT_MS, 1_000).
+-define(NO_NAME, "names match [a-z0-9][a-z0-9-]{0,62}").
+
+%% @doc The directory that the application's environment names (`state_dir'), or `$XDG_STATE_HOME/py', `~/.local/state/py'.
+-spec directory() -> {configured | default, file:filename_all()} | {error, {py, py_error:reason()}}.
+directory() ->
+    case application:get_env(py, state_dir) of
+        {ok, Path} when is_binary(Path), Path =/= <<>> -> {configured, filename:absname(Path)};
+        {ok, [_ | _] = Path} -> {configured, filename:absname(Path)};
+        {ok, Other} -> {error, {py, {bad_config, py, {bad_option, state_dir, Other, "the path of a directory"}}}};
+        undefined -> default_directory(os:getenv("XDG_STATE_HOME"), os:getenv("HOME"))
+    end.
+
+%% As the XDG Base Directory Specification has it: a path that is not absolute is passed over.
+default_directory([$/ | _] = State, _Home) -> {default, filename:join(State, "py")};
+default_directory(_, [$/ | _] = Home) -> {default, filename:join([Home, ".local", "state", "py"])};
+default_directory(_, _) -> {error, {py, {state_dir, "", "neither state_dir nor XDG_STATE_HOME nor HOME names a directory"}}}.
+
+%% @doc Take the directory for the calling process, until that ends.
+-spec open(file:filename_all()) -> {ok, store()} | {error, {py, py_error:reason()}}.
+open(Directory) ->
+    case ensure(Directory) of
+        ok ->
+            case own(Directory) of
+                ok -> locked(Directory, erlang:monotonic_time(millisecond) + ?WAIT_MS);
+                {error, Text} -> refused(Directory, Text)
+            end;
+        {error, Reason} ->
+            refused(Directory, posix(Reason))
+    end.
+
+refused(Directory, Why) -> {error, {py, {state_dir, text(Directory), Why}}}.
+
+posix(Reason) -> lists:flatten(io_lib:format("~ts", [file:format_error(Reason)])).
+
+%% @doc A path as it is shown.
+-spec text(file:filename_all()) -> string().
+text(Path) when is_binary(Path) -> unicode:characters_to_list(Path, file:native_name_encoding());
+text(Path) -> Path.
+
+%% @doc Make a directory and those above it, closed to others.
+-spec ensure(file:filename_all()) -> ok | {error, file:posix()}.
+ensure(Directory) ->
+    case file:make_dir(Directory) of
+        ok ->
+            file:change_mode(Directory, 8#700);
+        {error, eexist} ->
+            ok;
+        {error, enoent} ->
+            case filename:dirname(Directory) of
+                Directory -> {error, enoent};
+                Above ->
+                    case ensure(Above) of
+                        ok -> ensure(Directory);
+                        Error -> Error
+                    end
+            end;
+        Error ->
+            Error
+    end.
+
+%% One of somebody else's is not used, and of one's own nobody else reads.
+own(Directory) ->
+    Probe = filename:join(Directory, ["probe.", os:getpid(), ".", integer_to_list(erlang:unique_integer([positive]))]),
+    case file:write_file(Probe, <<>>, [exclusive]) of
+        ok ->
+            Mine = file:read_file_info(Probe),
+            _ = file:delete(Probe),
+            case {file:read_file_info(Directory), Mine} of
+                {{ok, #file_info{type = directory, uid = User, mode = Mode}}, {ok, #file_info{uid = User}}} ->
+                    closed(Directory, Mode band 8#777);
+                {{ok, #file_info{type = directory}}, _} ->
+                    {error, "it belongs to another user"};
+                _ ->
+                    {error, "it is no directory"}
+            end;
+        {error, enospc} ->
+            %% What is there can be read.
+            ok;
+        {error, Reason} ->
+            {error, posix(Reason)}
+    end.
+
+closed(_Directory, 8#700) ->
+    ok;
+closed(Directory, _Mode) ->
+    case file:change_mode(Directory, 8#700) of
+        ok -> ok;
+        {error, Reason} -> {error, posix(Reason)}
+    end.
+
+%%% The lock
+
+locked(Directory, Until) ->
+    File = filename:join(Directory, <<"lock">>),
+    case taken(Directory) of
+        {ok, Socket} ->
+            case holder(File) of
+                {alive, OsPid} ->
+                    let_go(Socket),
+                    held(Directory, OsPid);
+                over ->
+                    case write(File, term_text(py_fence:own())) of
+                        ok -> {ok, #store{directory = Directory, lock = Socket}};
+                        {error, Reason} when Reason =:= enospc; Reason =:= edquot; Reason =:= efbig ->
+                            {ok, #store{directory = Directory, lock = Socket}};
+                        {error, Reason} ->
+                            let_go(Socket),
+                            refused(Directory, posix(Reason))
+                    end
+            end;
+        {error, Reason} ->
+            case erlang:monotonic_time(millisecond) > Until of
+                true -> held(Directory, Reason, holder(File));
+                false -> receive after ?RETRY_MS -> locked(Directory, Until) end
+            end
+    end.
+
+held(Directory, eaddrinuse, {alive, OsPid}) -> held(Directory, OsPid);
+held(Directory, eaddrinuse, over) -> refused(Directory, "another node has it, which does not say its number");
+held(Directory, Reason, _Holder) -> refused(Directory, posix(Reason)).
+
+held(Directory, OsPid) -> refused(Directory, {locked, OsPid}).
+
+%% The name in the kernel; `none' where there are no such names.
+taken(Directory) ->
+    case os:type() of
+        {unix, linux} ->
+            {ok, #file_info{major_device = Device, inode = Inode}} = file:read_file_info(Directory),
+            Name = iolist_to_binary([0, "py-state-dir-", integer_to_list(Device), $-, integer_to_list(Inode)]),
+            case gen_udp:open(0, [local, {ifaddr, {local, Name}}, {active, false}]) of
+                {ok, Socket} -> {ok, Socket};
+                {error, _} = Error -> Error
+            end;
+        _ ->
+            {ok, none}
+    end.
+
+let_go(none) -> ok;
+let_go(Socket) -> gen_udp:close(Socket).
+
+%% Who the file says it is. This process's own is of a predecessor in it.
+holder(File) ->
+    case file:consult(File) of
+        {ok, [#{os_pid := OsPid} = Process]} when is_integer(OsPid) ->
+            case OsPid =/= list_to_integer(os:getpid()) andalso py_fence:is_alive(Process) of
+                true -> {alive, OsPid};
+                false -> over
+            end;
+        _ ->
+            over
+    end.
+
+term_text(Term) -> unicode:characters_to_binary(io_lib:format("~tp.~n", [Term])).
+
+%% @doc Let it go.
+-spec close(store()) -> ok.
+close(#store{directory = Directory, lock = Socket}) ->
+    %% First: who takes it from here on writes another one.
+    _ = file:delete(filename:join(Directory, <<"lock">>)),
+    let_go(Socket).
+
+%% @doc A path in it.
+-spec path([file:name_all()], store()) -> file:filename_all().
+path(Parts, #store{directory = Directory}) -> filename:join([Directory | Parts]).
+
+%% @doc The key that signs what is to be read after restarts: made once.
+-spec key(store()) -> {ok, binary()} | {error, {py, py_error:reason()}}.
+key(#store{directory = Directory} = Store) ->
+    File = path([<<"key">>], Store),
+    case file:read_file(File) of
+        {ok, Key} when byte_size(Key) =:= ?KEY_BYTES -> {ok, Key};
+        {ok, _} -> refused(Directory, "the file key has not 32 bytes: what it signed can't be read without it");
+        {error, enoent} ->
+            Key = crypto:strong_rand_bytes(?KEY_BYTES),
+            case write(File, Key) of
+                ok -> {ok, Key};
+                {error, Reason} -> refused(Directory, posix(Reason))
+            end;
+        {error, Reason} -> refused(Directory, posix(Reason))
+    end.
+
+%%% Files
+
+%% @doc Write a file: whole, or not at all, whatever dies meanwhile.
+-spec write(file:filename_all(), iodata()) -> ok | {error, file:posix()}.
+write(Path, Bytes) ->
+    New = iolist_to_binary([unicode:characters_to_binary(Path), ".new-", os:getpid(), $-, integer_to_list(erlang:unique_integer([positive]))]),
+    Written = case file:open(New, [write, exclusive, raw, binary]) of
+        {ok, File} ->
+            Done = [file:change_mode(New, 8#600), file:write(File, Bytes), file:sync(File), file:close(File)],
+            hd([Error || {error, _} = Error <- Done] ++ [ok]);
+        Error ->
+            Error
+    end,
+    case Written =:= ok andalso file:rename(New, Path) of
+        ok -> sync_directory(filename:dirname(Path));
+        false -> _ = file:delete(New), Written;
+        Failed -> _ = file:delete(New), Failed
+    end.
+
+%% @doc Have what was made or renamed in a directory be there after the machine's death. Where a system can't say so, nobody can.
+-spec sync_directory(file:filename_all()) -> ok.
+sync_directory(Directory) ->
+    case file:open(Directory, [read, raw, directory]) of
+        {ok, File} -> _ = file:sync(File), _ = file:close(File), ok;
+        {error, _} -> ok
+    end.
+
+%% @doc Whether it may be part of a path here: of a project, a kind, an entity, a function.
+-spec is_name(term()) -> boolean().
+is_name(Name) -> is_binary(Name) andalso re:run(Name, ?NAME, [{capture, none}]) =:= match andalso not lists:member(Name, ?TAKEN).
+
+%%% Entities
+
+%% @doc Keep an entity: what is said of it, and what it holds (a file's path is moved there). One of the same id is replaced.
+-spec put(entity(), #{entity := binary(), content => binary() | {file, file:filename_all()}}, store()) -> ok | {error, {py, py_error:reason()}}.
+put(Entity, #{entity := Said} = Parts, #store{directory = Directory} = Store) when byte_size(Said) =< ?MOST_ENTITY_BYTES ->
+    case of_entity(Entity, Store) of
+        {ok, Path} ->
+            case ensure(Path) of
+                ok -> kept(kept_content(Parts, Path), Said, Path, Directory);
+                {error, Reason} -> refused(Directory, posix(Reason))
+            end;
+        Error ->
+            Error
+    end;
+put(_Entity, _Parts, #store{directory = Directory}) ->
+    refused(Directory, "what is said of an entity has at most 1 MiB").
+
+%% The last to appear: an entity without a content is none.
+kept(ok, Said, Path, Directory) ->
+    case write(filename:join(Path, <<"entity.json">>), Said) of
+        ok -> ok;
+        {error, Reason} -> refused(Directory, posix(Reason))
+    end;
+kept({error, Reason}, _Said, _Path, Directory) ->
+    refused(Directory, posix(Reason)).
+
+kept_content(#{content := {file, From}}, Path) -> file:rename(From, filename:join(Path, <<"content">>));
+kept_content(#{content := Content}, Path) -> write(filename:join(Path, <<"content">>), Content);
+kept_content(_, _Path) -> ok.
+
+%% @doc What is said of an entity, and where its content lies.
+-spec get(entity(), store()) -> {ok, Said :: binary(), Content :: file:filename_all()} | {error, {py, py_error:reason()}}.
+get(Entity, Store) ->
+    case of_entity(Entity, Store) of
+        {ok, Path} ->
+            case file:read_file(filename:join(Path, <<"entity.json">>)) of
+                {ok, Said} -> {ok, Said, filename:join(Path, <<"content">>)};
+                {error, _} -> {error, {py, {unknown_entity, Entity}}}
+            end;
+        Error ->
+            Error
+    end.
+
+%% @doc The entities below a project, a kind or a name.
+-spec list([binary()], store()) -> [entity()].
+list(Above, Store) when length(Above) >= 1, length(Above) =< 3 ->
+    case lists:all(fun is_name/1, Above) of
+        true -> [list_to_tuple(Parts) || Parts <- below(Above, Store), element(1, get(list_to_tuple(Parts), Store)) =:= ok];
+        false -> []
+    end.
+
+below(Parts, _Store) when length(Parts) =:= 4 -> [Parts];
+below(Parts, Store) ->
+    case file:list_dir(path(Parts, Store)) of
+        {ok, Names} -> lists:append([below(Parts ++ [Name], Store) || Listed <- lists:sort(Names), Name <- [unicode:characters_to_binary(Listed)], is_name(Name)]);
+        {error, _} -> []
+    end.
+
+%% @doc Forget one.
+-spec delete(entity(), store()) -> ok | {error, {py, py_error:reason()}}.
+delete(Entity, Store) ->
+    case of_entity(Entity, Store) of
+        {ok, Path} ->
+            %% First, so that it is none from here on.
+            _ = file:delete(filename:join(Path, <<"entity.json">>)),
+            py_directory:delete(Path);
+        Error ->
+            Error
+    end.
+
+of_entity({_, _, _, _} = Entity, #store{directory = Directory} = Store) ->
+    Parts = tuple_to_list(Entity),
+    case lists:all(fun is_name/1, Parts) of
+        true -> {ok, path(Parts, Store)};
+        false -> refused(Directory, ?NO_NAME)
+    end.

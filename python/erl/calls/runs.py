@@ -1,0 +1,327 @@
+"""An attempt of a durable run: what `py_run_attempt` of the Erlang side calls.
+
+    > run(Meta, Flags, Module, Function, Args, Keywords)
+    < (NOT_HERE, Bytes, Size, Message)              nothing has run: this is another interpreter than was written down
+    < (COMPLETED | FAILED, Bytes, Size, Message)    the result is in its file, and a small one in the answer, too
+
+The result is written before it is answered, under another name, synced, and renamed: so after any death it is known
+whether the attempt ended. Where it can't be written, as on a full disk, it goes with the answer alone. The file:
+
+    b"py run 1\\n", the attempt (4 bytes), crc32 of the frame (4 bytes), the frame of the answer to a call with the id 1
+
+What the attempt prints and logs is added to the file `log` beside it as it comes. A sandboxed interpreter writes none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _contextvars import ContextVar
+from contextlib import suppress
+
+from erl import errors
+from erl.codec import Options
+from erl.names import lookup, traces
+from erl.values.scope import current
+from erl.wire import messages
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+NOT_HERE: Final = 0
+COMPLETED: Final = 1
+FAILED: Final = 2
+
+_HEAD: Final = b"py run 1\n"
+_ID: Final = 1
+_SMALL_BYTES: Final = 4096
+"""Results up to this size are in the journal as well."""
+_CARRIED_BYTES: Final = 1 << 16
+"""What can't be written goes with the answer up to this size."""
+_MOST_LOG_BYTES: Final = 16 << 20
+_MOST_MESSAGE: Final = 1000
+_MOST_ITEMS: Final = 10_000_000
+
+
+def run(
+    meta: tuple[Any, ...],
+    flags: int,
+    module: object,
+    name: object,
+    args: list[object],
+    keywords: list[tuple[object, object]],
+) -> tuple[int, bytes, int, bytes]:
+    """Run an attempt and write its result. Raises only what interrupts it."""
+    directory, attempt, os_pid, started = meta
+    place = None if not directory else _path(directory)
+    if place is not None and not _is_this(os_pid, started):
+        return NOT_HERE, b"", 0, b"the worker has another Python now"
+    log = _Log(place)
+    entered = _log.set(log)
+    _active.append(log)
+    try:
+        kind, frame, message = _run(Options.from_flags(flags), module, name, args, keywords, log)
+    finally:
+        _active.remove(log)
+        if not _active:
+            _Shown.remove()
+        _log.reset(entered)
+        log.close()
+    return _answer(kind, frame, message, place, attempt)
+
+
+def _run(
+    options: Options, module: object, name: object, args: list[object], keywords: Any, log: _Log
+) -> tuple[int, bytes, bytes]:
+    references = current().references
+    since = references.count_made()
+    try:
+        function = lookup.target(module, name)
+        value = _ended(function(*args, **lookup.keywords(keywords)) if keywords else function(*args))
+        frame = messages.result(_ID, current().encoders.apply(value), options)
+        if references.count_made() > since:
+            raise errors.NotPicklableError(
+                "the result of a run outlives its Python: it holds an object that can't be pickled, or shared memory"
+            )
+    except errors.CallCancelled:
+        references.release_since(since)
+        raise
+    except BaseException as error:  # the door around user code: what it raises is the run's result
+        references.release_since(since)
+        frame, text = _failure(error, options), _text(error)
+        log.write(_trace(error))
+        error.__traceback__ = None
+        return FAILED, frame, text
+    return COMPLETED, frame, b""
+
+
+def _ended(value: Any) -> Any:
+    """What an awaitable gives, and what iterators have."""
+    kind = type(value)
+    if hasattr(kind, "__await__"):
+        import asyncio
+
+        async def wait() -> Any:
+            return await value
+
+        return asyncio.run(wait())
+    if hasattr(kind, "__anext__"):
+        import asyncio
+
+        async def collect() -> list[Any]:
+            return [item async for item in value]
+
+        return asyncio.run(collect())
+    if kind is _GENERATOR:
+        return list(value)
+    return value
+
+
+_GENERATOR = type(_ for _ in ())
+
+
+def _failure(error: BaseException, options: Options) -> bytes:
+    for with_trace in (True, False):
+        try:
+            return messages.failure(_ID, error, traces.trace_of(error) if with_trace else [], options)
+        except BaseException:  # user code, in the exception's own methods
+            continue
+    return messages.last_words(_ID, isinstance(error, MemoryError))
+
+
+def _text(error: BaseException) -> bytes:
+    kind = type(error)
+    try:
+        text = f"{kind.__module__}.{kind.__qualname__}: {error}"
+    except BaseException:
+        text = f"{kind.__module__}.{kind.__qualname__}"
+    return text[:_MOST_MESSAGE].encode(errors="backslashreplace")
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        import traceback
+
+        own = error.__traceback__
+        while own is not None and own.tb_frame.f_code.co_filename == __file__:
+            own = own.tb_next
+        return "".join(traceback.format_exception(type(error), error, own))
+    except BaseException:
+        return ""
+
+
+# Files
+
+
+def _path(directory: Any) -> str:
+    return directory.decode() if isinstance(directory, bytes) else str(directory)
+
+
+def _is_this(os_pid: int, started: Any) -> bool:
+    known = started.encode() if isinstance(started, str) else bytes(started)
+    return os.getpid() == os_pid and (not known or known == _started())
+
+
+def _started() -> bytes:
+    """When this process was started, as proc(5) has it: field 22."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            return stat.read().rpartition(b") ")[2].split()[19]
+    except OSError:
+        return b""
+
+
+def _answer(
+    kind: int, frame: bytes, message: bytes, place: str | None, attempt: int
+) -> tuple[int, bytes, int, bytes]:
+    size = len(frame)
+    if place is None:
+        return kind, frame, size, message
+    try:
+        _write(place, frame, attempt)
+    except OSError as error:
+        if size <= _CARRIED_BYTES:
+            return kind, frame, size, message
+        text = f"the result has {size} bytes and can't be written: {error}"
+        failed = messages.failure(_ID, OSError(error.errno, text), [], Options.from_flags(0))
+        return FAILED, failed, len(failed), text.encode(errors="backslashreplace")
+    return kind, frame if size <= _SMALL_BYTES else b"", size, message
+
+
+def _write(place: str, frame: bytes, attempt: int) -> None:
+    from zlib import crc32
+
+    _make(place)
+    new = f"{place}/result.{attempt}"
+    head = b"".join((_HEAD, attempt.to_bytes(4, "big"), crc32(frame).to_bytes(4, "big")))
+    try:
+        with open(new, "wb", opener=_private) as file:
+            file.write(head)
+            file.write(frame)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
+    os.rename(new, f"{place}/result")
+    if len(frame) > _SMALL_BYTES:
+        _sync(place)
+        _sync(os.path.dirname(place))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _make(place: str) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(place, 0o700)
+
+
+def _sync(directory: str) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# What is printed and logged
+
+_active: list[_Log] = []
+"""The attempts that run in this interpreter: one, unless the pool has threads."""
+
+
+class _Log:
+    """The file `log` of a run, made with the first text."""
+
+    def __init__(self, place: str | None) -> None:
+        self._place = place
+        self._file: Any = None
+        self._size = 0
+        if place is not None:
+            _Shown.install()
+
+    def write(self, text: str) -> bool:
+        """Add a text; False where there is no file."""
+        if self._place is None:
+            return False
+        if self._size > _MOST_LOG_BYTES or not text:
+            return True
+        data = text.encode("utf-8", "backslashreplace")
+        try:
+            if self._file is None:
+                _make(self._place)
+                path = f"{self._place}/log"
+                self._file = open(path, "ab", buffering=0, opener=_private)  # noqa: SIM115  # `close` closes it
+                self._size = self._file.tell()
+            self._size += len(data)
+            if self._size > _MOST_LOG_BYTES:
+                data = f"\n[py: the log of a run ends after {_MOST_LOG_BYTES >> 20} MiB]\n".encode()
+            self._file.write(data)
+        except OSError:  # a full disk: what is printed is lost, the run goes on
+            pass
+        return True
+
+    def close(self) -> None:
+        file, self._file, self._place = self._file, None, None
+        if file is not None:
+            file.close()
+
+
+_log: ContextVar[_Log | None] = ContextVar("erl.run", default=None)
+
+
+def _current() -> _Log | None:
+    """The log of the attempt that this code runs for; of a thread that it has started, where it is the only one."""
+    log = _log.get()
+    if log is None and len(_active) == 1:
+        return _active[0]
+    return log
+
+
+class _Shown:
+    """Stands before a standard stream: what an attempt writes goes to its log, the rest to the stream."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    @staticmethod
+    def install() -> None:
+        """Stand there, also where user code has put another stream in the place, and hear what is logged."""
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is not None and type(stream) is not _Shown:
+                setattr(sys, name, _Shown(stream))
+        current().heard = _heard
+
+    @staticmethod
+    def remove() -> None:
+        """Leave, where no attempt runs any more: what forks or replaces streams finds them as they were."""
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if type(stream) is _Shown:
+                setattr(sys, name, stream._stream)
+        current().heard = None
+
+    def write(self, text: Any) -> int:
+        log = _current()
+        if log is None or not isinstance(text, str) or not log.write(text):
+            written: int = self._stream.write(text)
+            return written
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _heard(level: str, name: str, text: str) -> None:
+    log = _current()
+    if log is not None:
+        log.write(f"{level.upper()} {name}: {text}\n")
