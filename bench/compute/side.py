@@ -14,29 +14,14 @@ import threading
 import time
 from typing import Any
 
+from compute_work import Task
+
 NOT_INSTALLED = 3
 WORKERS = 2
 TASKS = 400
 RUNS = 5
 SHAPE = (64, 64, 128, 256)
 CANCEL_TASKS, CANCEL_SECONDS, CANCEL_AFTER_SECONDS = 20, 5.0, 0.3
-
-
-class Task:
-    """What `run_tasks` takes: it sleeps, or does nothing at all."""
-
-    def __init__(self, seconds: float = 0) -> None:
-        self.seconds = seconds
-
-    def __call__(self, params: Any, env: Any) -> None:
-        if self.seconds:
-            time.sleep(self.seconds)
-
-    def get_resources(self) -> dict[str, int]:
-        return {"CPU": 1, "compute": 1}
-
-    def get_locations(self) -> None:
-        return None
 
 
 def made(side: str) -> Any:

@@ -62,6 +62,8 @@ class DaskExecutor(Executor):
         self._topic = f"erl-{uuid.uuid4().hex}"
         self._open: set[_Task] = set()
         self._sent: dict[str, tuple[int, Any]] = {}
+        # Handlers may ask the executor for something, which the thread of dask's that hears must not wait for.
+        self._telling = concurrent.futures.ThreadPoolExecutor(1, "erl-dask-topics")
         self._known: tuple[float, dict[Any, dict[str, Any]]] = (0.0, {})
         client.subscribe_topic(self._topic, self._heard)
 
@@ -315,9 +317,9 @@ class DaskExecutor(Executor):
         try:
             _, data = event
             topic, message = pickle.loads(data)
-        except Exception:  # of somebody else
+            self._telling.submit(self._published, topic, message)
+        except Exception:  # of somebody else, or it is closed
             return
-        self._published(topic, message)
 
     def close(self) -> None:
         """End what is the executor's own: a cluster that `make_local` has started, and the connection to another."""
@@ -327,6 +329,7 @@ class DaskExecutor(Executor):
         for task in list(self._open):
             task.cancel()
         self._sent.clear()
+        self._telling.shutdown(wait=False)
         if self._owns_client:
             self._client.close(timeout=_CLOSE_SECONDS)
         elif self._client.status == "running":

@@ -246,6 +246,20 @@ def test_what_tasks_publish_reaches_who_has_subscribed(executor: Executor) -> No
     assert len(got) == 5
 
 
+def says_and_waits(number: int) -> None:
+    publish("progress", number)
+    time.sleep(0.02)
+
+
+def test_who_hears_of_progress_may_cancel_the_job(executor: Executor) -> None:
+    if is_elsewhere(executor):
+        return
+    executor.subscribe("progress", lambda _: executor.cancel("said"))
+    with pytest.raises(JobCancelledError):
+        list(executor.run_tasks((partial(says_and_waits, number) for number in range(10_000)), None, "said"))
+    assert executor.run(abs, -1) == 1
+
+
 def test_each_executor_of_a_node_hears_of_its_topics(node: erl.Node) -> None:
     with OtpExecutor(node, "default") as one, OtpExecutor(node, workers=1) as other:
         heard: list[list[Any]] = [[], []]
