@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import itertools
 import os
 import pickle
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from erl.link.node import Node
 
 _numbers = itertools.count(1)
+_FORGET_SECONDS = 1.0
 _MOST_BYTES = 64 << 20
 """What is larger does not go with each task where shared memory has no room for it."""
 
@@ -73,12 +75,21 @@ class OtpExecutor(Executor):
 
     def release(self, handle: Handle) -> None:
         super().release(handle)
-        self._drop(handle, handle.version + 1)
+        if self._drop(handle, handle.version + 1) and not self._is_closed:
+            self._have_forgotten([handle.key])
 
-    def _drop(self, handle: Handle, version: int) -> None:
-        """Give up what is older: tasks in flight that name it have its memory; nobody else needs it."""
-        for key in [key for key in list(self._parts) if key[0] == handle.key and key[1] < version]:
-            self._parts.pop(key, None)
+    def _drop(self, handle: Handle, version: int) -> bool:
+        """Give up what is older: tasks in flight that name it have its memory. Whether any lay in shared memory."""
+        keys = [key for key in list(self._parts) if key[0] == handle.key and key[1] < version]
+        dropped = [self._parts.pop(key, (None, None)) for key in keys]
+        return any(memory is not None for memory, _ in dropped)
+
+    def _have_forgotten(self, keys: list[str]) -> list[Future[Any]]:
+        """Ask the workers to let go of what lay in shared memory; one that is busy does so later."""
+        try:
+            return [self._pool._submit(worker, calls.forget, (keys,), {}, 0) for worker in self.workers()]
+        except (errors.BridgeError, RuntimeError):  # the node has ended, or the pool
+            return []
 
     def _sent(self, handle: Handle) -> tuple[Any, calls.Scattered]:
         """A version of an object as workers read it, and the memory that it lies in."""
@@ -138,5 +149,8 @@ class OtpExecutor(Executor):
         super().close()
         if self._heard in prints.listeners:
             prints.listeners.remove(self._heard)
+        shared = sorted({key for (key, _), (memory, _) in self._parts.items() if memory is not None})
         self._parts.clear()
+        if shared and not self._pool._pool.is_own:
+            concurrent.futures.wait(self._have_forgotten(shared), _FORGET_SECONDS)
         self._pool.shutdown(cancel_futures=True)

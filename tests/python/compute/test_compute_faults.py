@@ -255,7 +255,6 @@ def test_files_of_another_form(tmp_path: Path) -> None:
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("matplotlib", "matplotlib.figure", "h5py", "tqdm"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "erl.compute.pictures", raising=False)
     with Context.make_with("inline") as ctx:
         dataset = ctx.load("memory", data=DATA)
         found = ctx.run(ctx.create_sum_analysis(dataset))

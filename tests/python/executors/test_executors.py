@@ -180,6 +180,7 @@ def test_what_is_released_leaves_driver_and_workers(node: erl.Node) -> None:
         assert executor.run(kept_in_worker) == 3
         for handle in released:
             executor.release(handle)
+        eventually(lambda: executor.run(kept_in_worker) == 0)
         assert executor.run(numpy.sum, kept) == 100_000
         assert executor.run(kept_in_worker) == 1
         eventually(lambda: len(set(directory.iterdir()) - before) == 1)
@@ -188,6 +189,17 @@ def test_what_is_released_leaves_driver_and_workers(node: erl.Node) -> None:
             assert executor.run(plus, 1, executor.scatter(number)) == number + 1
         assert executor.run(kept_in_worker) < 120
         assert executor.run(numpy.sum, kept) == 100_000
+
+
+def test_workers_let_go_of_what_was_scattered_when_an_executor_ends(node: erl.Node) -> None:
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed here")
+    with OtpExecutor(node, "default") as after:
+        known = after.each_worker(kept_in_worker)
+        with OtpExecutor(node, "default") as executor:
+            handle = executor.scatter(numpy.ones(100_000))
+            assert set(executor.each_worker(numpy.sum, handle).values()) == {100_000}
+            assert after.each_worker(kept_in_worker) == {worker: count + 1 for worker, count in known.items()}
+        assert after.each_worker(kept_in_worker) == known
 
 
 def kept_in_worker() -> int:
