@@ -15,23 +15,25 @@ import pytest
 from lt_tasks import Dies, Parameters, Signals, Task, Traced, Value, Where, threads
 from waiting import eventually
 
-lt = pytest.importorskip("libertem.api", reason="LiberTEM is not installed (scripts/setup arrays)")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of what it is built on
+    lt = pytest.importorskip("libertem.api", reason="LiberTEM is not installed (scripts/setup arrays)")
 
-import numpy  # noqa: E402
-from libertem.common.exceptions import ExecutorSpecException  # noqa: E402
-from libertem.common.executor import JobCancelledError, TaskCommHandler  # noqa: E402
-from libertem.common.progress import ProgressReporter  # noqa: E402
-from libertem.common.scheduler import Worker  # noqa: E402
-from libertem.common.snooze import SnoozeMessage  # noqa: E402
-from libertem.executor.base import ResourceError  # noqa: E402
-from libertem.executor.inline import InlineJobExecutor  # noqa: E402
-from libertem.udf.base import UDF  # noqa: E402
-from libertem.udf.sum import SumUDF  # noqa: E402
-from opentelemetry import trace  # noqa: E402
+import numpy
+from libertem.common.exceptions import ExecutorSpecException
+from libertem.common.executor import JobCancelledError, TaskCommHandler
+from libertem.common.progress import ProgressReporter
+from libertem.common.scheduler import Worker
+from libertem.common.snooze import SnoozeMessage
+from libertem.executor.base import ResourceError
+from libertem.executor.inline import InlineJobExecutor
+from libertem.udf.base import UDF
+from libertem.udf.sum import SumUDF
+from opentelemetry import trace
 
-from erl.compute import libertem_tasks  # noqa: E402
-from erl.compute.libertem import PoolJobExecutor  # noqa: E402
-from erl.executors import ConcurrentExecutor, InlineExecutor, OtpExecutor, devices  # noqa: E402
+from erl.compute import libertem_tasks
+from erl.compute.libertem import PoolJobExecutor
+from erl.executors import ConcurrentExecutor, InlineExecutor, OtpExecutor, devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 
     import erl
 
-# Of numba's, as it compiles what others have compiled with other versions of it.
-pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaWarning")
+# Of what it is built on.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest.importorskip("distributed", reason="dask's distributed is not installed (scripts/setup arrays)")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of what it is built on
+    pytest.importorskip("distributed", reason="dask's distributed is not installed (scripts/setup arrays)")
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 
 
 class Processes:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of dask's with two workers, which executors join."""
-    pytest.importorskip("distributed", reason="dask's distributed is not installed (scripts/setup arrays)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it is built on
+        pytest.importorskip(
+            "distributed", reason="dask's distributed is not installed (scripts/setup arrays)"
+        )
     from erl.executors import DaskExecutor, devices
 
     with DaskExecutor.make_local(devices.cluster_spec(2, 0, False)) as made:
