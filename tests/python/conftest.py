@@ -24,6 +24,8 @@ from erl.values.scope import Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from erl.dataflow import Environment
+
 settings.register_profile("dev", deadline=None, max_examples=200)
 settings.register_profile(
     "ci",
@@ -122,6 +124,34 @@ def executor(node: erl.Node) -> Iterator[PoolExecutor]:
     """One on that node's pool."""
     with PoolExecutor(node=node, pool="default") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def flow_node() -> Iterator[erl.Node]:
+    """A node with two workers, for the data flows of a module."""
+    if shutil.which("erl") is None:
+        pytest.skip("Erlang is not on PATH")
+    with erl.start({"default": {"size": 2}}, name="flows") as running:
+        yield running
+
+
+@pytest.fixture(params=["inline", "threads", "pool"])
+def env(request: pytest.FixtureRequest, flow_node: erl.Node) -> Iterator[Environment]:
+    """An environment of data flows, the test's own, on each kind of executor in turn."""
+    from erl import dataflow, executors
+
+    if request.param == "inline":
+        executor: executors.Executor = executors.InlineExecutor()
+    elif request.param == "threads":
+        executor = executors.ConcurrentExecutor.make_local(2)
+    else:
+        executor = executors.OtpExecutor(flow_node, "default")
+    with executor:
+        made = dataflow.Environment(executor=executor, config={"sample_config": 123})
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from waiting import eventually
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of what it is built on
+    pytest.importorskip("distributed", reason="dask's distributed is not installed (scripts/setup arrays)")
+
 from erl import errors
 from erl.executors import DaskExecutor, JobCancelledError, devices, get, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of what it is built on
-    pytest.importorskip("distributed", reason="dask's distributed is not installed (scripts/setup arrays)")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 
