@@ -7,11 +7,14 @@
 
 -include("py_worker.hrl").
 
-%% @doc One that has been sent as many calls as it may get is replaced, unless its pool is to keep what it holds.
+%% @doc One that has been sent as many calls as it may get is replaced, unless its pool is to keep what it holds, or it says itself that
+%% it holds something.
 -spec recycle_used(#state{}) -> #state{}.
 recycle_used(#state{config = #{max_calls := infinity}} = State) ->
     State;
 recycle_used(#state{config = #{recycle := never}} = State) ->
+    State;
+recycle_used(#state{holds = true} = State) ->
     State;
 recycle_used(#state{config = #{max_calls := Most}, calls = Calls, own_calls = Own} = State) ->
     case py_calls:sent(Calls) - Own >= Most of
@@ -20,9 +23,9 @@ recycle_used(#state{config = #{max_calls := Most}, calls = Calls, own_calls = Ow
     end.
 
 %% @doc One that holds three quarters of what it may have is replaced before it gets no more; not a session's, which would lose what
-%% it is there for, nor one of a pool that is to keep what it holds. A call that runs may need that much for itself, and give it back: so it is judged at its end.
+%% it is there for, nor one of a pool that is to keep what it holds, nor one that says that it holds something. A call that runs may need that much for itself, and give it back: so it is judged at its end.
 -spec look_at_memory(#state{}) -> #state{}.
-look_at_memory(#state{phase = serving, config = #{scheduler := Scheduler, max_memory := Most, recycle := auto}} = State) when
+look_at_memory(#state{phase = serving, holds = false, config = #{scheduler := Scheduler, max_memory := Most, recycle := auto}} = State) when
     is_integer(Most), Scheduler =/= none
 ->
     case {holds_most(State), py_calls:open_calls(State#state.calls)} of

@@ -60,7 +60,8 @@ died(Cause, #state{calls = Calls, owners = Owners} = State) ->
         calls = py_calls:detach(py_calls:fail_sent(Begun, {error, {worker_down, Reason}}, Calls)),
         owners = py_owners:clear(Owners),
         last_down = Reason,
-        large_since = never
+        large_since = never,
+        holds = false
     },
     case State of
         #state{phase = recycling} -> launch(counted(recycle, Down));

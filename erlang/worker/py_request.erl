@@ -17,12 +17,14 @@
 %% not count; `output_of' the call with an id, in a thread or a coroutine). What it says of the worker's own calls is the worker's to do: that objects which a call made are its caller's (`own');
 %% that a call answers later (`later'), will not begin (`unbegun'), is in the middle of an import (`importing'), or waits for an answer (`asked', by whom), goes on
 %% behind one (`goes_on'), is not to be
-%% waited for (`told'), lets no call nest in it (`alone'), or does not want it (`dropped').
+%% waited for (`told'), lets no call nest in it (`alone'), or does not want it (`dropped'); and of itself, whether it holds what others
+%% rely on (`holds').
 -spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
     {output | uncounted, py_outlet:output()}
     | {output_of, Id :: integer(), py_outlet:output()}
     | {own, Id :: integer(), [term()]}
     | {later | unbegun | importing | alone | told | goes_on | dropped, Id :: term()}
+    | {holds, boolean()}
     | {asked, Id :: term(), Whose :: py_wire:id() | 0 | unknown, running()}
     | error.
 run({print, Text}, _, _) ->
@@ -43,6 +45,8 @@ run({message, Worker, {'$py.importing', Id}}, {Worker, _}, _) ->
     {importing, Id};
 run({message, Worker, {'$py.alone', Id}}, {Worker, _}, _) ->
     {alone, Id};
+run({message, Worker, {'$py.holds', Holds}}, {Worker, _}, _) when is_boolean(Holds) ->
+    {holds, Holds};
 run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_atom(Level) ->
     {output, record(Record)};
 run({message, Worker, {'$py.log', Id, {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_integer(Id), is_atom(Level) ->

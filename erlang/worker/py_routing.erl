@@ -144,6 +144,8 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
             State#state{calls = py_calls:importing(Id, Calls)};
         {alone, Id} ->
             State#state{calls = py_calls:alone(Id, Calls)};
+        {holds, Holds} ->
+            State#state{holds = Holds};
         {goes_on, Id} ->
             State#state{calls = py_calls:goes_on(Id, Calls)};
         {asked, Id, Whose, Running} ->

@@ -27,6 +27,8 @@
     last_down = restarting :: py_error:down_reason(),
     %% While a call ran it held most of what it may have: at the end of a call that is looked at again.
     large_since = never :: never | integer(),
+    %% Whether its interpreter says that it holds what others rely on: then it is not replaced for what it has done, or has.
+    holds = false :: boolean(),
     timer = undefined :: undefined | reference(),
     %% Something has come that only `gen_server' can do: until the mailbox is empty it gets each message itself.
     is_stepping = false :: boolean(),

@@ -25,6 +25,7 @@ class Engine:
     """An executor as a runner uses it.
 
     `limit_bytes`  what a worker's memory is limited to, None where it is not known
+    `is_own`       it ends with the environment
     `is_local`     the workers are in this process, and what one has all have
     `is_addressed` a task can be sent to a worker, so that partitions stay there
     """
@@ -36,7 +37,7 @@ class Engine:
         self.limit_bytes = limit_bytes
         self.is_local = executor.is_local
         self.is_addressed = executor.is_addressed
-        self._is_own = is_own
+        self.is_own = is_own
         self._size = size
         self._workers: list[Any] = []
 
@@ -78,7 +79,7 @@ class Engine:
 
     def close(self) -> None:
         """End the executor, where it is the environment's."""
-        if self._is_own:
+        if self.is_own:
             self.executor.close()
 
     def __repr__(self) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from erl.dataflow.blocks import Block
     from erl.dataflow.engines import Engine
 
+_BEGIN_TIMES = 5
 _RETAINED_BYTES = 64 << 20
 """Blocks of an exchange that are no larger stay with what was made of them: then nothing before them is made again."""
 _ONE_TASK_BYTES = 8 << 20
@@ -143,7 +144,24 @@ class Runner:
                 self._place,
                 engine.is_local,
             )
+            if engine.is_addressed and not (engine.is_local or engine.is_own):
+                self._begin()
         return self._setup
+
+    def _begin(self) -> None:
+        """Have no worker be replaced meanwhile. One that was about to be is, and another one asked."""
+        asked = (tasks.begin, self.env, self.engine.limit_bytes, self._lease)
+        before: list[str] = []
+        for _ in range(_BEGIN_TIMES):
+            try:
+                futures = [self.engine.start(number, *asked) for number in range(len(self.engine.workers()))]
+                tokens = [future.result() for future in futures]
+            except errors.WorkerLostError:
+                self.engine.refresh()
+                continue
+            if tokens == before:
+                return
+            before = tokens
 
     def file_number(self) -> int:
         """Of a file of blocks."""

@@ -19,7 +19,10 @@ import threading
 import time
 from collections import OrderedDict
 
+from erl import api, errors
 from erl.dataflow import blocks, extents
+from erl.terms import Atom
+from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -83,7 +86,8 @@ class Store:
         self._limit = 0
         self._used = 0
         self._segment: _Segment | None = None
-        self._leases: dict[str, str] = {}
+        self._leases: dict[str, str | None] = {}
+        """What says that an environment is over, by the environments."""
         self._watch: threading.Thread | None = None
         self.spilled_bytes = 0
 
@@ -92,9 +96,12 @@ class Store:
         if limit and self._budget is None:
             self._budget = max(limit // 2 - data_bytes(), limit // 8)
             self._limit = limit
-        if lease is not None and env not in self._leases:
+        if env not in self._leases:
             with self._lock:
+                if not self._leases:
+                    tell_holds(True)
                 self._leases[env] = lease
+                self._look()
 
     @property
     def chunk_bytes(self) -> int:
@@ -131,7 +138,6 @@ class Store:
             self._partitions[key] = made
             if before is not None:
                 self._free(before)
-            self._look()
         return made
 
     def _add(self, partition: Partition, items: list[Any], nbytes: int) -> None:
@@ -253,14 +259,15 @@ class Store:
         """Free all that is an environment's."""
         self.drop([key for key in list(self._partitions) if key[0] == env])
         with self._lock:
-            self._leases.pop(env, None)
+            if self._leases.pop(env, "") != "" and not self._leases:
+                tell_holds(False)
             if not self._partitions and self._segment is not None:
                 self._segment.file.close()
                 self._segment = None
 
     def _look(self) -> None:
         """Look from now on whether drivers are still there."""
-        if self._leases and self._watch is None:
+        if any(self._leases.values()) and self._watch is None:
             self._watch = threading.Thread(target=self._watched, name="erl-dataflow-leases", daemon=True)
             self._watch.start()
 
@@ -268,10 +275,10 @@ class Store:
         while True:
             time.sleep(_LOOK_SECONDS)
             for env, lease in list(self._leases.items()):
-                if not os.path.exists(lease):
+                if lease is not None and not os.path.exists(lease):
                     self.drop_environment(env)
             with self._lock:
-                if not self._leases:
+                if not any(self._leases.values()):
                     self._watch = None
                     return
 
@@ -283,6 +290,13 @@ class Store:
                 "bytes_in_memory": self._used,
                 "spilled_bytes": self.spilled_bytes,
             }
+
+
+def tell_holds(holds: bool) -> None:
+    """Have this worker not be replaced for the calls that it has had, or the memory that it has (`py_draining`)."""
+    if current().bridge is not None:
+        with contextlib.suppress(errors.BridgeError):
+            api.cast(api.self(), (Atom("$py.holds"), holds))
 
 
 def data_bytes() -> int:

@@ -324,6 +324,12 @@ def drop_environment(env: str) -> None:
         _specs.pop(spec_id, None)
 
 
+def begin(env: str, limit: int | None, lease: str | None) -> str:
+    """An environment begins here: this worker is not replaced as long as it lasts. The token of this process."""
+    store.bind(env, limit, lease)
+    return store.token
+
+
 def figures() -> dict[str, int]:
     """How much this process keeps: `partitions`, `bytes_in_memory`, `spilled_bytes`."""
     return store.figures()

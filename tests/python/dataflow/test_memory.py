@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dataflow.engines import Numbers, flat, items
+from waiting import eventually
 
 import erl
 from erl.dataflow import Environment, OperationError, tasks
@@ -100,6 +101,21 @@ def test_a_pool_that_holds_partitions_is_not_recycled(node: erl.Node) -> None:
             assert flat(kept.map(len).reduce(max)) == [MEGABYTE]
         assert executor.each_worker(os.getpid) == before
         assert own.report.recomputed == 0
+
+
+def test_a_worker_of_a_shared_pool_that_holds_partitions_is_not_recycled(node: erl.Node) -> None:
+    with OtpExecutor(node, workers=1, options={"max_calls": 6}) as executor:
+
+        def pids() -> set[int]:
+            return {executor.run(os.getpid) for _ in range(10)}
+
+        assert len(pids()) > 1
+        with Environment(executor=executor) as own:
+            kept = own.parallelize_list(range(4), 2).cache()
+            assert len(pids()) == len(pids() | pids()) == 1
+            assert flat(kept) == [0, 1, 2, 3]
+            assert own.report.recomputed == 0
+        eventually(lambda: len(pids()) > 1)
 
 
 much: list[Any] = []
