@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import secrets
 import weakref
+from collections.abc import Mapping
+from functools import cmp_to_key
 from typing import TYPE_CHECKING, Any
 
 from erl.dataflow import engines, plan, runner
@@ -12,6 +14,8 @@ from erl.dataflow.functions import Functions, SourceFunc, described
 from erl.dataflow.sets import KeyedTSet, TSet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from erl.dataflow.report import Report
     from erl.executors import Executor
     from erl.link import Node
@@ -28,6 +32,7 @@ class Environment:
     `executor`   one of `erl.executors`, or "inline", "threads" or "pool", in place of workers of its own; it is the
                  caller's to close
     `seed`       of `random` and `numpy.random` in the sources; drawn by lot where there is none
+    `mpi_aware`  is one of Twister2's, and changes nothing: there is no MPI here
 
     With `with` it is closed at the end.
     """
@@ -41,6 +46,7 @@ class Environment:
         node: Node | None = None,
         executor: Executor | str | None = None,
         seed: int | None = None,
+        mpi_aware: bool = False,
     ) -> None:
         self.name = name or "dataflow"
         self.config: dict[str, Any] = dict(config or {})
@@ -80,9 +86,19 @@ class Environment:
         """A set of the items of a list, in order, in partitions of nearly equal size."""
         return TSet(self, self._parallelized("list", list(lst), parallelism))
 
-    def parallelize_dict(self, kv_map: Any, parallelism: int = 0) -> KeyedTSet:
-        """A set of the pairs of a dictionary."""
-        return KeyedTSet(self, self._parallelized("dict", list(kv_map.items()), parallelism))
+    def parallelize_dict(
+        self, kv_map: Any, parallelism: int = 0, key_comparator: Callable[[Any, Any], int] | None = None
+    ) -> KeyedTSet:
+        """A set of the pairs of a dictionary, in its order, or in that of `key_comparator(one, other)`, which gives a number
+        below 0, above, or 0.
+        """
+        if not isinstance(kv_map, Mapping):
+            raise TypeError(f"parallelize_dict takes a dictionary, not {type(kv_map).__name__}")
+        pairs = list(kv_map.items())
+        if key_comparator is not None:
+            in_order = cmp_to_key(key_comparator)
+            pairs.sort(key=lambda pair: in_order(pair[0]))
+        return KeyedTSet(self, self._parallelized("dict", pairs, parallelism))
 
     def _source(self, source: SourceFunc, parallelism: int) -> plan.Operation:
         if not isinstance(source, SourceFunc):

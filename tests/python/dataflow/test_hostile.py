@@ -42,7 +42,7 @@ def test_error_of_a_function_is_its_class_and_says_where(env: Environment) -> No
     assert items(numbers.map(lambda x: x + 1)) == list(range(1, 11))
 
 
-@pytest.mark.parametrize("error", [StopIteration("tea"), KeyError("tea"), RuntimeError()])
+@pytest.mark.parametrize("error", [StopIteration("tea"), KeyError("tea"), RuntimeError(), MemoryError("tea")])
 def test_error_of_any_class_comes_through(env: Environment, error: Exception) -> None:
     def failing(x: int) -> int:
         raise error

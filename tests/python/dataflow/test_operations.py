@@ -111,6 +111,10 @@ def test_lists_and_dicts_are_split_in_order(env: Environment) -> None:
     keyed = env.parallelize_dict(pairs, 2)
     assert isinstance(keyed, KeyedTSet)
     assert dict(items(keyed)) == pairs
+    ordered = env.parallelize_dict({2: "b", 3: "c", 1: "a"}, 2, key_comparator=lambda a, b: b - a)
+    assert items(ordered) == [(3, "c"), (2, "b"), (1, "a")]
+    with pytest.raises(TypeError, match="dictionary"):
+        env.parallelize_dict([1, 2], 2)
     assert env.parallelize_list([1, 2], 5).parallelism == 5
     assert items(env.parallelize_list([1, 2], 5)) == [1, 2]
     assert items(env.parallelize_list([], 3)) == []
