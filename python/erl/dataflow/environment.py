@@ -89,8 +89,8 @@ class Environment:
     def parallelize_dict(
         self, kv_map: Any, parallelism: int = 0, key_comparator: Callable[[Any, Any], int] | None = None
     ) -> KeyedTSet:
-        """A set of the pairs of a dictionary, in its order, or in that of `key_comparator(one, other)`, which gives a number
-        below 0, above, or 0.
+        """A set of the pairs of a dictionary, in its order, or by its keys as `key_comparator(one, other)` orders them:
+        below 0, 0, or above.
         """
         if not isinstance(kv_map, Mapping):
             raise TypeError(f"parallelize_dict takes a dictionary, not {type(kv_map).__name__}")
