@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary, ref
 
 from erl import errors
 from erl.terms import Atom
-from erl.values import parcels, steps
+from erl.values import steps
 from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -220,6 +220,8 @@ def share_parts(parts: Sequence[memoryview]) -> tuple[Shared, tuple[int, ...]]:
     Raises `errors.SharedMemoryError` where there is no room.
     """
     sizes = tuple(part.nbytes for part in parts)
+    from erl.values import parcels  # whoever has parts has it: a worker that has none starts without `pickle`
+
     places = parcels.starts(sizes)
     nbytes = places[-1] + sizes[-1]
     memory, file = _created(nbytes, content_follows=True)

@@ -4,7 +4,7 @@
 # object that has a finalizer, or asks for signals. While a system call waits without the GIL, other threads find `reading`
 # set, or the lock taken.
 
-from collections import deque as _deque
+from _collections import deque as _deque     # `collections` costs more
 
 cdef extern from *:
     """
