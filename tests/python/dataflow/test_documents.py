@@ -175,3 +175,15 @@ def test_kmeans_of_the_document_in_a_program_with_a_worker_killed(
         assert kept.get_data().get_partition(0).first().tobytes() == found[0].tobytes()
     finally:
         env.close()
+
+
+def test_example_of_kmeans_makes_its_picture(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (scripts/setup arrays)")
+    script = HERE.parents[2] / "examples" / "python" / "kmeans.py"
+    command = [sys.executable, str(script), str(tmp_path / "kmeans.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    picture = (tmp_path / "kmeans.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(picture) > 20_000
