@@ -135,7 +135,7 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
             Names =:= [] orelse py_shared_owner:own(Owner, py_whose:from(Id, Calls), Names),
             own(Owner, Ids, State);
         {later, Id} ->
-            State#state{calls = py_calls:later(Id, Calls)};
+            py_filling:stopped(State#state{calls = py_calls:later(Id, Calls)});
         {unbegun, Id} ->
             py_draining:emptied(State#state{calls = py_calls:unbegun(Id, Calls)});
         {told, Id} ->
@@ -149,7 +149,7 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
         {goes_on, Id} ->
             State#state{calls = py_calls:goes_on(Id, Calls)};
         {asked, Id, Whose, Running} ->
-            State#state{calls = py_calls:asked(Id, Whose, Running, Calls)};
+            py_filling:stopped(State#state{calls = py_calls:asked(Id, Whose, Running, Calls)});
         {dropped, Id} ->
             case py_calls:dropped(Id, Calls) of
                 {ok, Left} -> State#state{calls = Left, guard = py_guard:answered(State#state.guard)};
