@@ -20,6 +20,7 @@ from erl.dataflow import kept as names
 from erl.dataflow import plan, scheduling, tasks
 from erl.dataflow.blocks import Place
 from erl.dataflow.data import DataObject, DataPartition
+from erl.dataflow.fresh import fresh
 from erl.dataflow.kept import Exchanged, Kept
 from erl.dataflow.report import Report
 from erl.dataflow.work import Fold, StageWork
@@ -367,7 +368,8 @@ class Runner:
                 self.ensure(kept, [index])
                 if index in kept.values:
                     blocks = kept.values[index]
-                    return len(blocks), blocks[number].read() if number < len(blocks) else []
+                    items = blocks[number].read() if number < len(blocks) else []
+                    return len(blocks), fresh(items) if self.engine.is_local else items
                 place = kept.places[index]
                 assert place is not None
                 key = (self.env, kept.set_id, index)

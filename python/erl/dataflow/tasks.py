@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from erl.dataflow import blocks, chain, exchange, extents, output, seeds
 from erl.dataflow.context import TSetContext
+from erl.dataflow.fresh import fresh
 from erl.dataflow.inputs import Given, Input, MissingError, WantedError
 from erl.dataflow.store import own_limit, store
 from erl.values import unpickled
@@ -194,6 +195,8 @@ class _Run:
     def __init__(self, spec: Spec, job: Job) -> None:
         self._spec = spec
         self._job = job
+        self._is_called = _has_steps(spec.tree) or (spec.sink is not None and spec.sink.function is not None)
+        """Whether any function of the user's has the items."""
 
     def made(self) -> Any:
         """Run it; what the runner wants to know of what it made."""
@@ -236,7 +239,16 @@ class _Run:
         return batches
 
     def _leaf(self, number: int) -> Batches:
+        """The items of a base, which functions may change."""
         leaf, place = self._spec.leaves[number], self._job.places[number]
+        batches = self._read(leaf, place)
+        if leaf.kind == "source" or not self._is_called:
+            return batches
+        if self._spec.setup.is_local or (leaf.kind == "kept" and type(place) is tuple):
+            return map(fresh, batches)
+        return batches
+
+    def _read(self, leaf: Leaf, place: Any) -> Batches:
         setup, job = self._spec.setup, self._job
         if place is None:
             return iter(())  # of a union, a set with fewer partitions
@@ -268,6 +280,10 @@ class _Run:
         return TSetContext(job.index, step.id, step.name, job.worker, job.count, self._spec.setup.config, get)
 
 
+def _has_steps(tree: Tree) -> bool:
+    return bool(tree.steps) or any(_has_steps(part) for part in tree.parts)
+
+
 def _sliced(items: list[Any]) -> Iterator[list[Any]]:
     for at in range(0, len(items), extents.MOST_ITEMS):
         yield items[at : at + extents.MOST_ITEMS]
@@ -282,6 +298,8 @@ def fold(
         try:
             step = pickle.loads(data)
             read = [[item for block in each for item in block.read()] for each in values]
+            if is_local:
+                read = [fresh(each) for each in read]
             found = chain.folded_tree(step.function, read, step)
             made = [writer.add(found, extents.size_of_all(found))] if found else []
         except blocks.BlockGoneError as error:
@@ -308,7 +326,7 @@ def fetch(key: Key, number: int, is_first: bool) -> tuple[Any, ...]:
     if not store.has(key):
         return MISSING, store.token, [key]
     count, items = store.chunk(key, number)
-    return DONE, store.token, (count, items[:1] if is_first else items), "", 0
+    return DONE, store.token, (count, fresh(items[:1] if is_first else items)), "", 0
 
 
 def drop(keys: list[Key], numbers: list[int]) -> None:

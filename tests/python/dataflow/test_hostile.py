@@ -225,6 +225,60 @@ def test_sets_of_a_closed_environment_say_so(env: Environment) -> None:
             use()
 
 
+def test_item_that_a_function_changes_is_not_changed_in_the_cache(env: Environment) -> None:
+    """Each evaluation of a cached set begins with what was cached."""
+    kept = env.parallelize_list([[1], [2]], 2).cache()
+
+    def changing(item: list[int]) -> list[int]:
+        item.append(0)
+        return item
+
+    assert items(kept.map(changing)) == [[1, 0], [2, 0]]
+    assert items(kept.map(changing)) == [[1, 0], [2, 0]]
+    assert items(kept) == [[1], [2]]
+
+
+def test_items_of_the_driver_are_not_changed(env: Environment) -> None:
+    given = [[1], [2]]
+    made = env.parallelize_list(given, 2)
+    assert items(made.map(lambda item: item.append(0) or item)) == [[1, 0], [2, 0]]
+    assert given == [[1], [2]]
+    given.append([3])
+    assert items(made) == [[1], [2]]
+
+
+def test_what_the_driver_does_to_an_item_is_its_own(env: Environment) -> None:
+    kept = env.parallelize_list([[1], [2]], 2).cache()
+    kept.get_data().get_partition(0).first().append(5)
+    assert items(kept) == [[1], [2]]
+
+
+def test_arrays_and_accumulators_that_are_changed_in_place_are_copies(env: Environment) -> None:
+    numpy = pytest.importorskip("numpy")
+    kept = env.parallelize_list([numpy.zeros(3), numpy.ones((200, 200), order="F")], 2).cache()
+
+    def changing(array: Any) -> float:
+        array += 1  # as Twister2's own examples do
+        return float(array.sum())
+
+    assert items(kept.map(changing)) == [3.0, 80_000.0]
+    assert items(kept.map(changing)) == [3.0, 80_000.0]
+    assert items(kept.map(lambda array: array.flags.writeable and array.flags.f_contiguous)) == [True, True]
+    counts = env.parallelize_list([{"a": 1}, {"b": 1}, {"a": 1}], 3).cache()
+
+    def added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+        for key, value in other.items():
+            one[key] = one.get(key, 0) + value
+        return one
+
+    for _ in range(2):
+        assert items(counts.reduce(added)) == [{"a": 2, "b": 1}]
+        assert items(counts.map(lambda each: (len(each), each)).keyed_reduce(added)) == [
+            (1, {"a": 2, "b": 1})
+        ]
+    assert items(counts) == [{"a": 1}, {"b": 1}, {"a": 1}]
+
+
 def test_huge_items_and_many_small_ones(env: Environment) -> None:
     numpy = pytest.importorskip("numpy")
     huge = env.parallelize_list([1, 2, 3], 3).map(lambda x: numpy.full(2_000_000, x))
