@@ -35,8 +35,8 @@ _SHARE: Final = 0.75
 VALUE, FILE, DISK, HERE = "value", "file", "disk", "here"
 
 
-class BlockGoneError(Exception):
-    """Raised where a block is to be read that is not there any more."""
+class BlockGoneError(BaseException):
+    """Raised where a block is to be read that is not there any more. No `Exception`: functions let it through."""
 
 
 class Block:

@@ -36,6 +36,8 @@ class Kept:
         self.path = path
         """The directory of a set that is persisted."""
         self.is_made = False
+        self.is_sent = False
+        """Whether it is kept as blocks, and not in the workers."""
         self.is_freed = False
         self.places: list[Place | None] = [None] * count
         self.values: dict[int, list[Block]] = {}

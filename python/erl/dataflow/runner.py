@@ -23,7 +23,7 @@ from erl.dataflow.data import DataObject, DataPartition
 from erl.dataflow.fresh import fresh
 from erl.dataflow.kept import Exchanged, Kept
 from erl.dataflow.report import Report
-from erl.dataflow.work import Fold, StageWork
+from erl.dataflow.work import Fold, PartialGoneError, StageWork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from erl.dataflow.engines import Engine
 
 _BEGIN_TIMES = 5
+_MOST_FETCHES = 8
+_MOST_FOLDS = 5
 _RETAINED_BYTES = 64 << 20
 """Blocks of an exchange that are no larger stay with what was made of them: then nothing before them is made again."""
 _ONE_TASK_BYTES = 8 << 20
@@ -220,7 +222,7 @@ class Runner:
     def _keep_sink(self, kept: Kept) -> tuple[Any, ...]:
         if kept.path is not None:
             return ("persist",)
-        return ("keep",) if self.engine.is_addressed else ("block",)
+        return ("keep",) if self.engine.is_addressed and not kept.is_sent else ("block",)
 
     def _unfolded(self, operation: plan.Operation) -> plan.Operation:
         return plan.unfolded(operation, _plan_of)
@@ -252,17 +254,14 @@ class Runner:
         kept = Kept(set_id, frozen.parallelism, frozen, self._directory(kind, path, set_id))
         made = plan.Operation(kind, set_id, None, (), frozen.parallelism, {"of": frozen.name})
         made.kept = kept
+        kept.is_sent = kind == "persist" and path is None
         self._kept[set_id] = kept
         names.when_free(names.held(made), self._garbage.append, set_id)
         return made
 
     def _directory(self, kind: str, path: str | None, set_id: int) -> str | None:
-        if kind != "persist":
-            return None
         if path is None:
-            import tempfile
-
-            path = tempfile.mkdtemp(prefix="erl-dataflow-")
+            return None
         os.makedirs(path, exist_ok=True)
         return os.path.join(path, f"set-{self.env}-{set_id}")
 
@@ -294,8 +293,13 @@ class Runner:
         if found is None:
             count = [each.parallelism for each in operation.parents]
             found = Exchanged([[None] * each for each in count], [[0] * each for each in count])
-            if operation.kind in plan.FOLDS:
-                self._fold(operation, found)
+            for attempt in range(_MOST_FOLDS if operation.kind in plan.FOLDS else 0):
+                try:
+                    self._fold(operation, found)
+                    break
+                except PartialGoneError:
+                    if attempt == _MOST_FOLDS - 1:
+                        raise
             operation.options["exchanged"] = found
             found.finalize(self._garbage.append)
         if operation.kind not in plan.FOLDS:
@@ -363,7 +367,7 @@ class Runner:
 
     def fetch(self, kept: Kept, index: int, number: int, is_first: bool) -> tuple[int, list[Any]]:
         """How many chunks a partition has, and the items of one of them."""
-        while True:
+        for _ in range(_MOST_FETCHES):
             with self._lock:
                 self.ensure(kept, [index])
                 if index in kept.values:
@@ -385,6 +389,9 @@ class Runner:
                     found: tuple[int, list[Any]] = answer[2]
                     return found
                 kept.places[index] = None
+        raise errors.WorkerLostError(
+            f"partition {index} of set {kept.set_id}: workers die while it is fetched"
+        )
 
     def sweep(self) -> None:
         """Free what nobody has any more."""
@@ -395,8 +402,14 @@ class Runner:
                 kept = self._kept.get(each)
                 if kept is None:
                     continue
-                kept.is_freed = True
                 self._kept.pop(each)
+                if kept.path is not None:
+                    continue  # its files are there for whoever was made of it
+                kept.is_freed = True
+                if not kept.is_made:  # tasks that nobody waited for may have left something
+                    for number in range(self.engine.size):
+                        keys = dropped.setdefault(number, ([], []))[0]
+                        keys += [(self.env, each, index) for index in range(kept.count)]
                 for index, place in enumerate(kept.places):
                     if place is not None:
                         dropped.setdefault(place[0], ([], []))[0].append((self.env, each, index))

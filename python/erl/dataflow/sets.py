@@ -89,8 +89,8 @@ class _Flow:
         return self._kept("lazy_cache", None)
 
     def persist(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """As `cache`, in files of a directory: what is lost with a worker is read there. Without a path, the directory
-        is one of the environment's, and goes with it.
+        """As `cache`, in files of a directory, which stay: what is lost with a worker is read there, and nothing
+        before it is needed any more. Without a path, in shared memory.
         """
         return self._kept("persist", path)
 

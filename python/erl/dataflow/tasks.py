@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -255,7 +256,8 @@ class _Run:
         if leaf.kind == "source":
             assert leaf.source is not None
             source = pickle.loads(leaf.source)
-            items = seeds.seeded(source, setup.seed, leaf.step.id, job.index, setup.is_local)
+            is_shared = setup.is_local or threading.current_thread() is not threading.main_thread()
+            items = seeds.seeded(source, setup.seed, leaf.step.id, job.index, is_shared)
             return chain.drawn(items, leaf.step)
         if leaf.kind == "items":
             return _sliced(place)

@@ -233,6 +233,10 @@ def _raised(index: int, answer: tuple[Any, ...]) -> BaseException:
     return failures.raised(error, name, text, trace, operation, set_name, item, index)
 
 
+class PartialGoneError(errors.BridgeError):
+    """Raised where what a partition was folded into is gone with a worker: it is folded again."""
+
+
 class Fold:
     """The fold of what partitions were folded into: several of them by one task."""
 
@@ -261,7 +265,7 @@ class Fold:
         self._outcome.add(0, index, [made], len(made), self._numbers[index], worker)
 
     def again(self, index: int, worker: int | None, answer: tuple[Any, ...]) -> None:
-        raise errors.WorkerLostError(f"{self.text}: what a partition was folded into is gone: {answer[2]}")
+        raise PartialGoneError(f"{self.text}: what a partition was folded into is gone: {answer[2]}")
 
     def lost(self, index: int, worker: int | None) -> None:
         self._runner.give_up_file(self._numbers[index])

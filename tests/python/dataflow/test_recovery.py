@@ -82,29 +82,17 @@ def pairs(env: Environment, dying: Callable[..., Any] = lambda x: x) -> Any:
     return env.parallelize_list(range(12), 4).map(dying).map(lambda x: (x % 3, x))
 
 
-def last(flag: Path) -> Callable[[Any, Any], Any]:
-    return lambda itr, ctx: (die_once(flag) if ctx.index == 2 else None, sum(itr))[1]
-
-
 OPERATIONS: dict[str, Callable[[Environment, Path], Any]] = {
     "source": lambda env, flag: env.create_source(DyingSource(6, flag), 4),
-    "map": lambda env, flag: env.parallelize_list(range(12), 4).map(Dying(flag, abs, 7)),
-    "flat_map": lambda env, flag: env.parallelize_list(range(12), 4).flat_map(Dying(flag, range, 7)),
-    "compute": lambda env, flag: env.parallelize_list(range(12), 4).compute(last(flag)),
-    "reduce": lambda env, flag: env.parallelize_list(range(12), 4).reduce(Dying(flag, operator.add, 7)),
     "fold of all": lambda env, flag: env.parallelize_list(range(4), 4).all_reduce(
         Dying(flag, operator.add, 3)
     ),
-    "gather": lambda env, flag: env.parallelize_list(range(12), 4).map(Dying(flag, abs, 7)).gather(),
     "behind gather": lambda env, flag: (
         env.parallelize_list(range(12), 4).all_gather().map(Dying(flag, str, (2, 7)))
     ),
     "partition": lambda env, flag: env.parallelize_list(range(12), 4).partition(DyingEnds(flag)),
-    "keyed_reduce": lambda env, flag: pairs(env, Dying(flag, abs, 7)).keyed_reduce(operator.add),
     "folds of keys": lambda env, flag: pairs(env).keyed_reduce(Dying(flag, operator.add, 9)),
-    "keyed_gather": lambda env, flag: pairs(env).keyed_gather().map(Dying(flag, repr, (1, [1, 4, 7, 10]))),
     "keyed_partition": lambda env, flag: pairs(env).map(lambda x: (x[1], x)).keyed_partition(DyingEnds(flag)),
-    "join": lambda env, flag: pairs(env, Dying(flag, abs, 7)).join(pairs(env)),
     "union": lambda env, flag: pairs(env, Dying(flag, abs, 7)).union(pairs(env)),
 }
 
@@ -189,6 +177,13 @@ def test_persisted_sets_are_read_again(env: Environment, tmp_path: Path) -> None
     assert flat(small) == [0, 5, 10, 15]
     assert sorted(flag.read_text().split()) == ["0", "1", "2", "3"]
     assert list((tmp_path / "set").iterdir())
+    behind = small.map(lambda x: x + 1).cache()
+    del small
+    shared = env.parallelize_list(range(4), 2).map(noted).persist()
+    kill_workers(env)
+    assert flat(behind) == [1, 6, 11, 16]
+    assert flat(shared.map(lambda x: x + 1)) == [1, 6, 11, 16]
+    assert len(flag.read_text().split()) == 8
 
 
 def test_a_task_whose_workers_die_again_and_again_is_given_up(env: Environment) -> None:
