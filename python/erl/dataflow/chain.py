@@ -6,6 +6,7 @@ what it raises is wrapped (`Located`), and no function behind it may take that f
 
 from __future__ import annotations
 
+import pickle
 from itertools import islice
 from time import monotonic
 
@@ -63,6 +64,15 @@ class Step:
         self.inputs = inputs
         """Which input of the task has which name here."""
         self.options = options
+
+    def open(self) -> Step:
+        """Have its functions be functions; on their way they are pickles."""
+        if type(self.function) is bytes:
+            self.function = pickle.loads(self.function)
+        comparator = self.options.get("comparator")
+        if type(comparator) is bytes:
+            self.options["comparator"] = pickle.loads(comparator)
+        return self
 
     def __reduce__(self) -> Any:
         return Step, tuple(

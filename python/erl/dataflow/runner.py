@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from erl import errors
 from erl.dataflow import kept as names
-from erl.dataflow import plan, scheduling, tasks
+from erl.dataflow import plan, scheduling, specs, tasks
 from erl.dataflow.blocks import Place
 from erl.dataflow.data import DataObject, DataPartition
 from erl.dataflow.fresh import fresh
@@ -89,6 +89,8 @@ class Runner:
                 if kind == "cache":
                     self.ensure(operation.kept)
                 return operation
+            if kind == "lazy_cache":
+                specs.freeze_all(frozen, self.engine.by_value)
             made = self._held(frozen, kind, None if path is None else os.path.abspath(os.fspath(path)))
             if kind != "lazy_cache":
                 self.ensure(made.kept)

@@ -14,19 +14,54 @@ if TYPE_CHECKING:
     from erl.dataflow.tasks import Setup
 
 
-def step_of(operation: plan.Operation, by_value: bool) -> Step:
-    """An operation as a step. Raises `plan.PlanError` for a partition function that can't be pickled."""
-    options: dict[str, Any] = {}
+def frozen(operation: plan.Operation, by_value: bool) -> dict[str, Any]:
+    """What an operation was given, as it is now, pickled: kept with a frozen operation, so that what is made again is
+    made by the same. Raises what `pickle` raises, with what can't be pickled named.
+    """
+    found: dict[str, Any] | None = operation.options.get("frozen")
+    if found is None:
+        found = operation.options["frozen"] = _frozen(operation, by_value)
+    return found
+
+
+def _frozen(operation: plan.Operation, by_value: bool) -> dict[str, Any]:
     function = operation.function
-    if operation.kind in plan.EXCHANGES and operation.kind not in (*plan.FOLDS, "keyed_reduce"):
-        if function is not None and not isinstance(function, LoadBalanced):
-            options["partitioner"] = pickled(
-                function, by_value, f"the partition function of {operation.name}"
-            )
-        function = None
-        options["comparator"] = operation.options.get("comparator")
-        options["join_type"] = operation.options.get("join_type")
-        options["use_disk"] = operation.options.get("use_disk")
+    named = f"the function of {operation.name}, {operation.text()},"
+    is_called = operation.kind in plan.CALLED
+    found: dict[str, Any] = {"positional": positional(function) if is_called else 1}
+    if is_called:
+        found["function"] = pickled(function, by_value, named)
+    elif function is not None and not isinstance(function, LoadBalanced):
+        found["partitioner"] = pickled(function, by_value, f"the partition function of {operation.name}")
+    comparator = operation.options.get("comparator")
+    if comparator is not None:
+        found["comparator"] = pickled(comparator, by_value, f"the key_comparator of {operation.name}")
+    if operation.kind == "source":
+        source = operation.options["source"]
+        found["source"] = pickled(source, by_value, f"the source of {operation.name}")
+    return found
+
+
+def freeze_all(operation: plan.Operation, by_value: bool) -> None:
+    """Do that for all that a frozen plan consists of."""
+    seen: set[int] = set()
+    pending = [operation]
+    while pending:
+        each = pending.pop()
+        if id(each) not in seen and not each.is_kept:
+            seen.add(id(each))
+            frozen(each, by_value)
+            pending += [*each.parents, *each.inputs.values()]
+
+
+def step_of(operation: plan.Operation, by_value: bool) -> Step:
+    """An operation as a step. Raises what `pickle` raises."""
+    data = frozen(operation, by_value)
+    options: dict[str, Any] = {
+        name: data[name] for name in ("partitioner", "comparator") if data.get(name) is not None
+    }
+    if operation.kind in plan.EXCHANGES:
+        options |= {name: operation.options.get(name) for name in ("join_type", "use_disk")}
         options["sources"] = operation.parents[0].parallelism if operation.parents else 0
     return Step(
         operation.kind,
@@ -34,8 +69,8 @@ def step_of(operation: plan.Operation, by_value: bool) -> Step:
         operation.name,
         str(operation.options.get("text") or operation.text()),
         operation.parallelism,
-        function,
-        1 if function is None else positional(function),
+        data.get("function"),
+        data["positional"],
         {name: f"{operation.id}:{name}" for name in operation.inputs},
         options,
     )
@@ -86,14 +121,6 @@ def named(error: Exception, what: str) -> Exception:
     return pickle.PicklingError(text)
 
 
-def packed(spec: tasks.Spec, stage: plan.Stage, sink: plan.Operation | None, by_value: bool) -> bytes:
-    """The bytes of a spec. Raises what `pickle` raises, with the function named that can't be pickled."""
-    try:
-        return parcels.pickled(spec, None, by_value)
-    except (TypeError, AttributeError, ValueError, RecursionError, pickle.PicklingError) as error:
-        for each in (*stage.operations(), *(() if sink is None else (sink,))):
-            for what in (each.function, each.options.get("comparator")):
-                if what is not None:
-                    pickled(what, by_value, f"the function of {each.name}, {each.text()},")
-        pickled(spec.setup.config, by_value, "the config of the environment")
-        raise error
+def packed(spec: tasks.Spec, by_value: bool) -> bytes:
+    """The bytes of a spec. Raises what `pickle` raises."""
+    return pickled(spec, by_value, "the config of the environment")

@@ -88,6 +88,16 @@ class Spec:
         self.tree = tree
         self.sink = sink
 
+    def steps(self) -> Iterator[Step]:
+        """All of it."""
+        trees = [self.tree]
+        for tree in trees:
+            yield from tree.steps
+            trees += tree.parts
+        yield from (leaf.step for leaf in self.leaves)
+        if self.sink is not None:
+            yield self.sink
+
     @property
     def last(self) -> Step:
         """What the stage gives."""
@@ -155,6 +165,8 @@ def _spec(spec_id: tuple[str, int], data: bytes) -> Spec:
     if found is None:
         found = pickle.loads(data)
         assert found is not None
+        for step in found.steps():
+            step.open()
         if found.setup.limit is None and not found.setup.is_local:
             found.setup.limit = own_limit()
         _specs[spec_id] = found
@@ -298,7 +310,7 @@ def fold(
     with output.kept() as printed:
         writer = blocks.Writer(place, number, is_local)
         try:
-            step = pickle.loads(data)
+            step = pickle.loads(data).open()
             read = [[item for block in each for item in block.read()] for each in values]
             if is_local:
                 read = [fresh(each) for each in read]

@@ -56,7 +56,7 @@ class StageWork:
         by_value = runner.engine.by_value
         self._id = (runner.env, next(runner.stages))
         spec = specs.spec_of(self._stage, of, setup, by_value)
-        self._data: Any = specs.packed(spec, self._stage, of, by_value)
+        self._data: Any = specs.packed(spec, by_value)
         self._numbers: dict[int, int] = {}
         self._stop = threading.Event() if runner.engine.is_local else None
 

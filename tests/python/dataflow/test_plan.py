@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import io
 import os
 import random
 import subprocess
@@ -20,7 +21,7 @@ from dataflow.engines import Numbers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erl.dataflow import chain, exchange, extents, plan, seeds
+from erl.dataflow import Environment, chain, exchange, extents, plan, progress, seeds
 from erl.dataflow.functions import LoadBalanced, positional
 from erl.dataflow.hashing import destination, hashed
 
@@ -271,6 +272,22 @@ def test_sources_in_one_process_leave_its_numbers_alone() -> None:
     random.seed(7)
     list(seeds.seeded(Numbers(5), 1, 1, 1, True))
     assert random.random() == expected
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_where_a_person_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(progress, "_EACH_SECONDS", 0)
+    for stream, is_shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with Environment("letters", executor="inline") as env:
+            assert env.parallelize_list("abcd", 4).map(str.upper).get_data().partition_count == 4
+        assert ("letters: map-2 [" in stream.getvalue()) is is_shown
+        assert stream.getvalue().endswith("\r\033[K") is is_shown
 
 
 @pytest.mark.parametrize(

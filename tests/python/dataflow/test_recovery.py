@@ -159,6 +159,24 @@ def test_sets_that_nobody_has_are_free_and_made_again_on_the_way(env: Environmen
     assert env.report.recomputed == count + 4
 
 
+def test_what_is_made_again_is_made_by_the_functions_of_then(env: Environment) -> None:
+    """A function goes by value with what it names, and that changes in a loop."""
+    made = env.parallelize_list(range(4), 2).cache()
+    sets = []
+    for shift in (1, 10, 100):
+        made = made.map(lambda x: x + shift)  # noqa: B023
+        sets += [made.cache(), made.lazy_cache()]
+        made = sets[-1 if shift == 10 else -2]
+    expected = [[x + total for x in range(4)] for total in (1, 1, 11, 11, 111, 111)]
+    assert [flat(each) for each in sets] == expected
+    last = sets[-2]
+    sets.clear()
+    del made
+    flat(env.parallelize_list([1], 1))
+    kill_workers(env)
+    assert flat(last) == expected[-1]
+
+
 def test_persisted_sets_are_read_again(env: Environment, tmp_path: Path) -> None:
     flag = tmp_path / "evaluated"
 
