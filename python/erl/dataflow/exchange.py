@@ -98,18 +98,19 @@ def _all(batches: Batches, step: Step, outbox: Outbox) -> int:
     for batch in batches:
         if is_keyed:
             for at, item in enumerate(batch):
-                if not is_pair(item):
-                    _refuse(item, step, count + at)
+                _check(item, step, count + at)
         outbox.boxes[0] += batch
         outbox.took(batch)
         count += len(batch)
     return count
 
 
-def _refuse(item: Any, step: Step, at: int) -> None:
+def _check(item: Any, step: Step, at: int) -> None:
     try:
-        check_pair(item, step.kind)
-    except TypeError as error:
+        if not is_pair(item):
+            check_pair(item, step.kind)
+        hash(item[0])
+    except CAUGHT as error:
         raise Located(error, step, at) from None
 
 

@@ -449,8 +449,11 @@ def test_pairs_of_any_kind_are_pairs(env: Environment) -> None:
 
 
 def test_key_that_cant_be_hashed_is_shown(env: Environment) -> None:
-    with pytest.raises(Exception, match=r"\[1\]|unhashable|key"):
-        items(env.parallelize_list([([1], 2)], 1).keyed_reduce(operator.add))
+    for parallelism in (1, 2):
+        pairs = env.parallelize_list([([1], 2), (1, 2)], parallelism)
+        for keyed in (pairs.keyed_reduce(operator.add), pairs.keyed_gather(), pairs.join(pairs)):
+            with pytest.raises(TypeError, match=r"unhashable type: 'list' \(in .*, partition 0, item 0\)"):
+                items(keyed)
 
 
 def test_empty_partitions_everywhere(env: Environment) -> None:
