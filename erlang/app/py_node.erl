@@ -163,6 +163,10 @@ served(Starter, Parent, Began, Port) ->
 reason({py, Reason}) -> Reason;
 reason(Reason) -> Reason.
 
+text({Application, {"no such file or directory", _}}) when is_atom(Application) ->
+    io_lib:format(
+        "its Erlang has no ~w: install that application (Debian, Ubuntu: apt-get install erlang-~w)", [Application, Application]
+    );
 text(Reason) ->
     case py_error:text(Reason) of
         "" -> io_lib:format("~tP", [Reason, 20]);
