@@ -45,6 +45,8 @@ value(env, Variables, _Table) when length(Variables) >= 0 ->
     [case Variable of {Name, Value} -> {text(Name), text(Value)}; _ -> Variable end || Variable <- Variables];
 value(restart, Restart, _Table) when is_map(Restart) ->
     maps:from_list([{among(Key, [max, within, delay, max_delay]), Value} || {Key, Value} <- maps:to_list(Restart)]);
+value(python, {<<"venv">>, Directory}, _Table) ->
+    {venv, Directory};
 value(image, Name, _Table) ->
     text(Name);
 value(network, Name, _Table) ->

@@ -78,7 +78,11 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=_environment(),
+                cwd=_place(),
             )
+        except OSError as error:
+            self._socket.close()
+            raise errors.NodeError(f"{program} can't be run ({error.strerror}): {INSTALL}") from error
         except BaseException:
             self._socket.close()
             raise
@@ -134,7 +138,7 @@ class Child:
         if type(answer) is tuple and answer[0] == "failed" and len(answer) == 3:
             raise errors.NodeError(f"the node has not started: {text_of(answer[2])}{_few_files()}")
         self.kill()
-        raise errors.NodeError(f"{_why_not(program, self.tail())}{_few_files()}")
+        raise errors.NodeError(f"{_why_not(program, self.tail()).rstrip()}{_few_files()}")
 
     def _receive(self) -> object:
         size = int.from_bytes(self._exactly(4), "big")
@@ -209,6 +213,15 @@ def _environment() -> dict[str, str]:
     }
     kept.setdefault("ERL_CRASH_DUMP_SECONDS", "0")
     return kept
+
+
+def _place() -> str | None:
+    """The working directory of what is started: this process's, unless it is gone, where Erlang does not start."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "/"
+    return None
 
 
 def _program() -> str:

@@ -21,7 +21,7 @@ def is_of_this_version(python: Any) -> bool:
     """
     if type(python) is tuple and len(python) == 2:  # ("venv", directory)
         python = os.path.join(_text(python[1]), "bin", "python")
-    named = sys.executable if python is None else _text(python)
+    named = _text(python or sys.executable)
     if named == sys.executable:
         return True
     if named not in _versions:

@@ -6,6 +6,7 @@ end of a terminal do not reach it. "A submitted script" in docs/architecture.md 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
@@ -30,9 +31,12 @@ def kept(script: str, archive: str | None, socket: str | None) -> tuple[str, str
     A node is started where there is no `socket`, else that path is empty; an archive is unpacked where there is one.
     Raises `errors.NodeError`.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    reads, writes = os.pipe()
+    flush()
+    # Above the standard streams, which may be closed, and which the keeper gives up.
+    low = os.pipe()
+    reads, writes = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in low)
+    for fd in low:
+        os.close(fd)
     script_pid = os.getpid()
     child = os.fork()
     if child == 0:
@@ -50,14 +54,21 @@ def kept(script: str, archive: str | None, socket: str | None) -> tuple[str, str
     raise errors.NodeError(os.fsdecode(told[0]) if told else "the node has not started")
 
 
+def flush() -> None:
+    """Write what the standard streams have kept."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
 def _keep(script_pid: int, writes: int, script: str, archive: str | None, socket: str | None) -> NoReturn:
     """Do all that is to be done for the script, and end."""
     node = directory = None
     path = ""
     status = 1
     try:
+        _leave_streams()  # before anything gets the number of one that is closed
         script_end = _Process(script_pid)
-        _leave_streams()
         if archive is not None:
             directory = tempfile.mkdtemp(prefix="erl-submit-")
             script = _unpacked(archive, script, directory)
@@ -94,9 +105,12 @@ def _say(writes: int, *told: bytes) -> None:
 def _leave_streams() -> None:
     """Let go of the script's input and output; to its standard error goes what tasks write there."""
     null = os.open(os.devnull, os.O_RDWR)
+    while null < 3:
+        null = os.dup(null)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    os.close(null)
+    if sys.stderr is None:
+        os.dup2(null, 2)
 
 
 def _unpacked(archive: str, entry: str, directory: str) -> str:

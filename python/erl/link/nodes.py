@@ -55,7 +55,7 @@ def start(
     `errors.NodeError`, which says what to install or what to stop.
     """
     asked: Any = {"default": {"size": sizes.processors()}} if pools is None else pools
-    if not isinstance(asked, dict) or not all(isinstance(each, dict) for each in asked.values()):
+    if not isinstance(asked, dict) or not all(map(_is_pool, asked.items())):
         raise TypeError('pools are names and options: {"default": {"size": 4}}')
     directory = None if state_dir is None else os.path.abspath(os.fspath(state_dir))
     arguments = (asked, directory, app_env)
@@ -76,6 +76,11 @@ def start(
         _started[name] = (kept, node)
         _add(node)
         return node
+
+
+def _is_pool(item: tuple[Any, Any]) -> bool:
+    name, given = item
+    return isinstance(name, str) and isinstance(given, dict) and all(isinstance(each, str) for each in given)
 
 
 def _start(pools: dict[str, dict[str, Any]], state_dir: str | None, app_env: dict[str, Any]) -> Node:
@@ -111,13 +116,28 @@ def _start(pools: dict[str, dict[str, Any]], state_dir: str | None, app_env: dic
 
 def absolute_path() -> list[str]:
     """`sys.path` for processes that may be somewhere else."""
-    return list(dict.fromkeys(os.path.abspath(entry or os.getcwd()) for entry in sys.path))
+    here = _directory()
+    entries = (os.path.join(here, entry) if here else entry for entry in sys.path)
+    return list(dict.fromkeys(os.path.normpath(entry) for entry in entries if os.path.isabs(entry)))
+
+
+def _directory() -> str | None:
+    """The working directory; None where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def options(given: dict[str, Any], path: list[str]) -> dict[object, object]:
     """A pool's options as the node takes them, with what is this process's: Python, path, directory, threads."""
     from erl.terms import Atom
 
+    if not (sys.executable or "python" in given):
+        raise errors.NodeError(
+            "this program does not know its interpreter, as it is embedded in another one (sys.executable is empty): "
+            'name one for each pool, {"python": "/usr/bin/python3"}'
+        )
     usable = path if interpreters.is_of_this_version(given.get("python")) else interpreters.without_own(path)
     filled: dict[str, Any] = {
         "python": sys.executable,
@@ -125,7 +145,7 @@ def options(given: dict[str, Any], path: list[str]) -> dict[object, object]:
         **given,
     }
     if "sandbox" not in given:
-        filled.setdefault("cd", os.getcwd())
+        filled.setdefault("cd", _directory() or "/")
     env = given.get("env", [])
     pairs = list(env.items()) if isinstance(env, dict) else [tuple(pair) for pair in env]
     named = {_text(pair[0]) for pair in pairs}

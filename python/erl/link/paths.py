@@ -32,9 +32,22 @@ def default() -> str:
 def private() -> str:
     """Where a node of this process's own listens. What processes that were killed have left there is taken away."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    directory = os.path.join(runtime, "erl-py") if os.path.isabs(runtime) else f"/tmp/erl-py-{os.geteuid()}"
+    directory = os.path.join(runtime, "erl-py") if _is_own(runtime) else f"/tmp/erl-py-{os.geteuid()}"
     _sweep(directory)
     return short(os.path.join(directory, f"{os.getpid()}-{os.urandom(4).hex()}.sock"))
+
+
+def _is_own(directory: str) -> bool:
+    """Whether it can be used. After `su` and `sudo` the variable may name what is another user's."""
+    try:
+        return (
+            os.path.isabs(directory)
+            and os.stat(directory).st_uid == os.geteuid()
+            and os.path.isdir(directory)
+            and os.access(directory, os.W_OK | os.X_OK)
+        )
+    except OSError:
+        return False
 
 
 def _sweep(directory: str) -> None:

@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
         return 2
     try:
         if rest[0] == "python":
-            script, args, archive = os.path.abspath(rest[1]), rest[2:], None
+            script, args, archive = _absolute(rest[1]), rest[2:], None
             if args[:1] == [os.path.basename(script)]:
                 del args[0]
             if not os.path.isfile(script):
@@ -69,6 +69,13 @@ def run(arguments: list[str]) -> int:
     except errors.NodeError as error:
         print(f"erl submit: {error}", file=sys.stderr)
         return 1
+
+
+def _absolute(script: str) -> str:
+    try:
+        return os.path.abspath(script)
+    except OSError as error:
+        raise errors.NodeError(f"{script} can't be found, as the working directory is gone") from error
 
 
 def _check_entry(archive: str, entry: str) -> None:
@@ -92,8 +99,7 @@ def _become(script: str, args: list[str], told: dict[str, str]) -> NoReturn:
     """Run the script in place of this program, with the interpreter's own flags."""
     from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    keeper.flush()
     for name in ("SIGPIPE", "SIGXFSZ"):  # those that Python ignores: an ignored signal stays so
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     program = [sys.executable, *_args_from_interpreter_flags(), _RUNS_IT, script, *args]

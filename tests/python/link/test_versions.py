@@ -173,3 +173,10 @@ def test_code_by_value_asks_before_anything_of_it_is_read(other: tuple[str, str]
 def test_an_interpreter_that_lacks_what_it_needs_says_what_to_install(other: tuple[str, str]) -> None:
     with pytest.raises(NodeError, match=r"lacks erlang-py(.|\n)*-m pip install erlang-py"):
         erl.start({"default": {"size": 1, "python": other[0]}}, name="lacking")
+
+
+def test_a_virtual_environment_is_an_interpreter() -> None:
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("these tests don't run in a virtual environment")
+    with erl.start({"default": {"size": 1, "python": ("venv", sys.prefix)}}, name="venv") as node:
+        assert node.func("sys.prefix.__str__") == sys.prefix
