@@ -257,7 +257,8 @@ def analyse(
 ) -> dict[str, Any]:
     """The arrays of an analysis by their names, in one call: for callers in Erlang.
 
-    `name`      "sum", "disk", "ring", "point", "com" or "pick", with the parameters of `Context.create_..._analysis`
+    `name`      "sum", "disk", "ring", "point", "com" or "pick", with the parameters of `Context.create_..._analysis`;
+                "mask" with `masks`: an array, or several of them
     `data`      an array, which may lie in shared memory, or the path of a file
     `executor`  as for `Context.make_with`; inline is in the worker that was called. "pool" is for nodes with a gateway,
                 and for pools with other workers than that one
@@ -267,6 +268,11 @@ def analyse(
         raise ValueError(f"there is no analysis {kind!r}: there are {', '.join(_NAMES)}")
     with Context.make_with(_text(executor)) as context:
         loaded = context.load("auto", _text(data), sig_dims=sig_dims)
+        if "masks" in parameters:
+            given = parameters.pop("masks")
+            parameters["factories"] = (
+                [lambda each=each: each for each in given] if type(given) is list else lambda: given
+            )
         analysis = getattr(context, f"create_{kind}_analysis")(loaded, *nav, **parameters)
         found: dict[str, Any] = {}
         for each in context.run(

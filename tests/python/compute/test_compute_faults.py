@@ -16,12 +16,13 @@ import pytest
 from waiting import eventually
 
 import erl
-from erl.compute import UDF, Context, DataSetError
-from erl.compute.snoozing import Snoozing
 from erl.errors import JobCancelledError, SharedMemoryError, WorkerLostError
 from erl.executors import ConcurrentExecutor, OtpExecutor, publish
 
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
+
+from erl.compute import UDF, Context, DataSetError  # noqa: E402 - it has numpy
+from erl.compute.snoozing import Snoozing  # noqa: E402 - it has numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

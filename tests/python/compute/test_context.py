@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from erl.compute import Context, DataSetError, ExecutorSpecException, Shape
+from erl.compute import Context, DataSetError, ExecutorSpecException, Shape, analyse
 from erl.executors import ConcurrentExecutor, InlineExecutor, OtpExecutor
 
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
@@ -31,6 +31,9 @@ def cluster() -> Iterator[Any]:
         yield made.client
 
 
+# Of what dask is built on.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+
 EXECUTORS = ["inline", "debug", "threads", "pool"]
 with_dask = pytest.mark.parametrize("ctx", [*EXECUTORS, "dask"], indirect=True)
 
@@ -39,9 +42,10 @@ with_dask = pytest.mark.parametrize("ctx", [*EXECUTORS, "dask"], indirect=True)
 def ctx(request: pytest.FixtureRequest, node: erl.Node) -> Iterator[Context]:
     kind = request.param
     if kind == "dask":
+        client = request.getfixturevalue("cluster")
         from erl.executors import DaskExecutor
 
-        with Context(DaskExecutor(request.getfixturevalue("cluster"))) as made:
+        with Context(DaskExecutor(client)) as made:
             yield made
         return
     if kind == "inline":
@@ -417,6 +421,38 @@ def test_many_masks_of_one_factory_and_the_types_that_are_asked_for() -> None:
         assert found.mask_0.raw_data.dtype == np.float32
         turned = ctx.create_mask_analysis(lambda: stack[0], dataset)  # LiberTEM's order of arguments
         np.testing.assert_allclose(ctx.run(turned).mask_0, (DATA * stack[0]).sum(axis=(2, 3)))
+
+
+# In one call
+
+
+def test_analyse_is_one_call(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", DATA)
+    with Context.make_with("inline") as ctx:
+        dataset = ctx.load("memory", data=DATA)
+        disk = ctx.run(ctx.create_disk_analysis(dataset, 6, 7, 4)).intensity.raw_data
+        com = ctx.run(ctx.create_com_analysis(dataset, 6, 7))
+        total = ctx.run(ctx.create_sum_analysis(dataset)).intensity.raw_data
+    for data in (DATA, tmp_path / "a.npy", str(tmp_path / "a.npy"), str(tmp_path / "a.npy").encode()):
+        found = analyse(data, b"disk", cx=6, cy=7, r=4)
+        assert found.keys() == {"intensity"}
+        assert np.array_equal(found["intensity"], disk)
+    assert np.array_equal(
+        analyse(DATA, "sum", executor=b"threads", roi=np.ones((7, 9), bool))["intensity"], total
+    )
+    found = analyse(DATA, "com", cx=6, cy=7)
+    assert list(found) == ["magnitude", "divergence", "curl", "x", "y"]
+    assert np.array_equal(found["x"], com.x.raw_data)
+    assert np.array_equal(analyse(DATA, "pick", 3, 4)["intensity"], DATA[3, 4])
+    assert analyse(DATA, "pick", 3, sig_dims=3)["intensity"].shape == (9, 16, 15)
+    masks = [np.ones((16, 15)), circle(3, 3, 2)]
+    for several in (masks, np.stack([masks[0], masks[1]])):
+        found = analyse(DATA, "mask", masks=several)
+        assert list(found) == ["mask_0", "mask_1"]
+        np.testing.assert_allclose(found["mask_1"], DATA[..., circle(3, 3, 2)].sum(axis=-1), rtol=1e-5)
+    assert list(analyse(DATA, "mask", masks=masks[0])) == ["mask_0"]
+    with pytest.raises(ValueError, match="no analysis 'fft': there are sum, mask, disk"):
+        analyse(DATA, "fft")
 
 
 # How it is cut

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from erl.compute import AnalysisResult, AnalysisResultSet, Context
-
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (scripts/setup arrays)")
+
+from erl.compute import AnalysisResult, AnalysisResultSet, Context  # noqa: E402 - it has numpy
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from erl.compute import UDF, Context
 from erl.executors import OtpExecutor
 
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
+
+from erl.compute import UDF, Context  # noqa: E402 - it has numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
