@@ -16,12 +16,12 @@ from erl.link import submit_command
 def run(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """As the command does, without a node."""
     program = [sys.executable, submit_command._RUNS_IT, str(script), *arguments]
-    return subprocess.run(program, capture_output=True, text=True, timeout=60)
+    return subprocess.run(program, capture_output=True, text=True, timeout=120)
 
 
 def plain(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, str(script), *arguments]
-    return subprocess.run(program, capture_output=True, text=True, timeout=60)
+    return subprocess.run(program, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_functions_of_a_zips_modules_reach_the_workers(tmp_path: Path) -> None:
         "green",
         "tea",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "['green', 'tea'] True\n49 plain\n", "")
 
 
@@ -132,5 +132,5 @@ def test_pools_of_a_scripts_own_run_its_interpreter_with_its_path(tmp_path: Path
         "    print(own.submit(told).result() == common.submit(told).result() == (sys.executable, '1'))\n"
     )
     command = [sys.executable, "-m", "erl", "submit", "python", str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
