@@ -96,6 +96,12 @@ test-oldest: build ## the core suites with the oldest dependencies allowed and t
 test-giving-back: build ## take a million times calls back from a Python that is about to begin them; none twice, none lost
 	@cd python && $(OWN_PYTHON) PY_GIVE_BACKS=1000000 PY_GIVE_BACK_SECONDS=900 $(VENV_BIN)/python -m pytest -q ../tests/python/wire/test_giving_back.py
 
+# The same case of the suites, with more of it: some minutes.
+.PHONY: test-runs
+test-runs: build ## kill a node 20 times over 500 durable runs: each has its result, no two attempts overlap
+	@$(OWN_PYTHON) PY_RUN_KILLS=20 PY_RUN_COUNT=500 rebar3 ct --suite tests/erlang/functions/py_runs_deaths_SUITE \
+		--case killed_again_and_again_every_run_has_its_result
+
 .PHONY: test-packaging
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run
@@ -142,6 +148,10 @@ bench-preload: build ## what preload saves, with scikit-learn: time to serve aft
 .PHONY: bench-growth
 bench-growth: build ## what one costs among 1, 10, 100 times as many workers, callers, handles, sessions, streams: a table
 	@$(OWN_PYTHON) bench/growth/run $(VENV_BIN)/python $(ROUNDS) $(SVG)
+
+.PHONY: bench-runs
+bench-runs: build ## durable runs a second beside one sync of this disk; listing, beginning and starting among 10,000 and 100,000: a table
+	@$(OWN_PYTHON) bench/runs/run $(VENV_BIN)/python $(DIRECTORY)
 
 .PHONY: bench-link
 bench-link: build ## PoolExecutor beside Pool, ProcessPoolExecutor, loky, dask and ray in one run: a table of ratios

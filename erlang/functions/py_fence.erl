@@ -12,6 +12,7 @@
 %% How long what is left has to go by itself: a Python leaves half a second after its BEAM at the most, if it can.
 -define(GRACE_MS, 1_200).
 -define(LOOK_MS, 10).
+-define(SOME_MS, 50).
 %% From then on it is looked at, and killed, more rarely.
 -define(SLOW_MS, 250).
 
@@ -110,14 +111,15 @@ group_of(Name) ->
 -spec await(py_run_state:process(), Tell :: fun(([pos_integer()]) -> term())) -> ok.
 await(Process, Tell) -> await(Process, Tell, erlang:monotonic_time(millisecond) + ?GRACE_MS, none).
 
-await(Process, Tell, Until, Told) ->
-    case left(Process) of
+await(#{os_pid := Leader} = Process, Tell, Until, Told) ->
+    IsEarly = erlang:monotonic_time(millisecond) < Until,
+    %% As long as the leader is there nobody has to look for the others.
+    case IsEarly andalso is_alive(Process) orelse left(Process) of
+        true -> receive after ?LOOK_MS -> await(Process, Tell, Until, Told) end;
         [] -> ok;
-        Left ->
-            case erlang:monotonic_time(millisecond) < Until of
-                true -> receive after ?LOOK_MS -> await(Process, Tell, Until, Told) end;
-                false -> await_killed(Process, Left, Tell, Until, Told)
-            end
+        [Leader] when IsEarly -> receive after ?LOOK_MS -> await(Process, Tell, Until, Told) end;
+        _ when IsEarly -> receive after ?SOME_MS -> await(Process, Tell, Until, Told) end;
+        Left -> await_killed(Process, Left, Tell, Until, Told)
     end.
 
 await_killed(#{os_pid := Leader} = Process, Left, Tell, Until, Told) ->

@@ -283,7 +283,7 @@ wait(Id, Timeout) ->
 
 waited(Id, Deadline) ->
     Alias = monitor(process, py_runs, [{alias, reply_demonitor}]),
-    _ = catch py_runs ! {wait, Alias, Id},
+    _ = catch py_runs ! {wait, Alias, self(), Id},
     receive
         {Alias, {ended, Run}} -> {ok, shown(Run)};
         {Alias, unknown} -> {error, {py, {unknown_run, Id}}};

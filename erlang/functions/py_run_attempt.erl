@@ -18,7 +18,7 @@
 %%% @private
 -module(py_run_attempt).
 
--export([new/0, start/3, settle/3, fence/3, find/1, go/3, drop/1, stop/1]).
+-export([new/0, start/3, settle/3, fence/2, find/1, go/3, drop/1, stop/1]).
 
 -type plan() :: #{runs := file:filename_all(), worker := pid(), pool := py_config:pool_name(), is_fresh := boolean()}.
 -export_type([plan/0]).
@@ -60,17 +60,16 @@ start(Id, Run, Plan) ->
 settle(Id, #{attempt := Attempt, process := Process} = Run, #{runs := Runs}) ->
     spawn_monitor(fun() ->
         ets:insert(?TABLE, {Id, self()}),
-        await_empty(Id, Process),
+        over(Id, Process),
         say({ended, self(), Id, Attempt, settled(Id, Run, Attempt, Runs, {lost, {py, interrupted}})}),
         forget(Id)
     end).
 
-%% @doc Wait until nothing of the last attempt can run: `{fenced, Pid, Id}'. Its worker gets another Python, so that no other call is hurt.
--spec fence(py_run_state:id(), py_run_state:process(), none | pid()) -> {pid(), reference()}.
-fence(Id, Process, Worker) ->
+%% @doc Wait until nothing of the last attempt can run: `{fenced, Pid, Id}'.
+-spec fence(py_run_state:id(), py_run_state:process()) -> {pid(), reference()}.
+fence(Id, Process) ->
     spawn_monitor(fun() ->
-        replaced(Worker),
-        await_empty(Id, Process),
+        over(Id, Process),
         say({fenced, self(), Id})
     end).
 
@@ -184,12 +183,14 @@ wait(Id, Attempt, Run, #{worker := Worker} = Plan, Pending) ->
 
 answered({ok, {0, _, _, Message}}, Id, Attempt, _Run, _Plan) ->
     ended(Id, Attempt, {not_begun, text_of(Message)});
-answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, _Run, _Plan) when Kind =:= 1; Kind =:= 2 ->
+answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, #{process := Process} = Run, _Plan) when Kind =:= 1; Kind =:= 2 ->
     Result =
         case iolist_to_binary(Bytes) of
             <<>> -> {file, Size};
             Frame -> {inline, Frame}
         end,
+    %% Before another run has this worker.
+    _ = Kind =:= 2 andalso is_again(Attempt, Run) andalso over(Id, Process),
     ended(Id, Attempt, outcome(Kind, Result, text_of(Message)));
 answered({ok, Other}, Id, Attempt, _Run, _Plan) ->
     Error = {py, {protocol, Other}},
@@ -197,6 +198,8 @@ answered({ok, Other}, Id, Attempt, _Run, _Plan) ->
 answered({error, Error}, Id, Attempt, Run, Plan) ->
     %% What interrupted it, or what kept its arguments from being read.
     lost(Id, Attempt, Run, Plan, {failed, Error}).
+
+is_again(Attempt, #{most := Most}) -> Attempt < Most.
 
 outcome(1, Result, _Message) -> {completed, Result};
 outcome(2, Result, Message) -> {failed, <<>>, Message, Result}.
@@ -219,9 +222,8 @@ is_unbegun({worker_down, {start, _}}) -> true;
 is_unbegun(_) -> false.
 
 %% It may still run, and may have come to its end.
-lost(Id, Attempt, #{process := Process} = Run, #{runs := Runs, worker := Worker}, Otherwise) ->
-    replaced(Worker),
-    await_empty(Id, Process),
+lost(Id, Attempt, #{process := Process} = Run, #{runs := Runs}, Otherwise) ->
+    over(Id, Process),
     ended(Id, Attempt, settled(Id, Run, Attempt, Runs, Otherwise)).
 
 settled(Id, _Run, Attempt, Runs, {Kind, Error}) ->
@@ -245,15 +247,19 @@ interrupted(Text) -> <<"interrupted: ", Text/binary>>.
 
 ended(Id, Attempt, Outcome) -> say({ended, self(), Id, Attempt, Outcome}).
 
-%% Its other calls end first; then its Python goes, with what it has forked.
-replaced(none) ->
-    ok;
+%% Where it is a worker's of this node, that gets another Python: its other calls end first, and nobody else pays.
+over(Id, #{os_pid := OsPid} = Process) ->
+    _ = py_fence:is_alive(Process) andalso lists:foreach(fun replaced/1, workers_of(OsPid)),
+    py_fence:await(Process, fun(Left) -> say({orphans, self(), Id, Left}) end).
+
+workers_of(OsPid) ->
+    Workers = [Worker || Pool <- py_registry:pools(), {_, Worker} <- py_registry:workers(Pool)],
+    [Worker || Worker <- Workers, {ok, #{os_pid := Known}} <- [py_worker:info(Worker)], Known =:= OsPid].
+
+%% With its Python goes what that has forked.
 replaced(Worker) ->
     _ = gen_server:wait_response(py_worker:recycle(Worker), infinity),
     ok.
-
-await_empty(Id, Process) ->
-    py_fence:await(Process, fun(Left) -> say({orphans, self(), Id, Left}) end).
 
 text_of(Text) -> unicode:characters_to_binary(Text).
 

@@ -72,10 +72,12 @@ log(Runs, Id) ->
 -spec delete(file:filename_all(), py_run_state:id()) -> ok.
 delete(Runs, Id) -> py_directory:delete(directory(Runs, Id)).
 
+is_id(Name) -> length(Name) =:= 32 andalso lists:all(fun(C) -> C >= $0 andalso C =< $9 orelse C >= $a andalso C =< $f end, Name).
+
 %% @doc Delete the files of runs that are not known.
 -spec sweep(file:filename_all(), fun((py_run_state:id()) -> boolean())) -> ok.
 sweep(Runs, IsKnown) ->
     case file:list_dir(Runs) of
-        {ok, Names} -> lists:foreach(fun(Id) -> IsKnown(Id) orelse delete(Runs, Id) end, [unicode:characters_to_binary(Name) || Name <- Names]);
+        {ok, Names} -> lists:foreach(fun(Id) -> IsKnown(Id) orelse delete(Runs, Id) end, [list_to_binary(Name) || Name <- Names, is_id(Name)]);
         {error, _} -> ok
     end.

@@ -157,11 +157,18 @@ write(Terms, #journal{file = File, size = Size} = Journal) ->
         ok ->
             case file:datasync(File) of
                 ok -> {ok, Journal#journal{size = Size + iolist_size(Bytes)}};
-                {error, Reason} -> {error, Reason, reopened(Journal)}
+                {error, Reason} -> failed(Reason, Journal)
             end;
         {error, Reason} ->
-            {error, Reason, Journal}
+            failed(Reason, Journal)
     end.
+
+%% What has come to the disk of it is not to be read by a later start: whoever wanted it was told that it is not there.
+failed(Reason, #journal{size = Size} = Journal) ->
+    #journal{file = File} = Again = reopened(Journal),
+    _ = file:position(File, Size),
+    _ = file:truncate(File),
+    {error, Reason, Again}.
 
 %% What the kernel could not write it may have dropped, and forgets to say so again: the next write begins at the same place.
 reopened(#journal{file = File, path = Path} = Journal) ->

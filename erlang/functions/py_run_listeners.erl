@@ -2,11 +2,13 @@
 %%% @private
 -module(py_run_listeners).
 
--export([new/0, wait/3, unwait/3, ended/3, subscribe/3, unsubscribe/2, down/2, tell/3]).
+-export([new/0, wait/4, unwait/3, ended/3, subscribe/3, unsubscribe/2, down/2, tell/3]).
 -export_type([listeners/0, what/0]).
 
+-define(SOME, 16).
+
 -record(listeners, {
-    waiting = #{} :: #{py_run_state:id() => [reference()]},
+    waiting = #{} :: #{py_run_state:id() => [{reference(), pid()}]},
     subscribed = #{} :: #{pid() => {reference(), what()}}
 }).
 -opaque listeners() :: #listeners{}.
@@ -15,15 +17,21 @@
 -spec new() -> listeners().
 new() -> #listeners{}.
 
--spec wait(py_run_state:id(), reference(), listeners()) -> listeners().
-wait(Id, Alias, #listeners{waiting = Waiting} = Listeners) ->
-    Listeners#listeners{waiting = Waiting#{Id => [Alias | maps:get(Id, Waiting, [])]}}.
+%% @doc This process waits; of those that have died meanwhile not many are kept.
+-spec wait(py_run_state:id(), reference(), pid(), listeners()) -> listeners().
+wait(Id, Alias, Pid, #listeners{waiting = Waiting} = Listeners) ->
+    Known = maps:get(Id, Waiting, []),
+    Alive = case (length(Known) + 1) rem ?SOME of
+        0 -> [Each || {_, Other} = Each <- Known, node(Other) =/= node() orelse is_process_alive(Other)];
+        _ -> Known
+    end,
+    Listeners#listeners{waiting = Waiting#{Id => [{Alias, Pid} | Alive]}}.
 
 -spec unwait(py_run_state:id(), reference(), listeners()) -> listeners().
 unwait(Id, Alias, #listeners{waiting = Waiting} = Listeners) ->
     case Waiting of
-        #{Id := [Alias]} -> Listeners#listeners{waiting = maps:remove(Id, Waiting)};
-        #{Id := Aliases} -> Listeners#listeners{waiting = Waiting#{Id := lists:delete(Alias, Aliases)}};
+        #{Id := [{Alias, _}]} -> Listeners#listeners{waiting = maps:remove(Id, Waiting)};
+        #{Id := Known} -> Listeners#listeners{waiting = Waiting#{Id := lists:keydelete(Alias, 1, Known)}};
         #{} -> Listeners
     end.
 
@@ -31,8 +39,8 @@ unwait(Id, Alias, #listeners{waiting = Waiting} = Listeners) ->
 -spec ended(py_run_state:id(), py_run_state:run(), listeners()) -> listeners().
 ended(Id, Run, #listeners{waiting = Waiting} = Listeners) ->
     case maps:take(Id, Waiting) of
-        {Aliases, Left} ->
-            lists:foreach(fun(Alias) -> Alias ! {Alias, {ended, Run}} end, Aliases),
+        {Known, Left} ->
+            lists:foreach(fun({Alias, _}) -> Alias ! {Alias, {ended, Run}} end, Known),
             Listeners#listeners{waiting = Left};
         error ->
             Listeners

@@ -28,8 +28,6 @@
     queues = py_run_queues:new() :: py_run_queues:queues(),
     attempts = #{} :: #{py_run_state:id() => #attempt{}},
     pids = #{} :: #{pid() => py_run_state:id()},
-    %% Which worker an ended attempt leaves to be given another Python.
-    last_workers = #{} :: #{py_run_state:id() => pid()},
     fences = #{} :: #{pid() => py_run_state:id()},
     listeners = py_run_listeners:new() :: py_run_listeners:listeners(),
     is_draining = false :: boolean()
@@ -40,13 +38,13 @@
 -define(AT_ONCE, 512).
 -define(FULL_MS, 500).
 -define(POLL_MS, 250).
--define(MOST_RUNS, 1_000_000).
+-define(MOST_RUNS, 500_000).
 -define(REWRITE_BYTES, 1 bsl 25).
 
 -spec start_link(file:filename_all()) -> gen_server:start_ret().
 start_link(Directory) -> gen_server:start_link({local, ?MODULE}, ?MODULE, Directory, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
--spec init(file:filename_all()) -> {ok, #state{}, {continue, recover}} | {stop, {py, py_error:reason()}}.
+-spec init(file:filename_all()) -> {ok, #state{}, {continue, {recover, boolean()}}} | {stop, {py, py_error:reason()}}.
 init(Directory) ->
     process_flag(trap_exit, true),
     case py_store:open(Directory) of
@@ -59,8 +57,8 @@ init(Directory) ->
                 {ok, Records, Damage, Journal} ->
                     py_run_journal:tell(Damage),
                     true = py_run_table:read(),
-                    State = #state{directory = Directory, store = Store, journal = Journal},
-                    {ok, compacted(Records > 10_000 + 6 * py_run_table:count(), State), {continue, recover}};
+                    State = #state{directory = Directory, store = Store, journal = Journal, base = py_run_journal:size(Journal)},
+                    {ok, State, {continue, {recover, Records > 10_000 + 2 * py_run_table:count()}}};
                 {error, {version, Found}} ->
                     {stop, {py, {state_dir, py_store:text(Directory), lists:flatten(io_lib:format("the journal is another version's: it begins with ~tp", [Found]))}}};
                 {error, Reason} ->
@@ -72,12 +70,14 @@ init(Directory) ->
 
 runs(Directory) -> filename:join(Directory, <<"runs">>).
 
--spec handle_continue(recover, #state{}) -> noreply().
-handle_continue(recover, #state{directory = Directory} = State) ->
-    IsKnown = fun(Id) -> py_run_table:find(Id) =/= error end,
+-spec handle_continue({recover, IsLong :: boolean()}, #state{}) -> noreply().
+handle_continue({recover, IsLong}, #state{directory = Directory} = State) ->
+    %% One that is just being begun has its files already.
+    Now = py_run_table:new_id(now_ms()),
+    IsKnown = fun(Id) -> Id >= Now orelse py_run_table:find(Id) =/= error end,
     _ = spawn(fun() -> py_run_files:sweep(runs(Directory), IsKnown) end),
     Open = py_run_table:list(#{state => ['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING'], limit => ?MOST_RUNS}),
-    next(lists:foldl(fun recovered/2, State, Open)).
+    next(compacted(IsLong, lists:foldl(fun recovered/2, State, Open))).
 
 %% An attempt that has outlived the server is the server's again.
 recovered(#{id := Id, state := Was} = Run, State) ->
@@ -157,9 +157,9 @@ handle_info(drain, State) ->
     next(State#state{is_draining = true});
 handle_info(full, State) ->
     {noreply, committed(State)};
-handle_info({wait, Alias, Id}, #state{listeners = Listeners} = State) ->
+handle_info({wait, Alias, Pid, Id}, #state{listeners = Listeners} = State) ->
     case current(Id, State) of
-        {ok, _} -> next(answered(Id, State#state{listeners = py_run_listeners:wait(Id, Alias, Listeners)}));
+        {ok, _} -> next(answered(Id, State#state{listeners = py_run_listeners:wait(Id, Alias, Pid, Listeners)}));
         error -> Alias ! {Alias, unknown}, next(State)
     end;
 handle_info({unwait, Alias, Id}, #state{listeners = Listeners} = State) ->
@@ -225,7 +225,7 @@ started(Id, Spec, From, State) ->
         error ->
             case py_run_table:count() >= ?MOST_RUNS of
                 true ->
-                    note(Id, [], [{reply, From, {error, {py, {run, "there are a million runs: py_run:prune/1 forgets those that have ended"}}}}], none, State);
+                    note(Id, [], [{reply, From, {error, {py, {run, "there are 500,000 runs: py_run:prune/1 forgets those that have ended"}}}}], none, State);
                 false ->
                     {Changes, Effects} = py_run_state:new(Spec, now_ms()),
                     Noted = note(Id, Changes, [{effect, Effect} || Effect <- Effects] ++ [{reply, From, {ok, Id}}], {Id, new}, State),
@@ -291,17 +291,12 @@ refused(Id, Pid, Why, State) ->
         error -> Free
     end.
 
-ended(Id, Pid, Attempt, Outcome, #state{attempts = Attempts} = State) ->
-    Worker = case Attempts of
-        #{Id := #attempt{worker = Known}} -> Known;
-        #{} -> none
-    end,
+ended(Id, Pid, Attempt, Outcome, State) ->
     Free = released(Id, Pid, State),
     case current(Id, Free) of
         {ok, #{spec := Spec} = Run} ->
             Pause = py_run_state:backoff_ms(Spec, Attempt, rand:uniform()),
-            Last = (Free#state.last_workers)#{Id => Worker},
-            decided(Id, {ended, Attempt, Outcome, Pause}, [], Run, Free#state{last_workers = Last});
+            decided(Id, {ended, Attempt, Outcome, Pause}, [], Run, Free);
         error ->
             Free
     end.
@@ -329,10 +324,10 @@ settle(Id, Run, #state{directory = Directory} = State) ->
     {Pid, Monitor} = py_run_attempt:settle(Id, Run, #{runs => runs(Directory)}),
     attempt(Id, #attempt{pid = Pid, monitor = Monitor}, State).
 
-fence(Id, #state{fences = Fences, last_workers = Workers} = State) ->
+fence(Id, #state{fences = Fences} = State) ->
     case current(Id, State) of
         {ok, #{process := Process, is_fenced := false}} when Process =/= none ->
-            {Pid, _} = py_run_attempt:fence(Id, Process, maps:get(Id, Workers, none)),
+            {Pid, _} = py_run_attempt:fence(Id, Process),
             State#state{fences = Fences#{Pid => Id}};
         _ ->
             State
@@ -382,9 +377,9 @@ seen(Entries, #state{directory = Directory} = State) ->
 
 show({_, [], _}, State) ->
     State;
-show({Id, [pruned], _}, #state{last_workers = Workers} = State) ->
+show({Id, [pruned], _}, State) ->
     py_run_table:delete(Id),
-    State#state{last_workers = maps:remove(Id, Workers)};
+    State;
 show({Id, Changes, _}, #state{listeners = Listeners} = State) ->
     Before = case py_run_table:find(Id) of
         {ok, Run} -> Run;
@@ -399,9 +394,10 @@ do({reply, From, Answer}, _Id, State) -> gen_server:reply(From, Answer), State;
 do({effect, Effect}, Id, State) -> effect(Effect, Id, State).
 
 effect({enqueue, NotBefore}, Id, State) ->
-    case NotBefore - now_ms() of
-        Ms when Ms > 0 ->
-            _ = erlang:send_after(Ms, self(), {due, Id}),
+    case {NotBefore - now_ms(), current(Id, State)} of
+        %% The clock may have been put back.
+        {Ms, {ok, #{spec := #{backoff := {_, Most}}}}} when Ms > 0 ->
+            _ = erlang:send_after(min(Ms, Most), self(), {due, Id}),
             State;
         _ ->
             due(Id, State)

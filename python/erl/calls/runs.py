@@ -57,17 +57,22 @@ def run(
     place = None if not directory else _path(directory)
     if place is not None and not _is_this(os_pid, started):
         return NOT_HERE, b"", 0, b"the worker has another Python now"
+    own_pid = os.getpid()
     log = _Log(place)
     entered = _log.set(log)
-    _active.append(log)
     try:
+        _active.append(log)
         kind, frame, message = _run(Options.from_flags(flags), module, name, args, keywords, log)
     finally:
-        _active.remove(log)
+        _active[:] = [each for each in _active if each is not log]
         if not _active:
             _Shown.remove()
         _log.reset(entered)
         log.close()
+    if (
+        os.getpid() != own_pid
+    ):  # a child that the function has forked, and that returns from it: it is not the attempt
+        return kind, b"", 0, message
     return _answer(kind, frame, message, place, attempt)
 
 

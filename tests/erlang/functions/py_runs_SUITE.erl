@@ -30,6 +30,10 @@
     a_run_in_a_python_that_was_forked_from_a_zygote/1,
     an_application_that_stops_leaves_no_run_running/1,
     cut_anywhere_at_its_end_the_journal_is_read/1,
+    a_python_that_is_replaced_meanwhile_runs_nothing/1,
+    in_threads_each_run_has_its_own_log/1,
+    a_child_that_returns_from_the_function_is_not_the_attempt/1,
+    what_runs_leave_in_the_directory_is_swept/1,
     options_that_there_are_not_are_refused/1
 ]).
 
@@ -61,6 +65,10 @@ all() ->
         a_run_in_a_python_that_was_forked_from_a_zygote,
         an_application_that_stops_leaves_no_run_running,
         cut_anywhere_at_its_end_the_journal_is_read,
+        a_python_that_is_replaced_meanwhile_runs_nothing,
+        in_threads_each_run_has_its_own_log,
+        a_child_that_returns_from_the_function_is_not_the_attempt,
+        what_runs_leave_in_the_directory_is_swept,
         options_that_there_are_not_are_refused
     ].
 
@@ -393,6 +401,45 @@ cut_anywhere_at_its_end_the_journal_is_read(Config) ->
         end
      || At <- lists:seq(byte_size(Bytes) - 200, byte_size(Bytes), 1)
     ].
+
+%% Each Python of the pool has few calls: most runs meet one that is on its way out.
+a_python_that_is_replaced_meanwhile_runs_nothing(Config) ->
+    {ok, _} = py:start_pool(few, (pool(Config))#{max_calls => 2}),
+    Runs = [begin Trace = trace("few" ++ integer_to_list(N), Config), {ok, Run} = py_run:start(run_jobs, traced, [Trace, 0.01, N], #{pool => few}), {N, Trace, Run} end || N <- lists:seq(1, 12)],
+    [
+        begin
+            ?assertMatch({'COMPLETED', #{attempt := 1}}, ended(Run)),
+            ?assertEqual({{ok, 2 * N}, {1, true}}, {py_run:result(Run), attempts(Trace)})
+        end
+     || {N, Trace, Run} <- Runs
+    ],
+    ok = py:stop_pool(few).
+
+in_threads_each_run_has_its_own_log(Config) ->
+    {ok, _} = py:start_pool(threads, (pool(Config))#{size => 1, threads => 4}),
+    Runs = [begin {ok, Run} = py_run:start(run_jobs, says, [N], #{pool => threads}), {N, Run} end || N <- lists:seq(1, 4)],
+    [?assertMatch({'COMPLETED', _}, ended(Run)) || {_, Run} <- Runs],
+    [?assertEqual({ok, binary:copy(<<"said by ", (integer_to_binary(N))/binary, "\n">>, 20)}, py_run:logs(Run)) || {N, Run} <- Runs],
+    %% They ran at the same time, in one Python.
+    ?assertMatch([_], lists:usort([OsPid || {_, Run} <- Runs, {ok, #{process := #{os_pid := OsPid}}} <- [py_run:get(Run)]])),
+    ok = py:stop_pool(threads).
+
+a_child_that_returns_from_the_function_is_not_the_attempt(_Config) ->
+    {ok, Run} = py_run:start(run_jobs, forks_and_returns, []),
+    {'COMPLETED', #{process := #{os_pid := OsPid}}} = ended(Run),
+    ?assertEqual({ok, OsPid}, py_run:result(Run)).
+
+what_runs_leave_in_the_directory_is_swept(Config) ->
+    {ok, _} = py_run:run(math, sqrt, [4]),
+    Runs = filename:join(?config(state_dir, Config), "runs"),
+    Left = filename:join(Runs, lists:duplicate(32, $0)),
+    Other = filename:join(Runs, "somebody's"),
+    ok = file:make_dir(Left),
+    ok = file:make_dir(Other),
+    restart(Config),
+    [_] = py_run:list(),
+    py_eventually:holds(fun() -> not filelib:is_dir(Left) end),
+    ?assert(filelib:is_dir(Other)).
 
 options_that_there_are_not_are_refused(_Config) ->
     [

@@ -103,3 +103,17 @@ def unpicklable():
 
 def printed_by_a_child():
     return subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True).stdout
+
+
+def says(number):
+    for _ in range(20):
+        print("said by", number)
+        time.sleep(TICK)
+
+
+def forks_and_returns():
+    own = os.getpid()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return own if child else "the child"
