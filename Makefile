@@ -100,7 +100,7 @@ test-giving-back: build ## take a million times calls back from a Python that is
 .PHONY: test-runs
 test-runs: build ## kill a node 20 times over 500 durable runs: each has its result, no two attempts overlap
 	@$(OWN_PYTHON) PY_RUN_KILLS=20 PY_RUN_COUNT=500 rebar3 ct --suite tests/erlang/functions/py_runs_deaths_SUITE \
-		--case killed_again_and_again_every_run_has_its_result
+		--case killed_again_and_again_every_run_has_its_result,without_retries_each_that_was_lost_is_an_error
 
 .PHONY: test-packaging
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit

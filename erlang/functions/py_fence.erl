@@ -43,7 +43,15 @@ own() ->
     {ok, Process} = identity(list_to_integer(os:getpid())),
     Process.
 
-boot() -> text_of(file:read_file("/proc/sys/kernel/random/boot_id")).
+boot() ->
+    case persistent_term:get({?MODULE, boot}, none) of
+        none ->
+            Boot = text_of(file:read_file("/proc/sys/kernel/random/boot_id")),
+            persistent_term:put({?MODULE, boot}, Boot),
+            Boot;
+        Boot ->
+            Boot
+    end.
 
 namespace() ->
     case file:read_link("/proc/self/ns/pid") of

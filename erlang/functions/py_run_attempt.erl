@@ -25,6 +25,7 @@
 
 -define(TABLE, ?MODULE).
 -define(LATER_MS, 50).
+-define(MOST_KNOWN, 10_000).
 -define(INLINE_BYTES, 4096).
 -define(MOST_TEXT, 1_000).
 
@@ -113,12 +114,24 @@ say(Message) ->
 
 place(Id, Run, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
     _ = IsFresh andalso replaced(Worker),
+    case ets:lookup(?TABLE, {python, Worker}) of
+        %% Whether it is the same still Python itself knows best.
+        [{_, Python, Process}] ->
+            say({placed, self(), Id, Process}),
+            placed(Id, Run, Plan, Python);
+        [] ->
+            asked(Id, Run, Plan)
+    end.
+
+asked(Id, Run, #{worker := Worker} = Plan) ->
     case py_worker:info(Worker) of
         {ok, #{state := serving, sandbox := none, os_pid := OsPid}} when is_integer(OsPid) ->
             case {py_fence:group(OsPid), py_launcher:identity(OsPid)} of
                 {{ok, Process}, Started} ->
+                    Python = {OsPid, started(Started)},
+                    known(Worker, Python, Process),
                     say({placed, self(), Id, Process}),
-                    placed(Id, Run, Plan, {OsPid, started(Started)});
+                    placed(Id, Run, Plan, Python);
                 {error, _} -> not_placed(Id)
             end;
         {ok, #{state := serving, sandbox := Kind}} when Kind =/= none ->
@@ -126,6 +139,14 @@ place(Id, Run, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
         _ ->
             not_placed(Id)
     end.
+
+known(Worker, Python, Process) ->
+    _ = ets:info(?TABLE, size) > ?MOST_KNOWN andalso ets:match_delete(?TABLE, {{python, '_'}, '_', '_'}),
+    ets:insert(?TABLE, {{python, Worker}, Python, Process}).
+
+unknown(Worker) ->
+    _ = catch ets:delete(?TABLE, {python, Worker}),
+    ok.
 
 started(Started) when is_binary(Started) -> Started;
 started(_) -> <<>>.
@@ -181,7 +202,8 @@ wait(Id, Attempt, Run, #{worker := Worker} = Plan, Pending) ->
 
 %%% The end
 
-answered({ok, {0, _, _, Message}}, Id, Attempt, _Run, _Plan) ->
+answered({ok, {0, _, _, Message}}, Id, Attempt, _Run, #{worker := Worker}) ->
+    unknown(Worker),
     ended(Id, Attempt, {not_begun, text_of(Message)});
 answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, #{process := Process} = Run, _Plan) when Kind =:= 1; Kind =:= 2 ->
     Result =
@@ -204,7 +226,8 @@ is_again(Attempt, #{most := Most}) -> Attempt < Most.
 outcome(1, Result, _Message) -> {completed, Result};
 outcome(2, Result, Message) -> {failed, <<>>, Message, Result}.
 
-failed(Reason, Id, Attempt, Run, Plan) ->
+failed(Reason, Id, Attempt, Run, #{worker := Worker} = Plan) ->
+    unknown(Worker),
     case is_unbegun(Reason) of
         true ->
             receive after ?LATER_MS -> ok end,
@@ -258,6 +281,7 @@ workers_of(OsPid) ->
 
 %% With its Python goes what that has forked.
 replaced(Worker) ->
+    unknown(Worker),
     _ = gen_server:wait_response(py_worker:recycle(Worker), infinity),
     ok.
 

@@ -12,6 +12,7 @@
     a_node_that_is_back_at_once_waits_for_the_orphan/1,
     an_orphan_that_ends_its_run_has_ended_it/1,
     killed_again_and_again_every_run_has_its_result/1,
+    without_retries_each_that_was_lost_is_an_error/1,
     a_second_node_is_told_the_firsts_process/1,
     a_full_disk_is_a_state/1
 ]).
@@ -25,6 +26,7 @@ all() ->
         a_node_that_is_back_at_once_waits_for_the_orphan,
         an_orphan_that_ends_its_run_has_ended_it,
         killed_again_and_again_every_run_has_its_result,
+        without_retries_each_that_was_lost_is_an_error,
         a_second_node_is_told_the_firsts_process,
         a_full_disk_is_a_state
     ].
@@ -131,32 +133,45 @@ number(Variable, Default) ->
 
 killed_again_and_again_every_run_has_its_result(Config) ->
     Count = number("PY_RUN_COUNT", 60),
-    Kills = number("PY_RUN_KILLS", 4),
-    rand:seed(exsss, {1, 2, 3}),
-    Killed = killed(Kills, Count, node_with(?config(state_dir, Config), 2, Config), Config),
-    Node = node_with(?config(state_dir, Config), 2, Config),
-    _ = py_runs_node:call(Node, {?MODULE, begin_many, [Count, ?config(dir, Config), #{}]}),
-    Ended = py_runs_node:call(Node, {?MODULE, ended, []}, 300_000),
-    Traces = [{N, trace(integer_to_list(N), Config)} || N <- lists:seq(1, Count)],
-    ?assertEqual([{N, {ok, 2 * N}} || N <- lists:seq(1, Count)], lists:sort([{Key, Result} || {Key, _, Result} <- Ended])),
-    ?assertEqual([], [Trace || {_, Trace} <- Traces, not is_apart(Trace)]),
+    Ended = ended_after_kills(number("PY_RUN_KILLS", 4), Count, #{retries => 100, backoff => 0}, Config),
+    ?assertEqual([{N, {ok, 2 * N}} || N <- lists:seq(1, Count)], lists:sort([{N, Result} || {N, _, Result} <- Ended])),
+    ?assertEqual([], [N || {N, _, _} <- Ended, not is_apart(trace(integer_to_list(N), Config))]),
     %% As many were begun as are counted.
-    ?assertEqual([], [{N, begun(Trace), Attempts} || {N, Trace} <- Traces, {Key, Attempts, _} <- Ended, Key =:= N, begun(Trace) > Attempts]),
-    ct:comment("~w kills, ~w runs, ~w attempts", [Killed, Count, lists:sum([Attempts || {_, Attempts, _} <- Ended])]),
-    py_runs_node:stop(Node).
+    ?assertEqual([], [N || {N, Attempts, _} <- Ended, begun(trace(integer_to_list(N), Config)) > Attempts]),
+    ct:comment("~w runs, ~w attempts", [Count, lists:sum([Attempts || {_, Attempts, _} <- Ended])]).
 
-killed(0, _Count, Node, _Config) ->
-    py_runs_node:kill(Node),
-    1;
+without_retries_each_that_was_lost_is_an_error(Config) ->
+    Count = number("PY_RUN_COUNT", 40),
+    Ended = ended_after_kills(number("PY_RUN_KILLS", 2), Count, #{retries => 0}, Config),
+    ?assertEqual(lists:seq(1, Count), lists:sort([N || {N, _, _} <- Ended])),
+    ?assertEqual([], [{N, Result} || {N, _, Result} <- Ended, Result =/= {ok, 2 * N}, Result =/= {error, {py, interrupted}}]),
+    %% None was begun twice, and what is right has run to its end.
+    ?assertEqual([], [N || {N, Attempts, _} <- Ended, Attempts =/= 1 orelse begun(trace(integer_to_list(N), Config)) > 1]),
+    ?assertEqual([], [N || {N, _, {ok, _}} <- Ended, not lists:keymember(<<"end">>, 2, lines(trace(integer_to_list(N), Config)))]),
+    ct:comment("~w runs, ~w interrupted", [Count, length([1 || {_, _, {error, _}} <- Ended])]).
+
+%% What became of so many runs whose node was killed so often.
+ended_after_kills(Kills, Count, Options, Config) ->
+    rand:seed(exsss, {1, 2, 3}),
+    First = node_with(?config(state_dir, Config), 2, Config),
+    _ = py_runs_node:call(First, {?MODULE, begin_many, [Count, ?config(dir, Config), Options]}, 120_000),
+    _ = killed(Kills, Count, First, Config),
+    Node = node_with(?config(state_dir, Config), 2, Config),
+    Ended = py_runs_node:call(Node, {?MODULE, ended, []}, 300_000),
+    py_runs_node:stop(Node),
+    Ended.
+
 killed(Left, Count, Node, Config) ->
     Begun = fun() -> length(filelib:wildcard(filename:join(?config(dir, Config), "[0-9]*"))) end,
     Before = Begun(),
-    py_runs_node:cast(Node, {?MODULE, begin_many, [Count, ?config(dir, Config), #{}]}),
     %% In the middle of what it does: while it reads the journal, while runs begin, while they run. No word says when that is.
     receive after rand:uniform(400) -> ok end,
-    Before < Count andalso Left rem 2 =:= 0 andalso py_eventually:holds(fun() -> Begun() > Before orelse Before >= Count end),
+    Left rem 2 =:= 0 andalso py_eventually:holds(fun() -> Begun() > Before orelse Before >= Count end),
     py_runs_node:kill(Node),
-    1 + killed(Left - 1, Count, node_with(?config(state_dir, Config), 2, Config), Config).
+    Left > 1 andalso begin
+        Next = node_with(?config(state_dir, Config), 2, Config),
+        killed(Left - 1, Count, Next, Config)
+    end.
 
 %%% In the nodes
 
@@ -164,12 +179,12 @@ killed(Left, Count, Node, Config) ->
 begin_many(Count, Directory, Options) ->
     [
         {ok, _} = py_run:start(run_jobs, traced, [unicode:characters_to_binary(filename:join(Directory, integer_to_list(N))), seconds(N), N],
-            Options#{key => N, function => integer_to_binary(N), retries => 100, backoff => 0})
+            Options#{key => N, function => integer_to_binary(N)})
      || N <- lists:seq(1, Count)
     ].
 
 %% Some end before their orphaned Python does, and some don't.
-seconds(N) when N rem 10 =:= 0 -> 0.8;
+seconds(N) when N rem 10 =:= 1 -> 1.5;
 seconds(_) -> 0.02.
 
 ended() ->
