@@ -31,9 +31,7 @@ class Context:
         if executor is None:
             executor = specs.factory_of("pool")()
         elif isinstance(executor, concurrent.futures.Executor):
-            from erl.executors import ConcurrentExecutor
-
-            executor = ConcurrentExecutor(executor)
+            executor = _over(executor)
         elif not callable(getattr(executor, "run_calls", None)):
             raise TypeError(f"executor is one of erl.executors, or None: not a {type(executor).__name__}")
         self._executor: Executor = executor
@@ -241,6 +239,16 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context on {type(self._executor).__name__}{', closed' if self._is_closed else ''}>"
+
+
+def _over(executor: concurrent.futures.Executor) -> Executor:
+    """An executor of jobs over one of calls."""
+    from erl.executors import ConcurrentExecutor, OtpExecutor
+    from erl.futures import PoolExecutor
+
+    if isinstance(executor, PoolExecutor):  # its workers keep what is scattered
+        return OtpExecutor(executor.node, executor.pool)
+    return ConcurrentExecutor(executor)
 
 
 _NAMES = ("sum", "mask", "disk", "ring", "point", "com", "pick")

@@ -217,6 +217,29 @@ def test_files_that_are_cut_short(ctx: Context, tmp_path: Path) -> None:
         ctx.load("raw", path=raw, **shape)
 
 
+def test_a_file_of_hdf5_that_is_cut_short(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed (scripts/setup arrays)")
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = np.ones((50, 40, 20, 20))
+    with Context.make_with("inline") as ctx:
+        dataset = ctx.load("hdf5", path=path, ds_path="data")
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(DataSetError, match="or was cut short"):
+            ctx.run(ctx.create_sum_analysis(dataset))
+        with pytest.raises(DataSetError, match="or was cut short"):
+            ctx.load("hdf5", path=path, ds_path="data")
+        with h5py.File(path, "w") as file:
+            file["none"] = h5py.Empty("f4")
+            file["one"] = 3.0
+        with pytest.raises(DataSetError, match="has changed since it was loaded: no data as it was"):
+            ctx.run(ctx.create_sum_analysis(dataset))
+        with pytest.raises(DataSetError, match="no data set 'none': it has /one"):
+            ctx.load("hdf5", path=path, ds_path="none")
+        with pytest.raises(ValueError, match="the data has 0 axes"):
+            ctx.load("hdf5", path=path, ds_path="one")
+
+
 def test_files_of_another_form(tmp_path: Path) -> None:
     with Context.make_with("inline") as ctx:
         path = tmp_path / "it"

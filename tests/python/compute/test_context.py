@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from erl.compute import Context, DataSetError, ExecutorSpecException, Shape, analyse
 from erl.executors import ConcurrentExecutor, InlineExecutor, OtpExecutor
+from erl.futures import PoolExecutor
 
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
 
@@ -507,6 +509,19 @@ def test_words_for_executors(node: erl.Node) -> None:
         ctx.load("memory", data=DATA)
     with pytest.raises(RuntimeError, match="closed"):
         ctx.executor.run(abs, 1)
+
+
+def test_executors_of_calls_are_taken(node: erl.Node) -> None:
+    with (
+        PoolExecutor(1, node=node) as own,
+        PoolExecutor(node=node, pool="default") as shared,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        for executor in (own, shared, threads):
+            with Context(executor) as ctx:
+                assert isinstance(ctx.executor, ConcurrentExecutor if executor is threads else OtpExecutor)
+                assert np.array_equal(ctx.map(ctx.load("memory", data=DATA), np.max), DATA.max(axis=(2, 3)))
+            assert executor.submit(abs, -1).result() == 1
 
 
 @pytest.mark.parametrize(
