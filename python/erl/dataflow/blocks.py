@@ -32,6 +32,9 @@ MAPPED_BYTES: Final = 4 << 20
 _SHARE: Final = 0.75
 """Of the driver's part of shared memory; the rest is for arguments and results."""
 
+_LOOK_BYTES: Final = 16 << 20
+"""So many bytes are written before it is looked again how much room there is, and the file's name says them."""
+
 VALUE, FILE, DISK, HERE = "value", "file", "disk", "here"
 
 
@@ -211,6 +214,8 @@ class Writer:
         self._file: IO[bytes] | None = None
         self._path = ""
         self._size = 0
+        self._named = 0
+        self._left = 0
         self._disk_size = 0
         self._blocks: list[Block] = []
         self.moved_bytes = 0
@@ -233,7 +238,7 @@ class Writer:
         """In shared memory; None where there is no room."""
         place = self._place
         assert place is not None
-        if place.used() + total > place.most_bytes * _SHARE:
+        if not self._has_room(place, total):
             return None
         offset = aligned(self._size)
         try:
@@ -244,14 +249,29 @@ class Writer:
         except OSError:
             return None
         self._size = offset + parcels.starts(sizes)[-1] + sizes[-1]
-        self._name()
+        if self._size > self._named + _LOOK_BYTES:
+            self._name()
         block = Block(FILE, "", offset, sizes, total, 0, 0)
         self._blocks.append(block)
         return block
 
+    def _has_room(self, place: Place, total: int) -> bool:
+        """Whether there is room in shared memory; looked at now and then."""
+        if self._left < total:
+            if self._file is not None:
+                self._name()
+            free = int(place.most_bytes * _SHARE) - place.used()
+            if free < total:
+                self._left = 0
+                return False
+            self._left = max(total, min(free, _LOOK_BYTES))
+        self._left -= total
+        return True
+
     def _name(self) -> None:
         """A file's name says how large it is, as what is in use is counted by the names."""
         assert self._place is not None
+        self._named = self._size
         path = self._place.path(self._number, self._size)
         os.rename(self._path, path)
         self._path = path
@@ -274,6 +294,7 @@ class Writer:
         """Have the blocks be found by the name that their file has now."""
         if self._file is not None:
             self._file.close()
+            self._name()
             os.chmod(self._path, 0o400)
         for block in self._blocks:
             block.where = self._path

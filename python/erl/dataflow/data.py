@@ -28,7 +28,8 @@ class DataPartition:
 
     def first_or_default(self, default: Any) -> Any:
         """Its first item, or that where it has none."""
-        return next(self._items(), default)
+        first = getattr(self._items, "first", self._items)
+        return next(first(), default)
 
     def __repr__(self) -> str:
         return f"<DataPartition {self.id}>"

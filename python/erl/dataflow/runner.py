@@ -66,6 +66,8 @@ class Runner:
         self._lease: str | None = None
         self._kept: dict[int, Kept] = {}
         self._tokens: dict[int, str] = {}
+        self._ended: set[str] = set()
+        """The tokens of processes that are known to be over: an answer of theirs may be looked at later."""
         self._garbage: deque[Any] = deque()
         self._lock = threading.RLock()
         self._is_closed = False
@@ -183,21 +185,26 @@ class Runner:
             self.engine.refresh()
             return
         self.report.workers_lost += 1
-        self._tokens.pop(worker, None)
+        self._ended.add(self._tokens.pop(worker, ""))
         self.engine.refresh()
         self._lose(worker, None)
 
-    def met(self, worker: int | None, token: str) -> None:
-        """A process has answered: what another one had in that worker is lost."""
+    def met(self, worker: int | None, token: str) -> bool:
+        """A process has answered: what another one had in that worker is lost. Whether it still is, as far as is
+        known.
+        """
         if worker is None or self.engine.is_local:
-            return
+            return True
+        if token in self._ended:
+            return False
         known = self._tokens.get(worker)
-        if known == token:
-            return
-        self._tokens[worker] = token
-        if known is not None:
-            self.report.workers_lost += 1
-        self._lose(worker, token)
+        if known != token:
+            self._tokens[worker] = token
+            if known is not None:
+                self._ended.add(known)
+                self.report.workers_lost += 1
+            self._lose(worker, token)
+        return True
 
     def _lose(self, worker: int, token: str | None) -> None:
         for kept in list(self._kept.values()):
@@ -450,9 +457,13 @@ class _Fetched:
         self._operation = operation
         self._index = index
 
-    def __call__(self, is_first: bool = False) -> Iterator[Any]:
+    def __call__(self) -> Iterator[Any]:
         number, count = 0, 1
         while number < count:
-            count, items = self._runner.fetch(self._operation.kept, self._index, number, is_first)
+            count, items = self._runner.fetch(self._operation.kept, self._index, number, False)
             yield from items
             number += 1
+
+    def first(self) -> Iterator[Any]:
+        """The first item, without the others."""
+        yield from self._runner.fetch(self._operation.kept, self._index, 0, True)[1][:1]

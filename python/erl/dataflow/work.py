@@ -167,13 +167,13 @@ class StageWork:
 
     def done(self, index: int, worker: int | None, token: str, made: Any) -> None:
         runner, kept = self._runner, self._kept
-        runner.met(worker, token)
+        is_alive = runner.met(worker, token)
         if kept is not None:
             if kept.were_made[index]:
                 runner.report.recomputed += 1
             kept.were_made[index] = True
             if self._sink[0] == "keep":
-                kept.places[index] = (worker or 0, token)
+                kept.places[index] = (worker or 0, token) if is_alive else None
                 kept.nbytes[index] = made[0]
             else:
                 found = made[0] if self._sink[0] == "persist" else made[0][0]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,6 +72,27 @@ def test_four_times_the_memory_ends_right(small: Environment, count: int) -> Non
     cached = balanced = None
     flat(small.parallelize_list([1], 2))
     assert all(each["bytes_in_memory"] < 1 << 20 for each in executor.each_worker(tasks.figures).values())
+
+
+def die_once(array: Any, flag: Path) -> Any:
+    if array[0] == 5.0 and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(array.sum())
+
+
+def test_without_room_in_shared_memory_blocks_are_on_disk_and_go_with_their_worker(tmp_path: Path) -> None:
+    node = erl.start({"default": {"size": 1}}, name="little-shared", max_shared_bytes=8 << 20)
+    with node, Environment(node=node, resources=[{"cpu": 2, "instances": 1}]) as own:
+        cached = own.create_source(Arrays(8), 4).cache()
+        balanced = cached.partition(own.functions.partition.load_balanced)
+        flag = tmp_path / "flag"
+        sums = balanced.map(partial(die_once, flag=flag)).reduce(lambda a, b: a + b)
+        assert flat(sums) == [4 * MEGABYTE * sum(range(8))]
+        assert flag.exists()
+        assert own.report.workers_lost == 1
+        directory = node.link.scope.memory.directory
+        assert sum(os.path.getsize(os.path.join(directory, name)) for name in os.listdir(directory)) < 8 << 20
 
 
 def test_keys_that_don_t_fit_are_put_aside(small: Environment) -> None:
