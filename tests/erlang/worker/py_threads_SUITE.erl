@@ -334,7 +334,7 @@ a_call_that_has_not_begun_never_runs(Config) ->
 a_caller_that_dies_ends_its_call(_Config) ->
     [OsPid] = os_pids(),
     [Caller] = callers(spin_and_note, [[]]),
-    py_eventually:holds(fun() -> [1] =:= [Count || #{in_flight := Count} <- py:workers()] end),
+    py_eventually:holds(fun() -> call(is_spinning, []) end),
     py_caller:kill(Caller),
     py_eventually:holds(fun() -> length(call(noted, [])) =:= 1 end),
     ?assertEqual([OsPid], os_pids()).

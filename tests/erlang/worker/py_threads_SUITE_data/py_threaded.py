@@ -17,6 +17,7 @@ gate: Any = None
 running = 0
 heard: list[Any] = []
 seen: list[str] = []
+spinning = threading.Event()
 variable = contextvars.ContextVar("variable", default=0)
 local = threading.local()
 
@@ -61,6 +62,7 @@ def spin() -> None:
 
 def spin_and_note() -> None:
     try:
+        spinning.set()
         while True:
             pass
     except errors.CallCancelled as cancelled:
@@ -75,6 +77,10 @@ def spin_and_swallow() -> None:
                 pass
         except BaseException:
             continue
+
+
+def is_spinning() -> bool:
+    return spinning.is_set()
 
 
 def noted() -> list[str]:
