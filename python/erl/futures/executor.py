@@ -29,6 +29,9 @@ T = TypeVar("T")
 _EXIT_SECONDS = 5.0
 """As long as that, at the exit of the program, tasks that nobody waits for may take."""
 
+_END_SECONDS = 1.0
+"""As long as that what runs may take where all else was cancelled; as `kill_after` of pools."""
+
 _executors: weakref.WeakSet[PoolExecutor] = weakref.WeakSet()
 _MOST_SECONDS = 4_294_967
 """As many milliseconds as a timer of Erlang's takes."""
@@ -192,6 +195,7 @@ class PoolExecutor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks. `wait` for those that there are; `cancel_futures` cancels those that have not begun.
 
+        With both, what runs has a second to end, and is killed then: that does not take for ever, whatever tasks do.
         A pool of its own ends with the last of them.
         """
         self._is_shut = True
@@ -203,6 +207,10 @@ class PoolExecutor(concurrent.futures.Executor):
                     future.begin()
                     self._over(future)
         if wait and not self._pool.is_reader():  # a callback of a future's would wait for itself
+            if cancel_futures:
+                self._await(time.monotonic() + _END_SECONDS)
+                for future in list(self._open):
+                    future.kill()
             self._await(None)
             self._pool.close()
         elif self._pool.is_own:
@@ -219,6 +227,11 @@ class PoolExecutor(concurrent.futures.Executor):
             if left <= 0:
                 return
             self._idle.wait(left)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "cannot pickle 'PoolExecutor' object: in a task, PoolExecutor() is one on the node of its worker"
+        )
 
     def __repr__(self) -> str:
         return f"<PoolExecutor on {self._pool!r}, {len(self._open)} tasks open>"

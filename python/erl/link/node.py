@@ -126,6 +126,9 @@ class Node:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle 'Node' object: in a task, erl.here() is the node of its worker")
+
     def __repr__(self) -> str:
         if not self.is_up:
             return f"<erl.Node {self.socket}, which is gone>"

@@ -178,6 +178,14 @@ def test_a_running_task_is_killed(executor: PoolExecutor, tmp_path: Path) -> Non
     assert executor.submit(abs, -1).result(30) == 1
 
 
+def test_a_node_or_an_executor_stays_where_it_is(executor: PoolExecutor, node: erl.Node) -> None:
+    for value, what in ((node, r"erl\.here\(\)"), (executor, r"PoolExecutor\(\) is one")):
+        with pytest.raises(TypeError, match=rf"argument 1: cannot pickle .*{what}"):
+            executor.submit(str, value).result(30)
+        with pytest.raises(TypeError, match=rf"the function: cannot pickle .*{what}"):
+            executor.submit(lambda value=value: value).result(30)
+
+
 def test_what_waits_is_cancelled(executor: PoolExecutor) -> None:
     futures = [executor.submit(time.sleep, 0.3) for _ in range(10)]
     assert futures[-1].cancel()
@@ -195,6 +203,25 @@ def test_a_shutdown_that_cancels_is_bounded(node: erl.Node) -> None:
     assert sum(future.cancelled() for future in futures) > 20
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(abs, 1)
+
+
+def test_a_shutdown_that_cancels_does_not_wait_for_what_runs_for_ever(node: erl.Node) -> None:
+    def stubborn() -> None:
+        while True:
+            try:
+                time.sleep(600)
+            except BaseException:
+                continue
+
+    executor = node.executor()
+    futures = [executor.submit(*task) for task in [(time.sleep, 600), (stubborn,)] + [(time.sleep, 600)] * 20]
+    eventually(lambda: all(future.running() for future in futures[:2]))
+    begun = time.monotonic()
+    executor.shutdown(cancel_futures=True)
+    assert time.monotonic() - begun < 60
+    assert all(future.cancelled() for future in futures)
+    with node.executor() as another:
+        assert {another.submit(abs, -1).result(60) for _ in range(4)} == {1}
 
 
 def test_a_shutdown_that_does_not_wait_finishes_what_there_is(node: erl.Node) -> None:
