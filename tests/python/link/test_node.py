@@ -102,6 +102,7 @@ def test_the_death_of_the_beam_fails_what_is_open_at_once() -> None:
         assert other.func(abs, -1) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_fork_is_refused_clearly(node: erl.Node) -> None:
     read, write = os.pipe()
     pid = os.fork()

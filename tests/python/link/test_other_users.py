@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import stat
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be ano
 def as_nobody(function: Callable[[], object]) -> Any:
     """What a function gives in a process of another user, its exception as text."""
     reads, writes = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of Python 3.12: there are threads, which are not asked here
+        child = os.fork()
     if child == 0:
         try:
             os.close(reads)

@@ -76,7 +76,7 @@ def test_flags_and_variables_make_no_difference(
     "shell",
     [
         "exec <&- >&- 2>&-",
-        "ulimit -n 64; umask 0777",
+        "ulimit -n 64; umask 077",
         "mkdir gone && cd gone && rmdir ../gone",
         'exec 3<&0 4>&1; export TEA=$(printf "\\377")',
     ],
