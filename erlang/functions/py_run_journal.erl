@@ -13,7 +13,7 @@
 %%% @private
 -module(py_run_journal).
 
--export([open/3, tell/1, write/2, size/1, close/1, rewrite/2]).
+-export([open/1, read/3, tell/1, write/2, size/1, close/1, rewrite/2]).
 -export_type([journal/0, damage/0]).
 
 -record(journal, {file :: file:fd(), path :: file:filename_all(), size :: non_neg_integer()}).
@@ -27,15 +27,14 @@
 -define(CHUNK_BYTES, 1 bsl 20).
 -define(MOST_RECORD_BYTES, 1 bsl 26).
 
-%% @doc Open it, made where there is none, and fold its records.
--spec open(file:filename_all(), fun((term(), Acc) -> Acc), Acc) ->
-    {ok, Acc, damage(), journal()} | {error, file:posix() | {version, binary()}}.
-open(Path, Fun, Acc) ->
+%% @doc Open it, made where there is none; {@link read/3} comes before anything is written.
+-spec open(file:filename_all()) -> {ok, journal()} | {error, file:posix() | {version, binary()}}.
+open(Path) ->
     case file:open(Path, [read, write, raw, binary]) of
         {ok, File} ->
             _ = file:change_mode(Path, 8#600),
             case begun(File) of
-                ok -> folded(File, Path, Fun, Acc);
+                ok -> {ok, #journal{file = File, path = Path, size = byte_size(?HEADER)}};
                 {error, _} = Error -> _ = file:close(File), Error
             end;
         {error, _} = Error ->
@@ -62,14 +61,13 @@ write_header(File) ->
         Error -> Error
     end.
 
-folded(File, Path, Fun, Acc) ->
+%% @doc Fold its records, and cut off what is torn at its end.
+-spec read(fun((term(), Acc) -> Acc), Acc, journal()) -> {ok, Acc, damage(), journal()} | {error, file:posix()}.
+read(Fun, Acc, #journal{file = File} = Journal) ->
     {Folded, Unreadable, Size, End} = fold(File, byte_size(?HEADER), <<>>, Fun, Acc, 0),
     case Size =:= End orelse cut(File, Size) of
-        Cut when Cut =:= true; Cut =:= ok ->
-            {ok, Folded, #{cut => End - Size, unreadable => Unreadable}, #journal{file = File, path = Path, size = Size}};
-        {error, _} = Error ->
-            _ = file:close(File),
-            Error
+        Cut when Cut =:= true; Cut =:= ok -> {ok, Folded, #{cut => End - Size, unreadable => Unreadable}, Journal#journal{size = Size}};
+        {error, _} = Error -> Error
     end.
 
 cut(File, Size) ->

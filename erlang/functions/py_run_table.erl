@@ -5,7 +5,7 @@
 %%% @private
 -module(py_run_table).
 
--export([new/0, clear/0, replay/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, list/1, all/0, put_key/2, id_by_key/1]).
+-export([new/0, clear/0, replay/2, changed/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, list/1, all/0, put_key/2, id_by_key/1]).
 -export_type([filter/0]).
 
 -define(TABLE, py_runs).
@@ -55,6 +55,24 @@ replay({Id, Change}, Count) ->
     Count + 1;
 replay(_Other, Count) ->
     Count + 1.
+
+%% @doc What changes that are not written make of runs, beside what is in the tables.
+-spec changed({py_run_state:id(), [py_run_state:change() | pruned], term()}, Dirty) -> Dirty when
+    Dirty :: #{py_run_state:id() => py_run_state:run() | pruned}.
+changed({_, [], _}, Dirty) ->
+    Dirty;
+changed({Id, [pruned], _}, Dirty) ->
+    Dirty#{Id => pruned};
+changed({Id, Changes, _}, Dirty) ->
+    case Dirty of
+        #{Id := Run} when is_map(Run) -> Dirty#{Id := lists:foldl(fun py_run_state:apply/2, Run, Changes)};
+        #{Id := pruned} -> Dirty;
+        #{} ->
+            case find(Id) of
+                {ok, Run} -> Dirty#{Id => lists:foldl(fun py_run_state:apply/2, Run, Changes)};
+                error -> Dirty
+            end
+    end.
 
 %% @doc Whether all that was written is in the tables.
 -spec is_read() -> boolean().

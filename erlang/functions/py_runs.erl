@@ -44,7 +44,7 @@
 -spec start_link(file:filename_all()) -> gen_server:start_ret().
 start_link(Directory) -> gen_server:start_link({local, ?MODULE}, ?MODULE, Directory, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
--spec init(file:filename_all()) -> {ok, #state{}, {continue, {recover, boolean()}}} | {stop, {py, py_error:reason()}}.
+-spec init(file:filename_all()) -> {ok, #state{}, {continue, read}} | {stop, {py, py_error:reason()}}.
 init(Directory) ->
     process_flag(trap_exit, true),
     case py_store:open(Directory) of
@@ -53,34 +53,41 @@ init(Directory) ->
             _ = [{module, _} = code:ensure_loaded(Module) || Module <- [py_run_state, py_run_table, py_run_journal]],
             py_run_table:clear(),
             ok = py_run_files:ensure(runs(Directory)),
-            case py_run_journal:open(filename:join(Directory, <<"journal">>), fun py_run_table:replay/2, 0) of
-                {ok, Records, Damage, Journal} ->
-                    py_run_journal:tell(Damage),
-                    true = py_run_table:read(),
-                    State = #state{directory = Directory, store = Store, journal = Journal, base = py_run_journal:size(Journal)},
-                    {ok, State, {continue, {recover, Records > 10_000 + 2 * py_run_table:count()}}};
-                {error, {version, Found}} ->
-                    {stop, {py, {state_dir, py_store:text(Directory), lists:flatten(io_lib:format("the journal is another version's: it begins with ~tp", [Found]))}}};
-                {error, Reason} ->
-                    {stop, {py, {state_dir, py_store:text(Directory), lists:flatten(["the journal: ", file:format_error(Reason)])}}}
+            case py_run_journal:open(filename:join(Directory, <<"journal">>)) of
+                {ok, Journal} -> {ok, #state{directory = Directory, store = Store, journal = Journal}, {continue, read}};
+                {error, {version, Found}} -> {stop, unusable(Directory, io_lib:format("the journal is another version's: it begins with ~tp", [Found]))};
+                {error, Reason} -> {stop, unusable(Directory, ["the journal: ", file:format_error(Reason)])}
             end;
         {error, Reason} ->
             {stop, Reason}
     end.
 
+unusable(Directory, Text) -> {py, {state_dir, py_store:text(Directory), lists:flatten(Text)}}.
+
 runs(Directory) -> filename:join(Directory, <<"runs">>).
 
--spec handle_continue({recover, IsLong :: boolean()}, #state{}) -> noreply().
-handle_continue({recover, IsLong}, #state{directory = Directory} = State) ->
+%% Its supervisors don't wait for that.
+-spec handle_continue(read, #state{}) -> noreply() | {stop, term(), #state{}}.
+handle_continue(read, #state{directory = Directory, journal = Journal} = State) ->
+    case py_run_journal:read(fun py_run_table:replay/2, 0, Journal) of
+        {ok, Records, Damage, Read} ->
+            py_run_journal:tell(Damage),
+            true = py_run_table:read(),
+            recovered(Records > 10_000 + 2 * py_run_table:count(), State#state{journal = Read, base = py_run_journal:size(Read)});
+        {error, Reason} ->
+            {stop, unusable(Directory, ["the journal: ", file:format_error(Reason)]), State}
+    end.
+
+recovered(IsLong, #state{directory = Directory} = State) ->
     %% One that is just being begun has its files already.
     Now = py_run_table:new_id(now_ms()),
     IsKnown = fun(Id) -> Id >= Now orelse py_run_table:find(Id) =/= error end,
     _ = spawn(fun() -> py_run_files:sweep(runs(Directory), IsKnown) end),
     Open = py_run_table:list(#{state => ['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING'], limit => ?MOST_RUNS}),
-    next(compacted(IsLong, lists:foldl(fun recovered/2, State, Open))).
+    next(compacted(IsLong, lists:foldl(fun taken_up/2, State, Open))).
 
 %% An attempt that has outlived the server is the server's again.
-recovered(#{id := Id, state := Was} = Run, State) ->
+taken_up(#{id := Id, state := Was} = Run, State) ->
     case py_run_attempt:find(Id) of
         {ok, Pid} when Was =:= 'RUNNING' -> adopted(Id, Pid, none, none, State);
         {ok, Pid} -> py_run_attempt:drop(Pid), decided(Id, recover, [], Run, State);
@@ -97,35 +104,33 @@ attempt(Id, #attempt{pid = Pid} = Attempt, #state{attempts = Attempts, pids = Pi
 
 -type noreply() :: {noreply, #state{}} | {noreply, #state{}, 0}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> noreply() | {reply, term(), #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> noreply() | {reply, term(), #state{}} | {reply, term(), #state{}, 0}.
 handle_call({start, _, _}, _From, #state{disk = Reason} = State) when Reason =/= ok ->
-    {reply, full(Reason, State), State};
+    replied(full(Reason, State), State);
 handle_call({start, Id, Spec}, From, State) ->
     next(started(Id, Spec, From, State));
 handle_call({Event, _}, _From, #state{disk = Reason} = State) when Event =:= stop, Reason =/= ok; Event =:= retry, Reason =/= ok ->
-    {reply, full(Reason, State), State};
+    replied(full(Reason, State), State);
 handle_call({Event, Id}, From, State) when Event =:= stop; Event =:= retry ->
     case current(Id, State) of
         {ok, Run} -> next(decided(Id, Event, [{reply, From, ok}], Run, State));
-        error -> {reply, {error, {py, {unknown_run, Id}}}, State}
+        error -> replied({error, {py, {unknown_run, Id}}}, State)
     end;
 handle_call({prune, Ids}, From, State) ->
     next(pruned(Ids, From, State));
 handle_call(info, _From, #state{disk = Disk, journal = Journal, queues = Queues, attempts = Attempts, directory = Directory} = State) ->
     Info = #{directory => Directory, disk => Disk, journal_bytes => py_run_journal:size(Journal), waiting => py_run_queues:waiting(Queues), running => map_size(Attempts)},
-    {reply, Info, State};
+    replied(Info, State);
 handle_call(key, _From, #state{store = Store} = State) ->
-    {reply, py_store:key(Store), State};
+    replied(py_store:key(Store), State);
 handle_call(directory, _From, #state{directory = Directory} = State) ->
-    {reply, runs(Directory), State};
-handle_call(store, _From, #state{store = Store} = State) ->
-    {reply, Store, State};
+    replied(runs(Directory), State);
 handle_call({subscribe, Pid, What}, _From, #state{listeners = Listeners} = State) ->
-    {reply, ok, State#state{listeners = py_run_listeners:subscribe(Pid, What, Listeners)}};
+    replied(ok, State#state{listeners = py_run_listeners:subscribe(Pid, What, Listeners)});
 handle_call({unsubscribe, Pid}, _From, #state{listeners = Listeners} = State) ->
-    {reply, ok, State#state{listeners = py_run_listeners:unsubscribe(Pid, Listeners)}};
+    replied(ok, State#state{listeners = py_run_listeners:unsubscribe(Pid, Listeners)});
 handle_call(_Request, _From, State) ->
-    {reply, {error, unknown_request}, State}.
+    replied({error, unknown_request}, State).
 
 full(Reason, #state{directory = Directory}) ->
     {error, {py, {state_dir, py_store:text(Directory), lists:flatten(["nothing can be written: ", file:format_error(Reason)])}}}.
@@ -135,7 +140,7 @@ handle_cast(_Message, State) -> next(State).
 
 -spec handle_info(term(), #state{}) -> noreply().
 handle_info(timeout, State) ->
-    {noreply, committed(State)};
+    next(committed(State));
 handle_info({placed, Pid, Id, Process}, State) ->
     next(placed(Id, Pid, Process, taken(Pid, State)));
 handle_info({unplaced, Pid, Id}, State) ->
@@ -156,7 +161,7 @@ handle_info(poll, #state{queues = Queues} = State) ->
 handle_info(drain, State) ->
     next(State#state{is_draining = true});
 handle_info(full, State) ->
-    {noreply, committed(State)};
+    next(committed(State));
 handle_info({wait, Alias, Pid, Id}, #state{listeners = Listeners} = State) ->
     case current(Id, State) of
         {ok, _} -> next(answered(Id, State#state{listeners = py_run_listeners:wait(Id, Alias, Pid, Listeners)}));
@@ -181,6 +186,10 @@ taken(Pid, State) ->
 next(#state{disk = ok, count = Count} = State) when Count >= ?AT_ONCE -> {noreply, committed(State)};
 next(#state{disk = ok, noted = [_ | _]} = State) -> {noreply, State, 0};
 next(State) -> {noreply, State}.
+
+%% What is noted is still to be written.
+replied(Answer, #state{disk = ok, noted = [_ | _]} = State) -> {reply, Answer, State, 0};
+replied(Answer, State) -> {reply, Answer, State}.
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{journal = Journal, store = Store} = State) ->
@@ -353,17 +362,7 @@ kept(Reason, Entries, #state{disk = Disk} = State) ->
     _ = erlang:send_after(?FULL_MS, self(), full),
     {Asked, Happened} = lists:partition(fun({_, Changes, Todo}) -> Changes =/= [] andalso lists:keymember(reply, 1, Todo) end, Entries),
     _ = [gen_server:reply(From, full(Reason, State)) || {_, _, Todo} <- Asked, {reply, From, _} <- Todo],
-    Again = fun
-        ({Id, [pruned], _}, Dirty) -> Dirty#{Id => pruned};
-        ({_, [], _}, Dirty) -> Dirty;
-        ({Id, Changes, _}, Dirty) ->
-            Before = case Dirty of #{Id := Run} -> {ok, Run}; #{} -> py_run_table:find(Id) end,
-            case Before of
-                {ok, Run1} when is_map(Run1) -> Dirty#{Id => lists:foldl(fun py_run_state:apply/2, Run1, Changes)};
-                _ -> Dirty
-            end
-    end,
-    State#state{disk = Reason, noted = lists:reverse(Happened), dirty = lists:foldl(Again, #{}, Happened)}.
+    State#state{disk = Reason, noted = lists:reverse(Happened), dirty = lists:foldl(fun py_run_table:changed/2, #{}, Happened)}.
 
 seen(Entries, #state{directory = Directory} = State) ->
     Shown = lists:foldl(fun show/2, State, Entries),

@@ -7,6 +7,9 @@
 -export([start_link/1, ensure/0, resume/0, drain/0]).
 -export([init/1]).
 
+-define(TRIES, 100).
+-define(PAUSE_MS, 10).
+
 -spec start_link(file:filename_all()) -> supervisor:startlink_ret().
 start_link(Directory) -> supervisor:start_link({local, ?MODULE}, ?MODULE, Directory).
 
@@ -42,24 +45,36 @@ drain() ->
     _ = catch py_runs ! drain,
     ok.
 
+%% A server that fails again and again ends its own supervisor, which says `shutdown', and nothing else of the application: the next
+%% use tries again.
 start(Directory) ->
-    Child = #{id => ?MODULE, start => {?MODULE, start_link, [Directory]}, type => supervisor},
+    Child = #{id => ?MODULE, start => {?MODULE, start_link, [Directory]}, type => supervisor, restart => transient},
     try supervisor:start_child(py_sup, Child) of
-        {ok, _} -> ok;
-        {error, {already_started, _}} -> restarted();
+        {ok, _} -> awaited(Directory, ?TRIES);
+        {error, {already_started, _}} -> awaited(Directory, ?TRIES);
         {error, already_present} -> _ = supervisor:delete_child(py_sup, ?MODULE), start(Directory);
         {error, {{shutdown, {failed_to_start_child, _, {py, _} = Reason}}, _}} -> {error, Reason};
         {error, {shutdown, {failed_to_start_child, _, {py, _} = Reason}}} -> {error, Reason};
-        {error, Reason} -> {error, {py, {state_dir, py_store:text(Directory), lists:flatten(io_lib:format("~tP", [Reason, 20]))}}}
+        {error, Reason} -> failed(Directory, Reason)
     catch
         exit:_ -> {error, {py, not_started}}
     end.
 
-%% It is between two lives of the server, or the server reads.
-restarted() ->
-    case py_run_table:is_read() of
-        true -> ok;
-        false -> receive after 5 -> ensure() end
+failed(Directory, Reason) -> {error, {py, {state_dir, py_store:text(Directory), lists:flatten(io_lib:format("~tP", [Reason, 20]))}}}.
+
+%% It answers when it has read what there is; it may be between two lives.
+awaited(Directory, 0) ->
+    failed(Directory, "the server of runs does not come up; the log says why");
+awaited(Directory, Left) ->
+    try gen_server:call(py_runs, info, infinity) of
+        _ -> ok
+    catch
+        exit:_ ->
+            receive after ?PAUSE_MS -> ok end,
+            case whereis(?MODULE) of
+                undefined -> failed(Directory, "the server of runs does not come up; the log says why");
+                _ -> awaited(Directory, Left - 1)
+            end
     end.
 
 -spec init(file:filename_all()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.

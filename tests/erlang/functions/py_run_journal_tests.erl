@@ -7,13 +7,17 @@ with_file(Test) ->
     {setup, fun() -> filename:join(string:trim(os:cmd("mktemp -d")), "journal") end, fun(Path) -> os:cmd("rm -r " ++ filename:dirname(Path)) end,
         fun(Path) -> {timeout, 60, fun() -> Test(Path) end} end}.
 
+opened(Path) ->
+    {ok, Journal} = py_run_journal:open(Path),
+    py_run_journal:read(fun(Term, Acc) -> [Term | Acc] end, [], Journal).
+
 read(Path) ->
-    {ok, Terms, Damage, Journal} = py_run_journal:open(Path, fun(Term, Acc) -> [Term | Acc] end, []),
+    {ok, Terms, Damage, Journal} = opened(Path),
     py_run_journal:close(Journal),
     {lists:reverse(Terms), Damage}.
 
 written(Path, Batches) ->
-    {ok, [], _, Journal} = py_run_journal:open(Path, fun(Term, Acc) -> [Term | Acc] end, []),
+    {ok, [], _, Journal} = opened(Path),
     Last = lists:foldl(fun(Batch, Before) -> {ok, Next} = py_run_journal:write(Batch, Before), Next end, Journal, Batches),
     py_run_journal:close(Last).
 
@@ -36,7 +40,7 @@ cut_at(At, Bytes, All, Path) ->
     ok = file:write_file(Path, binary:part(Bytes, 0, At)),
     {Before, _} = read(Path),
     ?assert(lists:prefix(Before, All)),
-    {ok, _, #{cut := 0}, Journal} = py_run_journal:open(Path, fun(_, Acc) -> Acc end, []),
+    {ok, _, #{cut := 0}, Journal} = opened(Path),
     {ok, Next} = py_run_journal:write([{new, At}], Journal),
     py_run_journal:close(Next),
     ?assertEqual({Before ++ [{new, At}], #{cut => 0, unreadable => 0}}, read(Path)).
@@ -79,14 +83,14 @@ a_record_with_an_atom_that_nobody_knows_is_passed_over_test_() ->
 a_journal_of_a_later_version_is_not_touched_test_() ->
     with_file(fun(Path) ->
         ok = file:write_file(Path, "py journal 2\nsomething else"),
-        ?assertMatch({error, {version, <<"py journal 2\n">>}}, py_run_journal:open(Path, fun(_, Acc) -> Acc end, [])),
+        ?assertMatch({error, {version, <<"py journal 2\n">>}}, py_run_journal:open(Path)),
         ?assertEqual({ok, <<"py journal 2\nsomething else">>}, file:read_file(Path))
     end).
 
 written_anew_it_has_what_is_wanted_and_goes_on_test_() ->
     with_file(fun(Path) ->
         written(Path, [[{N, <<"old">>} || N <- lists:seq(1, 100)]]),
-        {ok, _, _, Journal} = py_run_journal:open(Path, fun(_, Acc) -> Acc end, []),
+        {ok, _, _, Journal} = opened(Path),
         {ok, Fresh} = py_run_journal:rewrite([{1, <<"kept">>}], Journal),
         ?assert(py_run_journal:size(Fresh) < py_run_journal:size(Journal)),
         {ok, Last} = py_run_journal:write([{2, <<"new">>}], Fresh),

@@ -34,6 +34,9 @@
     in_threads_each_run_has_its_own_log/1,
     a_child_that_returns_from_the_function_is_not_the_attempt/1,
     what_runs_leave_in_the_directory_is_swept/1,
+    a_server_that_is_killed_again_and_again_takes_nothing_else_down/1,
+    a_directory_that_can_t_be_used_costs_runs_alone/1,
+    a_question_in_between_holds_nothing_up/1,
     options_that_there_are_not_are_refused/1
 ]).
 
@@ -69,6 +72,9 @@ all() ->
         in_threads_each_run_has_its_own_log,
         a_child_that_returns_from_the_function_is_not_the_attempt,
         what_runs_leave_in_the_directory_is_swept,
+        a_server_that_is_killed_again_and_again_takes_nothing_else_down,
+        a_directory_that_can_t_be_used_costs_runs_alone,
+        a_question_in_between_holds_nothing_up,
         options_that_there_are_not_are_refused
     ].
 
@@ -440,6 +446,46 @@ what_runs_leave_in_the_directory_is_swept(Config) ->
     [_] = py_run:list(),
     py_eventually:holds(fun() -> not filelib:is_dir(Left) end),
     ?assert(filelib:is_dir(Other)).
+
+a_server_that_is_killed_again_and_again_takes_nothing_else_down(_Config) ->
+    {ok, Run} = py_run:start(math, sqrt, [4]),
+    {'COMPLETED', _} = ended(Run),
+    Sup = whereis(py_sup),
+    Kill = fun() ->
+        py_eventually:holds(fun() -> is_pid(whereis(py_runs)) orelse whereis(py_runs_sup) =:= undefined end),
+        _ = catch exit(whereis(py_runs), kill)
+    end,
+    [Kill() || _ <- lists:seq(1, 12)],
+    ?assertEqual(Sup, whereis(py_sup)),
+    ?assertEqual(3, py:add(1, 2)),
+    py_eventually:holds(fun() -> py_run:result(Run) =:= {ok, 2.0} end),
+    ?assertMatch({ok, 3.0}, py_run:run(math, sqrt, [9])).
+
+%% What was noted before it is written, though nothing comes behind it.
+a_question_in_between_holds_nothing_up(_Config) ->
+    {ok, _} = py_run:run(math, sqrt, [4]),
+    ok = sys:suspend(py_runs),
+    Self = self(),
+    Pid = spawn_link(fun() -> Self ! {self(), py_run:start(math, sqrt, [9])} end),
+    py_eventually:holds(fun() -> element(2, process_info(whereis(py_runs), message_queue_len)) > 0 end),
+    Asked = gen_server:send_request(py_runs, info),
+    ok = sys:resume(py_runs),
+    {reply, #{disk := ok}} = gen_server:wait_response(Asked, 10_000),
+    receive {Pid, {ok, Run}} -> ?assertMatch({'COMPLETED', _}, ended(Run)) end.
+
+a_directory_that_can_t_be_used_costs_runs_alone(Config) ->
+    {ok, _} = py_run:run(math, sqrt, [4]),
+    {ok, stopped} = py:stop(),
+    Journal = filename:join(?config(state_dir, Config), "journal"),
+    {ok, Bytes} = file:read_file(Journal),
+    ok = file:write_file(Journal, "py journal 9\n"),
+    ok = py_application:start([{default, pool(Config)}]),
+    {error, {py, {state_dir, _, Text}}} = py_run:list(),
+    ?assertNotEqual(nomatch, string:find(Text, "version")),
+    ?assertEqual(3, py:add(1, 2)),
+    ok = file:write_file(Journal, Bytes),
+    ?assertMatch([#{state := 'COMPLETED'}], py_run:list()),
+    ?assertEqual([], [Name || Name <- registered(), lists:prefix("py_run", atom_to_list(Name)), Name =/= py_runs, Name =/= py_runs_sup]).
 
 options_that_there_are_not_are_refused(_Config) ->
     [

@@ -166,11 +166,20 @@ killed(Left, Count, Node, Config) ->
     Before = Begun(),
     %% In the middle of what it does: while it reads the journal, while runs begin, while they run. No word says when that is.
     receive after rand:uniform(400) -> ok end,
-    Left rem 2 =:= 0 andalso py_eventually:holds(fun() -> Begun() > Before orelse Before >= Count end),
+    Left rem 2 =:= 0 andalso go_on(fun() -> Begun() > Before orelse Before >= Count end, Node),
     py_runs_node:kill(Node),
     Left > 1 andalso begin
         Next = node_with(?config(state_dir, Config), 2, Config),
         killed(Left - 1, Count, Next, Config)
+    end.
+
+go_on(Condition, Node) ->
+    try
+        py_eventually:holds(Condition)
+    catch
+        error:{never, _} ->
+            Info = py_runs_node:call(Node, {py_run, info, []}),
+            ct:fail({no_run_begins, Info, py_runs_node:call(Node, {py, status, []}), [Run || #{state := State} = Run <- py_runs_node:call(Node, {py_run, list, []}), State =/= 'COMPLETED']})
     end.
 
 %%% In the nodes
