@@ -378,6 +378,7 @@ class Runner:
         """How many chunks a partition has, and the items of one of them."""
         for _ in range(_MOST_FETCHES):
             with self._lock:
+                self._check_open()
                 self.ensure(kept, [index])
                 if index in kept.values:
                     blocks = kept.values[index]

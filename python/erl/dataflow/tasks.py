@@ -233,6 +233,9 @@ class _Run:
                 outbox = exchange.Outbox(writer, job.sink[1], setup.block_bytes)
                 count = exchange.split(batches, spec.sink, job.index, outbox)
                 made = outbox.blocks, count
+        except Exception as error:  # no function's: items that can't be pickled, a disk that is full
+            writer.give_up()
+            raise chain.Located(error, spec.sink or spec.last, None) from None
         except BaseException:
             writer.give_up()
             raise

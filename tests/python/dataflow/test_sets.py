@@ -215,6 +215,15 @@ def test_what_can_not_be_pickled_is_named(env: Environment) -> None:
         flat(env.parallelize_list([1], 1).map(lambda x: lock))
 
 
+def test_what_can_not_go_to_another_partition_says_where(env: Environment) -> None:
+    if env._engine.is_local:
+        return  # nothing goes anywhere
+    locks = env.parallelize_list([1], 1).map(lambda x: (x, __import__("threading").Lock()))
+    with pytest.raises(TypeError, match=r"cannot pickle.*\(in keyed_gather, keyed_gather-\d+, partition 0\)"):
+        flat(locks.keyed_gather())
+    assert flat(locks.cache().map(lambda pair: pair[1].locked())) == [False]
+
+
 def test_sources_draw_their_own_numbers_again_and_again(env: Environment) -> None:
     source = env.create_source(Drawn(5), 3)
     first = items(source)
