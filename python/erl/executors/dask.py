@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import logging
 import pickle
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +28,11 @@ _KNOWN_SECONDS: Final = 1.0
 """So long it is not asked again who the workers are, for how many tasks are on their way."""
 _SENT_AHEAD_BYTES: Final = 1_000_000
 """What is larger goes to a worker before the task does, past the scheduler."""
+_PUT_SECONDS: Final = 30.0
+_PAUSE_SECONDS: Final = 0.1
+_TRIES: Final = 10
+"""So often a task is sent again that has not begun, since what it needs was lost with a worker."""
+_LOST: Final = ("cancelled", "lost", "error")
 
 
 class _Task(concurrent.futures.Future[Any]):
@@ -42,6 +49,54 @@ class _Task(concurrent.futures.Future[Any]):
         return True
 
     kill = cancel
+
+
+class _Object:
+    """An object on the cluster, which is put there again where the cluster has lost it with a worker."""
+
+    def __init__(self, client: distributed.Client, parcel: dask_calls.Parcel) -> None:
+        self._client = client
+        self._parcel = parcel
+        self._lock = threading.Lock()
+        self._there: Any = None
+
+    def there(self) -> Any:
+        """What stands for it among a task's arguments."""
+        with self._lock:
+            if self._there is None or self._there.status in _LOST:
+                self._there = self._put()
+            return self._there
+
+    def forget(self) -> None:
+        """Put it there again, for the next task: one that named it was lost."""
+        with self._lock:
+            self._there = None
+
+    def _put(self) -> Any:
+        if self._parcel.size_bytes <= _SENT_AHEAD_BYTES:
+            # As what a task gives back: the scheduler can make it again.
+            return self._client.submit(dask_calls.kept, self._parcel, pure=False)
+        deadline = time.monotonic() + _PUT_SECONDS
+        while True:
+            try:
+                return self._client.scatter(self._parcel, broadcast=True, hash=False)
+            except (KeyError, OSError, asyncio.TimeoutError):  # a worker that dies at that moment
+                if time.monotonic() > deadline or self._client.status != "running":
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+
+
+class _Call:
+    """What a task is sent as, and how often it may be sent again."""
+
+    __slots__ = ("call", "objects", "retries", "tries", "worker")
+
+    def __init__(self, worker: Any, call: Any, objects: list[_Object], retries: int) -> None:
+        self.worker = worker
+        self.call = call
+        self.objects = objects
+        self.retries = retries
+        self.tries = _TRIES
 
 
 class DaskExecutor(Executor):
@@ -61,7 +116,7 @@ class DaskExecutor(Executor):
         self._owns_client = False
         self._topic = f"erl-{uuid.uuid4().hex}"
         self._open: set[_Task] = set()
-        self._sent: dict[str, tuple[int, Any]] = {}
+        self._sent: dict[str, tuple[int, _Object]] = {}
         # Handlers may ask the executor for something, which the thread of dask's that hears must not wait for.
         self._telling = concurrent.futures.ThreadPoolExecutor(1, "erl-dask-topics")
         self._known: tuple[float, dict[Any, dict[str, Any]]] = (0.0, {})
@@ -194,13 +249,13 @@ class DaskExecutor(Executor):
     def scatter(self, obj: Any) -> Handle:
         self._check_open()
         handle = Handle(uuid.uuid4().hex, obj)
-        self._there(handle)
+        self._object(handle).there()
         return handle
 
     def update(self, handle: Handle, obj: Any) -> None:
         self._check_open()
         super().update(handle, obj)
-        self._there(handle)
+        self._object(handle).there()
 
     def release(self, handle: Handle) -> None:
         super().release(handle)
@@ -209,13 +264,13 @@ class DaskExecutor(Executor):
     def _parcel(self, value: Any) -> dask_calls.Parcel:
         return dask_calls.Parcel.of(value, self._cluster is None)
 
-    def _there(self, handle: Handle) -> Any:
-        """The present version at the workers; sent again where they have lost it. Tasks in flight keep theirs."""
-        version, sent = self._sent.get(handle.key, (0, None))
-        if sent is None or version != handle.version or sent.status in ("cancelled", "lost", "error"):
-            sent = self._client.scatter(self._parcel(handle.value), broadcast=True, hash=False)
-            self._sent[handle.key] = handle.version, sent
-        return sent
+    def _object(self, handle: Handle) -> _Object:
+        """The present version. Tasks that name an older one keep that."""
+        version, found = self._sent.get(handle.key, (0, None))
+        if found is None or version != handle.version:
+            found = _Object(self._client, self._parcel(handle.value))
+            self._sent[handle.key] = handle.version, found
+        return found
 
     def put(self, worker: Any, key: Any, obj: Any) -> None:
         self._check_worker(worker)
@@ -232,80 +287,88 @@ class DaskExecutor(Executor):
         task = _Task()
         self._open.add(task)
         task.add_done_callback(self._open.discard)
-        self._send(task, worker, function, args, retries)
+        try:
+            self._send(task, self._call(worker, function, args, retries))
+        except Exception as error:
+            self._settle(task, None, error)
         return task
 
-    def _send(
-        self,
-        task: _Task,
-        worker: Any,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        retries: int,
-    ) -> None:
-        try:
-            scattered: list[Any] = []
-            ready = []
-            for each in args:
-                if isinstance(each, Handle):
-                    scattered.append(self._there(each))
-                    each = dask_calls.Place(len(scattered) - 1)
-                ready.append(each)
-            call: Any = self._parcel((function, tuple(ready)))
-            if call.size_bytes > _SENT_AHEAD_BYTES:
-                call = self._client.scatter(call, hash=False, workers=None if worker is None else [worker])
-            named: dict[str, Any] = {}
-            if worker is not None:
-                named = {"workers": [worker], "allow_other_workers": False}
-            elif any("compute" in each["resources"] for each in self._lately().values()):
-                named = {"resources": {"compute": 1}}
-            task.sent = self._client.submit(
-                dask_calls.run, call, self._topic, *scattered, pure=False, **named
-            )
-        except Exception as error:
-            if task.set_running_or_notify_cancel():
-                task.set_exception(error)
-            return
+    def _call(self, worker: Any, function: Callable[..., Any], args: tuple[Any, ...], retries: int) -> _Call:
+        objects: list[_Object] = []
+        ready = []
+        for each in args:
+            if isinstance(each, Handle):
+                objects.append(self._object(each))
+                each = dask_calls.Place(len(objects) - 1)
+            ready.append(each)
+        call: Any = self._parcel((function, tuple(ready)))
+        if call.size_bytes > _SENT_AHEAD_BYTES:
+            call = _Object(self._client, call)
+        return _Call(worker, call, objects, retries)
 
-        def came(sent: Any) -> None:
-            again = None
-            if retries > 0 and not self._is_closed:
-                again = lambda: self._send(task, worker, function, args, retries - 1)  # noqa: E731
-            self._came(task, sent, again)
-
-        task.sent.add_done_callback(came)
+    def _send(self, task: _Task, call: _Call) -> None:
+        named: dict[str, Any] = {}
+        if call.worker is not None:
+            named = {"workers": [call.worker], "allow_other_workers": False}
+        elif any("compute" in each["resources"] for each in self._lately().values()):
+            named = {"resources": {"compute": 1}}
+        sent = call.call.there() if isinstance(call.call, _Object) else call.call
+        there = [each.there() for each in call.objects]
+        task.sent = self._client.submit(dask_calls.run, sent, self._topic, *there, pure=False, **named)
+        task.sent.add_done_callback(lambda over: self._came(task, call, over))
         if task.cancelled():
             task.sent.cancel()
 
-    def _came(self, task: _Task, sent: Any, again: Callable[[], None] | None) -> None:
-        """A future of dask's is over."""
+    def _came(self, task: _Task, call: _Call, sent: Any) -> None:
+        """A future of dask's is over, in the thread that tells of all of them."""
         if task.done():
             return
-        status = sent.status
+        value, error, may_be_sent = None, None, False
         try:
-            value, error = (sent.result(), None) if status == "finished" else (None, self._why(sent, status))
-        except Exception as failed:
-            value, error = None, failed
-        if isinstance(error, errors.WorkerLostError) and again is not None:
-            again()
-        elif task.set_running_or_notify_cancel():
-            if error is None:
-                task.set_result(value)
+            status = sent.status
+            if status == "finished":
+                value = sent.result()
+            elif status == "error":
+                error = sent.exception()
             else:
-                task.set_exception(error)
-        task.sent = None
+                raise concurrent.futures.CancelledError
+        except concurrent.futures.CancelledError:
+            error, may_be_sent = self._lost(call)
+        except Exception as failed:
+            error = failed
+        if isinstance(error, KilledWorker):
+            error = errors.WorkerLostError(f"the worker of the task died: {error}")
+            may_be_sent = call.retries > 0
+            call.retries -= 1
+        if may_be_sent and not self._is_closed:
+            try:
+                self._send(task, call)
+                return
+            except Exception as failed:
+                error = failed
+        self._settle(task, value, error)
 
-    def _why(self, sent: Any, status: str) -> BaseException:
-        if status == "error":
-            error: BaseException = sent.exception()
-            if isinstance(error, KilledWorker):
-                return errors.WorkerLostError(f"the worker of the task died: {error}")
-            return error
+    def _lost(self, call: _Call) -> tuple[BaseException, bool]:
+        """What a task ends with that was not cancelled here, and whether it may be sent again: it has not begun."""
         try:
             self._check_open()
         except Exception as gone:
-            return gone
-        return errors.WorkerLostError("a worker died, and with it what the task needs")
+            return gone, False
+        for each in (call.call, *call.objects):
+            if isinstance(each, _Object):
+                each.forget()
+        call.tries -= 1
+        return errors.WorkerLostError("a worker died, and with it what the task needs"), call.tries >= 0
+
+    @staticmethod
+    def _settle(task: _Task, value: Any, error: BaseException | None) -> None:
+        task.sent = None
+        if not task.set_running_or_notify_cancel():
+            return
+        if error is None:
+            task.set_result(value)
+        else:
+            task.set_exception(error)
 
     def _address(self) -> str:
         scheduler = self._client.scheduler

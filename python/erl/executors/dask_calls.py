@@ -57,8 +57,10 @@ class Parcel:
         return len(self._head) + sum(memoryview(each).nbytes for each in self.buffers)
 
     def read(self) -> Any:
-        """A new object each time."""
-        return pickle.loads(self._head, buffers=self.buffers)
+        """A new object each time, to be changed as its owner likes: the parcel may be read again."""
+        return pickle.loads(
+            self._head, buffers=[bytearray(pickle.PickleBuffer(each).raw()) for each in self.buffers]
+        )
 
     def value(self) -> Any:
         """The same object for all tasks of this worker."""
@@ -83,6 +85,11 @@ def run(call: Parcel, topic: str, *scattered: Parcel) -> Any:
     function, args = call.read()
     ready = tuple(scattered[each.index].value() if type(each) is Place else each for each in args)
     return calls.run_local(calls.Local(_held.setdefault(worker, {}), publish), function, ready)
+
+
+def kept(value: Parcel) -> Parcel:
+    """The same: a result that the scheduler can make again."""
+    return value
 
 
 def hold(key: Any, value: Parcel) -> None:

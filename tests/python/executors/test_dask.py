@@ -127,6 +127,10 @@ def test_large_arrays_go_there_and_back(processes: Processes) -> None:
         warnings.simplefilter("error")
         assert (executor.run(doubled, array) == numpy.arange(0, 800_000, 2.0)).all()
         assert (array == numpy.arange(400_000.0)).all()
+        columns = numpy.asfortranarray(numpy.arange(300_000.0).reshape(3, 100_000))
+        assert (executor.run(doubled, columns) == 2 * columns).all()
+        handle = executor.scatter(array)
+        assert executor.run(numpy.sum, handle) == array.sum()
 
 
 def test_a_dead_port_is_an_error_within_the_timeout() -> None:
@@ -158,7 +162,7 @@ def test_a_dead_worker_of_a_local_cluster_costs_its_task(tmp_path: Path) -> None
             executor.run(os.kill, executor.run(os.getpid), signal.SIGKILL)
         # What was scattered died with it, and is there again.
         assert executor.run(sum, handle) == 3
-        assert list(executor.map(dies_once, [str(tmp_path / "died")], retries=1)) == ["lived"]
+        assert list(executor.map(dies_once, [str(tmp_path / "died")], retries=3)) == ["lived"]
     executor.close()
 
 
