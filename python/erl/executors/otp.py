@@ -7,6 +7,7 @@ import concurrent.futures
 import itertools
 import os
 import pickle
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from erl import errors
@@ -47,7 +48,10 @@ class OtpExecutor(Executor):
         self._pool = PoolExecutor(workers, node=node, pool=pool, options=options)
         self._parts: dict[tuple[str, int], tuple[Any, calls.Scattered]] = {}
         self._naming: dict[Future[Any], list[Any]] = {}
-        prints.listeners.append(self._heard)
+        # By a weak reference: who leaves an executor without closing it leaves its pool, which ends then.
+        self._hears = _heard_by(weakref.ref(self))
+        prints.listeners.append(self._hears)
+        weakref.finalize(self, _unheard, self._hears).atexit = False
 
     @property
     def node(self) -> Node:
@@ -147,10 +151,22 @@ class OtpExecutor(Executor):
 
     def close(self) -> None:
         super().close()
-        if self._heard in prints.listeners:
-            prints.listeners.remove(self._heard)
+        _unheard(self._hears)
         shared = sorted({key for (key, _), (memory, _) in self._parts.items() if memory is not None})
         self._parts.clear()
         if shared and not self._pool._pool.is_own:
             concurrent.futures.wait(self._have_forgotten(shared), _FORGET_SECONDS)
         self._pool.shutdown(cancel_futures=True)
+
+
+def _heard_by(executor: weakref.ref[OtpExecutor]) -> Callable[[str], bool]:
+    def hears(line: str) -> bool:
+        found = executor()
+        return found is not None and found._heard(line)
+
+    return hears
+
+
+def _unheard(hears: Callable[[str], bool]) -> None:
+    if hears in prints.listeners:
+        prints.listeners.remove(hears)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import itertools
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import erl
+from erl import errors
 from erl.executors.interface import Executor, Handle
 from erl.executors.otp import OtpExecutor
 
@@ -68,6 +72,7 @@ class PoolsExecutor(Executor):
             threading.Lock()
         )  # apart: a node that is stopped says of its tasks that they are over
         self._node: Node | None = None
+        self._end: weakref.finalize[[Node], PoolsExecutor] | None = None
         self._inner: dict[str, OtpExecutor] = {}
         self.up()
 
@@ -81,6 +86,8 @@ class PoolsExecutor(Executor):
                 return
             self.down()
             self._node = erl.start(self._pools, name=f"executor-{next(_numbers)}")
+            self._end = weakref.finalize(self, _given_up, self._node)
+            self._end.atexit = False  # all nodes end there
             first: OtpExecutor | None = None
             for kind in self.kinds:
                 inner = OtpExecutor(self._node, kind.pool)
@@ -96,6 +103,8 @@ class PoolsExecutor(Executor):
         """End the node and its workers. What is asked next starts them again."""
         with self._lock:
             node, self._node = self._node, None
+            if self._end is not None:
+                self._end.detach()
             inner = list(self._inner.values())
             self._inner.clear()
             if node is not None:
@@ -177,3 +186,14 @@ class PoolsExecutor(Executor):
     def _over_in(self, kind: Kind) -> None:
         with self._counting:
             kind.open -= 1
+
+
+def _given_up(node: Node) -> None:
+    """Stop the node of an executor that nobody has any more, in a thread: a finalizer may run in any, at any time."""
+    with contextlib.suppress(RuntimeError):  # no thread begins at the end of the program
+        _thread.start_new_thread(_stopped, (node,))
+
+
+def _stopped(node: Node) -> None:
+    with contextlib.suppress(errors.BridgeError):
+        node.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import os
 import signal
 import threading
@@ -26,6 +27,7 @@ from erl.executors import (
     get,
     publish,
 )
+from erl.link import prints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -319,3 +321,18 @@ def test_a_closed_executor_says_so(executor: Executor) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         list(executor.map(abs, [1]))
     executor.close()
+
+
+def test_an_executor_that_nobody_has_any_more_ends_its_pool(node: erl.Node) -> None:
+    listening = len(prints.listeners)
+    executor = OtpExecutor(node, workers=1)
+    assert executor.run(pow, 2, 3) == 8
+    pool = executor.pool
+    assert pool in node.pools
+    assert len(prints.listeners) == listening + 1
+    executor = OtpExecutor(node, workers=1)
+    gc.collect()
+    eventually(lambda: pool not in node.pools, 60)
+    assert executor.run(pow, 2, 3) == 8
+    executor.close()
+    assert len(prints.listeners) == listening

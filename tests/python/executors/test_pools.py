@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -9,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import eventually
 
 from erl.executors import JobCancelledError, devices, get
 from erl.executors.pools import PoolsExecutor
@@ -78,3 +80,12 @@ def test_closing_ends_what_runs() -> None:
     with pytest.raises(Exception, match=r".*"):
         future.result(60)
     executor.close()
+
+
+def test_an_executor_that_nobody_has_any_more_ends_its_node() -> None:
+    executor = PoolsExecutor(devices.pools(1))
+    assert executor.run(abs, -1) == 1
+    node = executor.node
+    del executor
+    gc.collect()
+    eventually(lambda: not node.is_up, 60)
