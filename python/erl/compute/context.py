@@ -28,6 +28,7 @@ class Context:
     def __init__(
         self, executor: Executor | concurrent.futures.Executor | None = None, plot_class: Any = None
     ) -> None:
+        self._given = executor  # a pool of its own would end with it
         if executor is None:
             executor = specs.factory_of("pool")()
         elif isinstance(executor, concurrent.futures.Executor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 import sys
@@ -522,6 +523,9 @@ def test_executors_of_calls_are_taken(node: erl.Node) -> None:
                 assert isinstance(ctx.executor, ConcurrentExecutor if executor is threads else OtpExecutor)
                 assert np.array_equal(ctx.map(ctx.load("memory", data=DATA), np.max), DATA.max(axis=(2, 3)))
             assert executor.submit(abs, -1).result() == 1
+    with Context(PoolExecutor(1, node=node)) as ctx:  # nobody else has it
+        gc.collect()
+        assert np.array_equal(ctx.map(ctx.load("memory", data=DATA), np.max), DATA.max(axis=(2, 3)))
 
 
 @pytest.mark.parametrize(
