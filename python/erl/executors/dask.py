@@ -336,7 +336,9 @@ class DaskExecutor(Executor):
             error, may_be_sent = self._lost(call)
         except Exception as failed:
             error = failed
-        if isinstance(error, KilledWorker):
+        if isinstance(error, KilledWorker) and error.task != sent.key:
+            error, may_be_sent = self._lost(call)  # while it made what the task needs
+        elif isinstance(error, KilledWorker):
             error = errors.WorkerLostError(f"the worker of the task died: {error}")
             may_be_sent = call.retries > 0
             call.retries -= 1
