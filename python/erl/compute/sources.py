@@ -31,10 +31,34 @@ class Memory:
         yield data.reshape(tuple(self.shape)) if data.shape != tuple(self.shape) else data
 
 
+class Frames:
+    """A file that is read, not mapped: where a mapped one is cut, its process ends, and here that is the program."""
+
+    def __init__(self, path: str, offset: int, dtype: Any, shape: Shape) -> None:
+        self._path = path
+        self._offset = offset
+        self._sig = tuple(shape.sig)
+        self.dtype = dtype
+
+    def read(self, start: int, stop: int) -> Any:
+        """The frames from `start` to `stop`. Raises `DataSetError` where the file has not all of them any more."""
+        size = math.prod(self._sig)
+        count = (stop - start) * size
+        offset = self._offset + start * size * self.dtype.itemsize
+        found = numpy.fromfile(self._path, self.dtype, count, offset=offset)
+        if len(found) < count:
+            raise DataSetError(
+                f"{self._path} was cut short while it was read: it has {size_of(self._path)} bytes, "
+                f"and frame {stop - 1} ends at {offset + count * self.dtype.itemsize}"
+            )
+        return found.reshape((stop - start, *self._sig))
+
+
 class Raw:
     """A file of numbers, without a head, one frame behind the other."""
 
     def __init__(self, path: str, dtype: Any, shape: Shape) -> None:
+        self._pid = os.getpid()
         self.path = path
         self.dtype = dtype
         self.shape = shape
@@ -47,13 +71,17 @@ class Raw:
         if self.shape.size == 0:
             yield numpy.empty(tuple(self.shape), self.dtype)
             return
-        yield numpy.memmap(self.path, self.dtype, "r", shape=tuple(self.shape))
+        if self._pid == os.getpid():
+            yield Frames(self.path, 0, self.dtype, self.shape)
+        else:
+            yield numpy.memmap(self.path, self.dtype, "r", shape=tuple(self.shape))
 
 
 class Npy:
     """A file of numpy's, of any version and order."""
 
     def __init__(self, path: str, dtype: Any, shape: Shape) -> None:
+        self._pid = os.getpid()
         self.path = path
         self.dtype = dtype
         self.shape = shape
@@ -67,6 +95,9 @@ class Npy:
                 f"{self.path} has changed since it was loaded: {array.dtype} {array.shape}, not {self.dtype} "
                 f"{tuple(self.shape)}"
             )
+        if isinstance(array, numpy.memmap) and self._pid == os.getpid() and array.flags.c_contiguous:
+            yield Frames(self.path, array.offset, self.dtype, self.shape)
+            return
         if array.shape != tuple(self.shape):
             array = array.reshape(-1)[: self.shape.size].reshape(tuple(self.shape))
         yield array
@@ -115,6 +146,8 @@ def frames_of(array: Any, shape: Shape, start: int, stop: int, selected: Any) ->
 
 
 def _read(array: Any, shape: Shape, start: int, stop: int) -> Any:
+    if isinstance(array, Frames):
+        return array.read(start, stop)
     sig, nav = tuple(shape.sig), tuple(shape.nav)
     flags = getattr(array, "flags", None)
     if flags is not None and flags.c_contiguous:
