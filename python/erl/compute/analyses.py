@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy
@@ -257,7 +258,8 @@ def _with_nan(result: Any) -> Any:
 def disk(dataset: DataSet, cx: Any = None, cy: Any = None, r: Any = None) -> Analysis:
     """The sum in a filled circle."""
     height, width = _plane(dataset)
-    cy, cx = _middle(cy, height), _middle(cx, width)
+    cy, cx = _middle(cy, height, "cy"), _middle(cx, width, "cx")
+    _check_radii(r=r)
     r = min(height, width) / 2 * 0.3 if r is None else r
     found = SingleMaskAnalysis(
         dataset, lambda: masks.circular(cy, cx, (height, width), r), desc="sum in the disk"
@@ -269,7 +271,8 @@ def disk(dataset: DataSet, cx: Any = None, cy: Any = None, r: Any = None) -> Ana
 def ring(dataset: DataSet, cx: Any = None, cy: Any = None, ri: Any = None, ro: Any = None) -> Analysis:
     """The sum in a ring."""
     height, width = _plane(dataset)
-    cy, cx = _middle(cy, height), _middle(cx, width)
+    cy, cx = _middle(cy, height, "cy"), _middle(cx, width, "cx")
+    _check_radii(ri=ri, ro=ro)
     ro = min(height, width) / 2 if ro is None else ro
     ri = ro * 0.8 if ri is None else ri
     found = SingleMaskAnalysis(
@@ -298,7 +301,7 @@ class PointAnalysis(Analysis):
 
     def __init__(self, dataset: DataSet, x: Any = None, y: Any = None) -> None:
         height, width = _plane(dataset)
-        cy, cx = int(_middle(y, height)), int(_middle(x, width))
+        cy, cx = int(_middle(y, height, "y")), int(_middle(x, width, "x"))
         if not (0 <= cy < height and 0 <= cx < width):
             raise IndexError(f"no element is at x {cx}, y {cy}: the frames have the shape {(height, width)}")
         super().__init__(dataset, {"cx": cx, "cy": cy})
@@ -319,8 +322,18 @@ def _plane(dataset: DataSet) -> tuple[int, int]:
     return sig[0], sig[1]
 
 
-def _middle(value: Any, size: int) -> Any:
-    return size / 2 if value is None else value
+def _middle(value: Any, size: int, name: str) -> Any:
+    if value is None:
+        return size / 2
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is a place in the frame, not {value}")
+    return value
+
+
+def _check_radii(**radii: Any) -> None:
+    for name, value in radii.items():
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} is a radius, at least 0: not {value}")
 
 
 # The centre of mass
@@ -342,7 +355,8 @@ class ComAnalysis(Analysis):
         height, width = _plane(dataset)
         if mask_radius_inner is not None and mask_radius is None:
             raise ValueError("mask_radius_inner needs mask_radius as well: between them is the ring")
-        cy, cx = _middle(cy, height), _middle(cx, width)
+        cy, cx = _middle(cy, height, "cy"), _middle(cx, width, "cx")
+        _check_radii(mask_radius=mask_radius, mask_radius_inner=mask_radius_inner)
         given = {"cx": cx, "cy": cy, "r": mask_radius, "ri": mask_radius_inner}
         super().__init__(dataset, {**given, "flip_y": flip_y, "scan_rotation": scan_rotation})
         kind = "i4" if dataset.dtype.kind in "bui" else "f8" if dataset.dtype.char in "dDgG" else "f4"

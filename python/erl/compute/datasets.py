@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from erl.compute import sources
-from erl.compute.shapes import Shape, axes_of, partitions_of, shape_of
+from erl.compute.shapes import Shape, axes_of, partitions_of, shape_of, warn
 from erl.errors import DataSetError
 
 if TYPE_CHECKING:
@@ -122,9 +121,7 @@ def raw(
     made = DataSet(sources.Raw(where, kind, shape), kind, None, num_partitions)
     more = executor.run(sources.raw_size, where, kind, shape)
     if more:
-        warnings.warn(
-            f"{where} has {more} bytes more than {tuple(shape)} of {kind}: they are left out", stacklevel=3
-        )
+        warn(f"{where} has {more} bytes more than {tuple(shape)} of {kind}: they are left out")
     return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy
@@ -12,7 +11,7 @@ import numpy
 from erl.compute import tasks, udf
 from erl.compute.buffers import Buffer, BufferResult, Named, Results
 from erl.compute.datasets import release_given_up
-from erl.compute.shapes import selection
+from erl.compute.shapes import selection, warn
 from erl.compute.tasks import located
 from erl.errors import WorkerLostError
 
@@ -204,7 +203,7 @@ def _reporter(progress: Any, total: int) -> Callable[[int | None], object]:
         from tqdm import tqdm
     except ModuleNotFoundError:
         if progress:
-            warnings.warn("no progress is shown: tqdm is not installed here (pip install tqdm)", stacklevel=5)
+            warn("no progress is shown: tqdm is not installed here (pip install tqdm)")
         return lambda count: None
     bar = tqdm(total=total, unit="frame")
     return lambda count: bar.close() if count is None else bar.update(count)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+import sys
 import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -139,7 +141,7 @@ def selection(roi: Any, nav: Shape) -> Any:
     if array.dtype != bool:
         if array.dtype.kind not in "iuf" or not numpy.isin(array, (0, 1)).all():
             raise TypeError(f"roi is an array of bool, not of {array.dtype}")
-        warnings.warn(f"roi is an array of {array.dtype}, not of bool: 1 selects, 0 does not", stacklevel=4)
+        warn(f"roi is an array of {array.dtype}, not of bool: 1 selects, 0 does not")
     return array.astype(bool).reshape(-1)
 
 
@@ -147,7 +149,18 @@ def coordinates(given: tuple[Any, ...], nav: tuple[int, ...]) -> tuple[int, ...]
     """The coordinates of one frame. Raises `IndexError`, `ValueError`."""
     if len(given) != len(nav):
         raise ValueError(f"{len(given)} coordinates for a frame: the data has {len(nav)} navigation axes")
-    found = tuple(each.__index__() for each in given)
+    try:
+        found = tuple(operator.index(each) for each in given)
+    except TypeError:
+        raise TypeError(f"coordinates of a frame are integers, not {given}") from None
     if any(not 0 <= each < size for each, size in zip(found, nav, strict=True)):
         raise IndexError(f"no frame is at {found}: the navigation axes are {tuple(nav)}")
     return found
+
+
+def warn(text: str) -> None:
+    """Warn of what the caller of this package has written, in his line."""
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("erl.compute"):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(text, stacklevel=depth)

@@ -17,12 +17,13 @@ from waiting import eventually
 
 import erl
 from erl.errors import JobCancelledError, SharedMemoryError, WorkerLostError
-from erl.executors import ConcurrentExecutor, OtpExecutor, publish
+from erl.executors import ConcurrentExecutor, InlineExecutor, OtpExecutor, publish
 
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed here")
 
 from erl.compute import UDF, Context, DataSetError  # noqa: E402 - it has numpy
 from erl.compute.snoozing import Snoozing  # noqa: E402 - it has numpy
+from erl.compute.sources import frames_of  # noqa: E402 - it has numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,8 +140,12 @@ def test_a_wrong_region_of_interest(roi: Any, kind: type[Exception], text: str) 
             ctx.run(ctx.create_sum_analysis(dataset), roi=roi)
         with pytest.raises(kind, match=text):
             ctx.map(dataset, np.max, roi=roi)
-        with pytest.warns(UserWarning, match="1 selects, 0 does not"):
+        with pytest.warns(UserWarning, match="1 selects, 0 does not") as warned:
             ones = ctx.map(dataset, np.max, roi=np.ones((6, 10), int))
+        assert [each.filename for each in warned] == [__file__]
+        with pytest.warns(UserWarning, match="1 selects, 0 does not") as warned:
+            ctx.run(ctx.create_sum_analysis(dataset), roi=np.ones((6, 10), int))
+        assert [each.filename for each in warned] == [__file__]
         assert np.array_equal(ones, DATA.max(axis=(2, 3)))
         with pytest.raises(ValueError, match="takes no roi"):
             ctx.run(ctx.create_pick_analysis(dataset, 1, 1), roi=np.ones((6, 10), bool))
@@ -167,6 +172,19 @@ def test_wrong_arguments_of_analyses() -> None:
             ctx.create_pick_analysis(dataset, 6, 0)
         with pytest.raises(ValueError, match="1 coordinates for a frame"):
             ctx.create_pick_analysis(dataset, 1)
+        with pytest.raises(TypeError, match=r"coordinates of a frame are integers, not \(1.5, 0\)"):
+            ctx.create_pick_analysis(dataset, 1.5, 0)
+        for create in (ctx.create_disk_analysis, ctx.create_ring_analysis, ctx.create_com_analysis):
+            with pytest.raises(ValueError, match="cx is a place in the frame, not nan"):
+                create(dataset, cx=float("nan"))
+        for create, name in (
+            (ctx.create_disk_analysis, "r"),
+            (ctx.create_ring_analysis, "ro"),
+            (ctx.create_com_analysis, "mask_radius"),
+        ):
+            for radius in (-1, float("nan")):
+                with pytest.raises(ValueError, match=f"{name} is a radius, at least 0: not {radius}"):
+                    create(dataset, **{name: radius})
         with pytest.raises(ValueError, match="no kind of data set 'tiff': there are memory, npy, raw"):
             ctx.load("tiff", path="x")
 
@@ -217,6 +235,39 @@ def test_files_that_are_cut_short(ctx: Context, tmp_path: Path) -> None:
         ctx.load("raw", path=raw, **shape)
 
 
+class Cuts(UDF):
+    """Cuts the file that its frames are of."""
+
+    def get_result_buffers(self) -> Any:
+        return {"total": self.buffer("nav")}
+
+    def process_frame(self, frame: Any) -> None:
+        os.truncate(self.params.path, 1000)
+        self.results.total[:] = frame.sum()
+
+
+@pytest.mark.parametrize("is_threaded", [False, True])
+@pytest.mark.parametrize("kind", ["raw", "npy"])
+def test_a_file_that_is_cut_while_it_is_read(is_threaded: bool, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    data = np.ones((64, 64, 64), "f4")  # of many pages: a mapped one would end this program
+    with open(path, "wb") as file:
+        data.tofile(file) if kind == "raw" else np.save(file, data)
+    more = {"dtype": "f4", "nav_shape": 64, "sig_shape": (64, 64)} if kind == "raw" else {}
+    with Context(ConcurrentExecutor.make_local(2) if is_threaded else InlineExecutor()) as ctx:
+        dataset = ctx.load(kind, path=path, num_partitions=64, **more)
+        with pytest.raises(DataSetError, match=r"cut short|1000 bytes"):
+            ctx.run_udf(dataset, Cuts(path=str(path)))
+    with open(path, "wb") as file:
+        data.tofile(file) if kind == "raw" else np.save(file, data)
+    with dataset.source.opened(None) as array:
+        os.truncate(path, 1000)
+        with pytest.raises(
+            DataSetError, match="cut short while it was read: it has 1000 bytes, and frame 9 ends"
+        ):
+            frames_of(array, dataset.shape, 5, 10, None)
+
+
 def test_a_file_of_hdf5_that_is_cut_short(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="h5py is not installed (scripts/setup arrays)")
     path = tmp_path / "a.h5"
@@ -259,8 +310,9 @@ def test_files_of_another_form(tmp_path: Path) -> None:
         with pytest.raises(DataSetError, match="no regular file"):
             ctx.load("raw", path=tmp_path / "pipe", dtype="u1", nav_shape=2, sig_shape=(1, 1))
         DATA.tofile(path)
-        with pytest.warns(UserWarning, match="has 800 bytes more than"):
+        with pytest.warns(UserWarning, match="has 800 bytes more than") as warned:
             less = ctx.load("raw", path=path, dtype="f4", nav_shape=(5, 10), sig_shape=(4, 5))
+        assert [each.filename for each in warned] == [__file__]
         assert np.array_equal(ctx.map(less, np.max), DATA[:5].max(axis=(2, 3)))
         with pytest.raises(TypeError, match="nav_shape"):
             ctx.load("raw", path=path, dtype="f4", sig_shape=(4, 5))
@@ -288,8 +340,9 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             found.intensity.plot()
         with pytest.raises(ModuleNotFoundError, match=r"h5py, which is not installed here: pip install h5py"):
             ctx.load("hdf5", path=tmp_path / "a.h5")
-        with pytest.warns(UserWarning, match="tqdm is not installed here"):
+        with pytest.warns(UserWarning, match="tqdm is not installed here") as warned:
             ctx.run(ctx.create_sum_analysis(dataset), progress=True)
+        assert [each.filename for each in warned] == [__file__]
 
 
 # Progress
