@@ -42,6 +42,8 @@ class PoolJobExecutor(BaseJobExecutor):  # type: ignore[misc,unused-ignore]
     """
 
     def __init__(self, executor: Executor, *, retries: int = 1, main_process_gpu: int | None = None) -> None:
+        if not callable(getattr(executor, "run_calls", None)):
+            raise TypeError(f"executor is one of erl.executors, not a {type(executor).__name__}")
         super().__init__(main_process_gpu=main_process_gpu)
         self._executor = executor
         self._retries = retries

@@ -114,11 +114,11 @@ def _worker(resources: dict[str, int], env: dict[str, str] | None = None) -> dic
 
 
 def _named(prefix: str, numbers: list[int]) -> list[tuple[int, str]]:
-    """A name for each; what comes again has its number of times behind it."""
+    """A name for each; what comes again is numbered from 0, as LiberTEM does."""
     found: list[tuple[int, str]] = []
     for index, number in enumerate(numbers):
         again = numbers[:index].count(number)
-        found.append((number, f"{prefix}-{number}" + (f"-{again}" if again else "")))
+        found.append((number, f"{prefix}-{number}" + (f"-{again - 1}" if again else "")))
     return found
 
 

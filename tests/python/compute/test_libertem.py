@@ -340,3 +340,8 @@ def test_workers_end_that_have_nothing_to_do_and_come_back() -> None:
         assert not executor.unsubscribe(key)
     with pytest.raises(RuntimeError, match="closed"):
         executor.run_function(abs, -1)
+
+
+def test_what_is_no_executor_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"executor is one of erl\.executors, not a int"):
+        PoolJobExecutor(3)  # type: ignore[arg-type]

@@ -155,11 +155,13 @@ def test_the_workers_of_a_cluster() -> None:
         "default-service-0": {},
         "default-cuda-1": {"CUDA": 1, "compute": 1, "ndarray": 1},
     }
-    assert resources(devices.cluster_spec(range(1), [0, 0], False, name="mine", num_service=2)) == {
+    assert resources(devices.cluster_spec(range(1), [0, 0, 1, 0], False, name="mine", num_service=2)) == {
         "mine-cpu-0": {"CPU": 1, "compute": 1, "ndarray": 1},
         "mine-service-0": {},
         "mine-service-1": {},
         "mine-cuda-0": {"CUDA": 1, "compute": 1},
+        "mine-cuda-0-0": {"CUDA": 1, "compute": 1},
+        "mine-cuda-1": {"CUDA": 1, "compute": 1},
         "mine-cuda-0-1": {"CUDA": 1, "compute": 1},
     }
     assert set(devices.cluster_spec(cpus=2, cudas=1, has_cupy=False, num_service=0)) == {
