@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
+import os
 import pickle
 import threading
 import time
 import uuid
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import dask
@@ -120,7 +124,9 @@ class DaskExecutor(Executor):
         # Handlers may ask the executor for something, which the thread of dask's that hears must not wait for.
         self._telling = concurrent.futures.ThreadPoolExecutor(1, "erl-dask-topics")
         self._known: tuple[float, dict[Any, dict[str, Any]]] = (0.0, {})
-        client.subscribe_topic(self._topic, self._heard)
+        self._end: weakref.finalize[..., DaskExecutor] | None = None
+        # By a weak reference: a cluster of its own ends where nobody has the executor any more.
+        client.subscribe_topic(self._topic, _heard_by(weakref.ref(self)))
 
     @classmethod
     def connect(cls, address: str, *, timeout: float = 10.0) -> DaskExecutor:
@@ -136,7 +142,7 @@ class DaskExecutor(Executor):
         except (OSError, ValueError, concurrent.futures.TimeoutError) as error:
             raise errors.NodeError(f"no dask scheduler answers at {address}: {error}") from error
         made = cls._on(client)
-        made._owns_client = True
+        made._own(client, None)
         return made
 
     @classmethod
@@ -168,8 +174,7 @@ class DaskExecutor(Executor):
             cluster.close(timeout=_CLOSE_SECONDS)
             raise
         made = cls._on(client)
-        made._owns_client = True
-        made._cluster = cluster
+        made._own(client, cluster)
         return made
 
     @classmethod
@@ -179,6 +184,12 @@ class DaskExecutor(Executor):
         except BaseException:
             client.close()
             raise
+
+    def _own(self, client: distributed.Client, cluster: Any) -> None:
+        self._owns_client = True
+        self._cluster = cluster
+        self._end = weakref.finalize(self, _given_up, os.getpid(), client, cluster)
+        self._end.atexit = False  # dask ends them there
 
     @property
     def client(self) -> distributed.Client:
@@ -391,6 +402,8 @@ class DaskExecutor(Executor):
         if self._is_closed:
             return
         super().close()
+        if self._end is not None:
+            self._end.detach()
         for task in list(self._open):
             task.cancel()
         self._sent.clear()
@@ -404,3 +417,28 @@ class DaskExecutor(Executor):
 
     def __repr__(self) -> str:
         return f"<DaskExecutor on {self._address()}>"
+
+
+def _heard_by(executor: weakref.ref[DaskExecutor]) -> Callable[[Any], None]:
+    def heard(event: Any) -> None:
+        found = executor()
+        if found is not None:
+            found._heard(event)
+
+    return heard
+
+
+def _given_up(pid: int, client: distributed.Client, cluster: Any) -> None:
+    """End what nobody has any more, in a thread: a finalizer may run in any, at any time."""
+    if pid != os.getpid():  # a child that was forked: leave it to the parent
+        return
+    with contextlib.suppress(RuntimeError):  # no thread begins at the end of the program
+        _thread.start_new_thread(_ended, (client, cluster))
+
+
+def _ended(client: distributed.Client, cluster: Any) -> None:
+    with contextlib.suppress(Exception):
+        client.close(timeout=_CLOSE_SECONDS)
+    if cluster is not None:
+        with contextlib.suppress(Exception):
+            cluster.close(timeout=_CLOSE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -178,3 +179,12 @@ def test_a_scheduler_that_is_gone_is_an_error(tmp_path: Path) -> None:
                 executor.run(abs, 1)
     finally:
         processes.end()
+
+
+def test_an_executor_that_nobody_has_any_more_ends_its_cluster() -> None:
+    executor = DaskExecutor.make_local(devices.cluster_spec(1, 0, False, num_service=0))
+    assert executor.run(abs, -1) == 1
+    client, cluster = executor.client, executor._cluster
+    del executor
+    gc.collect()
+    eventually(lambda: client.status == "closed" and cluster.status.name == "closed", 60)
