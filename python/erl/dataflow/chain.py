@@ -12,7 +12,6 @@ from time import monotonic
 
 from erl.dataflow import extents, seeds
 from erl.dataflow.context import Collector
-from erl.dataflow.functions import loops
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -96,9 +95,7 @@ def through(batches: Batches, steps: Iterable[Step], context: Callable[[Step], A
     """What comes out behind these steps."""
     for step in steps:
         function = step.function
-        if step.kind == "sink" and loops(function):
-            batches = _drained(function, batches, step, context(step))
-        elif step.kind in ("map", "sink", "for_each"):
+        if step.kind in ("map", "sink", "for_each"):
             call = _with_context(function, context(step)) if step.positional > 1 else function
             batches = _map(call, batches, step) if step.kind == "map" else _each(call, batches, step)
         elif step.kind == "flat_map":
@@ -153,15 +150,6 @@ def _each(function: Callable[[Any], Any], batches: Batches, step: Step) -> Batch
         except CAUGHT as error:
             raise Located(error, step, done + len(batch) - part.__length_hint__() - 1) from None
         done += len(batch)
-    yield from ()
-
-
-def _drained(function: Callable[..., Any], batches: Batches, step: Step, context: Any) -> Batches:
-    flow = _Flow(batches)
-    try:
-        function(iter(flow)) if step.positional < 2 else function(iter(flow), context)
-    except CAUGHT as error:
-        raise Located(error, step, flow.index) from None
     yield from ()
 
 

@@ -111,27 +111,6 @@ def positional(function: Callable[..., Any]) -> int:
     return max(1, sum(each.kind in kinds and each.default is each.empty for each in parameters))
 
 
-def loops(function: Any) -> bool:
-    """Whether a function goes through its first argument by `for`, as a sink of Twister2's does, which is given all."""
-    import dis
-
-    at = int(isinstance(function, types.MethodType))
-    for _ in range(100):  # decorators
-        function = getattr(function, "__wrapped__", function)
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, types.CodeType) or code.co_argcount <= at:
-        return False
-    loaded: Any = None
-    for each in dis.get_instructions(code):
-        if each.opname == "GET_ITER" and loaded == code.co_varnames[at]:
-            return True
-        is_variable = each.opname.startswith(("LOAD_FAST", "LOAD_DEREF"))
-        loaded = each.argval if is_variable else None
-        if type(loaded) is tuple:  # two loads in one
-            loaded = loaded[-1]
-    return False
-
-
 def described(function: Any) -> str:
     """A function's name and where it stands, for whoever has to find it."""
     while hasattr(function, "func") and not hasattr(function, "__name__"):  # a `partial`

@@ -57,8 +57,7 @@ class _Flow:
 
     def sink(self, sink_func: Callable[..., Any]) -> None:
         """Call `sink_func(item)`, or `sink_func(item, ctx)`, in the workers, now. What it prints is printed here, in
-        the order of the partitions. A function that goes through its argument by `for` is given the iterator of all
-        items of a partition, as Twister2 does.
+        the order of the partitions.
         """
         self._env._runner.effects(self._next("sink", sink_func))
 

@@ -519,25 +519,6 @@ def test_sink_and_for_each_have_each_item_now(env: Environment, capsys: pytest.C
     assert capsys.readouterr().out == "1\n2\n3\n" * 2 + "1 0\n2 1\n3 1\n"
 
 
-def test_a_sink_that_loops_has_all_of_a_partition(
-    env: Environment, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def sink(s: Any) -> bool:
-        for x in s:
-            print(x)
-        return True
-
-    numbers = env.parallelize_list([1, 2, 3], 2)
-    numbers.direct().sink(sink)
-    assert capsys.readouterr().out == "1\n2\n3\n"
-    numbers.sink(lambda s, ctx: print([-x for x in s], ctx.index))
-    assert capsys.readouterr().out == "[-1] 0\n[-2, -3] 1\n"
-    numbers.gather().map(lambda pair: [pair[1]]).sink(print)
-    assert capsys.readouterr().out == "[1]\n[2]\n[3]\n"
-    with pytest.raises(ZeroDivisionError, match="item 1"):
-        numbers.sink(lambda s: [1 // (x - 3) for x in s])
-
-
 def test_prints_come_in_the_order_of_partitions(env: Environment, capsys: pytest.CaptureFixture[str]) -> None:
     def slow_first(x: int) -> None:
         import time
