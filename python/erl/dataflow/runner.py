@@ -66,6 +66,8 @@ class Runner:
         self._lease: str | None = None
         self._kept: dict[int, Kept] = {}
         self._tokens: dict[int, str] = {}
+        self._down: set[int] = set()
+        """Workers that have died, and have not answered since."""
         self._ended: set[str] = set()
         """The tokens of processes that are known to be over: an answer of theirs may be looked at later."""
         self._garbage: deque[Any] = deque()
@@ -179,14 +181,27 @@ class Runner:
         if self._place is not None:
             self._place.forget((number,))
 
-    def died(self, worker: int | None) -> None:
-        """A task's worker has died: what it had is lost. None: it has not begun."""
+    def token(self, worker: int | None) -> str:
+        """Of the process that has answered last from there; empty where none has."""
+        return "" if worker is None else self._tokens.get(worker, "")
+
+    def died(self, worker: int | None, token: str) -> None:
+        """A task's worker has died: what it had is lost. `token`: the process that was there when the task was sent,
+        which has ended for certain; the one that is there now may be the next. None: it has not begun.
+        """
         if worker is None or self.engine.is_local:
             self.engine.refresh()
             return
-        self.report.workers_lost += 1
-        self._ended.add(self._tokens.pop(worker, ""))
+        if token:
+            self._ended.add(token)
+        known = self._tokens.get(worker)
         self.engine.refresh()
+        if token and known not in (None, token):  # the next one has answered before this was heard
+            return
+        if worker not in self._down:  # one death ends all of its tasks
+            self._down.add(worker)
+            self.report.workers_lost += 1
+        self._tokens.pop(worker, None)
         self._lose(worker, None)
 
     def met(self, worker: int | None, token: str) -> bool:
@@ -197,6 +212,7 @@ class Runner:
             return True
         if token in self._ended:
             return False
+        self._down.discard(worker)
         known = self._tokens.get(worker)
         if known != token:
             self._tokens[worker] = token
@@ -355,14 +371,14 @@ class Runner:
                     continue
                 key = (self.env, kept.set_id, index)
                 future = self.engine.start(place[0], tasks.export, key, self._place, self.file_number(), 0)
-                futures[index] = place[0], future
-            for index, (worker, future) in futures.items():
+                futures[index] = *place, future
+            for index, (worker, token, future) in futures.items():
                 try:
                     answer = future.result()
                 except errors.NodeDownError:
                     raise
                 except errors.WorkerLostError:
-                    self.died(worker)
+                    self.died(worker, token)
                     continue
                 self.met(worker, answer[1])
                 if answer[0] == tasks.DONE:
@@ -392,7 +408,7 @@ class Runner:
                 except errors.NodeDownError:
                     raise
                 except errors.WorkerLostError:
-                    self.died(place[0])
+                    self.died(*place)
                     continue
                 self.met(place[0], answer[1])
                 if answer[0] == tasks.DONE:

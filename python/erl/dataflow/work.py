@@ -58,6 +58,8 @@ class StageWork:
         spec = specs.spec_of(self._stage, of, setup, by_value)
         self._data: Any = specs.packed(spec, by_value)
         self._numbers: dict[int, int] = {}
+        self._sent_to: dict[int, str] = {}
+        """Which process was there when a task was sent."""
         self._stop = threading.Event() if runner.engine.is_local else None
 
     def _prepare(self) -> None:
@@ -102,6 +104,7 @@ class StageWork:
         size = max(1, runner.engine.size)
         shown = index % size if worker is None else worker
         count = self._stage.last.parallelism
+        self._sent_to[index] = runner.token(worker)
         job = tasks.Job(index, shown, places, inputs, sink, number, count, self._stop)
         return tasks.run, (self._id, self._data, job)
 
@@ -217,7 +220,7 @@ class StageWork:
 
     def lost(self, index: int, worker: int | None) -> None:
         self._runner.give_up_file(self._numbers[index])
-        self._runner.died(worker)
+        self._runner.died(worker, self._sent_to[index])
         self._prepare()
 
     def raised(self, index: int, answer: tuple[Any, ...]) -> BaseException:
@@ -247,6 +250,8 @@ class Fold:
         self._groups = groups
         self._outcome = outcome
         self._numbers: dict[int, int] = {}
+        self._sent_to: dict[int, str] = {}
+        """Which process was there when a task was sent."""
         self.text = operation.name
         self._setup = runner.setup()
         step = specs.step_of(operation, runner.engine.by_value)
@@ -258,6 +263,7 @@ class Fold:
     def job(self, index: int, worker: int | None) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         number = self._numbers[index] = self._runner.file_number()
         setup = self._setup
+        self._sent_to[index] = self._runner.token(worker)
         return tasks.fold, (self._data, self._groups[index], setup.place, number, setup.is_local)
 
     def done(self, index: int, worker: int | None, token: str, made: Any) -> None:
@@ -269,7 +275,7 @@ class Fold:
 
     def lost(self, index: int, worker: int | None) -> None:
         self._runner.give_up_file(self._numbers[index])
-        self._runner.died(worker)
+        self._runner.died(worker, self._sent_to[index])
 
     def raised(self, index: int, answer: tuple[Any, ...]) -> BaseException:
         return _raised(-1, answer)
