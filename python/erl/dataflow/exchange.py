@@ -13,7 +13,7 @@ from types import FunctionType
 from erl.dataflow import extents
 from erl.dataflow.blocks import Shelf
 from erl.dataflow.chain import CAUGHT, Located
-from erl.dataflow.hashing import destination, hashed
+from erl.dataflow.hashing import canonical, destination, hashed
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ def _check(item: Any, step: Step, at: int) -> None:
     try:
         if not is_pair(item):
             check_pair(item, step.kind)
-        hash(item[0])
+        if step.options.get("partitioner") is None:
+            hashed(item[0])
+        else:
+            hash(item[0])
     except CAUGHT as error:
         raise Located(error, step, at) from None
 
@@ -318,13 +321,21 @@ def _put_aside(shelf: Shelf, batches: Iterator[list[Any]], rounds: int, count: i
     nbytes = 0
     for batch in batches:
         for item in batch:
-            boxes[hashed(item[0]) // count % rounds].append(item)
+            boxes[_number_of(item[0]) // count % rounds].append(item)
         nbytes += extents.size_of_all(batch)
         if nbytes >= _ASIDE_BYTES:
             _shelve(shelf, boxes, lies)
             nbytes = 0
     _shelve(shelf, boxes, lies)
     return lies
+
+
+def _number_of(key: Any) -> int:
+    """The key's number; where a function of the user's says where keys go, any that equal keys have in this process."""
+    try:
+        return hashed(key)
+    except TypeError:
+        return hash(key)
 
 
 def _shelve(shelf: Shelf, boxes: list[list[Any]], lies: list[list[Any]]) -> None:
@@ -340,6 +351,8 @@ def _merged(step: Step, sides: list[Iterator[list[Any]]]) -> Iterable[Any]:
     for batch in sides[0]:
         try:
             for key, value in batch:
+                if type(key) is not str:
+                    key = canonical(key)
                 found[key] = function(found[key], value) if key in found else value
         except CAUGHT as error:
             raise Located(error, step, None) from None
@@ -350,6 +363,8 @@ def _grouped(step: Step, sides: list[Iterator[list[Any]]]) -> Iterable[Any]:
     groups: dict[Any, list[Any]] = {}
     for batch in sides[0]:
         for key, value in batch:
+            if type(key) is not str:
+                key = canonical(key)
             if key in groups:
                 groups[key].append(value)
             else:
@@ -381,6 +396,8 @@ def _joined(step: Step, sides: list[Iterator[list[Any]]]) -> Iterable[Any]:
     for number, side in enumerate(sides):
         for batch in side:
             for key, value in batch:
+                if type(key) is not str:
+                    key = canonical(key)
                 both = groups.get(key)
                 if both is None:
                     both = groups[key] = ([], [])

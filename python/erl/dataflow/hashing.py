@@ -28,8 +28,8 @@ def destination(key: Any, count: int) -> int:
 
 
 def hashed(key: Any, depth: int = 0) -> int:
-    """At least 0; the same for keys that are equal."""
-    if isinstance(key, str):
+    """At least 0; the same for keys that are equal. Raises `TypeError` for one of which that can't be said."""
+    if isinstance(key, str) and _compares_as(key, str):
         return crc32(str.encode(key, "utf-8", "surrogatepass"))
     if isinstance(key, (bytes, bytearray, memoryview)):
         return crc32(key, 1)
@@ -37,13 +37,41 @@ def hashed(key: Any, depth: int = 0) -> int:
         return _number(key)
     if key is None:
         return 2
+    if type(key).__name__ in ("bool", "bool_") and type(key).__module__ == "numpy":
+        return _number(bool(key))
     if depth > _MOST_DEPTH:
         raise TypeError("a key with parts in parts, too many of them")
-    if isinstance(key, tuple):
+    if isinstance(key, tuple) and _compares_as(key, tuple):
         return _combined(3, [hashed(each, depth + 1) for each in key])
-    if isinstance(key, frozenset):
+    if isinstance(key, frozenset) and _compares_as(key, frozenset):
         return _combined(4, sorted(hashed(each, depth + 1) for each in key))
     return _of_object(key, depth)
+
+
+def _compares_as(key: Any, kind: Any) -> bool:
+    """Whether it is equal to others as that type says, and not as a subclass does."""
+    own: Any = type(key)
+    return own is kind or own.__eq__ is kind.__eq__ or own.__module__ == "numpy"
+
+
+def canonical(key: Any) -> Any:
+    """The key by which values are grouped: NaN is one key, whichever object it is; so it is in each engine."""
+    kind = type(key)
+    if kind is str or kind is int or kind is bytes:
+        return key
+    if isinstance(key, tuple):
+        parts = [canonical(each) for each in key]
+        if all(one is other for one, other in zip(parts, key, strict=True)):
+            return key
+        make = getattr(kind, "_make", kind)
+        return make(parts)
+    if isinstance(key, numbers.Number) and key != key:
+        return _nans.setdefault(kind, key)
+    return key
+
+
+_nans: dict[type, Any] = {}
+"""The one of each type that stands for all."""
 
 
 def _number(key: Any) -> int:
@@ -61,45 +89,74 @@ def _combined(start: int, parts: list[int]) -> int:
 
 
 def _of_object(key: Any, depth: int) -> int:
-    """By what it says of itself to be copied: its type and its state."""
-    import datetime
-    import enum
-
-    if isinstance(key, enum.Enum):
-        return _combined(6, [hashed(type(key).__qualname__), hashed(key.name)])
-    if isinstance(key, datetime.datetime):
-        offset = key.utcoffset()
-        if offset is not None:
-            return _combined(7, [hashed((key.replace(tzinfo=None) - offset).isoformat())])
-        return hashed(key.isoformat())
-    if isinstance(key, (datetime.date, datetime.time)):
-        return hashed(key.isoformat())
+    """What is no text, no number and no tuple: the types of which it is known when two are equal."""
     kind: Any = type(key)
     if kind.__hash__ is None:
         raise TypeError(f"unhashable type: {kind.__name__!r}")
-    fields = getattr(kind, "__dataclass_fields__", None)
-    if fields is not None:
-        state: Any = tuple(getattr(key, name) for name, field in fields.items() if field.compare)
-    elif kind.__hash__ is object.__hash__:
+    known = _known(key)
+    if known is None:
         raise TypeError(
-            f"a {kind.__qualname__} is equal to itself alone, so no other worker would know it as a key: {key!r:.100}"
+            f"of a {kind.__qualname__} nobody can say in another worker to which keys it is equal: "
+            f"map it to a text, a number or a tuple of them, or say by a partition_func where it goes: {key!r:.100}"
         )
-    else:
-        try:
-            state = key.__reduce_ex__(2)[1:3]
-        except Exception as error:
-            raise TypeError(f"a {kind.__qualname__} can't be a key: {error}") from None
-    return _combined(8, [hashed(kind.__qualname__), hashed(_frozen(state), depth + 1)])
+    return _combined(known[0], [hashed(each, depth + 1) for each in known[1:]])
 
 
-def _frozen(state: Any) -> Any:
-    """The state of an object with its lists and dictionaries as tuples."""
-    if isinstance(state, dict):
-        return tuple(sorted(((hashed(key), hashed(_frozen(value))) for key, value in state.items())))
-    if isinstance(state, (list, tuple)):
-        return tuple(_frozen(each) for each in state)
-    if isinstance(state, set):
-        return frozenset(state)
-    if isinstance(state, type):
-        return state.__qualname__
-    return state
+def _known(key: Any) -> tuple[Any, ...] | None:
+    """A number of its kind, and values that are equal where such keys are."""
+    import datetime
+    import enum
+    import ipaddress
+    import pathlib
+    import uuid
+
+    kind: Any = type(key)
+    if isinstance(key, enum.Enum):
+        return 6, kind.__qualname__, key.name
+    if isinstance(key, datetime.datetime):
+        offset = key.utcoffset()
+        return (
+            7,
+            key.isoformat() if offset is None else (key.replace(tzinfo=None) - offset).isoformat(),
+            offset is None,
+        )
+    if isinstance(key, datetime.time):
+        offset = key.utcoffset()
+        since = datetime.timedelta(0, (key.hour * 60 + key.minute) * 60 + key.second, key.microsecond)
+        return 9, str(since if offset is None else since - offset), offset is None
+    if isinstance(key, datetime.date):
+        return 10, key.isoformat()
+    if isinstance(key, datetime.timedelta):
+        return 11, key.days, key.seconds, key.microseconds
+    if isinstance(key, range):
+        return 12, len(key), *key[:1], key.step if len(key) > 1 else 0
+    if isinstance(key, uuid.UUID):
+        return 13, key.int
+    if isinstance(key, pathlib.PurePath):
+        windows = isinstance(key, pathlib.PureWindowsPath)
+        return 14, key.as_posix().lower() if windows else str(key)
+    if isinstance(key, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        return 15, key.version, int(key)
+    if isinstance(key, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        return 16, key.version, int(key.network_address), key.prefixlen
+    if isinstance(key, type) or kind.__name__ == "builtin_function_or_method":
+        return 17, str(key.__module__), key.__qualname__
+    if kind.__module__ == "numpy":
+        return _of_numpy(key)
+    fields = getattr(kind, "__dataclass_fields__", None)
+    if fields is not None and _is_generated(kind.__eq__):
+        return 8, kind.__qualname__, *(getattr(key, name) for name, field in fields.items() if field.compare)
+    return None
+
+
+def _of_numpy(key: Any) -> tuple[Any, ...] | None:
+    code = getattr(getattr(key, "dtype", None), "kind", "")
+    if code in ("M", "m"):
+        return 19, code, int(key.astype(f"{code}8[us]").astype("int64"))
+    return None
+
+
+def _is_generated(function: Any) -> bool:
+    """Whether it is the one that `dataclasses` has made, which compares the fields."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename == "<string>"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import enum
 import io
+import ipaddress
 import os
+import pathlib
 import random
 import subprocess
 import sys
@@ -78,6 +80,16 @@ SAME: list[tuple[Any, Any]] = [
         datetime.datetime(2020, 1, 1, 14, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
     ),
     (frozenset([1, 2]), frozenset([2, 1])),
+    (range(0), range(5, 2)),
+    (range(1, 2), range(1, 3, 7)),
+    (
+        datetime.time(12, tzinfo=datetime.timezone.utc),
+        datetime.time(14, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
+    ),
+    (pathlib.Path("/a"), pathlib.PurePosixPath("/a")),
+    (ipaddress.ip_address("::1"), ipaddress.ip_address("0:0::1")),
+    (int, int),
+    (len, len),
 ]
 
 
@@ -93,6 +105,37 @@ def test_numpy_s_numbers_are_equal_keys() -> None:
     numpy = pytest.importorskip("numpy")
     assert hashed(numpy.int64(7)) == hashed(7) == hashed(numpy.float32(7))
     assert hashed(numpy.str_("a")) == hashed("a")
+
+
+@dataclass(frozen=True)
+class OwnEquality:
+    text: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OwnEquality) and self.text.lower() == other.text.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.text.lower())
+
+
+class OwnText(str):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+
+@pytest.mark.parametrize("key", [OwnEquality("a"), OwnText("a"), ("b", OwnText("a"))])
+def test_a_key_with_an_equality_of_its_own_is_refused(key: Any) -> None:
+    with pytest.raises(TypeError, match="nobody can say in another worker"):
+        hashed(key)
+
+
+def test_numpy_s_truths_and_dates_are_equal_keys() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert hashed(numpy.True_) == hashed(True) == hashed(1)
+    assert hashed(numpy.datetime64("2020-01-01")) == hashed(numpy.datetime64("2020-01-01T00"))
 
 
 def test_no_seed_of_python_s_plays_a_part() -> None:
