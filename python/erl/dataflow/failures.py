@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from erl import errors
 from erl.link.answers import RemoteTraceback
-
-if TYPE_CHECKING:
-    pass
+from erl.values import unpickled
 
 
 class OperationError(errors.BridgeError):
@@ -16,7 +14,7 @@ class OperationError(errors.BridgeError):
 
     `operation`   what raised it: `map(<lambda> at program.py:3)`
     `set_name`    the set: `map-3`
-    `partition`   the index of the partition
+    `partition`   the index of the partition; -1 where what several gave was folded
     `item`        the number of the item in the partition, from 0; None where it was no item's
     `error_class`, `text`  the exception's class and text; itself is the `__cause__`, where it can be had here
     """
@@ -29,23 +27,22 @@ class OperationError(errors.BridgeError):
     text = ""
 
     def __str__(self) -> str:
-        item = "" if self.item is None else f", item {self.item}"
-        return f"{self.text} (in {self.operation}, {self.set_name}, partition {self.partition}{item})"
+        state = {name: self.__dict__.get(name, getattr(OperationError, name)) for name in _NAMES}
+        partition = "" if state["partition"] < 0 else f", partition {state['partition']}"
+        item = "" if state["item"] is None else f", item {state['item']}"
+        return f"{state['text']} (in {state['operation']}, {state['set_name']}{partition}{item})"
 
     def __reduce__(self) -> Any:
-        state = {**{name: getattr(self, name) for name in _NAMES}, **self.__dict__}
-        return _rebuilt, (
-            None if type(self) is OperationError else type(self).__bases__[0],
-            self.args,
-            state,
-        )
+        kind = None if type(self) is OperationError else type(self).__bases__[0]
+        args, state = (self.args, {}) if kind is None else _made_of(self, kind)
+        return _rebuilt, (kind, args, {**state, **self.__dict__})
 
 
 _NAMES = ("operation", "set_name", "partition", "item", "error_class", "text")
 
 
 def raised(
-    error: BaseException | None,
+    error: object,
     name: str,
     text: str,
     trace: str,
@@ -55,8 +52,10 @@ def raised(
     partition: int,
 ) -> OperationError:
     """The exception of a function, as it is raised in the driver."""
-    found = getattr(error, "__wrapped__", error)
-    args = found.args if isinstance(found, BaseException) else (text,)
+    found: Any = getattr(error, "__wrapped__", error)
+    if isinstance(found, unpickled.Rebuilt):  # nobody has read it from a pickle
+        found = unpickled.rebuilt(*found.__reduce__()[1])
+    args, more = _made_of(found, type(found)) if isinstance(found, BaseException) else ((text,), {})
     state = {
         "operation": operation,
         "set_name": set_name,
@@ -65,7 +64,7 @@ def raised(
         "error_class": name,
         "text": f"{name.rpartition('.')[2]}: {text}" if text else name.rpartition(".")[2],
     }
-    state = {**getattr(found, "__dict__", {}), **state}
+    state = {**more, **getattr(found, "__dict__", {}), **state}
     made = _rebuilt(type(found) if isinstance(found, BaseException) else None, args, state)
     if isinstance(found, BaseException):
         found.__cause__ = RemoteTraceback(trace) if trace else None
@@ -73,6 +72,17 @@ def raised(
     elif trace:
         made.__cause__ = RemoteTraceback(trace)
     return made
+
+
+def _made_of(error: BaseException, kind: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that the builtin class is made with, which may be more than `args`; and what it keeps beside."""
+    builtin: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
+    try:
+        _, args, *more = builtin.__reduce__(error)
+        state = more[0] if more and isinstance(more[0], dict) else {}
+        return tuple(args), {name: value for name, value in state.items() if name not in error.__dict__}
+    except Exception:
+        return error.args, {}
 
 
 def _rebuilt(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> OperationError:
@@ -84,8 +94,16 @@ def _rebuilt(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> Operati
         own |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         both: Any = type(kind.__name__, (kind, OperationError), own)
         made = both.__new__(both, *args)
-        made.args = args
+        builtin: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
+        builtin.__init__(made, *args)
     except Exception:
         made = OperationError(*args)
-    made.__dict__.update(state)
+    for name, value in state.items():
+        if name in _NAMES:
+            made.__dict__[name] = value
+            continue
+        try:
+            setattr(made, name, value)
+        except Exception:
+            made.__dict__[name] = value
     return made

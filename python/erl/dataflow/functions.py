@@ -96,7 +96,7 @@ class Functions:
 
 def positional(function: Callable[..., Any]) -> int:
     """How many arguments a function must be given by position; 1 for one that does not say, as builtins and ufuncs."""
-    if isinstance(function, types.FunctionType):
+    if isinstance(function, types.FunctionType) and not hasattr(function, "__wrapped__"):
         code = function.__code__
         return max(1, code.co_argcount - len(function.__defaults__ or ()))
     if isinstance(function, types.BuiltinFunctionType):

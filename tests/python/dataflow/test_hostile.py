@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import signal
 import subprocess
@@ -466,3 +467,59 @@ def test_empty_partitions_everywhere(env: Environment) -> None:
     assert sorted(items(few.union(few))) == [3, 3]
     joined = few.map(lambda x: (x, x)).join(env.parallelize_list([], 2), "outer")
     assert items(joined) == [(3, (3, None))]
+
+
+# What a review found
+
+
+def test_a_decorated_function_is_given_ctx(env: Environment) -> None:
+    def timed(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Any:
+            return function(*args)
+
+        return wrapper
+
+    @timed
+    def indexed(item: int, ctx: Any) -> tuple[int, int]:
+        return ctx.index, item
+
+    assert items(env.parallelize_list([1, 2], 2).map(indexed)) == [(0, 1), (1, 2)]
+
+
+def test_not_a_number_is_one_key(env: Environment) -> None:
+    pairs = [(float("nan"), 1), ((float("nan"), 2), 2), (float("nan"), 3), ((float("nan"), 2), 4)]
+    found = items(env.parallelize_list(pairs, 3).map(lambda pair: pair).keyed_gather())
+    assert sorted(values for _, values in found) == [[1, 3], [2, 4]]
+
+
+def test_an_error_keeps_its_attributes(env: Environment) -> None:
+    with pytest.raises(FileNotFoundError) as missing:
+        env.parallelize_list([1], 1).map(lambda _: Path("/no/such/file").read_text()).get_data()
+    assert (missing.value.errno, missing.value.filename) == (2, "/no/such/file")
+    with pytest.raises(UnicodeDecodeError) as undecoded:
+        env.parallelize_list([b"a\xff"], 1).map(lambda data: data.decode()).get_data()
+    assert (undecoded.value.start, undecoded.value.object) == (1, b"a\xff")
+    with pytest.raises(ModuleNotFoundError) as unknown:
+        env.parallelize_list([1], 1).map(lambda _: __import__("no_such_module")).get_data()
+    assert unknown.value.name == "no_such_module"
+
+
+def test_a_class_with_arguments_by_name_is_caught_by_it(env: Environment) -> None:
+    class Unwell(Exception):
+        def __init__(self, code: int, *, extra: str) -> None:
+            super().__init__(code)
+            self.extra = extra
+
+    def fail(item: int) -> None:
+        raise Unwell(item, extra="tea")
+
+    with pytest.raises(Unwell) as error:
+        env.parallelize_list([7], 1).map(fail).get_data()
+    assert (error.value.args, error.value.extra) == ((7,), "tea")
+
+
+def test_a_fold_over_partitions_names_none(env: Environment) -> None:
+    with pytest.raises(TypeError) as error:
+        env.parallelize_list([1, "a"], 2).reduce(lambda one, other: one + other).get_data()
+    assert "partition -1" not in str(error.value)
