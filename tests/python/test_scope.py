@@ -28,9 +28,12 @@ CACHES = {
     "erl.codec.atoms.PLAIN": "atoms by their names",
     "erl.codec.atoms.WITH_FLOATS": "atoms by their names",
     "erl.codec.options._made": "options, which can't change, by their flags",
+    "erl.dataflow.hashing._nans": "the NaN of each type that stands for all",
+    "erl.dataflow.tasks._specs": "stages by their numbers, read again where they are lost",
     "erl.executors.calls._scattered": "versions of scattered objects, read again where they are lost",
     "erl.futures.functions._codes": "which globals code looks at",
     "erl.futures.functions._pickles": "pickles of functions, looked at again in each task",
+    "erl.link.interpreters._versions": "whether another interpreter reads this one's code",
     "erl.names.lookup._cached": "functions by their names, looked at again in each call",
     "erl.shared._memories": "maps of files, for as long as somebody has them",
     "erl.terms.Atom._interned": "atoms by their names",
@@ -42,8 +45,13 @@ CACHES = {
     "erl.values.plain.Atom._limit": "how many of those are kept",
 }
 OF_THE_PROCESS = {
+    "erl.calls.runs._active": "the logs of runs that it is in",
     "erl.calls.tasks._used_path": "what was put in front of sys.path",
+    "erl.dataflow.blocks._disks": "files of blocks that are its own",
+    "erl.dataflow.output._running": "how many tasks have its standard output",
+    "erl.executors.calls._files": "where shared memory of scattered objects is a file that this worker can read",
     "erl.executors.calls._held": "what executors have put into this worker",
+    "erl.executors.dask_calls._held": "what executors have put into this worker of dask's",
     "erl.futures.executor._executors": "what is to be waited for at the exit",
     "erl.futures.executor._forks": "how often it was forked",
     "erl.futures.executor._is_over": "that it has begun to exit",
@@ -53,10 +61,10 @@ OF_THE_PROCESS = {
     "erl.link.nodes._lock": "of these",
     "erl.link.nodes._started": "the nodes that it has started",
     "erl.names.bytecode._from_source": "the import system's modules",
-    "erl.shared._unsent": "what deletes the files that are its own",
     "erl.runtime.limits._bound": "RLIMIT_DATA",
     "erl.runtime.limits._inside": "RLIMIT_DATA",
     "erl.runtime.limits.spare": "memory that is left free",
+    "erl.shared._unsent": "what deletes the files that are its own",
 }
 OF_THE_COMPILED_CODEC = {
     "_last_scope": "whose tables were asked for last",
