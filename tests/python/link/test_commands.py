@@ -40,7 +40,7 @@ if __name__ == "__main__":
 
         def told(number, _):
             # Not by print: the next signal may come while that is within its stream.
-            os.write(1, b"told %d\n" % number)
+            os.write(1, b"told %d\\n" % number)
             if number == signal.SIGUSR1:
                 sys.exit(5)
 
