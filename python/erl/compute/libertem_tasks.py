@@ -55,6 +55,8 @@ def prepare() -> None:
     import libertem.preload  # noqa: F401
     from libertem.common.tracing import maybe_setup_tracing
 
+    import erl.compute.libertem_numba  # noqa: F401
+
     maybe_setup_tracing(service_name="erl-pool", service_id=str(os.getpid()))
 
 
