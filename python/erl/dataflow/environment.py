@@ -129,6 +129,11 @@ class Environment:
         """End it: partitions are freed, workers of its own end. Closing twice is no error."""
         self._end()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a function can't have the environment, which is the driver's: ctx.config has its config"
+        )
+
     def __enter__(self) -> Environment:
         return self
 

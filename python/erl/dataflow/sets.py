@@ -120,6 +120,12 @@ class _Flow:
         kept = self._env._runner.keep(self._operation, kind, path)
         return (KeyedTSet if isinstance(self, KeyedTSet) else TSet)(self._env, kept)
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"a function can't have the set {self.name}: add_input(name, set) gives it one, "
+            "and ctx.get_input(name) reads it"
+        )
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} of {self.parallelism} partitions>"
 

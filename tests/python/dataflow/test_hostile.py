@@ -523,3 +523,11 @@ def test_a_fold_over_partitions_names_none(env: Environment) -> None:
     with pytest.raises(TypeError) as error:
         env.parallelize_list([1, "a"], 2).reduce(lambda one, other: one + other).get_data()
     assert "partition -1" not in str(error.value)
+
+
+def test_a_function_that_has_a_set_or_the_environment_is_told_what_to_do(env: Environment) -> None:
+    numbers = env.parallelize_list([1, 2], 2)
+    with pytest.raises(Exception, match="add_input"):
+        numbers.map(lambda item: numbers.name).get_data()
+    with pytest.raises(Exception, match=r"ctx\.config"):
+        numbers.map(lambda item: env.name).get_data()
