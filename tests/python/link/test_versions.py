@@ -171,6 +171,8 @@ def test_code_by_value_asks_before_anything_of_it_is_read(other: tuple[str, str]
 
 
 def test_an_interpreter_that_lacks_what_it_needs_says_what_to_install(other: tuple[str, str]) -> None:
+    if (PACKAGE / "erlang.py").exists():
+        pytest.skip("erl is installed here beside what it needs, and other interpreters find both")
     with pytest.raises(NodeError, match=r"lacks erlang-py(.|\n)*-m pip install erlang-py"):
         erl.start({"default": {"size": 1, "python": other[0]}}, name="lacking")
 
