@@ -83,7 +83,14 @@ the_deadline_covers_all_attempts(Config) ->
     2 = py:func(py_retries, runs, [file(warm, Config)], #{pool => hasty, timeout => infinity}),
     Started = erlang:monotonic_time(millisecond),
     Many = #{times => 1_000, on => [python], backoff => {1, 200}},
-    ?assertError({python, _, _, _}, py:func(py_retries, fail, [file(hasty, Config), 100_000], #{pool => hasty, retry => Many})),
+    %% The last failure, or the deadline, where that passes in an attempt.
+    ?assertEqual(
+        over,
+        try py:func(py_retries, fail, [file(hasty, Config), 100_000], #{pool => hasty, retry => Many}) catch
+            error:{python, _, _, _} -> over;
+            error:{py, timeout} -> over
+        end
+    ),
     ?assert(erlang:monotonic_time(millisecond) - Started < 30_000).
 
 a_full_queue_is_tried_again(Config) ->
