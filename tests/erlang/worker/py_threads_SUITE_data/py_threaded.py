@@ -88,13 +88,17 @@ def noted() -> list[str]:
 
 
 def ask_again_and_again(module: str, function: str) -> None:
+    """Twice around: one exception may enter where the other one was just swallowed, and the loop begins again."""
     while True:
         try:
-            # Within: an exception may enter where a loop begins again, and would end one that is around the `try`.
             while True:
-                erl.call(module, function, [])
+                try:
+                    while True:
+                        erl.call(module, function, [])
+                except BaseException:
+                    pass
         except BaseException:
-            continue
+            pass
 
 
 def ask(module: str, function: str, args: list[Any]) -> Any:
