@@ -5,10 +5,10 @@ Everything is imported when it is first used, numpy too.
 
 from __future__ import annotations
 
+from erl.names import lazily
+
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from typing import Any
-
     from erl.compute.analyses import Analysis
     from erl.compute.buffers import Buffer, BufferResult
     from erl.compute.context import Context, analyse
@@ -48,12 +48,4 @@ _HOMES = {
     "analyse": "erl.compute.context",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily.imported(__name__, _HOMES)

@@ -10,10 +10,10 @@ A worker imports `erl.dataflow.tasks` alone, so the rest is imported where it is
 
 from __future__ import annotations
 
+from erl.names import lazily
+
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from typing import Any
-
     from erl.dataflow.context import TSetContext
     from erl.dataflow.data import DataObject, DataPartition
     from erl.dataflow.environment import Environment, Twister2Environment
@@ -55,12 +55,4 @@ _HOMES = {
     "Twister2Environment": "erl.dataflow.environment",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily.imported(__name__, _HOMES)

@@ -7,10 +7,10 @@ A worker imports `erl.executors.calls` alone, so the rest is imported where it i
 
 from __future__ import annotations
 
+from erl.names import lazily
+
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from typing import Any
-
     from erl.errors import JobCancelledError
     from erl.executors.calls import get, publish
     from erl.executors.dask import DaskExecutor
@@ -38,18 +38,9 @@ _HOMES = {
     "InlineExecutor": "erl.executors.local",
     "JobCancelledError": "erl.errors",
     "OtpExecutor": "erl.executors.otp",
+    "devices": "erl.executors.devices",
     "get": "erl.executors.calls",
     "publish": "erl.executors.calls",
 }
 
-
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name == "devices":
-        return importlib.import_module("erl.executors.devices")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily.imported(__name__, _HOMES)

@@ -6,11 +6,10 @@ A worker imports `erl.futures.chunks` alone, so the rest is imported where it is
 from __future__ import annotations
 
 from erl.futures import joblib_finder
+from erl.names import lazily
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from typing import Any
-
     from erl.errors import NodeDownError, NodeError, RemoteError, TaskTimeoutError, WorkerLostError
     from erl.futures.executor import PoolExecutor
     from erl.futures.future import Future
@@ -30,18 +29,14 @@ __all__ = [
 _HOMES = {
     "Future": "erl.futures.future",
     "InitializerError": "erl.futures.pools",
+    "NodeDownError": "erl.errors",
+    "NodeError": "erl.errors",
     "PoolExecutor": "erl.futures.executor",
+    "RemoteError": "erl.errors",
+    "TaskTimeoutError": "erl.errors",
+    "WorkerLostError": "erl.errors",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES.get(name, "erl.errors")), name)
-    globals()[name] = value
-    return value
-
+__getattr__ = lazily.imported(__name__, _HOMES)
 
 joblib_finder.watch()
