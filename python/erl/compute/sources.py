@@ -54,14 +54,18 @@ class Frames:
         return found.reshape((stop - start, *self._sig))
 
 
-class Raw:
-    """A file of numbers, without a head, one frame behind the other."""
+class _File:
+    """A file of numbers; which process it was made in says whether to read it or to map it."""
 
     def __init__(self, path: str, dtype: Any, shape: Shape) -> None:
         self._pid = os.getpid()
         self.path = path
         self.dtype = dtype
         self.shape = shape
+
+
+class Raw(_File):
+    """A file of numbers, without a head, one frame behind the other."""
 
     @contextlib.contextmanager
     def opened(self, _: Any) -> Iterator[Any]:
@@ -77,14 +81,8 @@ class Raw:
             yield numpy.memmap(self.path, self.dtype, "r", shape=tuple(self.shape))
 
 
-class Npy:
+class Npy(_File):
     """A file of numpy's, of any version and order."""
-
-    def __init__(self, path: str, dtype: Any, shape: Shape) -> None:
-        self._pid = os.getpid()
-        self.path = path
-        self.dtype = dtype
-        self.shape = shape
 
     @contextlib.contextmanager
     def opened(self, _: Any) -> Iterator[Any]:
