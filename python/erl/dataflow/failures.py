@@ -54,7 +54,7 @@ def raised(
     """The exception of a function, as it is raised in the driver."""
     found: Any = getattr(error, "__wrapped__", error)
     if isinstance(found, unpickled.Rebuilt):  # nobody has read it from a pickle
-        found = unpickled.rebuilt(*found.__reduce__()[1])
+        found = found.made()
     args, more = _made_of(found, type(found)) if isinstance(found, BaseException) else ((text,), {})
     state = {
         "operation": operation,
@@ -74,11 +74,15 @@ def raised(
     return made
 
 
+def _builtin(kind: type) -> Any:
+    """The class of Python's own that it is of."""
+    return next(each for each in kind.__mro__ if each.__module__ == "builtins")
+
+
 def _made_of(error: BaseException, kind: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that the builtin class is made with, which may be more than `args`; and what it keeps beside."""
-    builtin: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
     try:
-        _, args, *more = builtin.__reduce__(error)
+        _, args, *more = _builtin(kind).__reduce__(error)
         state = more[0] if more and isinstance(more[0], dict) else {}
         return tuple(args), {name: value for name, value in state.items() if name not in error.__dict__}
     except Exception:
@@ -94,8 +98,7 @@ def _rebuilt(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> Operati
         own |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         both: Any = type(kind.__name__, (kind, OperationError), own)
         made = both.__new__(both, *args)
-        builtin: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
-        builtin.__init__(made, *args)
+        _builtin(kind).__init__(made, *args)
     except Exception:
         made = OperationError(*args)
     for name, value in state.items():

@@ -37,8 +37,6 @@ def hashed(key: Any, depth: int = 0) -> int:
         return _number(key)
     if key is None:
         return 2
-    if type(key).__name__ in ("bool", "bool_") and type(key).__module__ == "numpy":
-        return _number(bool(key))
     if depth > _MOST_DEPTH:
         raise TypeError("a key with parts in parts, too many of them")
     if isinstance(key, tuple) and _compares_as(key, tuple):
@@ -93,6 +91,8 @@ def _of_object(key: Any, depth: int) -> int:
     kind: Any = type(key)
     if kind.__hash__ is None:
         raise TypeError(f"unhashable type: {kind.__name__!r}")
+    if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):  # a number, and no `Number`
+        return _number(bool(key))
     known = _known(key)
     if known is None:
         raise TypeError(

@@ -165,8 +165,14 @@ class Rebuilt:
         self._error = error
 
     def __reduce__(self) -> Any:
-        error = self._error
-        return rebuilt, (type(error), error.args, error.__dict__)
+        return rebuilt, self._parts()
+
+    def made(self) -> BaseException:
+        """What a pickle of it gives, without one."""
+        return rebuilt(*self._parts())
+
+    def _parts(self) -> tuple[type[BaseException], tuple[object, ...], dict[str, object]]:
+        return type(self._error), self._error.args, self._error.__dict__
 
 
 def rebuilt(kind: type[BaseException], args: tuple[object, ...], state: dict[str, object]) -> BaseException:
