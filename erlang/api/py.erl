@@ -43,10 +43,7 @@
 %% A dotted path, or a callable from Python.
 -type keywords() :: py_term:keywords().
 -type options() :: py_call_options:options().
-%% `pool' (default `default'), `worker' (a pid), `node'; `timeout' in milliseconds or `infinity' (default: the pool's
-%% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref';
-%% `haystack => boolean()', `frames => grid | columns | arrow', `matrices => boolean()' (see `docs/haystack.md');
-%% `arrays => opaque | value | shared' (see `docs/shared-arrays.md').
+%% Where a call goes, how long it may take, how values are mapped: see {@link py_call_options:options()}.
 -type handle() :: py_async:handle().
 %% A call that was started by {@link async/3} or {@link scatter/3}. Opaque.
 -type request() :: py_async:request().
@@ -222,19 +219,16 @@ func(Module, Function, Args, Keywords, Options) -> py_call:func(func, [Module, F
 -spec init(target()) -> value().
 init(Class) -> py_call:func(init, [Class]).
 
-%% @doc Make an object, see {@link func/2}.
+%% @doc Make an object; arguments are those of {@link func/2} to {@link func/5}.
 -spec init(target(), name() | [arg()] | options()) -> value().
 init(Target, X) -> py_call:func(init, [Target, X]).
 
-%% @doc Make an object, see {@link func/3}.
 -spec init(target(), name() | [arg()], [arg()] | keywords() | options()) -> value().
 init(Target, X, Y) -> py_call:func(init, [Target, X, Y]).
 
-%% @doc Make an object, see {@link func/4}.
 -spec init(target(), name() | [arg()], [arg()] | keywords(), keywords() | options()) -> value().
 init(Target, X, Y, Z) -> py_call:func(init, [Target, X, Y, Z]).
 
-%% @doc Make an object, see {@link func/5}.
 -spec init(name(), name(), [arg()], keywords(), options()) -> value().
 init(Module, Class, Args, Keywords, Options) -> py_call:func(init, [Module, Class, Args, Keywords, Options]).
 
@@ -254,7 +248,6 @@ const(Module, Name, X) -> py_call:const(const, [Module, Name, X]).
 -spec attr(arg(), name()) -> value().
 attr(Object, Name) -> py_call:attr(attr, [Object, Name]).
 
-%% @doc An object's attribute.
 -spec attr(arg(), name(), options()) -> value().
 attr(Object, Name, Options) -> py_call:attr(attr, [Object, Name, Options]).
 

@@ -23,6 +23,10 @@
     matrices => boolean(),
     arrays => py_mapping:arrays()
 }.
+%% `pool' (default `default'), `worker' (a pid), `node'; `timeout' in milliseconds or `infinity' (default: the pool's
+%% `call_timeout'); `strings => list | binary', `dicts => tagged | map', `binaries => str | bytes', `return => value | ref';
+%% `haystack => boolean()', `frames => grid | columns | arrow', `matrices => boolean()' (see `docs/haystack.md');
+%% `arrays => opaque | value | shared' (see `docs/shared-arrays.md').
 
 -define(WHERE, #{
     pool => {default, atom, "the name of a pool, an atom"},

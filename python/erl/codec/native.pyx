@@ -24,6 +24,7 @@ include "native_write.pxi"
 include "native_text.pxi"
 include "native_values.pxi"
 include "native_frames.pxi"
+include "native_outlet.pxi"
 
 from erl.codec.options import Options
 
