@@ -7,11 +7,13 @@
 -module(py_mapping).
 
 -export([table/0, of_pools/0, of_pool/1, flags/1, flags/2]).
--export_type([mapping/0, flags/0, strings/0, dicts/0, binaries/0, return/0, frames/0, arrays/0]).
+-export_type([mapping/0, flags/0, strings/0, dicts/0, binaries/0, no_value/0, return/0, frames/0, arrays/0]).
 
 -type strings() :: list | binary.
 -type dicts() :: tagged | map.
 -type binaries() :: str | bytes.
+-type no_value() :: undefined | nil | none.
+%% The atom that stands for Python's `None', both ways; the other two are atoms like any other.
 -type return() :: value | ref.
 -type frames() :: grid | columns | arrow.
 -type arrays() :: opaque | value | shared.
@@ -19,13 +21,14 @@
     strings => strings(),
     dicts => dicts(),
     binaries => binaries(),
+    none => no_value(),
     return => return(),
     haystack => boolean(),
     frames => frames(),
     matrices => boolean(),
     arrays => arrays()
 }.
--type flags() :: 0..2047.
+-type flags() :: 0..8191.
 %% What a wrapper call's arguments begin with. (16 is none of Erlang's: a Python that was started as ErlPort's sets it.)
 
 -define(TABLE, #{
@@ -36,7 +39,8 @@
     haystack => [{false, 0}, {true, 32}],
     frames => [{grid, 0}, {columns, 64}, {arrow, 128}],
     matrices => [{false, 0}, {true, 256}],
-    arrays => [{opaque, 0}, {value, 512}, {shared, 1024}]
+    arrays => [{opaque, 0}, {value, 512}, {shared, 1024}],
+    none => [{undefined, 0}, {nil, 2048}, {none, 4096}]
 }).
 %% What one argument or one result is can't be said for all of a pool's calls.
 -define(OF_CALLS, [binaries, return]).

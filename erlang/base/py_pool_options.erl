@@ -37,6 +37,7 @@
     decoders => [{py_term:name(), {py_term:name(), py_term:name()}}],
     strings => py_mapping:strings(),
     dicts => py_mapping:dicts(),
+    none => py_mapping:no_value(),
     haystack => boolean(),
     frames => py_mapping:frames(),
     matrices => boolean(),

@@ -21,6 +21,7 @@
     strings => py_mapping:strings(),
     dicts => py_mapping:dicts(),
     binaries => py_mapping:binaries(),
+    none => py_mapping:no_value(),
     return => py_mapping:return(),
     haystack => boolean(),
     frames => py_mapping:frames(),

@@ -71,8 +71,9 @@ started(_Step, _Unreadable, State) ->
 
 on_start(#state{config = #{on_start := undefined}} = State) ->
     threads(State);
-on_start(#state{config = #{on_start := {Module, Function, Args}}} = State) ->
-    Body = py_wire:body('erl.calls.objects', call, [0, Module, Function, py_secret:reveal(Args), []]),
+on_start(#state{config = #{on_start := {Module, Function, Args}} = Config} = State) ->
+    Flags = py_mapping:flags(maps:with([none], Config)),
+    Body = py_wire:body('erl.calls.objects', call, [Flags, Module, Function, py_secret:reveal(Args), []]),
     py_worker_state:internal(on_start, Body, State).
 
 %% Of `sys.version', which begins "3.11.2 (main, ...".

@@ -25,8 +25,7 @@ HERE = Path(__file__).parent
 CACHES = {
     "erl.calls.tasks._functions": "functions that go by value, by their pickles",
     "erl.codec.atoms.OF_ERLPORT": "atoms by their names",
-    "erl.codec.atoms.PLAIN": "atoms by their names",
-    "erl.codec.atoms.WITH_FLOATS": "atoms by their names",
+    "erl.codec.atoms._met": "atoms by their names",
     "erl.codec.options._made": "options, which can't change, by their flags",
     "erl.dataflow.hashing._nans": "the NaN of each type that stands for all",
     "erl.dataflow.tasks._specs": "stages by their numbers, read again where they are lost",

@@ -128,6 +128,10 @@ def zone(payload: Any) -> Any:
 
     if payload is None or isinstance(payload, datetime.tzinfo):
         return payload
+    if (
+        type(payload) is terms.Atom and payload == "undefined"
+    ):  # as the form is written, whatever atom None is
+        return None
     key = text(payload)
     if not key and type(payload) is tuple and len(payload) == 2 and text(payload[0]) == "zoneinfo":
         key = text(payload[1])  # the form, which named no zone

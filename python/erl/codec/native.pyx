@@ -263,6 +263,7 @@ cdef bytes opened(data, Py_ssize_t offset, Tables tables, Walk* walk):
     walk.data = <PyObject*>held
     walk.tables = <PyObject*>tables
     walk.text = walk.tagged = walk.haystack = False
+    walk.atoms = 1
     return held
 
 
@@ -311,6 +312,7 @@ cdef bint paused_for(Walk* walk, Py_ssize_t size, int flags) noexcept:
     """Set how to read, and pause the collection of garbage if much is to come; whether it was paused here."""
     walk.text = not flags & BINARIES_BYTES
     walk.tagged = not flags & PLAIN
+    walk.atoms = atoms_of(flags)
     walk.haystack = (flags & HAYSTACK) != 0 and walk.tagged
     return size - walk.i > PAUSE_BYTES and PyGC_Disable()
 
@@ -339,6 +341,7 @@ cdef object refuse_to_decode():
 cdef int write_whole(Out* out, value, int flags, int depth, Tables tables) except -1:
     """The term of a value in a container at `depth`. What can go wrong on the way becomes a refusal, and the buffer goes."""
     out.tables = <PyObject*>tables
+    out.none = 0 if flags & PLAIN else (flags & NONE_FLAGS) >> NONE_SHIFT
     out.mode = &tables.modes[PLAIN_MODE if flags & PLAIN else flags & 3 | (flags & FORMS) >> 3]
     if write_value(out, <PyObject*>value, depth):
         return 0

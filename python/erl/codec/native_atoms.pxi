@@ -16,7 +16,7 @@ cdef struct AtomSlot:
     Ends ends
     PyObject* name          # bytes
     PyObject* value
-    int kind                # 1: in Latin-1, plus 2 where the value is ErlPort's
+    int kind                # 1: in Latin-1, plus twice the mapping
 
 cdef struct StringSlot:
     Ends ends
@@ -24,6 +24,12 @@ cdef struct StringSlot:
 
 cdef AtomSlot atom_slots[ATOM_SLOTS]
 cdef StringSlot string_slots[STRING_SLOTS]
+
+cdef enum:
+    NONE_FLAGS = 6144       # which atom is None: bits 11 and 12
+    NONE_SHIFT = 11
+
+cdef tuple _nones = ("undefined", "nil", "none")
 
 ctypedef PyObject* (*slow_atom)(AtomSlot*, const unsigned char*, Py_ssize_t, int) noexcept
 
@@ -66,10 +72,15 @@ cdef inline bint same_bytes(
     return size <= 16 or memcmp(here, there, size) == 0
 
 
-cdef PyObject* atom(const unsigned char* name, Py_ssize_t size, bint latin1, bint erlport) noexcept:
-    """The value of the atom: an `Atom` (that of `erl.values.plain` for ErlPort), or None, True, False."""
+cdef inline int atoms_of(int flags) noexcept:
+    """How atoms are mapped: 1 as ErlPort's, else twice which of `_nones` is None."""
+    return 1 if flags & 16 else (flags & NONE_FLAGS) >> NONE_SHIFT << 1
+
+
+cdef PyObject* atom(const unsigned char* name, Py_ssize_t size, bint latin1, int mapping) noexcept:
+    """The value of the atom: an `Atom` (that of `erl.values.plain` for ErlPort), or None, True, False. See `atoms_of`."""
     cdef Ends ends = ends_of(name, size)
-    cdef int kind = latin1 + 2 * erlport
+    cdef int kind = latin1 + 2 * mapping
     cdef AtomSlot* slot = &atom_slots[(hashed(&ends, size) + kind) % ATOM_SLOTS]
     if (
         slot.name != NULL
@@ -84,7 +95,7 @@ cdef PyObject* atom(const unsigned char* name, Py_ssize_t size, bint latin1, bin
 
 cdef object new_atom(AtomSlot* slot, const unsigned char* name, Py_ssize_t size, int kind):
     spelled = given(PyBytes_FromStringAndSize(<const char*>name, size))
-    value = _atom_values.meet(spelled, latin1=kind & 1, erlport=kind >> 1)
+    value = _atom_values.meet(spelled, latin1=kind & 1, none=_nones[kind >> 2], erlport=kind >> 1 & 1)
     cdef PyObject* old_name = slot.name
     cdef PyObject* old_value = slot.value
     slot.ends = ends_of(name, size)

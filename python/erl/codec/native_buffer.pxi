@@ -9,6 +9,7 @@ cdef struct Out:
     Py_ssize_t room         # bytes that `p` has
     PyObject* held          # the bytes object that `p` points into; NULL for the first buffer
     Mode* mode
+    int none                # which of `_nones` None is
     PyObject* tables        # of the conversation
 
 

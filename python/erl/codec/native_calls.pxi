@@ -3,6 +3,7 @@
 cdef enum:
     RETURN_REF = 8
     OWN_FLAGS = -1
+    LANE_FLAGS = 6175       # those that calls of the common kind may have: bits 0 to 4, and which atom is None
 
 cdef dict _sys = vars(__import__("sys"))
 
@@ -63,12 +64,14 @@ cdef bint read_head(const unsigned char* p, Py_ssize_t size, bint plain, Head* h
         and atom_size(p, head.start) == 17 and atom_size(p, function) == 4
     ):
         if (
-            size - i < 7 or p[i] != LIST or u32(p + i + 1) != 5 or p[i + 5] != SMALL_INTEGER
-            or p[i + 6] >= 32 or p[i + 6] & RETURN_REF
+            size - i < 10 or p[i] != LIST or u32(p + i + 1) != 5
+            or (p[i + 5] != SMALL_INTEGER and p[i + 5] != INTEGER)
         ):
             return False
-        head.flags = p[i + 6]
-        head.names = i + 7
+        head.flags = p[i + 6] if p[i + 5] == SMALL_INTEGER else <int32_t>u32(p + i + 6)
+        if head.flags & ~LANE_FLAGS or head.flags & RETURN_REF or head.flags & NONE_FLAGS == NONE_FLAGS:
+            return False
+        head.names = i + (7 if p[i + 5] == SMALL_INTEGER else 10)
         i = after_atom(p, after_atom(p, head.names, size), size)
         if i < 0:
             return False

@@ -106,8 +106,8 @@ cdef class Lane:
 
     def use(self, int flags):
         """The mapping flags of calls that bring none."""
-        if not 0 <= flags < 32:
-            raise ValueError(f"the flags of a call are 0 to 31, not {flags}")
+        if flags & ~LANE_FLAGS:
+            raise ValueError(f"the lane knows no calls with the flags {flags}")
         self.own_flags = flags
         self.slots = [None] * KNOWN_SLOTS
 
@@ -232,7 +232,7 @@ cdef class Lane:
             reader = None if walk.i == size else reader_at(frame, walk.i, self.tables)
         else:
             reader = reader_at(frame, at, self.tables)
-            args = reader.args(_options_by_flags[flags])
+            args = reader.args(options_of(flags))
         self.rest = reader
         return args
 

@@ -8,6 +8,7 @@ cdef struct Walk:
     bint text               # a binary is a `str`
     bint tagged             # tagged forms stand for something
     bint haystack           # and so do Haystack's
+    int atoms               # how they are mapped
 
 cdef struct Pair:
     PyObject* key
@@ -87,7 +88,7 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         w.i += 2 + n
         if w.haystack and is_float_name(p + 2, n):
             return float_named(p[2])
-        return atom(p + 2, n, tag == SMALL_ATOM, not w.tagged)
+        return atom(p + 2, n, tag == SMALL_ATOM, w.atoms)
     elif tag == STRING:
         return read_string(w, p, room, key)
     elif tag == BINARY:
@@ -121,7 +122,7 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         w.i += 3 + n
         if w.haystack and is_float_name(p + 3, n):
             return float_named(p[3])
-        return atom(p + 3, n, tag == ATOM, not w.tagged)
+        return atom(p + 3, n, tag == ATOM, w.atoms)
     elif tag == LARGE_TUPLE:
         if room < 5:
             return truncated()

@@ -28,6 +28,14 @@ cdef bint write_value(Out* o, PyObject* value, int depth) noexcept:
     return (<slow_write>write_other)(o, value, depth)
 
 
+cdef bint write_none(Out* o) noexcept:
+    if o.none == 0:
+        return write_name(o, "undefined", 9)
+    if o.none == 1:
+        return write_name(o, "nil", 3)
+    return write_name(o, "none", 4)
+
+
 cdef int write_leaf(Out* o, PyObject* value, PyTypeObject* kind) noexcept:
     """1 if the value is one of the common leaves and was written, 0 if not, -1 where an exception is set.
 
@@ -48,7 +56,7 @@ cdef int write_leaf(Out* o, PyObject* value, PyTypeObject* kind) noexcept:
     if kind == erlport_atom_type and all_ascii(<const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
         return 1 if write_name(o, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)) else -1
     if value == Py_None:
-        return 1 if write_name(o, "undefined", 9) else -1
+        return 1 if write_none(o) else -1
     if kind == &PyBool_Type:
         if value == Py_True:
             return 1 if write_name(o, "true", 4) else -1

@@ -30,13 +30,16 @@ FRAMES_ARROW: Final = 128
 MATRICES: Final = 256
 ARRAYS_VALUE: Final = 512
 ARRAYS_SHARED: Final = 1024
+NONE_NIL: Final = 2048
+NONE_NONE: Final = 4096
 
 FORMS: Final = HAYSTACK | FRAMES_COLUMNS | FRAMES_ARROW | MATRICES | ARRAYS_VALUE | ARRAYS_SHARED
 """The flags that add forms: what a type goes out as depends on them."""
 
 _BOTH_FRAMES: Final = FRAMES_COLUMNS | FRAMES_ARROW
 _BOTH_ARRAYS: Final = ARRAYS_VALUE | ARRAYS_SHARED
-_ALL: Final = 2047
+_BOTH_NONES: Final = NONE_NIL | NONE_NONE
+_ALL: Final = 8191
 
 
 class Options:
@@ -47,6 +50,7 @@ class Options:
     `binaries_bytes`  a binary becomes `bytes` (else `str`)
     `return_ref`      the result stays in Python; the codec passes over it
     `tagged`          tagged forms, encoders and decoders are on (else the mapping is ErlPort's)
+    `none`            the atom that None is: "undefined", "nil", "none"
     `haystack`        the forms of Haystack's kinds are on as well
     `forms`           those of the flags that add forms on the way out (`FORMS`)
     """
@@ -57,6 +61,7 @@ class Options:
         "flags",
         "forms",
         "haystack",
+        "none",
         "return_ref",
         "strings_binary",
         "tagged",
@@ -64,6 +69,7 @@ class Options:
     flags: int
     forms: int
     haystack: bool
+    none: str
     strings_binary: bool
     dicts_map: bool
     binaries_bytes: bool
@@ -73,7 +79,7 @@ class Options:
     @staticmethod
     def from_flags(flags: int) -> Options:
         """The options for a sum of the flags above. Raises ValueError for any other number, and for two ways to
-        map frames or arrays.
+        map frames, arrays or None.
         """
         made = _made.get(flags)
         return _make(flags) if made is None else made
@@ -95,6 +101,8 @@ def _make(flags: int) -> Options:
         raise ValueError(f"the flags {flags} of a call name two forms for frames")
     if flags & _BOTH_ARRAYS == _BOTH_ARRAYS:
         raise ValueError(f"the flags {flags} of a call name two forms for arrays")
+    if flags & _BOTH_NONES == _BOTH_NONES:
+        raise ValueError(f"the flags {flags} of a call name two atoms for None")
     options = Options()
     put = object.__setattr__
     put(options, "flags", flags)
@@ -104,8 +112,10 @@ def _make(flags: int) -> Options:
     put(options, "return_ref", bool(flags & RETURN_REF))
     put(options, "tagged", not flags & PLAIN)
     put(options, "haystack", bool(flags & HAYSTACK) and not flags & PLAIN)
+    put(options, "none", _NONES[0 if flags & PLAIN else flags & _BOTH_NONES])
     put(options, "forms", 0 if flags & PLAIN else flags & FORMS)
     return _made.setdefault(flags, options)
 
 
+_NONES: Final = {0: "undefined", NONE_NIL: "nil", NONE_NONE: "none"}
 _made: Final[dict[int, Options]] = {}

@@ -51,7 +51,7 @@ class Walk:
     `position` is where the next term begins. After a refusal it means nothing.
     """
 
-    __slots__ = ("_atoms", "_data", "_haystack", "_known", "_size", "_tagged", "_text", "position")
+    __slots__ = ("_atoms", "_data", "_haystack", "_known", "_none", "_size", "_tagged", "_text", "position")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.position = position
@@ -60,7 +60,8 @@ class Walk:
         self._text = True
         self._tagged = False
         self._haystack = False
-        self._atoms = atoms.PLAIN
+        self._none = "undefined"
+        self._atoms = atoms.OF_ERLPORT
         self._known: Any = None  # what a subclass remembers
 
     def _headed(self, i: int, count: int, depth: int) -> Any:
@@ -72,9 +73,8 @@ class Walk:
         self._text = not options.binaries_bytes
         self._tagged = options.tagged
         self._haystack = options.haystack
-        self._atoms = atoms.WITH_FLOATS if self._haystack else atoms.PLAIN
-        if not self._tagged:
-            self._atoms = atoms.OF_ERLPORT
+        self._none = options.none
+        self._atoms = atoms.table(options.none, options.haystack) if self._tagged else atoms.OF_ERLPORT
         try:
             return self._items(self.position, count, 0)
         except (IndexError, struct.error):
@@ -228,7 +228,9 @@ class Walk:
         if end > self._size:
             raise truncated()
         latin1 = tag in (ATOM, tags.SMALL_ATOM)
-        return atoms.meet(name, latin1=latin1, floats=self._haystack, erlport=not self._tagged)
+        return atoms.meet(
+            name, latin1=latin1, none=self._none, floats=self._haystack, erlport=not self._tagged
+        )
 
     def _list_tail(self, items: list[Any], depth: int) -> Any:
         """The list of these elements and what follows them, to its end. (A tail may be a list again.)"""

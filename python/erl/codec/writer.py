@@ -20,6 +20,8 @@ from erl.codec.options import (
     FORMS,
     MAX_DEPTH,
     MAX_INTEGER_BYTES,
+    NONE_NIL,
+    NONE_NONE,
     PLAIN,
     STRINGS_BINARY,
     Options,
@@ -65,6 +67,7 @@ class _Mode:
         "dicts_map",
         "fast",
         "forms",
+        "none",
         "scope",
         "strings_binary",
         "tagged",
@@ -78,6 +81,7 @@ class _Mode:
         self.dicts_map = options.dicts_map or not options.tagged
         self.tagged = options.tagged
         self.forms = options.forms
+        self.none = options.none
         self.texts: dict[str, bytes] = {}
         self.atoms: dict[str, bytes] = {}
         self.forget()
@@ -205,7 +209,7 @@ def _deeper(depth: int, levels: int = 1) -> int:
 
 
 def _none(mode: _Mode, buffer: bytearray, value: None, depth: int) -> None:
-    buffer += mode.atom("undefined")
+    buffer += mode.atom(mode.none)
 
 
 def _bool(mode: _Mode, buffer: bytearray, value: bool, depth: int) -> None:
@@ -494,5 +498,5 @@ _BUILT_IN: Final[dict[type, Writer]] = {
     terms.Fun: _handle,
 }
 
-_MODE_FLAGS: Final = STRINGS_BINARY | DICTS_MAP | FORMS
+_MODE_FLAGS: Final = STRINGS_BINARY | DICTS_MAP | FORMS | NONE_NIL | NONE_NONE
 """What the way to map depends on."""

@@ -17,6 +17,7 @@ from operator import setitem
 
 from erl import codec, errors
 from erl.codec import Options, Reader
+from erl.codec.options import NONE_NIL, NONE_NONE
 from erl.names import lookup, traces
 from erl.runtime import limits, output
 from erl.runtime.answers import Answers
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from erl.runtime.threads import Threads
     from erl.values.scope import Scope
 
-_FIRST_RARE_FLAG = 32
-"""The lane serves calls with the flags below."""
+_LANE_FLAGS = 31 | NONE_NIL | NONE_NONE
+"""The lane serves calls with these."""
 _MOST_STRAYS = 100
 """So many exceptions between two calls are told of; from then on each is a pause, until there is a call."""
 _STRAY_SECONDS = 0.001
@@ -123,7 +124,7 @@ class Server:
         """Map values by these options where a call brings none."""
         self.options = self._out.options = self._inbox.options = options
         state = self._state
-        if options.flags >= _FIRST_RARE_FLAG:
+        if options.flags & ~_LANE_FLAGS:
             state.lane = None
         if state.lane is not None:
             state.lane.use(options.flags)

@@ -263,13 +263,13 @@ arities(Text) ->
 %% Each is a row of its page's table, `| `size` | ...'.
 every_option_is_documented(_Config) ->
     {ok, #{restart := Restart} = Pool} = py_pool_options:check(#{}),
-    {error, {unknown_option, none, OfCalls}} = py_call_options:check(#{none => 0}),
+    {error, {unknown_option, nothing, OfCalls}} = py_call_options:check(#{nothing => 0}),
     ?assertEqual([], (maps:keys(Pool) ++ maps:keys(Restart)) -- rows("servers.md")),
     ?assertEqual([], OfCalls -- rows("functions.md")),
     ?assertEqual([], [warm, max, persistent, timeout, owner, binaries] -- rows("sessions.md")),
     [
         ?assertEqual([], (OfMany -- OfCalls) -- rows("parallel.md"))
-     || Kind <- [scatter, pmap, preduce], {error, {unknown_option, none, OfMany}} <- [py_parallel_options:check(Kind, #{none => 0})]
+     || Kind <- [scatter, pmap, preduce], {error, {unknown_option, nothing, OfMany}} <- [py_parallel_options:check(Kind, #{nothing => 0})]
     ].
 
 rows(Page) ->

@@ -22,6 +22,7 @@ call_options() ->
         {haystack, [true, false], [on, 1]},
         {frames, [grid, columns, arrow], [rows, true]},
         {matrices, [true, false], [numpy]},
+        {none, [undefined, nil, none], [null, false]},
         {arrays, [opaque, value, shared], [true, numpy]},
         {binaries, [str, bytes], [binary]},
         {show_arguments, [cut, none, all], [undefined, some, 400]},

@@ -22,6 +22,9 @@ each_mapping_option_is_a_bit_test_() ->
             {256, #{matrices => true}},
             {512, #{arrays => value}},
             {1024, #{arrays => shared}},
+            {0, #{none => undefined}},
+            {2048, #{none => nil}},
+            {4096, #{none => none}},
             {355, #{strings => binary, dicts => map, haystack => true, frames => columns, matrices => true}}
         ]
     ].
@@ -48,8 +51,8 @@ a_pool_has_all_but_those_of_one_argument_or_one_result_test() ->
 
 the_types_of_options_are_those_of_the_tables_test_() ->
     {ok, Pool} = py_pool_options:check(#{}),
-    {error, {unknown_option, none, OfCalls}} = py_call_options:check(#{none => 0}),
-    {error, {unknown_option, none, OfEvals}} = py_session_options:call(#{none => 0}),
+    {error, {unknown_option, nothing, OfCalls}} = py_call_options:check(#{nothing => 0}),
+    {error, {unknown_option, nothing, OfEvals}} = py_session_options:call(#{nothing => 0}),
     [
         {lists:concat([Module, ":", Type]), ?_assertEqual(lists:sort(Keys), lists:sort(keys(Module, Type)))}
      || {Module, Type, Keys} <- [

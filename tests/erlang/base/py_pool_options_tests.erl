@@ -45,6 +45,7 @@ pool_options() ->
         {haystack, [true, false], [on, 1]},
         {frames, [grid, columns, arrow], [rows, true]},
         {matrices, [true, false], [numpy]},
+        {none, [undefined, nil, none], [null, false]},
         {arrays, [opaque, value, shared], [true, numpy]},
         {pickle, [signed, any], [none]},
         {show_arguments, [undefined, cut, none, all], [some, true]},

@@ -15,6 +15,7 @@
     a_tuple_that_does_not_fit_its_tag_stays_a_tuple/1,
     strings_can_be_binaries_at_every_depth/1,
     dicts_can_be_maps_at_every_depth/1,
+    none_is_the_atom_that_is_asked_for/1,
     an_erlang_map_is_a_dict/1,
     binaries_can_be_bytes_at_every_depth/1,
     invalid_utf8_is_refused_with_what_to_write_instead/1,
@@ -50,6 +51,7 @@ all() ->
         a_tuple_that_does_not_fit_its_tag_stays_a_tuple,
         strings_can_be_binaries_at_every_depth,
         dicts_can_be_maps_at_every_depth,
+        none_is_the_atom_that_is_asked_for,
         an_erlang_map_is_a_dict,
         binaries_can_be_bytes_at_every_depth,
         invalid_utf8_is_refused_with_what_to_write_instead,
@@ -348,6 +350,29 @@ dicts_can_be_maps_at_every_depth(_Config) ->
     ?assertEqual(#{<<"key">> => <<"a">>}, py:func(py_values, make, [<<"{'key': 'a'}">>], Map#{strings => binary})),
     %% Only a dict is a map.
     ?assertEqual({"Counter", [{"a", 1}]}, py:func(py_values, make, [<<"collections.Counter('a')">>], Map)).
+
+none_is_the_atom_that_is_asked_for(Config) ->
+    Nil = #{none => nil},
+    ?assertEqual("{\"a\": null}", py:func(json, dumps, [#{a => nil}], Nil)),
+    ?assertEqual(false, py:func(builtins, bool, [nil], Nil)),
+    ?assertEqual([nil, {"dict", [{nil, {nil, 1}}]}], py:func(py_values, make, [<<"[None, {None: (None, 1)}]">>], Nil)),
+    %% In tagged forms, too, and what is written as the forms are.
+    Time = {"datetime", {2024, 1, 2, 3, 4, 5, 6, nil}},
+    ?assertEqual(Time, py:func(py_values, identity, [Time], Nil)),
+    ?assertEqual(Time, py:func(py_values, identity, [{"datetime", {2024, 1, 2, 3, 4, 5, 6, undefined}}], Nil)),
+    %% The other two are atoms like any other, and none is lost.
+    [
+        ?assertEqual([nil, none, undefined], py:func(py_values, identity, [[nil, none, undefined]], #{none => None}))
+     || None <- [undefined, nil, none]
+    ],
+    ?assertEqual(none, py:func(builtins, print, [<<>>], #{none => none})),
+    {ok, _} = py:start_pool(elixir, (pool(Config))#{size => 1, none => nil, on_start => {py_values, identity, [nil]}}),
+    ?assertEqual(nil, py:pycall(py_values, identity, [nil], #{pool => elixir})),
+    ?assertEqual(true, py:pycall(operator, is_, [nil, nil], #{pool => elixir})),
+    ?assertEqual([false, true], py:pmap(builtins, bool, [nil, undefined], #{pool => elixir})),
+    ?assertEqual(undefined, py:func(py_values, make, [<<"None">>], #{pool => elixir, none => undefined})),
+    ok = py:stop_pool(elixir),
+    ?assertError(badarg, py:func(os, getpid, #{none => null})).
 
 an_erlang_map_is_a_dict(_Config) ->
     ?assertEqual(true, py:func(py_values, same, [<<"{'a': {1: [Atom('b')]}}">>, #{<<"a">> => #{1 => [b]}}])),

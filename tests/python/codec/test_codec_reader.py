@@ -161,7 +161,7 @@ def test_flags_hold_for_the_arguments_behind_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], [Atom("a")], [1.0], [True], [192], [1536], [2048], [-1], [-1, Atom("a")]]
+    "arguments", [[], [Atom("a")], [1.0], [True], [192], [1536], [6144], [8192], [-1], [-1, Atom("a")]]
 )
 def test_arguments_without_flags_are_refused(arguments: list[Any]) -> None:
     with pytest.raises(errors.DecodeError, match="flags"):
@@ -197,7 +197,7 @@ def test_options_say_what_their_flags_say(flags: int) -> None:
     assert pickle.loads(pickle.dumps(options)) is options is copy.copy(options)
 
 
-@pytest.mark.parametrize("flags", [-1, 192, 255, 1536, 2048, 2**70])
+@pytest.mark.parametrize("flags", [-1, 192, 255, 1536, 6144, 8192, 2**70])
 def test_options_for_unknown_flags_are_refused(flags: int) -> None:
     with pytest.raises(ValueError, match="flags"):
         Options.from_flags(flags)

@@ -27,8 +27,8 @@ native: Any = pytest.importorskip("erl.codec.native", reason="the codec is not c
 pytestmark = pytest.mark.usefixtures("key")
 
 DEFAULT = Options.from_flags(0)
-flags = st.integers(0, 31) | st.integers(32, 2047).filter(
-    lambda number: number & 192 != 192 and number & 1536 != 1536
+flags = st.integers(0, 31) | st.integers(32, 8191).filter(
+    lambda number: number & 192 != 192 and number & 1536 != 1536 and number & 6144 != 6144
 )
 
 REFUSALS = (errors.CodecError, errors.StaleReferenceError)

@@ -154,6 +154,28 @@ def test_strings_and_binaries_follow_the_options(flags: int, value: Any, expecte
     assert exact(decode(encode(value, options), options)) == exact(expected)
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"), [(0, "undefined"), (2048, "nil"), (4096, "none"), (20, "undefined")]
+)
+def test_one_atom_is_none_and_the_others_are_atoms(flags: int, name: str) -> None:
+    options = Options.from_flags(flags)
+    usual = PLAIN if flags == 20 else DEFAULT
+    value = [None, True, {1: None}, (None, Atom("x"))]
+    term = encode(value, options)
+    assert name.encode() in term
+    assert exact(decode(term, options)) == exact(decode(encode(value, usual), usual))
+    for other in {"undefined", "nil", "none"} - {name}:
+        met = decode(encode([Atom(other)], options), options)
+        assert met[0] is not None
+        assert encode(met, options) == encode([Atom(other)], options)
+
+
+@pytest.mark.parametrize("written", ["nil", "undefined"])
+def test_a_time_without_a_zone_is_one_whatever_atom_none_is(written: str) -> None:
+    term = encode((Tag("time"), (1, 2, 3, 4, Atom(written))), DEFAULT)
+    assert decode(term, Options.from_flags(2048)) == dt.time(1, 2, 3, 4)
+
+
 def test_tag_is_a_list_of_code_points_whatever_the_options() -> None:
     for flags in TAGGED_FLAGS:
         assert encode(Tag("ab"), Options.from_flags(flags)) == b"\x83k\0\2ab"

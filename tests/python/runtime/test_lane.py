@@ -188,7 +188,7 @@ class Script:
                 pairs = self.random.choice(
                     [((Atom("k"), 1),), ((b"k", [1]), ("l", {})), Atom("x"), [1], [(1, 2)]]
                 )
-            flags = self.random.choice([0, 1, 3, 4, 4, 4, 7, 12, 20, 33])
+            flags = self.random.choice([0, 1, 3, 4, 4, 4, 7, 12, 20, 33, 2048, 4099, 6144])
             return py_func(self.last_id, function, args, pairs, flags, module)
         if kind < 0.95 or name is not None:
             return py_call(self.last_id, function, args, module)
@@ -239,8 +239,9 @@ def test_random_conversation_has_the_same_bytes_with_and_without_the_lane(
     out_of(script.write(300), options)
 
 
-def test_tiny_calls_are_the_lanes() -> None:
-    frames = [py_func(number, "add", [number, 1]) for number in range(1000)]
+@pytest.mark.parametrize("flags", [0, 2048, 2051, 4096])
+def test_tiny_calls_are_the_lanes(flags: int) -> None:
+    frames = [py_func(number, "add", [number, 1], flags=flags) for number in range(1000)]
     left = []
     # What takes long is the server's, and on a busy machine anything may: of some runs one is undisturbed.
     while not left or (left[-1] >= 50 and len(left) < 50):
@@ -276,7 +277,9 @@ SEQUENCES: dict[str, list[tuple[str, list[Any]]]] = {
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES)
-@pytest.mark.parametrize("flags", [None, 0, 1, 7], ids=["py:call", "flags 0", "flags 1", "flags 7"])
+@pytest.mark.parametrize(
+    "flags", [None, 0, 1, 7, 2051], ids=["py:call", "flags 0", "flags 1", "flags 7", "none => nil"]
+)
 def test_same_bytes_with_and_without_the_lane_around(sequence: str, flags: int | None) -> None:
     frames = []
     for _ in range(4):
