@@ -6,8 +6,8 @@
 %%% @private
 -module(py_figures).
 
--export([new/0, count/3, waited/2, ran/3, sum/1]).
--export_type([figures/0, kind/0, sum/0, latency/0]).
+-export([new/0, count/3, waited/2, ran/3, sum/1, histograms/1, cumulative/1]).
+-export_type([figures/0, kind/0, sum/0, latency/0, histogram/0]).
 
 -type figures() :: atomics:atomics_ref().
 -type kind() :: python | timeout | cancelled | worker_down | overload | nested.
@@ -27,12 +27,17 @@
     recycles := non_neg_integer()
 }.
 
+-type histogram() :: [non_neg_integer()].
+%% How many calls took as long as each place says. Two of one pool, the earlier one taken away place by place, are what came between them.
+
 -define(COUNTERS, 9).
 -define(BUCKETS, 288).
 -define(WAIT, ?COUNTERS).
 -define(RUN, (?COUNTERS + ?BUCKETS)).
 %% From here on all is one: nineteen hours.
 -define(MOST_US, ((1 bsl 36) - 1)).
+%% Each is where a power of two begins, so no place stands on both sides: 16 microseconds to 18 minutes.
+-define(BOUNDS, [1 bsl Power || Power <- lists:seq(4, 30, 2)]).
 
 -spec new() -> figures().
 new() -> atomics:new(?COUNTERS + 2 * ?BUCKETS, [{signed, false}]).
@@ -101,19 +106,40 @@ sum(All) ->
     #{
         calls => total(place(ok), All) + lists:sum(maps:values(Errors)),
         errors => Errors,
-        wait => latency(?WAIT, All),
-        run => latency(?RUN, All),
+        wait => latency(counts(?WAIT, All)),
+        run => latency(counts(?RUN, All)),
         restarts => total(place(restart), All),
         recycles => total(place(recycle), All)
     }.
 
 total(Place, All) -> lists:sum([atomics:get(Figures, Place) || Figures <- All]).
 
-latency(Offset, All) ->
-    Counts = [{Bucket, total(Offset + Bucket, All)} || Bucket <- lists:seq(1, ?BUCKETS)],
-    Count = lists:sum([N || {_, N} <- Counts]),
+counts(Offset, All) -> [total(Offset + Bucket, All) || Bucket <- lists:seq(1, ?BUCKETS)].
+
+%% @doc How long the calls of all of these have waited, and run.
+-spec histograms([figures()]) -> {Wait :: histogram(), Run :: histogram()}.
+histograms(All) -> {counts(?WAIT, All), counts(?RUN, All)}.
+
+%% What a histogram says in three numbers.
+-spec latency(histogram()) -> latency().
+latency(Histogram) ->
+    Counts = lists:zip(lists:seq(1, ?BUCKETS), Histogram),
+    Count = lists:sum(Histogram),
     Quantile = fun(Percent) -> quantile((Count * Percent + 99) div 100, Counts) end,
     #{count => Count, p50_us => Quantile(50), p95_us => Quantile(95), p99_us => Quantile(99)}.
+
+%% @doc How many calls took less than each of these times, and how long all took together, which is within an eighth.
+-spec cumulative(histogram()) -> {[{Us :: pos_integer(), non_neg_integer()}], SumUs :: non_neg_integer()}.
+cumulative(Histogram) ->
+    Counts = [{highest(Bucket), Count} || {Bucket, Count} <- lists:zip(lists:seq(1, ?BUCKETS), Histogram)],
+    {cumulative(?BOUNDS, Counts, 0), lists:sum([Us * Count || {Us, Count} <- Counts])}.
+
+cumulative([Bound | Bounds], Counts, Before) ->
+    {Below, Rest} = lists:splitwith(fun({Us, _}) -> Us < Bound end, Counts),
+    Total = Before + lists:sum([Count || {_, Count} <- Below]),
+    [{Bound, Total} | cumulative(Bounds, Rest, Total)];
+cumulative([], _Counts, _Before) ->
+    [].
 
 quantile(0, _) -> undefined;
 quantile(Rank, [{Bucket, Count} | _]) when Rank =< Count -> highest(Bucket);

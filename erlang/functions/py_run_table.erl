@@ -5,7 +5,7 @@
 %%% @private
 -module(py_run_table).
 
--export([new/0, clear/0, replay/2, changed/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, list/1, all/0, put_key/2, id_by_key/1]).
+-export([new/0, clear/0, replay/2, changed/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, counts/0, list/1, all/0, put_key/2, id_by_key/1]).
 -export_type([filter/0]).
 
 -define(TABLE, py_runs).
@@ -148,6 +148,10 @@ id_by_key(Spec) ->
 
 -spec count() -> non_neg_integer().
 count() -> ets:info(?TABLE, size).
+
+%% @doc How many there are in each state: the index is counted, no run is read.
+-spec counts() -> #{py_run_state:state() => non_neg_integer()}.
+counts() -> maps:from_list([{State, ets:select_count(?INDEX, [{{{state, State, '_'}}, [], [true]}])} || State <- ?STATES]).
 
 -spec all() -> [py_run_state:run()].
 all() -> [Run || {_, Run} <- lists:sort(ets:tab2list(?TABLE))].

@@ -4,8 +4,8 @@
 %%% @private
 -module(py_stats).
 
--export([pool/1, print/1]).
--export_type([stats/0]).
+-export([pool/1, workers/1, print/1]).
+-export_type([stats/0, worker/0]).
 
 -type stats() :: #{
     pool := py_config:pool_name(),
@@ -23,6 +23,15 @@
 -type running() :: #{worker := pid(), function := binary(), since := string(), for_us := non_neg_integer()}.
 %% `since' is UTC; the one that has run longest is the first.
 
+-type worker() :: #{
+    pool := py_config:pool_name(),
+    slot := py_registry:slot(),
+    worker := pid(),
+    info => py_worker:info(),
+    running => [{Name :: binary(), Us :: non_neg_integer()}]
+}.
+%% What a worker has not said in time is missing.
+
 %% A worker process answers at once, or is busy with a very large call.
 -define(ASK_MS, 1_000).
 
@@ -33,6 +42,22 @@ pool(Name) ->
         {ok, _} -> stats(Name);
         {error, Reason} -> py_error:raise({py, Reason}, {stats, [Name]})
     end.
+
+%% @doc What each worker of some pools does. All are asked at once, and waited for together.
+-spec workers([py_config:pool_name()]) -> [worker()].
+workers(Pools) ->
+    Asked = [
+        {#{pool => Pool, slot => Slot, worker => Worker}, py_worker:ask_info(Worker), py_worker:ask_running(Worker)}
+     || Pool <- Pools, {Slot, Worker} <- py_registry:workers(Pool)
+    ],
+    EndMs = erlang:monotonic_time(millisecond) + ?ASK_MS,
+    [with_running(py_worker:told_running(Running, EndMs), with_info(py_worker:told_info(Info, EndMs), Who)) || {Who, Info, Running} <- Asked].
+
+with_info({ok, Info}, Worker) -> Worker#{info => Info};
+with_info(error, Worker) -> Worker.
+
+with_running({ok, #{running := Running}}, Worker) -> Worker#{running => Running};
+with_running(error, Worker) -> Worker.
 
 stats(Name) ->
     Workers = [Worker || {_Slot, Worker} <- py_registry:workers(Name)],

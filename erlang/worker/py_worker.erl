@@ -24,7 +24,7 @@
 -module(py_worker).
 -behaviour(gen_server).
 
--export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, ask_running/1, told_running/2, distrust/2, recycle/1, drain/2]).
+-export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, ask_info/1, told_info/2, ask_running/1, told_running/2, distrust/2, recycle/1, drain/2]).
 -export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([info/0, kind/0]).
@@ -137,9 +137,18 @@ ask_running(Worker) -> gen_server:send_request(Worker, running).
 
 %% @doc What it says until this time of the monotonic clock, in milliseconds; `error' where that is nothing.
 -spec told_running(gen_server:request_id(), EndMs :: integer()) -> {ok, py_worker_state:running()} | error.
-told_running(Request, EndMs) ->
+told_running(Request, EndMs) -> said(Request, EndMs).
+
+%% @doc Like {@link info/1}, in two steps: many can be asked at once.
+-spec ask_info(pid()) -> gen_server:request_id().
+ask_info(Worker) -> gen_server:send_request(Worker, info).
+
+-spec told_info(gen_server:request_id(), EndMs :: integer()) -> {ok, info()} | error.
+told_info(Request, EndMs) -> said(Request, EndMs).
+
+said(Request, EndMs) ->
     case gen_server:receive_response(Request, max(0, EndMs - erlang:monotonic_time(millisecond))) of
-        {reply, Running} -> {ok, Running};
+        {reply, Said} -> {ok, Said};
         _ -> error
     end.
 

@@ -44,3 +44,24 @@ each_kind_is_counted_apart_test() ->
     #{calls := Calls, errors := Errors, restarts := 1, recycles := 1} = py_figures:sum([Figures]),
     ?assertEqual(3 + length(?KINDS), Calls),
     ?assertEqual([1], lists:usort(maps:values(Errors))).
+
+a_bound_of_a_cumulative_histogram_counts_what_is_below_it_test_() ->
+    [
+        ?_test(begin
+            Figures = py_figures:new(),
+            [py_figures:ran(Us, 1, Figures) || Us <- [Bound - 1, Bound, Bound]],
+            {_, Run} = py_figures:histograms([Figures]),
+            {Buckets, _} = py_figures:cumulative(Run),
+            ?assertEqual(1, proplists:get_value(Bound, Buckets)),
+            ?assertEqual([3], lists:usort([Count || {Us, Count} <- Buckets, Us > Bound]) -- [1])
+        end)
+     || Bound <- [16, 64, 1_024, 1 bsl 20]
+    ].
+
+the_sum_of_a_histogram_is_within_an_eighth_test() ->
+    Figures = py_figures:new(),
+    [py_figures:waited(Us, Figures) || Us <- [3, 100, 5_000, 70_000, 1_000_000]],
+    {Wait, _} = py_figures:histograms([Figures]),
+    {_, Sum} = py_figures:cumulative(Wait),
+    True = 1_075_103,
+    ?assert(Sum >= True andalso Sum - True =< True div 8).
