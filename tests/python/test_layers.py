@@ -37,6 +37,8 @@ LAYERS = [
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 
+MOST_LINES = 500
+
 # What no first call needs. `decimal`, `uuid` and the like come with the first value of their type.
 COSTLY = {
     "argparse",
@@ -137,6 +139,17 @@ def test_every_module_stands_in_the_table_of_the_architecture() -> None:
             described.add(module)
     packages = {name for name in MODULES if any(each.startswith(name + ".") for each in MODULES)}
     assert described == {name for name in MODULES if layer_of(name) != "facades"} - packages
+
+
+def test_no_source_is_longer_than_one_reads() -> None:
+    root = PACKAGE.parents[1]
+    sources = [
+        path
+        for path in [*(root / "erlang").rglob("*"), *PACKAGE.rglob("*")]
+        if path.suffix in {".erl", ".hrl", ".py", ".pyx", ".pxi"}
+    ]
+    assert len(sources) > 200
+    assert {path.name: lines for path in sources if (lines := len(path.read_text().splitlines())) > MOST_LINES} == {}
 
 
 def test_no_folder_has_the_name_of_what_user_code_imports() -> None:
