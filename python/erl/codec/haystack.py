@@ -146,7 +146,7 @@ TRIPLES: Final[dict[bytes, Callable[[Any, Any], object]]] = {
 
 def of_type(kind: type, flags: int) -> Callable[[Any], object] | None:
     """The simplifier for exactly this type under these flags (see `options.FORMS`), or None."""
-    if flags & HAYSTACK and kind in _SIMPLIFIERS:
+    if kind in _SIMPLIFIERS and (flags & HAYSTACK or (flags & FRAMES_COLUMNS and kind in _OF_COLUMNS)):
         return _SIMPLIFIERS[kind]
     if frames.library_of(kind) is not None:
         if flags & FRAMES_COLUMNS:
@@ -230,3 +230,6 @@ _SIMPLIFIERS: Final[dict[type, Callable[[Any], object]]] = {
     grid.Grid: _of_grid,
     grid.Row: dict,
 }
+
+_OF_COLUMNS: Final = frozenset((values.NA, values.Timestamp, *values.NUMBERS))
+"""What there can be in a column and has no form otherwise."""

@@ -82,10 +82,17 @@ def columns(frame: Any) -> dict[str, list[Any]]:
 
 
 def arrow(frame: Any) -> bytes:
-    """The frame as an Arrow IPC stream. Raises ImportError where pyarrow is missing (polars needs none)."""
+    """The frame as an Arrow IPC stream.
+
+    Raises ImportError where pyarrow is missing (polars needs none), ValueError for a column of polars' that holds
+    Python objects.
+    """
     if library_of(type(frame)) == "polars":
         from io import BytesIO
 
+        for name, dtype in frame.schema.items():
+            if _has_objects(dtype):
+                raise ValueError(f"the column {name!r} is one of Python objects, which Arrow has no form for")
         stream = BytesIO()
         frame.write_ipc_stream(stream)
         return stream.getvalue()
@@ -97,6 +104,15 @@ def arrow(frame: Any) -> bytes:
         writer.write_table(table)
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def _has_objects(dtype: Any) -> bool:
+    """Whether there are Python objects in such a column of polars'. It writes their addresses without a word."""
+    if dtype == sys.modules["polars"].Object:
+        return True
+    inner = getattr(dtype, "inner", None)
+    fields = getattr(dtype, "fields", None) or ()
+    return (inner is not None and _has_objects(inner)) or any(_has_objects(field.dtype) for field in fields)
 
 
 # pandas
@@ -155,7 +171,7 @@ def _pandas_values(series: Any) -> list[Any]:
         if dtype.kind in "mM":
             return _times(series.to_numpy(), None)
         values: list[Any] = series.to_numpy().tolist()
-        return _without_pandas_na(values) if dtype.kind == "O" else values
+        return _objects(values) if dtype.kind == "O" else values
     zone = getattr(dtype, "tz", None)
     if zone is not None:
         return _times(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), standard_zone(zone))
@@ -167,12 +183,39 @@ def _pandas_values(series: Any) -> list[Any]:
     return values
 
 
-def _without_pandas_na(values: list[Any]) -> list[Any]:
-    """Objects, among which what pandas has for not available is Haystack's."""
-    missing = sys.modules["pandas"].NA
-    if type(missing) not in set(map(type, values)):
+def _objects(values: list[Any]) -> list[Any]:
+    """Objects, among which pandas' own are what they would be in a column of their type; its NA is Haystack's."""
+    import datetime
+
+    pandas = sys.modules["pandas"]
+    ways: dict[type, Callable[[Any], Any]] = {
+        type(pandas.NA): lambda value: NA(),
+        type(pandas.NaT): lambda value: None,
+        pandas.Timestamp: _of_pandas_moment,
+        pandas.Timedelta: _of_pandas_duration,
+        datetime.datetime: lambda value: (
+            _of_fold(value) if value.fold and value.tzinfo is not None else value
+        ),
+    }
+    if ways.keys().isdisjoint(map(type, values)):
         return values
-    return [NA() if value is missing else value for value in values]
+    return [value if (way := ways.get(type(value))) is None else way(value) for value in values]
+
+
+def _of_pandas_moment(value: Any) -> Any:
+    zone = standard_zone(value.tzinfo)
+    if zone is not value.tzinfo:
+        value = value.tz_convert(zone)
+    if not value.nanosecond and not value.fold:
+        return value.to_pydatetime()
+    try:
+        return Timestamp(value.as_unit("ns").value, zone)
+    except (ValueError, OverflowError):
+        return value
+
+
+def _of_pandas_duration(value: Any) -> Any:
+    return Number(value.as_unit("ns").value, _NS) if value.nanoseconds else value.to_pytimedelta()
 
 
 def standard_zone(zone: Any) -> Any:

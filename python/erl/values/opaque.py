@@ -62,8 +62,8 @@ class Pickles:
         """The pickle of `value`, and its signature where there is a key.
 
         Functions and classes that another interpreter can't find by name go by value, with cloudpickle. Raises
-        `NotPicklableError` for what can't be pickled (what is linked too deep for `pickle`, too), and `EncodeError`
-        where a `__reduce__` of its own failed.
+        `NotPicklableError` for what can't be pickled: what is linked too deep for `pickle`, too, and what has a
+        `__reduce__` of its own that fails, whatever it raises; `EncodeError` where there is no memory for the pickle.
         """
         what = f"pickling a {type(value).__name__}"
         return self.signed(callout.run(errors.EncodeError, what, _pickled, value, protocol))
@@ -104,20 +104,19 @@ def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:
 
 
 def _pickled(value: object, protocol: int) -> bytes:
-    import pickle
-
     dump, unnamed_error = named_pickler()
     try:
         return dump(value, protocol)
     except unnamed_error as cause:
         return _pickled_by_value(value, protocol, cause)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as cause:
+    except (MemoryError, errors.StaleReferenceError):
+        raise
+    except Exception as cause:  # of a `__reduce__`, a `__getstate__`, a property
         raise _not_picklable(value, cause) from cause
 
 
 def _pickled_by_value(value: object, protocol: int, unnamed: Exception) -> bytes:
     import io
-    import pickle
 
     from erl.values import by_value
 
@@ -128,7 +127,9 @@ def _pickled_by_value(value: object, protocol: int, unnamed: Exception) -> bytes
     stream = io.BytesIO()
     try:
         pickler(stream, protocol).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as cause:
+    except (MemoryError, errors.StaleReferenceError):
+        raise
+    except Exception as cause:
         raise _not_picklable(value, cause) from cause
     return stream.getvalue()
 

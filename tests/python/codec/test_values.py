@@ -299,10 +299,23 @@ class Silent(Exception):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("error", [RuntimeError("out of ink"), KeyError("x"), MemoryError(), Silent()])
-def test_value_whose_reduce_raises_is_an_error_that_names_its_type(error: Exception) -> None:
-    with pytest.raises(errors.EncodeError, match="Broken.*" + type(error).__name__):
-        encode({"a": Broken(error)}, DEFAULT)
+class Closed:
+    """Its state can't be asked for any more."""
+
+    def __getstate__(self) -> Any:
+        raise LookupError("closed")
+
+
+@pytest.mark.usefixtures("worker")
+def test_value_that_does_not_pickle_is_a_reference_whatever_that_raises() -> None:
+    for value in (*map(Broken, (RuntimeError("out of ink"), KeyError("x"), Silent())), Closed()):
+        [found] = decode(encode({"a": [value]}, WHOLE), BYTES)[b"a"]
+        assert found is value
+
+
+def test_value_without_memory_for_its_pickle_is_an_error_that_names_its_type() -> None:
+    with pytest.raises(errors.EncodeError, match=r"Broken.*MemoryError"):
+        encode({"a": Broken(MemoryError())}, DEFAULT)
 
 
 class Odd(type):

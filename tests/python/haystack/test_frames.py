@@ -441,3 +441,44 @@ def test_frame_of_polars_is_columns_or_arrow() -> None:
     assert read(written(frame, COLUMNS), GRID) == {"a": [1, 2], "b": ["x", None]}
     content = read(written(frame, ARROW), ARROW)
     assert pl.read_ipc_stream(content).equals(frame)
+
+
+@needs_pandas
+def test_objects_of_pandas_are_in_columns_what_they_are_elsewhere() -> None:
+    moment = pd.Timestamp("2024-07-01T12:00:00.000000001")
+    objects = [
+        pd.NA,
+        pd.NaT,
+        moment,
+        pd.Timestamp(NOON),
+        pd.Timedelta(1, "ns"),
+        pd.Timedelta(2, "s"),
+        FOLD.astimezone(PARIS),
+        NOON,
+        "x",
+    ]
+    fold = dt.datetime(2024, 10, 27, 2, 30, tzinfo=PARIS, fold=1)
+    frame = pd.DataFrame({"a": pd.Series([*objects, fold], dtype=object)})
+    expected = [
+        NA(),
+        None,
+        Timestamp(moment.value),
+        NOON,
+        Number(1, "ns"),
+        dt.timedelta(seconds=2),
+        FOLD.astimezone(PARIS),
+        NOON,
+        "x",
+        Timestamp(int(fold.timestamp()) * 10**9, PARIS),
+    ]
+    term = written(frame, Options.from_flags(3 + 64))
+    assert b"opaque" not in term
+    assert read(term, GRID)["a"] == expected
+    assert read(written(frame, GRID), GRID).column("a") == expected
+
+
+@needs_polars
+def test_objects_of_polars_are_refused_as_arrow_with_their_columns_name() -> None:
+    frame = pl.DataFrame({"x": [1], "ids": pl.Series([object()], dtype=pl.Object)})
+    with pytest.raises(errors.EncodeError, match=r"'ids'.*Python objects"):
+        written(frame, ARROW)
