@@ -36,6 +36,9 @@ NONE_NONE: Final = 4096
 FORMS: Final = HAYSTACK | FRAMES_COLUMNS | FRAMES_ARROW | MATRICES | ARRAYS_VALUE | ARRAYS_SHARED
 """The flags that add forms: what a type goes out as depends on them."""
 
+WAYS: Final = STRINGS_BINARY | DICTS_MAP | FORMS | NONE_NIL | NONE_NONE
+"""What the way in which values of a type are written depends on."""
+
 _BOTH_FRAMES: Final = FRAMES_COLUMNS | FRAMES_ARROW
 _BOTH_ARRAYS: Final = ARRAYS_VALUE | ARRAYS_SHARED
 _BOTH_NONES: Final = NONE_NIL | NONE_NONE

@@ -14,18 +14,7 @@ from struct import Struct
 from erl import errors, terms
 from erl.codec import leaves, simplify, spelling, standard, tags
 from erl.codec.extents import end_of_term
-from erl.codec.options import (
-    ARRAYS_SHARED,
-    DICTS_MAP,
-    FORMS,
-    MAX_DEPTH,
-    MAX_INTEGER_BYTES,
-    NONE_NIL,
-    NONE_NONE,
-    PLAIN,
-    STRINGS_BINARY,
-    Options,
-)
+from erl.codec.options import ARRAYS_SHARED, MAX_DEPTH, MAX_INTEGER_BYTES, PLAIN, WAYS, Options
 from erl.terms import Atom
 from erl.values import callout, plain
 from erl.values.scope import current
@@ -153,7 +142,7 @@ def _mode(options: Options) -> _Mode:
         modes = scope.caches["erl.codec.writer"]
     except KeyError:
         modes = _new_modes(scope)
-    key = options.flags & _MODE_FLAGS if options.tagged else PLAIN
+    key = options.flags & WAYS if options.tagged else PLAIN
     mode: _Mode | None = modes.get(key)
     if mode is None:
         mode = modes[key] = _Mode(options, scope)
@@ -497,6 +486,3 @@ _BUILT_IN: Final[dict[type, Writer]] = {
     terms.Reference: _handle,
     terms.Fun: _handle,
 }
-
-_MODE_FLAGS: Final = STRINGS_BINARY | DICTS_MAP | FORMS | NONE_NIL | NONE_NONE
-"""What the way to map depends on."""
