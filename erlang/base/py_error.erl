@@ -90,7 +90,7 @@ raise({erlang, Class, Reason, Stack} = Error, Api) ->
     _ = erlang:raise(Class, Reason, Frames ++ [called(Api, []) | callers()]),
     raise(Error, Api, #{});
 raise(Reason, Api) ->
-    raise(Reason, Api, #{}).
+    raise(Reason, Api, py_hint:cause(Reason, element(tuple_size(Api), Api))).
 
 %% @doc `badarg' for the argument at this position.
 -spec badarg(pos_integer(), unicode:chardata(), api()) -> no_return().

@@ -8,12 +8,13 @@
 -type python() :: undefined | file:name_all() | {venv, file:name_all()}.
 %% A path, a name on `PATH', or the directory of a virtual environment.
 -type sandbox_kind() :: bwrap | docker.
+-type text() :: string() | unicode:unicode_binary().
 -type mfargs() :: {py_term:name(), py_term:name(), [term()]}.
 -type options() :: #{
     size => pos_integer(),
     python => python(),
     python_path => [file:name_all()],
-    env => [{string(), string() | false}],
+    env => [{text(), text() | false}],
     cd => undefined | file:name_all(),
     import => [py_term:name() | string()],
     preload => [py_term:name() | string()],
@@ -83,7 +84,11 @@ check(Options) ->
 %% What nobody is to read in a report, see `py_secret'.
 hidden(#{env := Env, on_start := OnStart} = Pool) ->
     Pool#{
-        env := if Env =:= [] -> []; true -> py_secret:hide(Env) end,
+        env :=
+            case env(Env) of
+                [] -> [];
+                Some -> py_secret:hide(Some)
+            end,
         on_start :=
             case OnStart of
                 {Module, Function, [_ | _] = Args} -> {Module, Function, py_secret:hide(Args)};
@@ -154,7 +159,7 @@ own() ->
         size => {erlang:system_info(schedulers_online), fun is_size/1, "an integer from 1 to 1024"},
         python => {undefined, fun is_python/1, "a path, a name on PATH or {venv, Directory}"},
         python_path => {[], fun is_paths/1, "a list of directories"},
-        env => {[], fun is_env/1, "a list of {Name, Value}, both strings, or {Name, false}", secret},
+        env => {[], fun is_env/1, "a list of {Name, Value} or {Name, false}, each a string or a binary", secret},
         cd => {undefined, fun is_path/1, "a directory"},
         import => {[], fun is_modules/1, "a list of modules: dotted names as atoms, binaries or strings"},
         preload => {[], fun is_modules/1, "a list of modules: dotted names as atoms, binaries or strings"},
@@ -223,15 +228,25 @@ is_python({venv, Directory}) -> Directory =/= undefined andalso is_path(Director
 is_python(Value) -> Value =/= [] andalso is_path(Value).
 
 is_env(Value) ->
-    is_list(Value) andalso
+    is_proper(Value) andalso
         lists:all(
             fun
-                ({Name, false}) -> io_lib:printable_unicode_list(Name);
-                ({Name, Text}) -> io_lib:printable_unicode_list(Name) andalso io_lib:printable_unicode_list(Text);
+                ({Name, false}) -> is_text(Name);
+                ({Name, Text}) -> is_text(Name) andalso is_text(Text);
                 (_) -> false
             end,
             Value
         ).
+
+%% Elixir's strings are binaries.
+is_text(Value) when is_binary(Value) -> is_list(unicode:characters_to_list(Value));
+is_text(Value) -> io_lib:printable_unicode_list(Value).
+
+%% As `open_port' wants it.
+env(Env) -> [{string(Name), string(Text)} || {Name, Text} <- Env].
+
+string(Text) when is_binary(Text) -> unicode:characters_to_list(Text);
+string(Text) -> Text.
 
 is_modules(Value) -> is_proper(Value) andalso lists:all(fun py_term:is_module/1, Value).
 

@@ -14,7 +14,7 @@ pool_options() ->
             python3, "", {venv, undefined}, {venv, 1}, 3
         ]},
         {python_path, [[], ["a"], [<<"a">>, "b"]], ["a", [undefined], [a], a]},
-        {env, [[], [{"A", "b"}], [{"A", false}]], [[{a, "b"}], [{"A", b}], ["A=b"], #{}]},
+        {env, [[], [{"A", "b"}], [{"A", false}]], [[{a, "b"}], [{"A", b}], ["A=b"], #{}, [{"A", "b"} | c], [{<<255>>, "b"}]]},
         {cd, [undefined, "/tmp", <<"/tmp">>], [tmp, 1]},
         {import, [[], [numpy, <<"os.path">>, "sklearn.cluster"]], [
             numpy, "numpy", <<"numpy">>, [1], [""], [<<>>], [''], [<<255>>], [numpy | scipy], [{numpy, []}]
@@ -128,7 +128,7 @@ what_may_be_secret_is_shown_by_nothing_that_prints_a_pool_test() ->
     {ok, Pool} = py_pool_options:check(#{env => [{"TOKEN", "s3cr3t"}], on_start => {m, f, [<<"s3cr3t">>]}}),
     ?assertEqual(nomatch, string:find(io_lib:format("~p", [Pool]), "s3cr3t")),
     ?assertEqual([{"TOKEN", "s3cr3t"}], py_secret:reveal(map_get(env, Pool))),
-    {error, Problem} = py_pool_options:check(#{env => [{"TOKEN", <<"s3cr3t">>}]}),
+    {error, Problem} = py_pool_options:check(#{env => [{token, "s3cr3t"}]}),
     ?assertEqual(nomatch, string:find(io_lib:format("~p ~ts", [Problem, py_options:describe(Problem)]), "s3cr3t")).
 
 %% Warm workers are given to sessions that have the same options.
@@ -166,6 +166,11 @@ the_defaults_are_these_test() ->
         Pool
     ),
     ?assertEqual(erlang:system_info(schedulers_online), map_get(size, Pool)).
+
+the_environment_may_be_of_elixirs_strings_test() ->
+    {ok, #{env := Env}} = py_pool_options:check(#{env => [{<<"TEA">>, <<"zelený"/utf8>>}, {<<"OLD">>, false}]}),
+    ?assertEqual([{"OLD", false}, {"TEA", "zelený"}], lists:sort(py_secret:reveal(Env))),
+    ?assertEqual(py_pool_options:check(#{env => [{"A", "b"}]}), py_pool_options:check(#{env => [{<<"A">>, <<"b">>}]})).
 
 a_restart_option_keeps_the_defaults_it_does_not_name_test() ->
     {ok, #{restart := Restart}} = py_pool_options:check(#{restart => #{max => 1}}),
