@@ -2,7 +2,7 @@
 %%% @private
 -module(py_send).
 
--export([body/4, kept/4, around/4, keeps_objects/1, kept_bytes/1, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
+-export([body/4, kept/4, kept_terms/1, around/4, keeps_objects/1, kept_bytes/1, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
 -export([exchange/6, ask/4, answer/2, cancel/3, seen/3, read/3, stored/1]).
 -export_type([entry/0, trust/0]).
 
@@ -24,6 +24,10 @@ body({wrapper, Entry}, Args, OfPool, Options) ->
 %% @doc A function and its arguments, encoded for a call that is made later. Raises `badarg' where a term has no form in Python.
 -spec kept(Module :: term(), Function :: term(), [term()], [{term(), term()}]) -> py_wire:kept().
 kept(Module, Function, Args, Keywords) -> py_wire:kept([Module, Function, Args, Keywords]).
+
+%% @doc The four of them, as they were given.
+-spec kept_terms(py_wire:kept()) -> [term()].
+kept_terms(Kept) -> py_wire:kept_terms(Kept).
 
 %% @doc How many bytes that is.
 -spec kept_bytes(py_wire:kept()) -> non_neg_integer().

@@ -14,8 +14,8 @@
 %%% can run any more. What is kept, and where, stands in `docs/functions-runs.md'.
 -module(py_run).
 
--export([start/3, start/4, run/3, run/4, get/1, list/0, list/1, wait/1, wait/2, result/1, logs/1, stop/1, retry/1]).
--export([subscribe/0, subscribe/1, unsubscribe/0, prune/0, prune/1, info/0]).
+-export([start/3, start/4, run/3, run/4, get/1, call/1, list/0, list/1, wait/1, wait/2, result/1, logs/1, stop/1, retry/1]).
+-export([subscribe/0, subscribe/1, unsubscribe/0, delete/1, prune/0, prune/1, info/0]).
 -export_type([id/0, options/0, info/0, filter/0]).
 
 -type id() :: py_run_state:id().
@@ -27,7 +27,12 @@
     key => term(),
     retries => non_neg_integer(),
     backoff => FirstMs :: non_neg_integer() | {FirstMs :: non_neg_integer(), MostMs :: non_neg_integer()},
-    timeout => timeout()
+    timeout => timeout(),
+    env => [{Name :: binary(), Value :: binary()}],
+    secrets => [Name :: binary()],
+    limits => #{cpus => number(), memory => Bytes :: pos_integer()},
+    strings => py_mapping:strings(),
+    dicts => py_mapping:dicts()
 }.
 %% `pool': whose workers run it; `default'. `project', `function': what {@link list/1} finds it by; `default', and the name of the function that
 %% is called. `keywords': arguments by name. `key': while a run of the project with this key waits, runs or is COMPLETED, it is the one that is
@@ -64,6 +69,8 @@
 -define(MOST_BYTES, 1 bsl 28).
 -define(MOST_NAME_BYTES, 200).
 -define(MOST_KEY_BYTES, 1_024).
+-define(MOST_ENV, 1_000).
+-define(LEAST_MEMORY_BYTES, 1 bsl 20).
 -define(STATES, ['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING', 'COMPLETED', 'ERROR', 'STOPPED']).
 
 %% @doc Like {@link start/4} with no options.
@@ -79,7 +86,7 @@ start(Module, Function, Args, Options) ->
     py_term:is_name(Module) orelse py_error:badarg(1, "must be a name: an atom or a binary", Api),
     py_term:is_name(Function) orelse py_error:badarg(2, "must be a name: an atom or a binary", Api),
     is_list(Args) andalso length(Args) >= 0 orelse py_error:badarg(3, "must be the list of arguments", Api),
-    case py_options:check(Options, [table()]) of
+    case py_options:check(Options, [table(), maps:with([strings, dicts], py_mapping:of_pools())]) of
         {ok, Checked} ->
             case py_runs_sup:ensure() of
                 ok -> created(Module, Function, Args, Checked);
@@ -98,11 +105,28 @@ table() ->
         key => {undefined, fun is_key/1, "a term of at most 1024 bytes in the external format"},
         retries => {0, fun is_retries/1, "a number of retries, 0 to 1000"},
         backoff => {{1_000, 60_000}, fun is_backoff/1, "milliseconds, or {First, Most}"},
-        timeout => {infinity, timeout}
+        timeout => {infinity, timeout},
+        env => {[], fun is_env/1, "environment variables, [{Name, Value}] of binaries", secret},
+        secrets => {[], fun is_secrets/1, "names of files: letters, digits, _ . - and at most 128 of them"},
+        limits => {#{}, fun is_limits/1, "#{cpus => Number, memory => Bytes}, at least 1 MiB"}
     }.
 
 is_name(Name) when is_atom(Name) -> is_name(atom_to_binary(Name));
 is_name(Name) -> is_binary(Name) andalso Name =/= <<>> andalso byte_size(Name) =< ?MOST_NAME_BYTES andalso is_list(unicode:characters_to_list(Name)).
+
+is_env(Env) -> is_list(Env) andalso length(Env) =< ?MOST_ENV andalso lists:all(fun is_variable/1, Env).
+
+is_variable({Name, Value}) when is_binary(Name), is_binary(Value), Name =/= <<>> -> binary:match(Name, [<<"=">>, <<0>>]) =:= nomatch andalso binary:match(Value, <<0>>) =:= nomatch;
+is_variable(_) -> false.
+
+is_secrets(Names) -> is_list(Names) andalso length(Names) =< ?MOST_ENV andalso lists:all(fun py_secrets:is_name/1, Names).
+
+is_limits(Limits) when is_map(Limits) -> lists:all(fun is_limit/1, maps:to_list(Limits));
+is_limits(_) -> false.
+
+is_limit({cpus, Cpus}) -> is_number(Cpus) andalso Cpus > 0;
+is_limit({memory, Bytes}) -> is_integer(Bytes) andalso Bytes >= ?LEAST_MEMORY_BYTES;
+is_limit(_) -> false.
 
 is_key(Key) -> erlang:external_size(Key) =< ?MOST_KEY_BYTES.
 
@@ -128,12 +152,13 @@ created(Module, Function, Args, Options) ->
             end
     end.
 
-%% Those of the pool, as it is now.
+%% Those of the pool, as it is now, and what the run says itself.
 flags(Options) ->
-    case py_registry:pool(maps:get(pool, Options, default)) of
+    OfPool = case py_registry:pool(maps:get(pool, Options, default)) of
         {ok, #{flags := Flags}} -> Flags;
         {error, _} -> 0
-    end.
+    end,
+    py_mapping:flags(OfPool, Options).
 
 spec(Module, Function, Options) ->
     Backoff = case maps:get(backoff, Options, {1_000, 60_000}) of
@@ -144,7 +169,8 @@ spec(Module, Function, Options) ->
         #{key := Term} -> #{key => term_to_binary(Term, [deterministic, {minor_version, 2}])};
         #{} -> #{}
     end,
-    Key#{
+    Given = maps:merge(Key, surroundings(maps:filter(fun(_, Value) -> Value =/= [] andalso Value =/= #{} end, maps:with([env, secrets, limits], Options)))),
+    Given#{
         project => text(maps:get(project, Options, default)),
         function => text(maps:get(function, Options, name(Module, Function))),
         pool => text(maps:get(pool, Options, default)),
@@ -152,6 +178,9 @@ spec(Module, Function, Options) ->
         backoff => Backoff,
         timeout => maps:get(timeout, Options, infinity)
     }.
+
+surroundings(None) when map_size(None) =:= 0 -> #{};
+surroundings(Some) -> #{surroundings => Some}.
 
 name(Module, Function) ->
     Name = <<(text(Module))/binary, ":", (text(Function))/binary>>,
@@ -230,6 +259,26 @@ shown(#{id := Id, spec := Spec, state := State, message := Message, transitions 
         id => Id, state => State, message => Message, attempt => Attempt, created => Created, process => Process,
         transitions => [#{status => Status, time => Ms, message => Said} || {Status, Ms, Said} <- lists:reverse(Transitions)]
     }.
+
+%% @doc What a run calls: module, function, arguments and keywords, as they were given. Errors: `{unknown_run, Id}'; `{run, Text}' where
+%% the file of a large call is not there any more.
+-spec call(id()) -> {ok, {Module :: term(), Function :: term(), Args :: [term()], Keywords :: [{term(), term()}]}} | {error, {py, py_error:reason()}}.
+call(Id) ->
+    case found(Id) of
+        {ok, #{spec := #{call := {inline, _, Kept}}}} -> {ok, list_to_tuple(py_send:kept_terms(Kept))};
+        {ok, #{spec := #{call := file}}} -> call_of_file(Id);
+        {error, _} = Error -> Error
+    end.
+
+call_of_file(Id) ->
+    case asked(directory) of
+        {error, _} = Error -> Error;
+        Runs ->
+            case py_run_files:read_call(Runs, Id) of
+                {ok, {_, Kept}} -> {ok, list_to_tuple(py_send:kept_terms(Kept))};
+                _ -> {error, {py, {run, "the file of the run's call is not there, or damaged"}}}
+            end
+    end.
 
 %% @doc Like {@link list/1} of all.
 -spec list() -> [info()] | {error, {py, py_error:reason()}}.
@@ -369,6 +418,20 @@ subscribe(What) ->
 
 -spec unsubscribe() -> ok | {error, {py, py_error:reason()}}.
 unsubscribe() -> asked({unsubscribe, self()}).
+
+%% @doc Forget a run that has ended, with its files. Errors: `{run_state, State}' of one that has not.
+-spec delete(id()) -> ok | {error, {py, py_error:reason()}}.
+delete(Id) ->
+    case found(Id) of
+        {ok, #{state := State}} ->
+            case asked({prune, [Id]}) of
+                {ok, [Id]} -> ok;
+                {ok, []} -> {error, {py, {run_state, State}}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
 
 %% @doc Like {@link prune/1} of all.
 -spec prune() -> {ok, non_neg_integer()} | {error, {py, py_error:reason()}}.

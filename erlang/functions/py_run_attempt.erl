@@ -112,7 +112,13 @@ say(Message) ->
 
 %%% The beginning
 
-place(Id, Run, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
+place(Id, Run, #{pool := Pool} = Plan) ->
+    case py_run_state:is_alone(Run) andalso py_run_queues:threads(Pool) > 1 of
+        true -> say({refused, self(), Id, <<"a run with env, secrets or limits is alone in its Python: its pool can't have threads">>});
+        false -> fresh(Id, Run, Plan)
+    end.
+
+fresh(Id, Run, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
     _ = IsFresh andalso replaced(Worker),
     case ets:lookup(?TABLE, {python, Worker}) of
         %% Whether it is the same still Python itself knows best.
@@ -162,11 +168,20 @@ placed(Id, _Before, Plan, Python) ->
         drop -> ok
     end.
 
-call(Id, Attempt, #{spec := #{timeout := Timeout} = Spec} = Run, #{runs := Runs, worker := Worker, pool := Pool} = Plan, Python) ->
+call(Id, Attempt, #{spec := Spec} = Run, #{runs := Runs} = Plan, Python) ->
+    case py_secrets:given(filename:dirname(Runs), maps:get(surroundings, Spec, #{})) of
+        {ok, Surroundings} ->
+            call(Id, Attempt, Run, Plan, Python, Surroundings);
+        {error, Text} ->
+            Error = {py, {run, Text}},
+            ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none})
+    end.
+
+call(Id, Attempt, #{spec := #{timeout := Timeout} = Spec} = Run, #{runs := Runs, worker := Worker, pool := Pool} = Plan, Python, Surroundings) ->
     case kept(Id, Spec, Runs) of
         {ok, Flags, Kept} ->
             {OsPid, Started} = Python,
-            Meta = {py_run_files:directory(Runs, Id), Attempt, OsPid, Started},
+            Meta = {py_run_files:directory(Runs, Id), Attempt, OsPid, Started, Surroundings},
             Body = py_send:around({'erl.calls.runs', run}, Flags, [Meta, Flags], Kept),
             Route = #{pool => Pool, worker => Worker, timeout => Timeout},
             case py_pending:send(Id, Body, Route, self(), py_pending:new()) of
@@ -205,14 +220,17 @@ wait(Id, Attempt, Run, #{worker := Worker} = Plan, Pending) ->
 answered({ok, {0, _, _, Message}}, Id, Attempt, _Run, #{worker := Worker}) ->
     unknown(Worker),
     ended(Id, Attempt, {not_begun, text_of(Message)});
-answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, #{process := Process} = Run, _Plan) when Kind =:= 1; Kind =:= 2 ->
+answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, #{process := Process} = Run, #{worker := Worker}) when Kind =:= 1; Kind =:= 2 ->
     Result =
         case iolist_to_binary(Bytes) of
             <<>> -> {file, Size};
             Frame -> {inline, Frame}
         end,
     %% Before another run has this worker.
-    _ = Kind =:= 2 andalso is_again(Attempt, Run) andalso over(Id, Process),
+    case Kind =:= 2 andalso is_again(Attempt, Run) of
+        true -> over(Id, Process);
+        false -> _ = py_run_state:is_alone(Run) andalso replaced(Worker)
+    end,
     ended(Id, Attempt, outcome(Kind, Result, text_of(Message)));
 answered({ok, Other}, Id, Attempt, _Run, _Plan) ->
     Error = {py, {protocol, Other}},

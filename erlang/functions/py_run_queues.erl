@@ -3,14 +3,14 @@
 %%% @private
 -module(py_run_queues).
 
--export([new/0, in/3, out/2, given/3, released/2, pools/1, waiting/1, poll/1, polled/1]).
+-export([new/0, in/3, out/2, given/3, released/2, pools/1, waiting/1, poll/1, polled/1, threads/1]).
 -export_type([queues/0]).
 
 -record(queues, {
     waiting = #{} :: #{Pool :: binary() => queue:queue(py_run_state:id())},
     %% How many runs a worker has, and of which project the last one was.
     busy = #{} :: #{pid() => pos_integer()},
-    projects = #{} :: #{pid() => binary()},
+    projects = #{} :: #{pid() => alone | binary()},
     is_polling = false :: boolean()
 }).
 -opaque queues() :: #queues{}.
@@ -73,16 +73,22 @@ name(Pool) ->
         error:badarg -> none
     end.
 
+%% @doc How many calls a worker of a pool runs at once.
+-spec threads(py_config:pool_name()) -> pos_integer().
 threads(Name) ->
     case lists:keyfind(Name, 1, py_registry:configs()) of
         {_, #{threads := Threads}} -> Threads;
         _ -> 1
     end.
 
-%% @doc A worker has a run of this project; whether it needs another Python first, since it has had one of another project.
--spec given(pid(), Project :: binary(), queues()) -> {IsFresh :: boolean(), queues()}.
+%% @doc A worker has a run of this project, or one that is `alone' in its Python; whether it needs another Python first: for one that is
+%% alone, or after a run of another project. After one that was alone it has another one already.
+-spec given(pid(), Project :: alone | binary(), queues()) -> {IsFresh :: boolean(), queues()}.
 given(Worker, Project, #queues{busy = Busy, projects = Projects} = Queues) ->
-    IsFresh = maps:get(Worker, Projects, Project) =/= Project,
+    IsFresh = case maps:get(Worker, Projects, alone) of
+        alone -> Project =:= alone;
+        Before -> Before =/= Project
+    end,
     Alive = case map_size(Projects) > 2_000 of
         true -> maps:filter(fun(Pid, _) -> is_process_alive(Pid) end, Projects);
         false -> Projects

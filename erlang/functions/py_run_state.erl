@@ -12,8 +12,8 @@
 %%% @private
 -module(py_run_state).
 
--export([new/2, decide/3, apply/2, has_ended/1, is_waiting/1, backoff_ms/3]).
--export_type([id/0, state/0, run/0, spec/0, event/0, change/0, effect/0, process/0, outcome/0, result/0]).
+-export([new/2, decide/3, apply/2, has_ended/1, is_waiting/1, is_alone/1, company/1, backoff_ms/3]).
+-export_type([id/0, state/0, run/0, spec/0, surroundings/0, event/0, change/0, effect/0, process/0, outcome/0, result/0]).
 
 -type id() :: binary().
 -type state() :: 'CREATED' | 'PENDING' | 'BUILDING' | 'READY' | 'RUNNING' | 'COMPLETED' | 'ERROR' | 'STOPPED'.
@@ -27,8 +27,11 @@
     retries := non_neg_integer(),
     backoff := {FirstMs :: non_neg_integer(), MostMs :: non_neg_integer()},
     timeout := timeout(),
+    surroundings => surroundings(),
     call := term()
 }.
+-type surroundings() :: #{env => [{binary(), binary()}], secrets => [binary()], limits => #{cpus => number(), memory => pos_integer()}}.
+%% What its attempts have in their Python, which is theirs alone.
 -type run() :: #{
     id := id(),
     spec := spec(),
@@ -185,6 +188,18 @@ has_ended(#{state := State}) -> State =:= 'COMPLETED' orelse State =:= 'ERROR' o
 %% @doc Whether it may begin as soon as there is a worker.
 -spec is_waiting(run()) -> boolean().
 is_waiting(#{state := State, is_fenced := IsFenced}) -> IsFenced andalso (State =:= 'PENDING' orelse State =:= 'READY').
+
+%% @doc Whether its attempts have a Python of their own.
+-spec is_alone(run()) -> boolean().
+is_alone(#{spec := Spec}) -> is_map_key(surroundings, Spec).
+
+%% @doc Whose runs may have had the Python that one of its attempts has: its project's, or nobody's.
+-spec company(run()) -> alone | binary().
+company(#{spec := #{project := Project}} = Run) ->
+    case is_alone(Run) of
+        true -> alone;
+        false -> Project
+    end.
 
 %% @doc The pause before the attempt that follows this one: it doubles each time, and half of it is by chance (`Chance' in 0..1).
 -spec backoff_ms(spec(), Attempt :: pos_integer(), Chance :: float()) -> non_neg_integer().

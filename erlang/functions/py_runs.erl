@@ -470,10 +470,10 @@ dispatched(_Pool, State) ->
 
 begun(Id, Pool, Name, Worker, #state{directory = Directory, queues = Queues, attempts = Attempts} = State) ->
     case current(Id, State) of
-        {ok, #{spec := #{project := Project}} = Run} when not is_map_key(Id, Attempts) ->
+        {ok, Run} when not is_map_key(Id, Attempts) ->
             case py_run_state:is_waiting(Run) of
                 true ->
-                    {IsFresh, Given} = py_run_queues:given(Worker, Project, Queues),
+                    {IsFresh, Given} = py_run_queues:given(Worker, py_run_state:company(Run), Queues),
                     Plan = #{runs => runs(Directory), worker => Worker, pool => Name, is_fresh => IsFresh},
                     {Pid, Monitor} = py_run_attempt:start(Id, Run, Plan),
                     attempt(Id, #attempt{pid = Pid, monitor = Monitor, pool = Pool, worker = Worker}, State#state{queues = Given});

@@ -24,7 +24,7 @@
 %%% @private
 -module(py_wire).
 
--export([version/0, body/3, kept/1, kept_bytes/1, around/4, keeps/2, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, taken/1, message/1, result/2, failure/2, route/1]).
+-export([version/0, body/3, kept/1, kept_terms/1, kept_bytes/1, around/4, keeps/2, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, taken/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
 -export([frame/1, input/0, split/3, next/1, names/1, name/1]).
 -export_type([body/0, kept/0, id/0, request/0, input/0]).
@@ -79,6 +79,10 @@ body(Module, Function, Args) ->
 %% @doc Arguments that are encoded now, for a call that is made later, perhaps by another node: {@link around/4} makes its body.
 -spec kept([term()]) -> kept().
 kept(Terms) -> {length(Terms), << <<(bare_bytes(Term))/binary>> || Term <- Terms >>}.
+
+%% @doc What was kept.
+-spec kept_terms(kept()) -> [term()].
+kept_terms({Count, Kept}) -> binary_to_term(<<?VERSION, ?LIST, Count:32, Kept/binary, ?NIL>>).
 
 %% @doc A body whose last argument but one is a list: these elements, and what was kept; the last one is an empty list. That is a call
 %% of the wrapper `call', with its mapping flags, module and function as `Before'.

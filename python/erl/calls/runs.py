@@ -14,14 +14,18 @@ What the attempt prints and logs is added to the file `log` beside it as it come
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from _contextvars import ContextVar
-from contextlib import suppress
+from _thread import get_ident
+from contextlib import nullcontext, suppress
 
 from erl import errors
 from erl.codec import Options
 from erl.names import lookup, traces
+from erl.values import running
+from erl.values.ended import ended
 from erl.values.scope import current
 from erl.wire import messages
 
@@ -53,17 +57,20 @@ def run(
     keywords: list[tuple[object, object]],
 ) -> tuple[int, bytes, int, bytes]:
     """Run an attempt and write its result. Raises only what interrupts it."""
-    directory, attempt, os_pid, started = meta
+    directory, attempt, os_pid, started, given = meta
     place = None if not directory else _path(directory)
     if place is not None and not _is_this(os_pid, started):
         return NOT_HERE, b"", 0, b"the worker has another Python now"
     own_pid = os.getpid()
-    log = _Log(place)
+    log = _Log(place, _hidden(given))
     entered = _log.set(log)
+    known = running.attempt.set((place or "", attempt))
     try:
         _active.append(log)
-        kind, frame, message = _run(Options.from_flags(flags), module, name, args, keywords, log)
+        with _surroundings(given):
+            kind, frame, message = _run(Options.from_flags(flags), module, name, args, keywords, log)
     finally:
+        running.attempt.reset(known)
         _active[:] = [each for each in _active if each is not log]
         if not _active:
             _Shown.remove()
@@ -76,6 +83,32 @@ def run(
     return _answer(kind, frame, message, place, attempt)
 
 
+_BUILTINS: Final = vars(builtins)
+
+
+def _restore(usual: dict[str, Any]) -> None:
+    """Have the builtin functions that there were: here, and for the next call."""
+    for name, value in usual.items():
+        if _BUILTINS.get(name, usual) is not value:
+            _BUILTINS[name] = value
+
+
+def _surroundings(given: Any) -> Any:
+    if not given:
+        return nullcontext()
+    from erl.calls import surroundings
+
+    return surroundings.entered(given)
+
+
+def _hidden(given: Any) -> Any:
+    if not given or "secrets" not in given:
+        return None
+    from erl.calls import surroundings
+
+    return surroundings.Hidden(given)
+
+
 def _run(
     options: Options, module: object, name: object, args: list[object], keywords: Any, log: _Log
 ) -> tuple[int, bytes, bytes]:
@@ -83,7 +116,12 @@ def _run(
     since = references.count_made()
     try:
         function = lookup.target(module, name)
-        value = _ended(function(*args, **lookup.keywords(keywords)) if keywords else function(*args))
+        named = lookup.keywords(keywords) if keywords else {}
+        usual = dict(_BUILTINS)
+        try:
+            value = ended(function(*args, **named))
+        finally:
+            _restore(usual)
         frame = messages.result(_ID, current().encoders.apply(value), options)
         if references.count_made() > since:
             raise errors.NotPicklableError(
@@ -94,53 +132,32 @@ def _run(
         raise
     except BaseException as error:  # the door around user code: what it raises is the run's result
         references.release_since(since)
-        frame, text = _failure(error, options), _text(error)
+        frame, text = _failure(error, options, log.hidden), _text(error, log.hidden)
         log.write(_trace(error))
         error.__traceback__ = None
         return FAILED, frame, text
     return COMPLETED, frame, b""
 
 
-def _ended(value: Any) -> Any:
-    """What an awaitable gives, and what iterators have."""
-    kind = type(value)
-    if hasattr(kind, "__await__"):
-        import asyncio
-
-        async def wait() -> Any:
-            return await value
-
-        return asyncio.run(wait())
-    if hasattr(kind, "__anext__"):
-        import asyncio
-
-        async def collect() -> list[Any]:
-            return [item async for item in value]
-
-        return asyncio.run(collect())
-    if kind is _GENERATOR:
-        return list(value)
-    return value
-
-
-_GENERATOR = type(_ for _ in ())
-
-
-def _failure(error: BaseException, options: Options) -> bytes:
+def _failure(error: BaseException, options: Options, hidden: Any) -> bytes:
     for with_trace in (True, False):
         try:
-            return messages.failure(_ID, error, traces.trace_of(error) if with_trace else [], options)
+            trace = traces.trace_of(error) if with_trace else []
+            hide = None if hidden is None else hidden.hide
+            return messages.failure(_ID, error, trace, options, hide)
         except BaseException:  # user code, in the exception's own methods
             continue
     return messages.last_words(_ID, isinstance(error, MemoryError))
 
 
-def _text(error: BaseException) -> bytes:
+def _text(error: BaseException, hidden: Any) -> bytes:
     kind = type(error)
     try:
         text = f"{kind.__module__}.{kind.__qualname__}: {error}"
     except BaseException:
         text = f"{kind.__module__}.{kind.__qualname__}"
+    if hidden is not None:
+        text = hidden.hide(text)
     return text[:_MOST_MESSAGE].encode(errors="backslashreplace")
 
 
@@ -149,11 +166,15 @@ def _trace(error: BaseException) -> str:
         import traceback
 
         own = error.__traceback__
-        while own is not None and own.tb_frame.f_code.co_filename == __file__:
+        while own is not None and own.tb_frame.f_code.co_filename.startswith(_OURS):
             own = own.tb_next
         return "".join(traceback.format_exception(type(error), error, own))
     except BaseException:
         return ""
+
+
+_OURS = __file__.rpartition("calls/")[0]
+"""What leads to user code is no news to whoever has written that."""
 
 
 # Files
@@ -242,8 +263,11 @@ _active: list[_Log] = []
 class _Log:
     """The file `log` of a run, made with the first text."""
 
-    def __init__(self, place: str | None) -> None:
+    def __init__(self, place: str | None, hidden: Any = None) -> None:
         self._place = place
+        self.hidden = hidden
+        """What stands in the place of secrets; None where there are none."""
+        self._others = frozenset(sys._current_frames())
         self._file: Any = None
         self._size = 0
         if place is not None:
@@ -255,6 +279,8 @@ class _Log:
             return False
         if self._size > _MOST_LOG_BYTES or not text:
             return True
+        if self.hidden is not None:
+            text = self.hidden.hide(text)
         data = text.encode("utf-8", "backslashreplace")
         try:
             if self._file is None:
@@ -270,6 +296,10 @@ class _Log:
             pass
         return True
 
+    def is_of(self, thread: int) -> bool:
+        """Whether that thread was started since: the thread of a run before may go on."""
+        return thread not in self._others
+
     def close(self) -> None:
         file, self._file, self._place = self._file, None, None
         if file is not None:
@@ -282,9 +312,13 @@ _log: ContextVar[_Log | None] = ContextVar("erl.run", default=None)
 def _current() -> _Log | None:
     """The log of the attempt that this code runs for; of a thread that it has started, where it is the only one."""
     log = _log.get()
-    if log is None and len(_active) == 1:
+    if log is None and len(_active) == 1 and _active[0].is_of(get_ident()):
         return _active[0]
     return log
+
+
+_usual: dict[str, Any] = {}
+"""The streams in whose place they stand, which come back whatever an attempt has put there."""
 
 
 class _Shown:
@@ -299,16 +333,16 @@ class _Shown:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if stream is not None and type(stream) is not _Shown:
+                _usual.setdefault(name, stream)
                 setattr(sys, name, _Shown(stream))
         current().heard = _heard
 
     @staticmethod
     def remove() -> None:
         """Leave, where no attempt runs any more: what forks or replaces streams finds them as they were."""
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            if type(stream) is _Shown:
-                setattr(sys, name, stream._stream)
+        for name, stream in _usual.items():
+            setattr(sys, name, stream)
+        _usual.clear()
         current().heard = None
 
     def write(self, text: Any) -> int:
@@ -317,6 +351,9 @@ class _Shown:
             written: int = self._stream.write(text)
             return written
         return len(text)
+
+    def close(self) -> None:
+        """Leave it open: it is not the attempt's alone."""
 
     def writelines(self, lines: Any) -> None:
         for line in lines:

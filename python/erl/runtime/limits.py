@@ -137,6 +137,12 @@ def memory(most_bytes: int) -> None:
     spare[:] = [piece]
 
 
+def lower(most_bytes: int) -> None:
+    """The same as `memory`, where that is less than what this process may have by now."""
+    if _bound is None or most_bytes < _bound.usual:
+        memory(most_bytes)
+
+
 def reserve(size: int) -> None:
     """Let this process have so many bytes more than its limit says: of what is never touched, but counts."""
     if _bound is not None:

@@ -25,6 +25,7 @@ from erl.values.callout import text_of
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 VERSION = 1
@@ -96,12 +97,19 @@ def result(id_: int, value: object, options: Options) -> bytes:
     return codec.encode((_RESULT, id_, value), options)
 
 
-def failure(id_: int | None, error: BaseException, trace: list[object], options: Options) -> bytes:
+def failure(
+    id_: int | None,
+    error: BaseException,
+    trace: list[object],
+    options: Options,
+    hide: Callable[[str], str] | None = None,
+) -> bytes:
     """`{'e', Id, {python, Class, Text, Trace}}`, or without an id for the message handler's exception.
 
-    What Erlang raised in a call of Python's goes back as it came: `{'e', Id, {erlang, Opaque}}`.
+    What Erlang raised in a call of Python's goes back as it came: `{'e', Id, {erlang, Opaque}}`. With `hide`, all texts
+    are what that makes of them.
     """
-    if type(error) is errors.ErlangError and options.tagged:
+    if type(error) is errors.ErlangError and options.tagged and hide is None:
         if error._itself is not None:
             term: object = (Atom("erlang"), error._itself)
         else:
@@ -111,8 +119,17 @@ def failure(id_: int | None, error: BaseException, trace: list[object], options:
         kind = type(error)
         name = Atom(f"{kind.__module__}.{kind.__qualname__ if options.tagged else kind.__name__}"[:255])
         trace = trace if options.tagged else lines_of(trace)
-        term = (Atom("python"), name, Tag(text_of(error, options.tagged)), trace)
+        text = text_of(error, options.tagged)
+        if hide is not None:
+            text, trace = hide(text), _hidden(trace, hide)
+        term = (Atom("python"), name, Tag(text), trace)
     return codec.encode((Atom("e"), term) if id_ is None else (Atom("e"), id_, term), options)
+
+
+def _hidden(trace: Any, hide: Callable[[str], str]) -> Any:
+    if isinstance(trace, (list, tuple)):
+        return type(trace)(_hidden(each, hide) for each in trace)
+    return Tag(hide(trace)) if type(trace) is Tag else trace
 
 
 def lines_of(trace: list[object]) -> list[object]:
