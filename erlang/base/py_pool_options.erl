@@ -51,6 +51,7 @@
     max_processes => pos_integer() | infinity,
     image => string(),
     show_arguments => undefined | py_call_options:show_arguments(),
+    style => undefined | erlang | elixir,
     log_level => debug | info | warning | error | critical
 }.
 %% What a pool may be given. Times are milliseconds.
@@ -71,8 +72,9 @@ max_workers() -> ?MAX_WORKERS.
 check(Options) ->
     Table = table(),
     case py_options:check(py_options:from_list(Options), [Table]) of
-        {ok, Checked} ->
+        {ok, Given} ->
             Defaults = py_options:defaults(Table),
+            Checked = maps:merge(of_style(Given), Given),
             case boxed(Checked, with_restart(maps:merge(Defaults, Checked), Defaults)) of
                 {ok, Pool} -> {ok, hidden(Pool)};
                 Error -> Error
@@ -80,6 +82,10 @@ check(Options) ->
         Error ->
             Error
     end.
+
+%% What the style of the module `Py' in Elixir means for values, where the pool does not say it.
+of_style(#{style := elixir}) -> #{strings => binary, dicts => map};
+of_style(#{}) -> #{}.
 
 %% What nobody is to read in a report, see `py_secret'.
 hidden(#{env := Env, on_start := OnStart} = Pool) ->
@@ -189,6 +195,7 @@ own() ->
         max_processes => {infinity, fun is_processes/1, "processes and threads, at least 8, or infinity"},
         image => {"", fun is_word/1, "the name of an image, a string"},
         show_arguments => [undefined, cut, none, all],
+        style => [undefined, erlang, elixir],
         log_level => {warning, [debug, info, warning, error, critical], "debug | info | warning | error | critical"}
     }.
 

@@ -37,6 +37,7 @@
     hand := pos_integer(),
     few := non_neg_integer(),
     show_arguments := undefined | py_call_options:show_arguments(),
+    style := undefined | erlang | elixir,
     mapping := py_mapping:mapping(),
     flags := py_mapping:flags()
 }.

@@ -87,7 +87,7 @@ init({Name, First}) ->
     end.
 
 published(#state{name = Name, config = Config, load = Load, slots = Slots, leaving = Leaving} = State) ->
-    #{scheduler := Scheduler, call_timeout := Timeout, show_arguments := Shown} = Config,
+    #{scheduler := Scheduler, call_timeout := Timeout, show_arguments := Shown, style := Style} = Config,
     py_registry:put_pool(Name, #{
         load => Load,
         size => lists:max([1 | Slots ++ Leaving]),
@@ -97,6 +97,7 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
         hand => py_scheduler:hand(Config),
         few => py_scheduler:few(Config, length(Slots)),
         show_arguments => Shown,
+        style => Style,
         mapping => py_mapping:of_pool(Config),
         flags => py_mapping:flags(Config)
     }),

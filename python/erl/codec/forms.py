@@ -250,6 +250,13 @@ def _complex(payload: object) -> object:
     return complex(real, imaginary)
 
 
+def _range(payload: object) -> object:
+    parts = _integers(payload, 3)
+    if parts is None or not parts[2]:
+        return NOT_FIT
+    return range(*parts)
+
+
 def _uuid(payload: object) -> object:
     digits = text(payload)
     if digits is None:
@@ -326,6 +333,7 @@ LEAVES: Final[dict[bytes, Builder]] = {
     b"Fraction": _fraction,
     b"complex": _complex,
     b"UUID": _uuid,
+    b"range": _range,
 }
 """Forms whose payload is read like any term."""
 

@@ -1,4 +1,4 @@
-%%% What Elixir shows of a failure: in a script, in IEx, in an ExUnit test, in its Logger.
+%%% What Elixir shows of a failure: in a script, in IEx, in an ExUnit test, in its Logger; and its module `Py', by tests/elixir.
 %%%
 %%% Elixir is the `elixir' and the `iex' on PATH; where there are none, the cases are skipped. (`scripts/setup elixir')
 -module(py_elixir_SUITE).
@@ -12,7 +12,8 @@
     a_script_that_fails_prints_the_traceback/1,
     iex_prints_the_traceback_and_goes_on/1,
     an_exunit_test_that_fails_prints_the_traceback/1,
-    processes_that_crash_are_logged/1
+    processes_that_crash_are_logged/1,
+    the_module_of_elixir_does_what_its_page_shows/1
 ]).
 
 suite() -> [{timetrap, {minutes, 3}}].
@@ -23,7 +24,8 @@ all() ->
         a_script_that_fails_prints_the_traceback,
         iex_prints_the_traceback_and_goes_on,
         an_exunit_test_that_fails_prints_the_traceback,
-        processes_that_crash_are_logged
+        processes_that_crash_are_logged,
+        the_module_of_elixir_does_what_its_page_shows
     ].
 
 init_per_suite(Config) ->
@@ -134,6 +136,20 @@ processes_that_crash_are_logged(Config) ->
     %% With Elixir 1.14 the whole process of logging one fails where the explanation is no binary.
     ?assertEqual(nomatch, string:find(Shown, "failure while translating"), Shown),
     ?assert(string:length(Shown) < 20_000).
+
+%%% lib/
+
+the_module_of_elixir_does_what_its_page_shows(Config) ->
+    Ebin = filename:join(?config(priv_dir, Config), "ebin"),
+    ok = filelib:ensure_path(Ebin),
+    Sources = [filename:join(py_checkout:root(), Each) || Each <- filelib:wildcard("lib/**/*.ex", py_checkout:root())],
+    {0, Compiled} = run(elixirc, ["--warnings-as-errors", "-o", Ebin | Sources], "", [{elixirc, os:find_executable("elixirc")} | Config]),
+    ?assertEqual("", Compiled),
+    Run = run(elixir, ["-pa", Ebin, filename:join(py_checkout:root(), "tests/elixir/run.exs")], "", Config),
+    {_, Shown} = Run,
+    ?assertMatch({0, _}, Run, Shown),
+    %% The page's own check counts its prompts.
+    {match, _} = re:run(Shown, "[0-9]+ doctests, [0-9]+ tests, 0 failures").
 
 %%% Programs
 

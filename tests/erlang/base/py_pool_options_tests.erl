@@ -49,6 +49,7 @@ pool_options() ->
         {arrays, [opaque, value, shared], [true, numpy]},
         {pickle, [signed, any], [none]},
         {show_arguments, [undefined, cut, none, all], [some, true]},
+        {style, [undefined, erlang, elixir], [lfe, true]},
         {log_level, [debug, info, warning, error, critical], [notice, 3]}
     ].
 

@@ -101,6 +101,7 @@ NAMES += [
     "Decimal",
     "Fraction",
     "UUID",
+    "range",
     "time",
     "datetime",
     "timezone",

@@ -389,7 +389,7 @@ def test_pairs_of_a_form_that_does_not_fit_are_read_as_forms_after_all() -> None
 ODD_PAYLOADS = [Atom("x"), (), (1,), (1, 2, 3, 4, 5, 6, 7, 8, 9), [Atom("y"), [[]]], 1.5, None, True, {}]
 DICT_TAGS = ["dict", "UserDict", "OrderedDict", "defaultdict", "ChainMap", "Counter"]
 CLOCK_TAGS = ["date", "time", "datetime", "timedelta", "timezone", "zoneinfo"]
-OTHER_TAGS = ["Decimal", "Fraction", "complex", "UUID", "bytearray", "set", "frozenset"]
+OTHER_TAGS = ["Decimal", "Fraction", "complex", "UUID", "range", "bytearray", "set", "frozenset"]
 
 
 MIXED: list[Any] = [
@@ -509,12 +509,20 @@ def test_tuple_that_looks_like_a_form_and_does_not_fit_stays_a_tuple(tag: str, p
         ("complex", (Atom("many"), 0)),
         ("Fraction", (1, 0)),
         ("UUID", "1234"),
+        ("range", (1, 9, 0)),
+        ("range", (1, 9)),
     ],
 )
 def test_form_out_of_range_stays_a_tuple(tag: str, payload: Any) -> None:
     made = decode(encode((Tag(tag), payload), DEFAULT), DEFAULT)
     expected = list(payload.encode()) if isinstance(payload, str) else payload
     assert exact(made) == exact((list(tag.encode()), expected))
+
+
+@pytest.mark.parametrize("value", [range(7, 42), range(10, 0, -3), range(1, 1), range(10**20, 10**21, 7)])
+def test_form_of_a_range_comes_in_as_one(value: range) -> None:
+    form = Tag("range"), (value.start, value.stop, value.step)
+    assert exact(decode(encode(form, DEFAULT), DEFAULT)) == exact(value)
 
 
 def test_erlang_map_comes_in_as_a_dict(beam: Beam) -> None:
