@@ -115,7 +115,7 @@ defmodule Py do
   @spec source(Enumerable.t(), options) :: term
   def source(enumerable, options \\ []) do
     {style, options} = Work.style(options)
-    options = Map.drop(options, Map.keys(Style.options()))
+    options = Map.drop(options, [:strings, :dicts])
     Work.rescued(fn -> :py.source(Py.Stream.producer(enumerable, style), options) end)
   end
 

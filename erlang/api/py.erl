@@ -492,7 +492,7 @@ stream_close(Stream) -> py_stream:close([Stream]).
 -spec source(py_source:producer()) -> py_source:source().
 source(Producer) -> py_source:new([Producer]).
 
-%% @doc The same, `binaries => bytes' for items whose binaries are `bytes' (default `str').
+%% @doc The same, `binaries => bytes' for items whose binaries are `bytes' (default `str'), `none => nil' for those whose `None' is `nil'.
 -spec source(py_source:producer(), py_parallel_options:source()) -> py_source:source().
 source(Producer, Options) -> py_source:new([Producer, Options]).
 

@@ -29,7 +29,7 @@
 %% Checked and complete, but for `initial'.
 -type stream() :: #{window => pos_integer(), atom() => term()}.
 %% And those of {@link py_call_options:options()}. `window': how many items Python may be ahead.
--type source() :: #{binaries => py_mapping:binaries()}.
+-type source() :: #{binaries => py_mapping:binaries(), none => py_mapping:no_value()}.
 
 %% @doc The options of a function that makes many calls, checked: those of each call, and its own with the defaults.
 -spec check(scatter | pmap | preduce, term()) ->
@@ -59,7 +59,7 @@ stream(Options) ->
 
 %% @doc The options of a source, checked.
 -spec source(term()) -> {ok, source()} | {error, py_options:problem()}.
-source(Options) -> py_options:check(Options, [maps:with([binaries], py_mapping:table())]).
+source(Options) -> py_options:check(Options, [maps:with([binaries, none], py_mapping:table())]).
 
 table(scatter) ->
     #{window => {2, fun is_count/1, "a number of calls, 1 to 1000"}};

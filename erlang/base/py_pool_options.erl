@@ -84,7 +84,7 @@ check(Options) ->
     end.
 
 %% What the style of the module `Py' in Elixir means for values, where the pool does not say it.
-of_style(#{style := elixir}) -> #{strings => binary, dicts => map};
+of_style(#{style := elixir}) -> #{strings => binary, dicts => map, none => nil};
 of_style(#{}) -> #{}.
 
 %% What nobody is to read in a report, see `py_secret'.

@@ -40,7 +40,7 @@ defmodule Py.Style do
 
   @doc "The options of `:py` that belong to `style: :elixir`."
   @spec options() :: %{atom => atom}
-  def options, do: %{strings: :binary, dicts: :map}
+  def options, do: %{strings: :binary, dicts: :map, none: nil}
 
   # To Python
 
@@ -50,20 +50,18 @@ defmodule Py.Style do
   def to_python(term, :elixir), do: if(plain_out?(term), do: term, else: out(term))
 
   # Most values have nothing to be changed, and are not copied.
-  defp plain_out?(nil), do: false
   defp plain_out?(%_{}), do: false
   defp plain_out?([item | rest]), do: plain_out?(item) and plain_out?(rest)
   defp plain_out?(tuple) when is_tuple(tuple), do: plain_out?(Tuple.to_list(tuple))
   defp plain_out?(map) when is_map(map), do: plain_out?(Map.keys(map)) and plain_out?(Map.values(map))
   defp plain_out?(_term), do: true
 
-  defp out(nil), do: :undefined
   defp out(%Date{} = date), do: {@date, erl_date(Date.convert!(date, Calendar.ISO))}
-  defp out(%Time{} = time), do: {@time, clock(Time.convert!(time, Calendar.ISO), :undefined)}
+  defp out(%Time{} = time), do: {@time, clock(Time.convert!(time, Calendar.ISO), nil)}
 
   defp out(%NaiveDateTime{} = naive) do
     naive = NaiveDateTime.convert!(naive, Calendar.ISO)
-    {@datetime, joined(erl_date(naive), clock(naive, :undefined))}
+    {@datetime, joined(erl_date(naive), clock(naive, nil))}
   end
 
   defp out(%DateTime{} = moment) do
@@ -120,7 +118,6 @@ defmodule Py.Style do
   def from_python(term, :erlang), do: term
   def from_python(term, :elixir), do: if(plain_in?(term), do: term, else: back(term))
 
-  defp plain_in?(:undefined), do: false
   defp plain_in?(list) when is_list(list), do: plain_list_in?(list)
   defp plain_in?(tuple) when is_tuple(tuple), do: tuple_size(tuple) == 0
   defp plain_in?(map) when is_map(map), do: plain_in?(Map.keys(map)) and plain_in?(Map.values(map))
@@ -130,15 +127,13 @@ defmodule Py.Style do
   defp plain_list_in?([]), do: true
   defp plain_list_in?(end_of_improper), do: plain_in?(end_of_improper)
 
-  defp back(:undefined), do: nil
   defp back({@date, {year, month, day}} = form), do: made(Date.new(year, month, day), form)
 
-  defp back({@time, {hour, minute, second, us, none}} = form) when none in [nil, :undefined],
-    do: made(Time.new(hour, minute, second, precise(us)), form)
+  defp back({@time, {hour, minute, second, us, nil}} = form), do: made(Time.new(hour, minute, second, precise(us)), form)
 
   defp back({@datetime, {year, month, day, hour, minute, second, us, zone}} = form) do
     case NaiveDateTime.new(year, month, day, hour, minute, second, precise(us)) do
-      {:ok, naive} when zone in [nil, :undefined] -> naive
+      {:ok, naive} when zone == nil -> naive
       {:ok, naive} -> in_zone(naive, zone, form)
       _ -> form
     end

@@ -25,6 +25,7 @@ defmodule Py.PyTest do
   test "values come back as they went" do
     for {value, shown} <- [
           {nil, "None"},
+          {:undefined, "Atom('undefined')"},
           {"tea ☕", "'tea ☕'"},
           {[true, nil, 1.5], "[True, None, 1.5]"},
           {%{"a" => [nil, {1, ~D[2024-02-29]}]}, "{'a': [None, (1, datetime.date(2024, 2, 29))]}"},
@@ -114,7 +115,7 @@ defmodule Py.PyTest do
 
   test "a pool of style elixir has binaries and maps for the Erlang module, too" do
     start_supervised!({Py, name: :styled, size: 1, style: :elixir})
-    assert :py.func(:json, :loads, [~s({"a": "x"})], %{pool: :styled}) == %{"a" => "x"}
+    assert :py.func(:json, :loads, [~s({"a": ["x", null]})], %{pool: :styled}) == %{"a" => ["x", nil]}
   end
 
   test "the application's environment says it for all" do

@@ -127,7 +127,7 @@ def _submodule(name: str) -> ModuleType | None:
 
 def target(path_or_callable: object, name: object = None) -> Any:
     """What a call's first two arguments name: module and function, a whole path, or the callable itself."""
-    if name is not None:
+    if not _is_left_out(name):
         if type(name) is Atom and type(path_or_callable) is Atom:
             return function(path_or_callable, name)
         return function(name_of(path_or_callable), name_of(name))
@@ -135,6 +135,11 @@ def target(path_or_callable: object, name: object = None) -> Any:
         return path_or_callable
     module, _, last = name_of(path_or_callable).rpartition(".")
     return function(module, last) if module else find(last)
+
+
+def _is_left_out(name: object) -> bool:
+    """Whether a name is the atom that Erlang puts where none is given: None, unless the call's None is another one."""
+    return name is None or (type(name) is Atom and name == "undefined")
 
 
 def keywords(pairs: list[tuple[object, object]]) -> dict[str, object]:
@@ -172,7 +177,7 @@ def const(path: object, name: object, type_: object) -> _Ready:
 
 def _const(path: object, name: object, type_: object) -> object:
     value = target(path, name)
-    if type_ is None:
+    if _is_left_out(type_):
         return value
     type_name = name_of(type_)
     return target(type_name if "." in type_name else f"builtins.{type_name}")(value)

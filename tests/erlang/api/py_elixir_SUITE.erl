@@ -64,7 +64,7 @@ explanations() ->
         {"erlang", ["** (ArgumentError)", ":erlang.binary_to_integer("]},
         {"session", ["builtins.ZeroDivisionError: division by zero", ":py_session.eval("]},
         {"large", ["builtins.TypeError: ", "[bytes: \"... (2097152 bytes)\"]"]},
-        {"struct", ["builtins.TypeError: "]},
+        {"struct", ["builtins.TypeError", "3rd argument: the struct MapSet is a dict of its fields in Python"]},
         {"rescued", ["original :\"builtins.ZeroDivisionError\""]}
     ].
 

@@ -372,7 +372,17 @@ none_is_the_atom_that_is_asked_for(Config) ->
     ?assertEqual([false, true], py:pmap(builtins, bool, [nil, undefined], #{pool => elixir})),
     ?assertEqual(undefined, py:func(py_values, make, [<<"None">>], #{pool => elixir, none => undefined})),
     ok = py:stop_pool(elixir),
-    ?assertError(badarg, py:func(os, getpid, #{none => null})).
+    ?assertError(badarg, py:func(os, getpid, #{none => null})),
+    %% What a call leaves out is no name, whatever None is.
+    [
+        begin
+            ?assertEqual([true, true], [py:func('os.path.isdir', [<<"/">>], #{none => None}) || _ <- "ab"]),
+            ?assertEqual(true, py:func(<<"os.path.isdir">>, [<<"/">>], #{none => None})),
+            ?assertEqual(2, py:func(py:func(operator, itemgetter, [1]), [{1, 2}], #{none => None})),
+            ?assertEqual(<<"a">>, binary:part(py:const('string.ascii_lowercase', #{none => None, strings => binary}), 0, 1))
+        end
+     || None <- [nil, none]
+    ].
 
 an_erlang_map_is_a_dict(_Config) ->
     ?assertEqual(true, py:func(py_values, same, [<<"{'a': {1: [Atom('b')]}}">>, #{<<"a">> => #{1 => [b]}}])),
