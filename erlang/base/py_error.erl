@@ -61,6 +61,8 @@
     | {run_state, atom()}
     | {run, string()}
     | {unknown_entity, term()}
+    | {entity_exists, term()}
+    | {entity, string()}
     | interrupted
     | {start, term(), term()}
     | {already_started, pid()}

@@ -107,9 +107,16 @@ reason({state_dir, Path, Text}) -> io_lib:format("the directory ~ts: ~ts", [char
 reason({unknown_run, Id}) -> io_lib:format("there is no run ~tp; py_run:list() shows those that there are", [Id]);
 reason({run_state, State}) -> io_lib:format("the run is ~ts", [State]);
 reason({run, Text}) -> Text;
-reason({unknown_entity, Entity}) -> io_lib:format("there is no ~tp", [Entity]);
+reason({unknown_entity, Entity}) -> ["there is no ", entity(Entity)];
+reason({entity_exists, Entity}) -> ["there is one already: ", entity(Entity)];
+reason({entity, Text}) -> characters(Text);
 reason(interrupted) -> "interrupted";
 reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
+
+entity({Project, <<"project">>, _, _}) -> ["project ", characters(Project)];
+entity({Project, Type, Name, <<>>}) -> [characters(Type), $\s, characters(Name), " in the project ", characters(Project)];
+entity({Project, Type, Name, Id}) -> [entity({Project, Type, Name, <<>>}), " of the id ", characters(Id)];
+entity(Other) -> io_lib:format("~tP", [Other, 20]).
 
 configured(sessions) -> "sessions";
 configured(gateway) -> "the gateway";

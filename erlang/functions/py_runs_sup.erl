@@ -81,4 +81,9 @@ awaited(Directory, Left) ->
 init(Directory) ->
     py_run_attempt:new(),
     py_run_table:new(),
-    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [#{id => py_runs, start => {py_runs, start_link, [Directory]}, shutdown => 10_000}]}}.
+    py_entities:new(),
+    %% The server first: it has the directory's lock.
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [
+        #{id => py_runs, start => {py_runs, start_link, [Directory]}, shutdown => 10_000},
+        #{id => py_entities, start => {py_entities, start_link, [Directory]}}
+    ]}}.

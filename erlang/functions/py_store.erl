@@ -5,7 +5,8 @@
 %%%              /key                                32 bytes, made once: signs what is to be read after restarts
 %%%              /journal                            see py_run_journal
 %%%              /runs/<id>/{call,result,log}        see py_run_files
-%%%              /<project>/<kind>/<name>/<id>/{entity.json,content}
+%%%              /incoming/<process>/                contents on their way, see py_entity_files
+%%%              /<project>/<type>/<name>/<id>/{entity.json,content}
 %%% '''
 %%%
 %%% All is closed to others (0700, 0600). A file appears whole or not at all: it is written under another name, synced, and renamed.
@@ -19,23 +20,19 @@
 -include_lib("kernel/include/file.hrl").
 
 -export([directory/0, text/1, open/1, close/1, path/2, key/1]).
--export([is_name/1, write/2, sync_directory/1, ensure/1]).
--export([put/3, get/2, list/2, delete/2]).
--export_type([store/0, entity/0]).
+-export([is_name/1, is_project/1, write/2, sync_directory/1, ensure/1]).
+-export_type([store/0]).
 
 -record(store, {directory :: file:filename_all(), lock :: none | inet:socket()}).
 -opaque store() :: #store{}.
--type entity() :: {Project :: binary(), Kind :: binary(), Name :: binary(), Id :: binary()}.
 
 -define(KEY_BYTES, 32).
 -define(NAME, "\\A[a-z0-9][a-z0-9-]{0,62}\\z").
 %% What a project can't be called: these are files and directories of the store.
--define(TAKEN, [<<"lock">>, <<"key">>, <<"journal">>, <<"runs">>, <<"envs">>]).
--define(MOST_ENTITY_BYTES, 1 bsl 20).
+-define(TAKEN, [<<"lock">>, <<"key">>, <<"journal">>, <<"runs">>, <<"envs">>, <<"incoming">>, <<"secrets">>]).
 %% Of a node that was killed: until its end has been taken note of.
 -define(RETRY_MS, 20).
 -define(WAIT_MS, 1_000).
--define(NO_NAME, "names match [a-z0-9][a-z0-9-]{0,62}").
 
 %% @doc The directory that the application's environment names (`state_dir'), or `$XDG_STATE_HOME/py', `~/.local/state/py'.
 -spec directory() -> {configured | default, file:filename_all()} | {error, {py, py_error:reason()}}.
@@ -243,83 +240,10 @@ sync_directory(Directory) ->
         {error, _} -> ok
     end.
 
-%% @doc Whether it may be part of a path here: of a project, a kind, an entity, a function.
+%% @doc Whether it may be part of a path here: of a type, an entity, a function.
 -spec is_name(term()) -> boolean().
-is_name(Name) -> is_binary(Name) andalso re:run(Name, ?NAME, [{capture, none}]) =:= match andalso not lists:member(Name, ?TAKEN).
+is_name(Name) -> is_binary(Name) andalso re:run(Name, ?NAME, [{capture, none}]) =:= match.
 
-%%% Entities
-
-%% @doc Keep an entity: what is said of it, and what it holds (a file's path is moved there). One of the same id is replaced.
--spec put(entity(), #{entity := binary(), content => binary() | {file, file:filename_all()}}, store()) -> ok | {error, {py, py_error:reason()}}.
-put(Entity, #{entity := Said} = Parts, #store{directory = Directory} = Store) when byte_size(Said) =< ?MOST_ENTITY_BYTES ->
-    case of_entity(Entity, Store) of
-        {ok, Path} ->
-            case ensure(Path) of
-                ok -> kept(kept_content(Parts, Path), Said, Path, Directory);
-                {error, Reason} -> refused(Directory, posix(Reason))
-            end;
-        Error ->
-            Error
-    end;
-put(_Entity, _Parts, #store{directory = Directory}) ->
-    refused(Directory, "what is said of an entity has at most 1 MiB").
-
-%% The last to appear: an entity without a content is none.
-kept(ok, Said, Path, Directory) ->
-    case write(filename:join(Path, <<"entity.json">>), Said) of
-        ok -> ok;
-        {error, Reason} -> refused(Directory, posix(Reason))
-    end;
-kept({error, Reason}, _Said, _Path, Directory) ->
-    refused(Directory, posix(Reason)).
-
-kept_content(#{content := {file, From}}, Path) -> file:rename(From, filename:join(Path, <<"content">>));
-kept_content(#{content := Content}, Path) -> write(filename:join(Path, <<"content">>), Content);
-kept_content(_, _Path) -> ok.
-
-%% @doc What is said of an entity, and where its content lies.
--spec get(entity(), store()) -> {ok, Said :: binary(), Content :: file:filename_all()} | {error, {py, py_error:reason()}}.
-get(Entity, Store) ->
-    case of_entity(Entity, Store) of
-        {ok, Path} ->
-            case file:read_file(filename:join(Path, <<"entity.json">>)) of
-                {ok, Said} -> {ok, Said, filename:join(Path, <<"content">>)};
-                {error, _} -> {error, {py, {unknown_entity, Entity}}}
-            end;
-        Error ->
-            Error
-    end.
-
-%% @doc The entities below a project, a kind or a name.
--spec list([binary()], store()) -> [entity()].
-list(Above, Store) when length(Above) >= 1, length(Above) =< 3 ->
-    case lists:all(fun is_name/1, Above) of
-        true -> [list_to_tuple(Parts) || Parts <- below(Above, Store), element(1, get(list_to_tuple(Parts), Store)) =:= ok];
-        false -> []
-    end.
-
-below(Parts, _Store) when length(Parts) =:= 4 -> [Parts];
-below(Parts, Store) ->
-    case file:list_dir(path(Parts, Store)) of
-        {ok, Names} -> lists:append([below(Parts ++ [Name], Store) || Listed <- lists:sort(Names), Name <- [unicode:characters_to_binary(Listed)], is_name(Name)]);
-        {error, _} -> []
-    end.
-
-%% @doc Forget one.
--spec delete(entity(), store()) -> ok | {error, {py, py_error:reason()}}.
-delete(Entity, Store) ->
-    case of_entity(Entity, Store) of
-        {ok, Path} ->
-            %% First, so that it is none from here on.
-            _ = file:delete(filename:join(Path, <<"entity.json">>)),
-            py_directory:delete(Path);
-        Error ->
-            Error
-    end.
-
-of_entity({_, _, _, _} = Entity, #store{directory = Directory} = Store) ->
-    Parts = tuple_to_list(Entity),
-    case lists:all(fun is_name/1, Parts) of
-        true -> {ok, path(Parts, Store)};
-        false -> refused(Directory, ?NO_NAME)
-    end.
+%% @doc Whether a project may be called so: nothing else of the store's is.
+-spec is_project(term()) -> boolean().
+is_project(Name) -> is_name(Name) andalso not lists:member(Name, ?TAKEN).

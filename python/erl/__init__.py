@@ -78,6 +78,7 @@ _MODULES = (
     "encoders",
     "errors",
     "executors",
+    "functions",
     "futures",
     "haystack",
     "link",

@@ -140,6 +140,18 @@ class ExecutorSpecException(BridgeError, ValueError):
     """Raised for an executor that `Context.make_with` does not know, or that can't have such workers."""
 
 
+class EntityError(BridgeError, ValueError):
+    """Raised for a function, a run, a data item or the like that can't be, or can't be kept: the text says why."""
+
+
+class UnknownEntityError(EntityError, LookupError):
+    """Raised where there is no entity of that name, id or key."""
+
+
+class EntityExistsError(EntityError):
+    """Raised where there is an entity of that id already."""
+
+
 if TYPE_CHECKING:
 
     class NodeDownError(NodeError, BrokenExecutor):

@@ -28,7 +28,7 @@ LAYERS = [
     {"link"},
     {"futures"},
     {"executors"},
-    {"dataflow", "compute"},
+    {"dataflow", "compute", "functions"},
     {"runtime"},
     {"calls"},
     {"sandbox"},

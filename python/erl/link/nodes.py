@@ -205,12 +205,15 @@ def _socket_here() -> str | None:
 def default() -> Node:
     """The node of a worker or a submitted script, else the one that was started or joined last, else a new one."""
     with _lock:
+        return latest() or start()
+
+
+def latest() -> Node | None:
+    """The node of a worker or a submitted script, else the one that was started or joined last; None without one."""
+    with _lock:
         if current().bridge is not None or NODE in os.environ:
             return here()
-        for node in reversed(_latest):
-            if node.is_up:
-                return node
-        return start()
+        return next((node for node in reversed(_latest) if node.is_up), None)
 
 
 def _add(node: Node) -> None:

@@ -12,13 +12,13 @@ TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the 
 if TYPE_CHECKING:
     from typing import Any, Final
 
-NAMES: Final = ("twister2",)
+NAMES: Final = ("twister2", "digitalhub")
 
 _FACADES = __file__.rpartition("names/")[0] + "facades/"
 
 
 class Facades:
-    """Finds `twister2` and what is in it. It stands last: whoever has a real one has that one.
+    """Finds them and what is in them. It stands last: whoever has a real one has that one.
 
     A bare directory of the name is none: what it lacks is found here.
     """

@@ -107,29 +107,11 @@ names_are_parts_of_paths_test_() ->
         [
             ?_assertNot(py_store:is_name(Name))
          || Name <- [
-                <<>>, <<".">>, <<"..">>, <<"a/b">>, <<"A">>, <<"-a">>, <<"a_b">>, <<"a\n">>, <<"a", 0>>, binary:copy(<<"a">>, 64), <<"é"/utf8>>, "a", a,
-                %% These would be files and directories of the store's own.
-                <<"runs">>, <<"lock">>, <<"key">>, <<"journal">>, <<"envs">>
+                <<>>, <<".">>, <<"..">>, <<"a/b">>, <<"A">>, <<"-a">>, <<"a_b">>, <<"a\n">>, <<"a", 0>>, binary:copy(<<"a">>, 64), <<"é"/utf8>>, "a", a
             ]
-        ].
-
-entities_are_kept_listed_and_deleted_test_() ->
-    with_directory(fun(Directory) ->
-        Store = opened(Directory),
-        One = {<<"demo">>, <<"artifact">>, <<"model">>, <<"1">>},
-        Two = setelement(4, One, <<"2">>),
-        ok = py_store:put(One, #{entity => <<"{}">>, content => <<"bytes">>}, Store),
-        ok = py_store:put(Two, #{entity => <<"{\"a\": 1}">>}, Store),
-        {ok, <<"{}">>, Content} = py_store:get(One, Store),
-        ?assertEqual({ok, <<"bytes">>}, file:read_file(Content)),
-        [?assertEqual([One, Two], py_store:list(Above, Store)) || Above <- [[<<"demo">>], [<<"demo">>, <<"artifact">>], [<<"demo">>, <<"artifact">>, <<"model">>]]],
-        ok = py_store:delete(One, Store),
-        ?assertEqual({error, {py, {unknown_entity, One}}}, py_store:get(One, Store)),
-        ?assertEqual([Two], py_store:list([<<"demo">>], Store)),
-        ?assertMatch({error, {py, {state_dir, _, _}}}, py_store:put({<<"..">>, <<"a">>, <<"b">>, <<"c">>}, #{entity => <<>>}, Store)),
-        ?assertMatch({error, {py, {state_dir, _, _}}}, py_store:put(One, #{entity => binary:copy(<<"x">>, 2 bsl 20)}, Store)),
-        py_store:close(Store)
-    end).
+        ] ++
+        %% These are files and directories of the store's own.
+        [?_assertNot(py_store:is_project(Name)) || Name <- [<<"runs">>, <<"lock">>, <<"key">>, <<"journal">>, <<"envs">>, <<"incoming">>, <<"secrets">>, <<"a/b">>]].
 
 the_directory_is_the_environments_or_the_users_test_() ->
     Saved = application:get_env(py, state_dir),

@@ -1,0 +1,203 @@
+%%% @doc Entities: functions, data items, artifacts and models of projects, as texts and contents that outlive the node. What they mean Python knows
+%%% (`erl.functions'); here they appear and go, each at once and whole. See "Functions" in docs/architecture.md.
+%%%
+%%% ```
+%%%   > place()                                                       < {ok, Directory}          where a content is written
+%%%   > put(Project, Type, Name, Id, Text, Incoming)                  < ok                       Incoming: a directory there; <<>>: no content
+%%%   > get(Project, Type, Name, Id)                                  < {ok, Id, Text, Content}  Id <<>>: the latest
+%%%   > list(Project, Type, Name, IsLatest, After, Limit)             < {ok, [{Name, Id, Text}]} Name <<>>: of all names
+%%%   > delete(Project, Type, Name, Id)                               < ok                       <<>>: all that is below
+%%%   > projects()                                                    < {ok, [Project]}
+%%%   > ask(Module, Function, Args)                                   < {ok, _} | {error, Kind, Text}
+%%% '''
+%%%
+%%% A request is done by a process of its own, which is not linked to whoever asks: what has begun to appear appears.
+%%% @private
+-module(py_entity).
+
+-include_lib("kernel/include/file.hrl").
+
+-export([ask/3, wanted/0, place/0, put/6, get/4, list/6, delete/4, projects/0]).
+
+-type part() :: binary().
+-type failure() :: {error, {py, py_error:reason()}}.
+
+-define(MOST_TEXT_BYTES, 1 bsl 20).
+-define(MOST_ENTITIES, 100_000).
+-define(MOST_PROJECTS, 10_000).
+-define(MOST_PAGE, 1_000).
+-define(MOST_PAGE_BYTES, 1 bsl 23).
+%% Somebody may delete the last of a name just then.
+-define(TRIES, 20).
+-define(NO_NAME, "a name matches [a-z0-9][a-z0-9-]{0,62}").
+
+%% @doc Call a function that answers `{ok, _}', `ok' or `{error, {py, _}}', for who has no use for terms: errors are their kind and their text.
+-spec ask(module(), atom(), [term()]) -> {ok, term()} | {error, Kind :: binary(), Text :: binary()}.
+ask(Module, Function, Args) ->
+    case apply(Module, Function, Args) of
+        {error, {py, Reason} = Error} -> {error, kind(Reason), py_reason:utf8(py_error:text(Error))};
+        {error, Other} -> {error, <<"other">>, py_reason:utf8(io_lib:format("~tP", [Other, 20]))};
+        {ok, Value} -> {ok, Value};
+        Value -> {ok, Value}
+    end.
+
+kind(Reason) when is_atom(Reason) -> atom_to_binary(Reason);
+kind({state_dir, _, {locked, _}}) -> <<"locked">>;
+kind(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> atom_to_binary(element(1, Reason));
+kind(_) -> <<"other">>.
+
+%% @doc The directory that this node would have, which another one may have.
+-spec wanted() -> binary().
+wanted() ->
+    case py_store:directory() of
+        {error, _} -> <<>>;
+        {_, Directory} -> py_entity_files:binary(Directory)
+    end.
+
+%% @doc Where a content is written that is to be an entity's; what nobody writes any more is deleted there.
+-spec place() -> {ok, binary()} | failure().
+place() ->
+    case ensured(fun py_entities:directory/0) of
+        {ok, Directory} ->
+            Place = py_entity_files:incoming(Directory),
+            py_entity_files:sweep(Place),
+            case py_store:ensure(Place) of
+                ok -> {ok, Place};
+                {error, Reason} -> py_entity_files:refused(Directory, Reason)
+            end;
+        Error ->
+            Error
+    end.
+
+%% @doc Have an entity appear. Errors: `{entity_exists, _}', `{entity, Text}' for a name or a text that can't be, and at a bound;
+%% `{state_dir, Path, Why}'.
+-spec put(part(), part(), part(), part(), iodata(), Incoming :: binary()) -> ok | failure().
+put(Project, Type, Name, Id, Text, Incoming) ->
+    Entity = {Project, Type, Name, Id},
+    Said = iolist_to_binary(Text),
+    case {are_names([Project, Type, Name, Id]), byte_size(Said)} of
+        {false, _} ->
+            {error, {py, {entity, ?NO_NAME ++ ", and a project is none of lock, key, journal, runs, envs, incoming, secrets"}}};
+        {true, Bytes} when Bytes > ?MOST_TEXT_BYTES ->
+            {error, {py, {entity, "what is said of an entity has at most 1 MiB"}}};
+        {true, _} ->
+            with(Project, fun(Directory) -> put_new(Entity, Said, Incoming, Directory) end)
+    end.
+
+put_new({Project, _, _, _} = Entity, Text, Incoming, Directory) ->
+    case {py_entities:find(Entity), py_entities:count(Project)} of
+        {{ok, _}, _} ->
+            {error, {py, {entity_exists, Entity}}};
+        {error, Count} when Count >= ?MOST_ENTITIES ->
+            {error, {py, {entity, "a project has at most 100,000 entities: delete some"}}};
+        {error, Count} ->
+            case Count > 0 orelse is_room(Directory) of
+                true -> put_stored(Entity, Text, Incoming, Directory);
+                false -> {error, {py, {entity, "there are 10,000 projects: delete some"}}}
+            end
+    end.
+
+is_room(Directory) ->
+    case file:list_dir(Directory) of
+        {ok, Names} -> length(Names) < ?MOST_PROJECTS;
+        {error, _} -> true
+    end.
+
+put_stored(Entity, Text, Incoming, Directory) ->
+    Us = py_entities:next_us(Entity),
+    case py_entity_files:put(Entity, Us, Text, Incoming, Directory, ?TRIES) of
+        ok -> py_entities:insert(Entity, Us);
+        {error, eexist} -> {error, {py, {entity_exists, Entity}}};
+        {error, {text, Why}} -> {error, {py, {entity, Why}}};
+        {error, Reason} -> py_entity_files:refused(Directory, Reason)
+    end.
+
+%% @doc What is said of an entity, and where its content lies.
+-spec get(part(), part(), part(), part()) -> {ok, {Id :: binary(), Text :: binary(), Content :: binary()}} | failure().
+get(Project, Type, Name, Id) ->
+    Unknown = {error, {py, {unknown_entity, {Project, Type, Name, Id}}}},
+    case are_names([Project, Type, Name | [Id || Id =/= <<>>]]) andalso loaded(Project) of
+        {ok, Directory} ->
+            case py_entities:find({Project, Type, Name, Id}) of
+                {ok, Found} -> read({Project, Type, Name, Found}, Directory, Unknown);
+                error -> Unknown
+            end;
+        false -> Unknown;
+        Error -> Error
+    end.
+
+read({_, _, _, Id} = Entity, Directory, Unknown) ->
+    case py_entity_files:read(Entity, Directory) of
+        {ok, Text} -> {ok, {Id, Text, py_entity_files:content(Entity, Directory)}};
+        {error, enoent} -> py_entities:delete(Entity), Unknown;
+        {error, Reason} -> py_entity_files:refused(Directory, Reason)
+    end.
+
+%% @doc The entities of a type, by name: the latest of each, or all versions in the order in which they were written; behind one, at most so many.
+-spec list(part(), part(), part(), boolean(), After :: {part(), part()}, pos_integer()) -> {ok, [{Name :: binary(), Id :: binary(), Text :: binary()}]} | failure().
+list(Project, Type, Name, IsLatest, After, Limit) when is_integer(Limit), Limit > 0 ->
+    case are_names([Project, Type | [Name || Name =/= <<>>]]) andalso loaded(Project) of
+        {ok, Directory} -> {ok, page(py_entities:list({Project, Type, Name}, IsLatest, After, min(Limit, ?MOST_PAGE)), Directory, ?MOST_PAGE_BYTES)};
+        false -> {ok, []};
+        Error -> Error
+    end.
+
+page([], _Directory, _Bytes) ->
+    [];
+page(_, _Directory, Bytes) when Bytes =< 0 ->
+    [];
+page([{_, _, Name, Id} = Entity | Entities], Directory, Bytes) ->
+    case py_entity_files:read(Entity, Directory) of
+        {ok, Text} -> [{Name, Id, Text} | page(Entities, Directory, Bytes - byte_size(Text))];
+        %% Deleted just now, or unreadable: what is listed is as many as there are, and says nothing of it.
+        {error, _} -> [{Name, Id, <<>>} | page(Entities, Directory, Bytes)]
+    end.
+
+%% @doc Have an entity go, all versions of a name, all of a project. Errors: `{unknown_entity, _}'.
+-spec delete(part(), part(), part(), part()) -> ok | failure().
+delete(Project, Type, Name, Id) ->
+    Unknown = {error, {py, {unknown_entity, {Project, Type, Name, Id}}}},
+    case are_names([Project | [Part || Part <- [Type, Name, Id], Part =/= <<>>]]) of
+        true -> with(Project, fun(Directory) -> gone({Project, Type, Name, Id}, Directory, Unknown) end);
+        false -> Unknown
+    end.
+
+gone({_, Type, Name, Id} = Entity, Directory, Unknown) ->
+    Parts = lists:takewhile(fun(Part) -> Part =/= <<>> end, tuple_to_list(Entity)),
+    Id =:= <<>> orelse (Name =/= <<>> andalso Type =/= <<>>) orelse error(badarg, [Entity]),
+    case py_entity_files:delete(Parts, Directory) of
+        ok -> py_entities:delete(Entity);
+        {error, enoent} -> py_entities:delete(Entity), Unknown;
+        {error, Reason} -> py_entity_files:refused(Directory, Reason)
+    end.
+
+%% @doc The names of the projects that there are.
+-spec projects() -> {ok, [binary()]} | failure().
+projects() ->
+    case ensured(fun py_entities:directory/0) of
+        {ok, Directory} -> {ok, py_entity_files:projects(Directory)};
+        Error -> Error
+    end.
+
+are_names([Project | _] = Parts) -> py_store:is_project(Project) andalso lists:all(fun py_store:is_name/1, Parts).
+
+loaded(Project) -> ensured(fun() -> py_entities:load(Project) end).
+
+ensured(Do) ->
+    case py_runs_sup:ensure() of
+        ok -> Do();
+        Error -> Error
+    end.
+
+with(Project, Do) ->
+    case loaded(Project) of
+        {ok, Directory} ->
+            Alias = alias([reply]),
+            {Pid, Monitor} = spawn_monitor(fun() -> Alias ! {Alias, Do(Directory)} end),
+            receive
+                {Alias, Answer} -> demonitor(Monitor, [flush]), Answer;
+                {'DOWN', Monitor, process, Pid, Reason} -> {error, {py, {entity, lists:flatten(io_lib:format("an error where it was kept: ~tP", [Reason, 20]))}}}
+            end;
+        Error ->
+            Error
+    end.
