@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import os
 import sys
+from _operator import setitem  # `operator` and `weakref` cost a worker's start more than all the rest here
+from _weakref import ref
 from io import FileIO
 from itertools import count
 from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
-from operator import setitem
-from weakref import WeakValueDictionary, ref
 
 from erl import errors
 from erl.terms import Atom
@@ -30,6 +30,7 @@ TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Final
+    from weakref import WeakValueDictionary
 
 MARKER: Final = "$py.shm"
 LEAST_BYTES: Final = 65536
@@ -103,7 +104,7 @@ class Memory:
         self.path = path
         self.name = path.rpartition("/")[2]
         self._map: ref[Map] | None = None
-        _memories[self.name] = self
+        _known()[self.name] = self
 
     def make(self) -> FileIO:
         """The file, which is new and this process's."""
@@ -135,7 +136,17 @@ class Memory:
         return steps.each(_unsent.pop, self.name, None)
 
 
-_memories: WeakValueDictionary[str, Memory] = WeakValueDictionary()
+_memories: dict[str, WeakValueDictionary[str, Memory]] = {}
+
+
+def _known() -> WeakValueDictionary[str, Memory]:
+    """The files that somebody has here, by their names."""
+    found = _memories.get("by name")
+    if found is None:
+        from weakref import WeakValueDictionary
+
+        found = _memories.setdefault("by name", WeakValueDictionary())
+    return found
 
 
 class Map(mmap):
@@ -450,7 +461,7 @@ def decode(payload: Any) -> object:
     place = _place()
     if place is None:
         raise errors.NoSharedMemoryError("this worker has no part in the node's shared memory")
-    memory = _memories.get(text) or Memory(f"{place.directory}/{text}")
+    memory = _known().get(text) or Memory(f"{place.directory}/{text}")
     try:
         # Also of one that is mapped still: what was freed is gone for everybody.
         os.stat(memory.path)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import sys
+from _operator import setitem  # `operator` costs more
 from _signal import SIG_DFL, SIGUSR1, pthread_kill, signal  # type: ignore[import-not-found]  # no enum
 from _thread import get_ident
-from operator import setitem
 
 from erl import codec, errors
 from erl.codec import Options, Reader

@@ -8,9 +8,9 @@ the `own` message of each call that made some).
 
 from __future__ import annotations
 
+from _operator import delitem, setitem  # `operator` costs more
 from _thread import get_ident
 from itertools import count
-from operator import delitem, setitem
 
 from erl import errors
 from erl.terms import Atom

@@ -9,9 +9,9 @@ garbage counts (a list, a tuple, an iterator): before Python 3.12 that may run f
 from __future__ import annotations
 
 from _collections import deque  # type: ignore[import-not-found]  # `collections` costs more
+from _operator import setitem  # `operator` costs more
 from io import SEEK_CUR, BytesIO
 from itertools import chain, repeat, starmap
-from operator import setitem
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:

@@ -1,16 +1,16 @@
 """Bytes that arrive, cut into frames, and frames that leave. Knows the two messages that can't wait for a turn.
 
-Here is what the compiled codec does in one call each (`native_frames.pxi`, `native_outlet.pxi`), in Python. A step may be
-entered before or behind, never in the middle, by whoever reads or writes as well: see `erl.values.steps`. Writing alone
-is not of one step: who enters there adds to what is pending, and the writer that was entered writes it.
+Here is what the compiled codec does in one call each (`native_frames.pxi`, `native_outlet.pxi`), in Python. A step may
+be entered before or behind, never in the middle, by whoever reads or writes as well: see `erl.values.steps`. Writing
+alone is not of one step: who enters there adds to what is pending, and the writer that was entered writes it.
 """
 
 from __future__ import annotations
 
 from _collections import deque  # type: ignore[import-not-found]  # `collections` costs more
+from _operator import setitem  # `operator` costs more
 from _thread import RLock
 from itertools import compress
-from operator import setitem
 from struct import Struct
 
 from erl.values import steps

@@ -130,16 +130,12 @@ def joined(first: Any, second: Any) -> bytes:
     return bytes(first) + bytes(second)
 
 
-class Unpicklable:
-    """Fails while it is encoded."""
-
-    def __reduce__(self) -> str:
-        raise ValueError("not this one")
-
-
 def with_a_failure(size: int) -> list[Any]:
-    """Bytes in a list that can't be encoded."""
-    return [content(size), Unpicklable()]
+    """Bytes in a list that can't be encoded: what is behind them is too deep."""
+    deep: Any = None
+    for _ in range(1100):
+        deep = [deep]
+    return [content(size), deep]
 
 
 runs: list[int] = []
