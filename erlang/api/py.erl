@@ -414,29 +414,6 @@ fold_done(Fun, Acc, Handles) -> py_parallel:fold_done(fold_done, [Fun, Acc, Hand
 -spec fold_done(fun((handle(), outcome(), Acc) -> Acc), Acc, [handle()], timeout()) -> Acc.
 fold_done(Fun, Acc, Handles, Timeout) -> py_parallel:fold_done(fold_done, [Fun, Acc, Handles, Timeout]).
 
-%% @doc The function of each item of a list, in the order of the list. The items travel in chunks, a call for each.
--spec pmap(name(), name(), [arg()]) -> [value()].
-pmap(Module, Function, List) -> py_parallel:pmap(pmap, [Module, Function, List]).
-
-%% @doc The same with options: those of a call, where `timeout' is the deadline of the whole; `chunk', the number of items in
-%% a call (default: chosen by how long the calls take); `ordered => false' for the order in which the chunks are done;
-%% `progress => true' for a line in the terminal, or a fun of a {@link py_parallel_options:report()}; `retry', how often a chunk is
-%% repeated after a failure of the bridge (default 0: calls need not be repeatable), never after an exception or a timeout;
-%% `window', how many chunks a worker has in hand (default 2).
-%%
-%% The first error ends the whole. An exception has `{item, N}' at the end of its trace.
--spec pmap(name(), name(), [arg()], py_parallel_options:pmap()) -> [value()].
-pmap(Module, Function, List, Options) -> py_parallel:pmap(pmap, [Module, Function, List, Options]).
-
-%% @doc One value of all items, by an associative function of two arguments: chunks are reduced in Python, and then their
-%% results. An empty list is Python's `TypeError'.
--spec preduce(name(), name(), [arg()]) -> value().
-preduce(Module, Function, List) -> py_parallel:preduce(preduce, [Module, Function, List]).
-
-%% @doc The same with options: those of {@link pmap/4} without `ordered', and `initial', which stands before the first item.
--spec preduce(name(), name(), [arg()], py_parallel_options:preduce()) -> value().
-preduce(Module, Function, List, Options) -> py_parallel:preduce(preduce, [Module, Function, List, Options]).
-
 %% @doc Send a message to the message handler that Python code has set (`erl.set_message_handler'): to that of a worker, or of
 %% one worker of a pool, which its scheduler chooses. Whether there is one is not told. Errors: `{py, {unknown_pool, Name}}',
 %% `{py, {unknown_worker, Worker}}', `{py, overload}'.
@@ -496,4 +473,5 @@ source(Producer) -> py_source:new([Producer]).
 -spec source(py_source:producer(), py_parallel_options:source()) -> py_source:source().
 source(Producer, Options) -> py_source:new([Producer, Options]).
 
+-include("py_lists.hrl").
 -include("py_builtins.hrl").

@@ -11,9 +11,9 @@
 -export([call_all/3, call_all/4, call_n/4, call_n/5, async/3, async/4, async/5, await/1, await/2, cancel/1, yield/2]).
 -export([scatter/3, scatter/4, gather/1, gather/2, gather_all/1, gather_all/2, fold_done/3, fold_done/4]).
 -export([send_request/3, send_request/4, send_request/5, check_response/2, receive_response/2, wait_response/2]).
--export([pmap/3, pmap/4, preduce/3, preduce/4]).
 -export([stream/1, stream/2, stream/3, stream/4, stream/5, stream_next/1, stream_next/2, stream_fold/3, stream_close/1]).
 -export([source/1, source/2, share/1, value/1, split/2, shared_memory/0]).
+-export([pmap/3, pmap/4, pfold/5, pfold/6, preduce/3, preduce/4, pmap_reduce/4, pmap_reduce/5]).
 %% Builtins, in py_builtins.hrl.
 -export([
     abs/1, all/1, any/1, ascii/1, bin/1, bool/0, bool/1, bytearray/0, bytearray/1, bytearray/2, bytearray/3,

@@ -92,7 +92,22 @@ raise({erlang, Class, Reason, Stack} = Error, Api) ->
     _ = erlang:raise(Class, Reason, Frames ++ [called(Api, []) | callers()]),
     raise(Error, Api, #{});
 raise(Reason, Api) ->
-    raise(Reason, Api, py_hint:cause(Reason, element(tuple_size(Api), Api))).
+    raise(Reason, Api, hints(Reason, Api)).
+
+%% What an argument was is not for whoever must not see any.
+hints(Reason, Api) ->
+    Args = element(tuple_size(Api), Api),
+    case showing(Args) of
+        none -> #{};
+        _ -> py_hint:cause(Reason, Args, list_of(Api))
+    end.
+
+%% Which argument has the items.
+list_of({pmap, _}) -> 3;
+list_of({preduce, _}) -> 3;
+list_of({pmap_reduce, _}) -> 4;
+list_of({pfold, _}) -> 5;
+list_of(_) -> none.
 
 %% @doc `badarg' for the argument at this position.
 -spec badarg(pos_integer(), unicode:chardata(), api()) -> no_return().

@@ -1,21 +1,36 @@
 %%% @doc What an argument of a call that Python refused was, where it looks like a slip of somebody from Elixir: options that are a list,
-%%% which are keywords of the Python function, and structs, which are dicts there. Pure.
+%%% which are keywords of the Python function, and structs, which are dicts there; and which item of a list it was. Pure.
 %%% @private
 -module(py_hint).
 
--export([cause/2]).
+-export([cause/3]).
 
 %% So much of a list of arguments is looked at.
 -define(MOST_ARGUMENTS, 64).
 
 %% @doc What there is to say of the arguments of a function of the API that failed with this reason, by their positions.
--spec cause(Reason :: term(), Args :: [term()]) -> #{pos_integer() => unicode:unicode_binary()}.
-cause(Reason, Args) ->
+-spec cause(Reason :: term(), Args :: [term()], ListAt :: pos_integer() | none) -> #{pos_integer() => unicode:unicode_binary()}.
+cause({python, _, _, [_ | _] = Trace}, Args, At) when is_integer(At), length(Trace) > 0 ->
+    case lists:last(Trace) of
+        {item, N} when is_integer(N), N >= 1 -> item(N, Args, At);
+        _ -> #{}
+    end;
+cause(Reason, Args, none) ->
     About = about(Reason),
     maps:from_list([
         {Position, unicode:characters_to_binary(Hint)}
      || About =/= none, {Position, Arg} <- lists:zip(lists:seq(1, length(Args)), Args), Hint <- hint(About, Arg)
-    ]).
+    ]);
+cause(_Reason, _Args, _At) ->
+    #{}.
+
+item(N, Args, At) ->
+    case lists:nth(At, Args) of
+        Items when length(Items) >= N ->
+            #{At => unicode:characters_to_binary(io_lib:format("item ~w is ~tp", [N, py_excerpt:term(lists:nth(N, Items))]))};
+        _ ->
+            #{}
+    end.
 
 about({python, 'builtins.TypeError', Text, _}) when is_list(Text) ->
     case string:find(Text, "keyword argument") of

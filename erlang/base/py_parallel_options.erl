@@ -11,12 +11,15 @@
 -type pmap() :: #{
     chunk => pos_integer(),
     ordered => boolean(),
+    errors => raise | return,
+    item_timeout => timeout(),
     progress => boolean() | fun((report()) -> term()),
     retry => non_neg_integer(),
     window => pos_integer(),
     atom() => term()
 }.
-%% `chunk': items in a call; `retry': how often a chunk is repeated; `window': chunks that each worker has in hand at most.
+%% `errors': whether the first one ends the whole, or each result is `{ok, Value} | {error, Error}'; `item_timeout': that of each item, in
+%% milliseconds; `chunk': items in a call; `retry': how often a chunk is repeated; `window': chunks that each worker has in hand at most.
 -type preduce() :: #{
     chunk => pos_integer(),
     initial => term(),
@@ -26,19 +29,19 @@
     atom() => term()
 }.
 -type checked() :: #{atom() => term()}.
-%% Checked and complete, but for `initial'.
+%% Checked and complete, but for `initial', `errors' and `item_timeout'.
 -type stream() :: #{window => pos_integer(), atom() => term()}.
 %% And those of {@link py_call_options:options()}. `window': how many items Python may be ahead.
 -type source() :: #{binaries => py_mapping:binaries(), none => py_mapping:no_value()}.
 
 %% @doc The options of a function that makes many calls, checked: those of each call, and its own with the defaults.
--spec check(scatter | pmap | preduce, term()) ->
+-spec check(scatter | pmap | pfold | preduce | pmap_reduce, term()) ->
     {ok, py_call_options:options(), checked()} | {error, py_options:problem()}.
 check(Kind, Options) ->
     Own = table(Kind),
     case py_options:check(Options, [Own | of_calls(Kind)]) of
         {ok, Checked} ->
-            Defaults = py_options:defaults(maps:remove(initial, Own)),
+            Defaults = py_options:defaults(maps:without([initial, errors, item_timeout], Own)),
             {ok, maps:without(maps:keys(Own), Checked), maps:merge(Defaults, maps:with(maps:keys(Own), Checked))};
         Error ->
             Error
@@ -67,12 +70,16 @@ table(pmap) ->
     #{
         chunk => {undefined, fun is_count_of_items/1, "a number of items, at least 1"},
         ordered => [true, false],
+        errors => [raise, return],
+        item_timeout => {infinity, timeout},
         progress => {false, fun is_progress/1, "true, false or a fun of one argument"},
         retry => {0, natural, "a number of times, at least 0"},
         window => {2, fun is_count/1, "a number of chunks, 1 to 1000"}
     };
-table(preduce) ->
-    (maps:remove(ordered, table(pmap)))#{initial => {undefined, any, "any term"}}.
+table(pfold) ->
+    maps:remove(ordered, table(pmap));
+table(Reduce) when Reduce =:= preduce; Reduce =:= pmap_reduce ->
+    (maps:without([ordered, errors, item_timeout], table(pmap)))#{initial => {undefined, any, "any term"}}.
 
 is_count(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 1_000.
 

@@ -20,7 +20,9 @@
 
 -type job() :: #{
     args := fun(([term()]) -> [term()]),
-    each := boolean(),
+    each := whole | values | outcomes,
+    item_timeout := timeout(),
+    fold := none | {fun((Item :: term(), term(), Acc) -> Acc), Acc :: term()},
     size := py_chunk_size:size(),
     window := pos_integer(),
     options := py_call_options:options(),
@@ -28,7 +30,8 @@
     deadline := py_deadline:deadline(),
     progress := py_progress:progress()
 }.
-%% `args' makes the arguments of a chunk's call of the wrapper `call'; `each': its result has one for each item; `deadline' is in milliseconds of the monotonic
+%% `args' makes the arguments of a chunk's call of the wrapper `call'; `each': its result has one for each item, a
+%% value or an outcome; `item_timeout': of a chunk of one item; `fold': what is made of each result when it comes; `deadline' is in milliseconds of the monotonic
 %% clock.
 
 %% A chunk that has run longer has not.
@@ -36,13 +39,14 @@
 
 %% @doc The chunks' results with the position of each chunk's first item, in the order in which they came; or the first
 %% error, which says which item or items it is of.
--spec run([term()], Total :: non_neg_integer(), job()) -> {ok, [{Start :: pos_integer(), term()}]} | {error, term()}.
-run(Items, Total, #{size := Size, progress := Progress} = Job) ->
+-spec run([term()], Total :: non_neg_integer(), job()) -> {ok, [{Start :: pos_integer(), term()}] | Acc :: term()} | {error, term()}.
+run(Items, Total, #{size := Size, progress := Progress, fold := Fold} = Job) ->
     Caller = self(),
     Alias = alias(),
     {Guard, Monitor} = spawn_monitor(fun() -> guard(Caller) end),
     State = #{
-        items => Items, left => Total, total => Total, done => 0, in_hand => 0, size => Size, results => [], progress => Progress
+        items => Items, left => Total, total => Total, done => 0, in_hand => 0, size => Size, progress => Progress, chunks => #{},
+        results => case Fold of none -> []; {_, Acc} -> Acc end
     },
     try loop(State, Job, {Alias, Guard, Monitor}) of
         {ok, _} = Results ->
@@ -76,15 +80,15 @@ flush(Alias) ->
     after 0 -> ok
     end.
 
-loop(#{left := 0, in_hand := 0, results := Results, total := Total, progress := Progress}, _Job, _Processes) ->
+loop(#{left := 0, in_hand := 0, results := Results, total := Total, progress := Progress}, #{fold := Fold}, _Processes) ->
     py_progress:finish(Total, Progress),
-    {ok, lists:reverse(Results)};
+    {ok, case Fold of none -> lists:reverse(Results); _ -> Results end};
 loop(#{left := Left, in_hand := InHand} = State, #{window := Window} = Job, Processes) when Left > 0, InHand < Window ->
     loop(started(State, Job, Processes), Job, Processes);
 loop(#{done := Done, progress := Progress} = State, Job, {Alias, Guard, Monitor} = Processes) ->
     receive
         {Alias, Start, Count, {ok, Value, {RanUs, BackUs}, Bytes}} ->
-            loop(told(finished(Start, Count, Value, {RanUs, BackUs}, Bytes, State)), Job, Processes);
+            loop(told(finished(Start, Count, Value, {RanUs, BackUs}, Bytes, State, Job)), Job, Processes);
         {Alias, Start, Count, {error, Error}} ->
             py_progress:finish(Done, Progress),
             {error, located(Error, Start, Count)};
@@ -97,15 +101,16 @@ loop(#{done := Done, progress := Progress} = State, Job, {Alias, Guard, Monitor}
 
 told(#{done := Done, progress := Progress} = State) -> State#{progress := py_progress:tell(Done, Progress)}.
 
-started(State, #{window := Window} = Job, {Alias, Guard, _}) ->
-    #{items := Items, left := Left, size := Size, in_hand := InHand, total := Total} = State,
+started(State, #{window := Window, fold := Fold} = Job, {Alias, Guard, _}) ->
+    #{items := Items, left := Left, size := Size, in_hand := InHand, total := Total, chunks := Chunks} = State,
     {Count, Chunk, Rest} = py_chunk_size:cut(Size, py_chunk_size:next(Size, Left, Window), Items),
     Start = Total - Left + 1,
     Owner = {self(), Guard},
     _ = spawn(fun() ->
-        linked(Guard) andalso (Alias ! {Alias, Start, Count, result(Chunk, Job, Owner)})
+        linked(Guard) andalso (Alias ! {Alias, Start, Count, result(Chunk, Start, Job, Owner)})
     end),
-    State#{items := Rest, left := Left - Count, in_hand := InHand + 1}.
+    Kept = case Fold of none -> Chunks; _ -> Chunks#{Start => Chunk} end,
+    State#{items := Rest, left := Left - Count, in_hand := InHand + 1, chunks := Kept}.
 
 %% All may be over before it has begun.
 linked(Guard) ->
@@ -115,31 +120,88 @@ linked(Guard) ->
         error:noproc -> false
     end.
 
-finished(Start, Count, Value, {RanUs, BackUs}, Bytes, State) ->
-    #{size := Size, done := Done, in_hand := InHand, results := Results} = State,
+finished(Start, Count, Value, {RanUs, BackUs}, Bytes, State, #{fold := Fold}) ->
+    #{size := Size, done := Done, in_hand := InHand, chunks := Chunks} = State,
     State#{
         size := py_chunk_size:measured(Count, RanUs, BackUs, Bytes, Size),
         in_hand := InHand - 1,
         done := Done + Count,
-        results := [{Start, Value} | Results]
+        chunks := maps:remove(Start, Chunks),
+        results := added(Start, Value, Fold, State)
     }.
+
+added(Start, Value, none, #{results := Results}) -> [{Start, Value} | Results];
+added(Start, Values, {Fun, _}, #{results := Acc, chunks := Chunks}) ->
+    lists:foldl(fun({Item, Value}, Before) -> Fun(Item, Value, Before) end, Acc, lists:zip(map_get(Start, Chunks), Values)).
 
 %%% A runner
 
-result(Chunk, #{args := Args, options := Options, each := Each} = Job, Owner) ->
+result(Chunk, First, #{args := Args, each := Each} = Job, Owner) ->
     Start = erlang:monotonic_time(microsecond),
-    case attempt(Args(Chunk), Options, Job, Owner) of
+    case tried(Args(Chunk), Job, Owner) of
         {ok, {RanUs, Value}} when
-            is_integer(RanUs), RanUs >= 0, RanUs < ?MOST_RAN_US, (not Each) orelse length(Value) =:= length(Chunk)
+            is_integer(RanUs), RanUs >= 0, RanUs < ?MOST_RAN_US, Each =:= whole orelse length(Value) =:= length(Chunk)
         ->
-            Bytes = erlang:external_size(Chunk) + erlang:external_size(Value),
-            {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, Bytes};
+            measured(Each, Chunk, Value, RanUs, Start);
         %% A sandboxed Python answers with what it likes.
         {ok, _} ->
-            {error, {py, {protocol, unreadable_answer}}};
+            failed(Chunk, First, {py, {protocol, unreadable_answer}}, Job, Owner);
         {error, Error} ->
-            {error, Error}
+            failed(Chunk, First, Error, Job, Owner)
     end.
+
+measured(outcomes, Chunk, Value, RanUs, Start) ->
+    measured(values, Chunk, [outcome(Each) || Each <- Value], RanUs, Start);
+measured(_Each, Chunk, Value, RanUs, Start) ->
+    Bytes = erlang:external_size(Chunk) + erlang:external_size(Value),
+    {ok, Value, {RanUs, erlang:monotonic_time(microsecond) - Start}, Bytes}.
+
+outcome({ok, _} = Outcome) -> Outcome;
+outcome({error, Error}) -> {error, py_exception:from_python(Error)};
+outcome(_) -> {error, {py, {protocol, unreadable_answer}}}.
+
+%% A chunk that failed as a whole: where each item has an outcome, that of each. What has not run, and what may run again, is tried item by
+%% item, so that one costs no other.
+failed(Chunk, First, Error, #{each := outcomes} = Job, Owner) ->
+    case is_over(Error) of
+        true ->
+            {error, Error};
+        false ->
+            Start = erlang:monotonic_time(microsecond),
+            Values =
+                case length(Chunk) > 1 andalso may_run_again(Error, Job) of
+                    true -> lists:append([alone(Item, Position, Job, Owner) || {Position, Item} <- numbered(Chunk, First)]);
+                    false -> [{error, located(Error, Position, 1)} || {Position, _} <- numbered(Chunk, First)]
+                end,
+            measured(values, Chunk, Values, erlang:monotonic_time(microsecond) - Start, Start)
+    end;
+failed(_Chunk, _First, Error, _Job, _Owner) ->
+    {error, Error}.
+
+alone(Item, Position, Job, Owner) ->
+    case result([Item], Position, Job, Owner) of
+        {ok, Values, _, _} -> Values;
+        {error, Error} -> [{error, Error}]
+    end.
+
+numbered(Chunk, First) -> lists:zip(lists:seq(First, First + length(Chunk) - 1), Chunk).
+
+%% No item can have a better outcome.
+is_over({py, not_started}) -> true;
+is_over({py, cancelled}) -> true;
+is_over({py, {unknown_pool, _}}) -> true;
+is_over(_) -> false.
+
+%% The arguments are read before anything runs.
+may_run_again({py, {decode, _}}, _Job) -> true;
+may_run_again({py, timeout}, _Job) -> false;
+may_run_again({py, _}, #{retry := Retry}) -> Retry > 0;
+may_run_again(_, _Job) -> false.
+
+tried(Args, #{options := Options, item_timeout := infinity} = Job, Owner) ->
+    attempt(Args, Options, Job, Owner);
+tried(Args, #{options := Options, item_timeout := Timeout, deadline := Deadline} = Job, Owner) ->
+    attempt(Args, Options, Job#{deadline := py_deadline:after_ms(min(Timeout, py_deadline:left_ms(Deadline)))}, Owner).
 
 %% @doc One call, within the job's deadline and with its retries. What it leaves in Python belongs to `Owner'.
 -spec attempt([term()], py_call_options:options(), job(), py_owners:owner()) -> {ok, term()} | {error, term()}.

@@ -5,7 +5,8 @@
 %%% @private
 -module(py_parallel).
 
--export([call_all/2, call_n/2, async/2, scatter/2, await/2, yield/2, gather/2, gather_all/2, fold_done/2, cancel/2, pmap/2, preduce/2]).
+-export([call_all/2, call_n/2, async/2, scatter/2, await/2, yield/2, gather/2, gather_all/2, fold_done/2, cancel/2]).
+-export([pmap/2, pfold/2, preduce/2, pmap_reduce/2]).
 -export([call/1, timeout/3]).
 %% For other nodes.
 -export([loaded/1]).
@@ -158,21 +159,76 @@ cancel(Name, [Handle] = All) ->
 -spec pmap(pmap, args()) -> [term()].
 pmap(Name, [Module, Function, List | Rest] = All) ->
     Api = {Name, All},
-    {Total, Options, Parallel} = list_call(Module, Function, List, Rest, Api),
-    #{chunk := Chunk, ordered := Ordered, window := PerWorker} = Parallel,
+    {Total, Options, #{ordered := Ordered} = Parallel} = list_call(Module, Function, List, Rest, 1, Api),
+    Results = chunks(List, Total, each_item(Module, Function, Total, Options, Parallel, Api), Api),
+    lists:append([Values || {_, Values} <- if Ordered -> lists:sort(Results); true -> Results end]).
+
+%% @doc `[Fun, Acc, Module, Function, List]' or `[Fun, Acc, Module, Function, List, Options]': a fun of each result, as they come.
+-spec pfold(pfold, args()) -> term().
+pfold(Name, [Fun, Acc, Module, Function, List | Rest] = All) ->
+    Api = {Name, All},
+    is_function(Fun, 2) orelse is_function(Fun, 3) orelse
+        py_error:badarg(1, "must be a fun of a result and what it gave before, or of an item, its result and that", Api),
+    {Total, Options, Parallel} = list_call(Module, Function, List, Rest, 3, Api),
+    Each =
+        case is_function(Fun, 2) of
+            true -> fun(_Item, Value, Before) -> Fun(Value, Before) end;
+            false -> Fun
+        end,
+    chunks(List, Total, (each_item(Module, Function, Total, Options, Parallel, Api))#{fold => {Each, Acc}}, Api).
+
+%% What is made of each item: a value, or an outcome.
+each_item(Module, Function, Total, Options, #{errors := return} = Parallel, Api) ->
+    Held = maps:get(return, Options, value) =:= ref,
+    Flags = flags(Options),
+    Args = fun(Items) -> ['erl.calls.parallel', map_each, [Module, Function, Items, Held, Flags], []] end,
+    (each_job(Args, Total, Options, Parallel, Api))#{each := outcomes};
+each_item(Module, Function, Total, Options, Parallel, Api) ->
     Held = maps:get(return, Options, value) =:= ref,
     Args = fun(Items) -> ['erl.calls.parallel', map, [Module, Function, Items, Held], []] end,
+    (each_job(Args, Total, Options, Parallel, Api))#{each := values}.
+
+%% An item that has its own time has its own call, which waits for no other.
+each_job(Args, Total, Options, #{item_timeout := Timeout} = Parallel, Api) when Timeout =/= infinity ->
+    Size = py_chunk_size:new(1, 1),
+    (job(Args, Total, fun(_) -> Size end, Options, Parallel#{window := 1}, Api))#{item_timeout := Timeout};
+each_job(Args, Total, Options, #{chunk := Chunk, window := PerWorker} = Parallel, Api) ->
     Size = py_chunk_size:new(Chunk, PerWorker),
-    Job = (job(Args, Total, fun(_) -> Size end, Options, Parallel, Api))#{each := true},
-    Results = chunks(List, Total, Job, Api),
-    lists:append([Values || {_, Values} <- if Ordered -> lists:sort(Results); true -> Results end]).
+    job(Args, Total, fun(_) -> Size end, Options, Parallel, Api).
+
+%% As far as they are known here.
+flags(Options) ->
+    case py_registry:pool(pool(Options)) of
+        {ok, #{flags := OfPool}} -> py_mapping:flags(OfPool, maps:remove(return, Options));
+        {error, _} -> py_mapping:flags(maps:remove(return, Options))
+    end.
 
 %% @doc `[Module, Function, List]' or `[Module, Function, List, Options]': one value of all items.
 -spec preduce(preduce, args()) -> term().
 preduce(Name, [Module, Function, List | Rest] = All) ->
     Api = {Name, All},
-    {Total, Options, #{chunk := Chunk, window := PerWorker} = Parallel} = list_call(Module, Function, List, Rest, Api),
+    {Total, Options, Parallel} = list_call(Module, Function, List, Rest, 1, Api),
     Args = fun(Items) -> ['erl.calls.parallel', reduce, [Module, Function, Items], []] end,
+    reduced(Args, {Module, Function}, List, Total, Options, Parallel, Api).
+
+%% @doc `[Module, Function, Reduce, List]' or `[Module, Function, Reduce, List, Options]': one value of what a function makes of all items.
+-spec pmap_reduce(pmap_reduce, args()) -> term().
+pmap_reduce(Name, [Module, Function, Reduce, List | Rest] = All) ->
+    Api = {Name, All},
+    {ReduceModule, ReduceName} = Reducer =
+        case Reduce of
+            {M, F} ->
+                py_term:is_name(M) andalso py_term:is_name(F) orelse py_error:badarg(3, "must be {Module, Function}, both names", Api),
+                {M, F};
+            F ->
+                is_name(F, 3, Api),
+                {Module, F}
+        end,
+    {Total, Options, Parallel} = list_call(Module, Function, List, Rest, {1, 4}, Api),
+    Args = fun(Items) -> ['erl.calls.parallel', map_reduce, [Module, Function, ReduceModule, ReduceName, Items], []] end,
+    reduced(Args, Reducer, List, Total, Options, Parallel, Api).
+
+reduced(Args, {Module, Function}, List, Total, Options, #{chunk := Chunk, window := PerWorker} = Parallel, Api) ->
     Size =
         case Chunk of
             undefined -> fun(Window) -> py_chunk_size:for_reduce(Total, Window) end;
@@ -188,11 +244,13 @@ preduce(Name, [Module, Function, List | Rest] = All) ->
         {error, Error} -> py_error:raise(Error, Api)
     end.
 
-list_call(Module, Function, List, Rest, Api) ->
-    is_target(Module, Function, 1, Api),
+list_call(Module, Function, List, Rest, First, Api) when is_integer(First) ->
+    list_call(Module, Function, List, Rest, {First, First + 2}, Api);
+list_call(Module, Function, List, Rest, {First, OfList}, Api) ->
+    is_target(Module, Function, First, Api),
     Total = length_of(List),
-    Total =/= error orelse py_error:badarg(3, "must be a list of items", Api),
-    {Options, Parallel} = parallel_options(element(1, Api), Rest, 4, Api),
+    Total =/= error orelse py_error:badarg(OfList, "must be a list of items", Api),
+    {Options, Parallel} = parallel_options(element(1, Api), Rest, OfList + 1, Api),
     {Total, Options, Parallel}.
 
 job(Args, Total, Size, Options, #{retry := Retry, progress := Progress, window := PerWorker}, {Name, _} = Api) ->
@@ -200,7 +258,9 @@ job(Args, Total, Size, Options, #{retry := Retry, progress := Progress, window :
     Window = py_chunk_size:window(length(present_for(Total, Options, Api)), PerWorker),
     #{
         args => Args,
-        each => false,
+        each => whole,
+        item_timeout => infinity,
+        fold => none,
         size => Size(Window),
         window => Window,
         options => maps:remove(return, Options),

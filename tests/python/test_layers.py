@@ -149,7 +149,9 @@ def test_no_source_is_longer_than_one_reads() -> None:
         if path.suffix in {".erl", ".hrl", ".py", ".pyx", ".pxi"}
     ]
     assert len(sources) > 200
-    assert {path.name: lines for path in sources if (lines := len(path.read_text().splitlines())) > MOST_LINES} == {}
+    assert {
+        path.name: lines for path in sources if (lines := len(path.read_text().splitlines())) > MOST_LINES
+    } == {}
 
 
 def test_no_folder_has_the_name_of_what_user_code_imports() -> None:

@@ -11,7 +11,7 @@
 hints_test_() ->
     [
         {Title, fun() ->
-            Found = py_hint:cause(Reason, Args),
+            Found = py_hint:cause(Reason, Args, none),
             ?assertEqual(lists:sort([Position || {Position, _} <- Expected]), lists:sort(maps:keys(Found))),
             [?assertNotEqual(nomatch, string:find(maps:get(Position, Found), Part), {Part, Found}) || {Position, Parts} <- Expected, Part <- Parts]
         end}
@@ -31,3 +31,11 @@ hints_test_() ->
             {"a text that is none", {python, 'builtins.TypeError', foo, []}, [m, f, [], [{pool, x}]], []}
         ]
     ].
+
+the_item_that_failed_is_shown_test() ->
+    Failed = {python, 'builtins.ValueError', "math domain error", [{"f.py", 1, "f", ""}, {item, 2}]},
+    ?assertEqual(#{3 => <<"item 2 is \"bad.csv\"">>}, py_hint:cause(Failed, [m, f, ["good.csv", "bad.csv"]], 3)),
+    #{5 := Text} = py_hint:cause(Failed, [f, [], m, f, [1, binary:copy(<<"x">>, 1_000_000)]], 5),
+    ?assert(byte_size(Text) < 1_000),
+    ?assertEqual(#{}, py_hint:cause(Failed, [m, f, [1]], 3)),
+    ?assertEqual(#{}, py_hint:cause({python, 'builtins.ValueError', "", []}, [m, f, [1]], 3)).

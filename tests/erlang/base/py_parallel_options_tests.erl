@@ -6,12 +6,14 @@
 %% {of which functions, option, values that it takes, values that it refuses}; beside the options of each call.
 parallel_options() ->
     [
-        {[pmap, preduce], chunk, [1, 1 bsl 70], [0, -1, 1.0, auto]},
+        {[pmap, pfold, preduce, pmap_reduce], chunk, [1, 1 bsl 70], [0, -1, 1.0, auto]},
         {[pmap], ordered, [true, false], [yes, 1]},
-        {[pmap, preduce], progress, [true, false, fun erlang:abs/1], [fun erlang:self/0, 1, line]},
-        {[pmap, preduce], retry, [0, 1, 100], [-1, infinity, true]},
-        {[scatter, pmap, preduce], window, [1, 1_000], [0, 1_001, infinity]},
-        {[preduce], initial, [0, undefined, []], []}
+        {[pmap, pfold], errors, [raise, return], [true, skip]},
+        {[pmap, pfold], item_timeout, [0, 5_000, infinity], [-1, 1.5, none]},
+        {[pmap, pfold, preduce, pmap_reduce], progress, [true, false, fun erlang:abs/1], [fun erlang:self/0, 1, line]},
+        {[pmap, pfold, preduce, pmap_reduce], retry, [0, 1, 100], [-1, infinity, true]},
+        {[scatter, pmap, pfold, preduce, pmap_reduce], window, [1, 1_000], [0, 1_001, infinity]},
+        {[preduce, pmap_reduce], initial, [0, undefined, []], []}
     ].
 
 a_good_option_of_many_calls_is_taken_beside_those_of_each_test_() ->
@@ -29,7 +31,7 @@ a_bad_option_of_many_calls_is_named_with_what_it_must_be_test_() ->
         [
             {name(Key, hd(Good)),
                 ?_assertMatch({error, {unknown_option, Key, _}}, py_parallel_options:check(Kind, #{Key => hd(Good)}))}
-         || {Kinds, Key, Good, _} <- parallel_options(), Key =/= retry, Kind <- [scatter, pmap, preduce] -- Kinds
+         || {Kinds, Key, Good, _} <- parallel_options(), Key =/= retry, Kind <- [scatter, pmap, pfold, preduce, pmap_reduce] -- Kinds
         ].
 
 %% Of one that stands for itself it is the policy, of a chunk it is a number.
