@@ -1,6 +1,6 @@
 """The port program, `python -m erl`: flags in, a `server.Server` on two descriptors out.
 
-`node` and `submit` are commands of `erl.link`.
+`node` and `submit` are commands of `erl.link`, `functions` of `erl.functions`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ _USAGE = """\
 usage: python -m erl [--packet=1|2|4] [--use_stdio|--nouse_stdio] [--compressed=0..9] [--buffer_size=BYTES] [--py]
        python -m erl node [status|stop] ...      a node for Python programs; node --help
        python -m erl submit ... python FILE ...  a script with a link to a node; submit --help
+       python -m erl functions run|runs|logs|build|stop ...  runs of stored functions; functions --help
 
 The port program of py (Python for the Erlang ecosystem). Erlang starts it; started by hand it waits for frames:
 the Erlang external term format behind a big-endian length, as the ErlPort protocol has it.
@@ -107,6 +108,10 @@ def main() -> None:
         from erl.link import submit_command
 
         sys.exit(submit_command.run(arguments[1:]))
+    if arguments[:1] == ["functions"]:
+        from erl.functions import command
+
+        sys.exit(command.run(arguments[1:]))
     if "--help" in arguments or "-h" in arguments:
         print(_USAGE, end="")
         return

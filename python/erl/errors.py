@@ -148,6 +148,10 @@ class UnknownEntityError(EntityError, LookupError):
     """Raised where there is no entity of that name, id or key."""
 
 
+class RunError(EntityError):
+    """Raised for what a run can't give: it has failed, was stopped, or has not ended. The text says why."""
+
+
 class EntityExistsError(EntityError):
     """Raised where there is an entity of that id already."""
 

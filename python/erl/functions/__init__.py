@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         list_functions,
         list_models,
     )
+    from erl.functions.handlers import handler
     from erl.functions.making import (
         log_artifact,
         log_dataitem,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         list_projects,
         new_project,
     )
+    from erl.functions.runs import Run, delete_run, get_run, list_runs, prune_runs
 
 __all__ = [
     "Artifact",
@@ -58,11 +60,13 @@ __all__ = [
     "Function",
     "Model",
     "Project",
+    "Run",
     "delete_artifact",
     "delete_dataitem",
     "delete_function",
     "delete_model",
     "delete_project",
+    "delete_run",
     "get_artifact",
     "get_artifact_versions",
     "get_dataitem",
@@ -74,11 +78,14 @@ __all__ = [
     "get_model_versions",
     "get_or_create_project",
     "get_project",
+    "get_run",
+    "handler",
     "list_artifacts",
     "list_dataitems",
     "list_functions",
     "list_models",
     "list_projects",
+    "list_runs",
     "log_artifact",
     "log_dataitem",
     "log_model",
@@ -87,6 +94,7 @@ __all__ = [
     "new_function",
     "new_model",
     "new_project",
+    "prune_runs",
 ]
 
 
@@ -95,12 +103,18 @@ def _home(name: str) -> str:
         return "entities"
     if "project" in name.lower():
         return "projects"
+    if name == "handler":
+        return "handlers"
+    if "run" in name.lower():
+        return "runs"
     return "making" if name.startswith(("new_", "log_")) else "finding"
 
 
 _MODULES = (
+    "actions",
     "entities",
     "finding",
+    "handlers",
     "keys",
     "loading",
     "making",

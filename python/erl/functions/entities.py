@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timezone
 
 from erl import errors
-from erl.functions import data, keys, store
+from erl.functions import data, keys, signed, store
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -167,6 +167,18 @@ class Artifact(Entity):
         if destination is None:
             return self._path
         return self.download(destination)
+
+    def as_object(self) -> Any:
+        """The object that a run has returned.
+
+        Raises `errors.DecodeError` for what this node's key has not signed, before any of it is unpickled, and for what
+        can't be.
+        """
+        if self.spec.get("format") != signed.FORMAT:
+            raise errors.DecodeError(
+                f"{self.key} is a file, as_file(): it is no object that a run has returned and signed"
+            )
+        return signed.read(self._path, self.key)
 
     def download(self, destination: str | os.PathLike[str] | None = None, overwrite: bool = False) -> str:
         """Copy it to a path, or into a directory that is there, under the name that it had; the copy's path."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from erl import errors
-from erl.functions import finding, keys, making, store
+from erl.functions import finding, keys, making, runs, store
 from erl.functions.entities import Fields
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -53,6 +53,18 @@ class Project:
     def run(self, function: str, action: str = "job", **keywords: Any) -> Any:
         """Begin a run of the latest version of a function."""
         return self.get_function(function).run(action, **keywords)
+
+    def get_run(self, identifier: str, **_: Any) -> Any:
+        """A run by its key, or its id."""
+        return runs.get_run(identifier)
+
+    def list_runs(self, **keywords: Any) -> list[Any]:
+        """The runs of this project; the keywords are those of `erl.functions.list_runs`."""
+        return runs.list_runs(self.name, **keywords)
+
+    def delete_run(self, identifier: str, **_: Any) -> None:
+        """Forget a run that has ended."""
+        runs.delete_run(identifier)
 
     # Artifacts
 

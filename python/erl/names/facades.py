@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the 
 if TYPE_CHECKING:
     from typing import Any, Final
 
-NAMES: Final = ("twister2", "digitalhub")
+NAMES: Final = ("twister2", "digitalhub", "digitalhub_runtime_python")
 
 _FACADES = __file__.rpartition("names/")[0] + "facades/"
 

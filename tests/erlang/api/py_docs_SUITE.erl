@@ -203,7 +203,7 @@ every_relative_link_leads_to_a_file(_Config) ->
     ?assertEqual([], Broken).
 
 links(Page) ->
-    case re:run(text(Page), "\\]\\(([^)\\s]+)\\)|(?:src|srcset)=\"([^\"]+)\"", [global, {capture, all_but_first, list}]) of
+    case re:run(text(Page), "\\]\\(([^)\\s]+)\\)|\\b(?:src|srcset)=\"([^\"]+)\"", [global, {capture, all_but_first, list}]) of
         {match, Found} -> [hd(string:split(Link, "#")) || Match <- Found, Link <- Match, is_relative(Link)];
         nomatch -> []
     end.

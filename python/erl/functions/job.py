@@ -1,0 +1,151 @@
+"""A job, in the worker that runs it: what `erl.functions.jobs` has begun, and `py_function` of the Erlang side.
+
+    > run(Said)                   a JSON object: see `erl.functions.jobs`
+    < (Document, Results, Outputs, Warnings)
+
+`Document` is what `Results` (terms by names), `Outputs` (keys by names) and `Warnings` are as JSON, for Python.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+
+from erl import errors
+from erl.functions import arguments, contexts, entities, handlers, loading, outputs, projects, runs
+from erl.functions import said as json_said
+from erl.values.ended import ended
+from erl.values.running import attempt
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+FORMAT: Final = 1
+"""Of what a run is begun with."""
+
+
+def run(text: bytes | str) -> tuple[bytes, dict[bytes, Any], dict[bytes, bytes], list[bytes]]:
+    """Run it, and keep what it returns. Raises what the function raises, and `errors.EntityError`."""
+    asked = json.loads(text)
+    own = attempt.get()
+    run_id = os.path.basename(own[0]) if own is not None and own[0] else "none"
+    made = called(asked, run_id, lambda: runs.get_run(run_id), is_remote=True)
+    document = document_of(made).encode()
+    return (
+        document,
+        {name.encode(): value for name, value in made.results.items()},
+        {name.encode(): key.encode() for name, key in made.outputs.items()},
+        [each.encode() for each in made.warnings],
+    )
+
+
+def document_of(made: outputs.Outputs) -> str:
+    """What a run has given, as JSON."""
+    results = {name: json.loads(json_said.dumps(value)) for name, value in made.results.items()}
+    return json.dumps(
+        {"results": results, "outputs": made.outputs, "warnings": made.warnings}, ensure_ascii=False
+    )
+
+
+def called(
+    asked: dict[str, Any], run_id: str, run_of: Callable[[], Any], *, is_remote: bool
+) -> outputs.Outputs:
+    """Load the function, compose its arguments, call it, and keep what it returns."""
+    own_pid = os.getpid()
+    logger = logging.getLogger("erl.functions")
+    for warning in asked["warnings"]:
+        logger.warning("%s", warning)
+    function = function_of(asked["function"])
+    called_one = loading.load(function.directory, function.hash, function.handler)
+    values = {
+        **arguments.unpacked(asked["parameters"], "the parameter"),
+        **arguments.entities_of(asked["inputs"]),
+    }
+    projects_of: list[Any] = []
+
+    def project() -> Any:
+        if not projects_of:
+            projects_of.append(projects.get_project(asked["project"]))
+        return projects_of[0]
+
+    contexts_of: list[contexts.Context] = []
+
+    def context() -> contexts.Context:
+        if not contexts_of:
+            contexts_of.append(contexts.Context(project(), run_of(), asked["name"]))
+        return contexts_of[0]
+
+    events_of: list[contexts.Event] = []
+
+    def event() -> contexts.Event:
+        if not events_of:
+            events_of.append(contexts.Event(values, id=run_id))
+        return events_of[0]
+
+    injected: dict[str, Callable[[], Any]] = {
+        "project": project,
+        "context": context,
+        "event": event,
+        "events": event,
+        "run": run_of,
+    }
+    if is_remote and function.spec.get("init_function"):
+        _initialize(function, asked, injected)
+    placed, named = arguments.composed(called_one, values, injected)
+    value = ended(called_one(*placed, **named))
+    if (
+        os.getpid() != own_pid
+    ):  # a child that the handler has forked, and that returns from it: it is not the run
+        os._exit(0)
+    made = outputs.kept(value, handlers.declared_by(called_one), project, run_id)
+    for warning in made.warnings:
+        logger.warning("%s", warning)
+    return made
+
+
+def _initialize(function: Any, asked: dict[str, Any], injected: dict[str, Callable[[], Any]]) -> None:
+    init = loading.load(function.directory, function.hash, function.spec["init_function"])
+    values = arguments.unpacked(asked["init_parameters"], "the init parameter")
+    placed, named = arguments.composed(init, values, injected)
+    ended(init(*placed, **named))
+
+
+def said(
+    key: str, inputs: list[Any], parameters: list[Any], init_parameters: list[Any]
+) -> tuple[bytes, bytes, bytes]:
+    """What a run of a function is begun with by `py_function`, the function's project, and its name."""
+    function = function_of(key)
+    spec = {
+        "format": FORMAT,
+        "action": "job",
+        "project": function.project,
+        "name": function.name,
+        "function": function.key,
+        "inputs": arguments.keys_of(_by_name(inputs)),
+        "parameters": arguments.packed(_by_name(parameters), "the parameter"),
+        "init_parameters": arguments.packed(_by_name(init_parameters), "the init parameter"),
+        "task": {},
+        "warnings": [],
+    }
+    text = json.dumps(spec, ensure_ascii=False)
+    return text.encode(), function.project.encode(), function.name.encode()
+
+
+def _by_name(pairs: list[Any]) -> dict[str, Any]:
+    return {bytes(name).decode(): value for name, value in pairs}
+
+
+def function_of(key: str) -> entities.Function:
+    """The function of a key. Raises `errors.EntityError`, which says that it was deleted."""
+    try:
+        found = entities.from_key(key)
+    except errors.UnknownEntityError:
+        raise errors.UnknownEntityError(
+            f"the function {key} is not there any more: it was deleted after the run was begun"
+        ) from None
+    if not isinstance(found, entities.Function):
+        raise errors.EntityError(f"{key} is no function")
+    return found

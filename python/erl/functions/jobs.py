@@ -1,0 +1,88 @@
+"""The action `job`: a run of a function in a worker of a pool, or in the caller's process.
+
+What a run is begun with is one JSON object, the argument of `erl.functions.job:run`:
+
+    {"format": 1, "action": "job", "project", "name", "function": key, "inputs": {name: key},
+     "parameters": {name: packed}, "init_parameters", "task": {...}, "warnings": [text]}
+
+(`packed`: see `erl.functions.arguments`.) The source is found by the function's key, which is of one version.
+"""
+
+from __future__ import annotations
+
+import json
+
+from erl import errors
+from erl.functions import arguments, job, nodes, runs, said
+from erl.functions.local import LocalRun
+from erl.terms import Atom
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any
+
+    from erl.functions.actions import Asked
+
+Run = runs.Run
+
+
+def start(function: Any, asked: Asked) -> runs.Run:
+    """Begin a job. Raises `errors.EntityError` for what can't be kept."""
+    spec = said_of(function, asked)
+    if asked.local_execution:
+        return LocalRun(spec)
+    return begun(spec, asked)
+
+
+def said_of(function: Any, asked: Asked) -> dict[str, Any]:
+    """What a run is begun with, as JSON can say it."""
+    return {
+        "format": job.FORMAT,
+        "action": asked.action,
+        "project": function.project,
+        "name": function.name,
+        "function": function.key,
+        "inputs": arguments.keys_of(asked.inputs),
+        "parameters": arguments.packed(asked.parameters, "the parameter"),
+        "init_parameters": arguments.packed(asked.init_parameters, "the init parameter"),
+        "task": asked.task_given,
+        "warnings": asked.warnings,
+    }
+
+
+def begun(spec: dict[str, Any], asked: Asked) -> runs.Run:
+    """A durable run: written down when this returns."""
+    try:
+        text = json.dumps(spec, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise errors.EntityError(f"the parameters of the task are no JSON: {error}") from error
+    run_id = nodes.call("py_function", "begin_run", [text, options(spec, asked)])
+    return runs.Run(nodes.text_of(run_id), spec)
+
+
+def options(spec: dict[str, Any], asked: Asked) -> list[tuple[Any, Any]]:
+    """The options of `py_run`."""
+    task = asked.task
+    made: dict[str, Any] = {
+        "project": spec["project"].encode(),
+        "function": spec["name"].encode(),
+        "pool": asked.pool.encode(),
+        "retries": task.retries,
+    }
+    if task.timeout is not None:
+        made["timeout"] = max(1, round(task.timeout * 1000))
+    if task.envs:
+        made["env"] = [(name.encode(), value.encode()) for name, value in task.envs]
+    if task.secrets:
+        made["secrets"] = [name.encode() for name in task.secrets]
+    limits = [(Atom("cpus"), task.cpus)] if task.cpus is not None else []
+    if task.memory_bytes is not None:
+        limits.append((Atom("memory"), task.memory_bytes))
+    if limits:
+        made["limits"] = limits
+    if asked.key is not None:
+        try:
+            made["key"] = said.dumps(asked.key).encode()
+        except said.NotSaid as error:
+            raise errors.EntityError(f"the key of a run is what JSON can say, not {error}") from None
+    return [(Atom(name), value) for name, value in made.items()]
