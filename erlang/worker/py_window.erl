@@ -31,6 +31,8 @@
 %% Answers that are closer to each other are those of short calls.
 -define(SHORT_US, 500).
 -define(SLOW_US, 2_000).
+%% Of calls of about a millisecond the next one is at hand, which Python would have to wait for otherwise.
+-define(NEXT, 2).
 %% So much of what is short stands in the pipe at the most.
 -define(MOST_US, 10_000).
 %% Callers that all have their answers may be long in coming back, where they are many.
@@ -74,7 +76,7 @@ answered(Count, Now, #window{size = Size, since = Since, least = Least} = Window
         %% Python writes what it has before a call that may be slow: what comes together is short, and the machine was busy.
         _ when Count >= ?TOGETHER -> Window#window{since = Now};
         %% It makes a single answer late as well.
-        Took when Took < ?SLOW_US -> #window{size = max(1, Size div 2), since = Now, least = Least};
+        Took when Took < ?SLOW_US -> #window{size = max(?NEXT, Size div 2), since = Now, least = Least};
         _ -> #window{since = Now, least = Least}
     end.
 

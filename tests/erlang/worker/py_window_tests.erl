@@ -35,8 +35,15 @@ one_that_is_a_little_late_halves_it_test() ->
     {Now, Window} = served(10, 100, 0, py_window:new()),
     Late = py_window:answered(1, Now + 1_999, py_window:began(Now, Window)),
     ?assertEqual(5, py_window:room(0, Now + 1_999, Late)),
-    {Later, One} = served(3, 1_000, Now, Window),
-    ?assertEqual(1, py_window:room(0, Later, One)).
+    {Later, Next} = served(9, 1_000, Now, Window),
+    ?assertEqual(2, py_window:room(0, Later, Next)).
+
+those_of_a_millisecond_have_the_next_one_at_hand_test() ->
+    {Now, Window} = served(3, 1_100, 0, py_window:new()),
+    Began = py_window:began(Now, Window),
+    ?assertEqual({1, 0}, {py_window:room(1, Now + 1_000, Began), py_window:room(1, Now + 1_001, Began)}),
+    {Later, Slow} = served(1, 2_000, Now, Window),
+    ?assertEqual(1, py_window:room(0, Later, Slow)).
 
 a_pause_makes_it_one_test() ->
     {Now, Window} = served(10, 100, 0, py_window:new()),
