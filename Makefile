@@ -38,7 +38,7 @@ example-filter: build ## find the edges of an image in shared memory, and over p
 
 # docs/python-programs.md shows what they print.
 .PHONY: examples-python
-examples-python: build ## Python programs that drive pools: a notebook's cells, a grid search by joblib, files from a coroutine, memory limits, arrays, data flows
+examples-python: build ## Python programs that drive pools: a notebook's cells, a grid search by joblib, files from a coroutine, memory limits, arrays, data flows, runs
 	@scripts/setup programs
 	@for each in examples/python/*.py; do echo "== $$each"; $(OWN_PYTHON) $(VENV_BIN)/python $$each || exit 1; done
 

@@ -89,7 +89,9 @@ _BUILTINS: Final = vars(builtins)
 def _restore(usual: dict[str, Any]) -> None:
     """Have the builtin functions that there were: here, and for the next call."""
     for name, value in usual.items():
-        if _BUILTINS.get(name, usual) is not value:
+        now = _BUILTINS.get(name, usual)
+        # How sources of functions find their own modules: what was loaded may still import.
+        if now is not value and getattr(now, "__module__", None) != "erl.functions.loading":
             _BUILTINS[name] = value
 
 

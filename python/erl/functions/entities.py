@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timezone
 
 from erl import errors
-from erl.functions import data, keys, signed, store
+from erl.functions import data, keys, loading, signed, store
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -219,6 +219,8 @@ class Dataitem(Artifact):
 
 
 CLASSES: dict[str, type[Entity]] = {kind.ENTITY_TYPE: kind for kind in (Function, Artifact, Model, Dataitem)}
+
+loading.given.update({kind.__name__: kind for kind in (Artifact, Dataitem, Model)})
 
 
 def get(project: str, type_: str, name: str, id_: str = "") -> Any:

@@ -24,6 +24,8 @@ PREFIX: Final = "erl_source_"
 _HASH_CHARACTERS: Final = 40
 
 _lock = threading.Lock()
+given: dict[str, object] = {}
+"""Names that sources have without importing them: classes of entities, which annotations name."""
 _directories: dict[str, str] = {}
 """Where the sources lie, by the names of their packages."""
 
@@ -154,6 +156,12 @@ class Sources:
 
 class _Loader(SourceFileLoader):
     """Reads a source and leaves nothing beside it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run it, with the names that sources have without importing them."""
+        for name, value in given.items():
+            module.__dict__.setdefault(name, value)
+        super().exec_module(module)
 
     def get_code(self, fullname: str) -> Any:
         path = self.get_filename(fullname)
