@@ -39,8 +39,10 @@ class Questions:
         self._interrupts = interrupts
         self._serve = serve
         self._thread = get_ident()
+        self.heed: Callable[[], None] = _go_on
+        """Raises `errors.CallCancelled` before an unwanted call asks in another thread than the main one."""
         self.await_answer = inbox.await_answer
-        """Waits in another thread than the main one."""
+        """Waits there."""
 
     def ask(
         self, module: str, function: str, args: list[object], context: str, timeout: float | None
@@ -51,6 +53,7 @@ class Questions:
             raise errors.BridgeError(
                 "erl.call from a handler that entered while a message was written: it can't be answered before that is"
             )
+        self.heed()
         deadline = None if timeout is None else self._now() + timeout
         id_ = inbox.expect(get_ident() == self._thread)
         try:
@@ -129,6 +132,10 @@ class Questions:
         finally:
             inbox.leave(id_)
             inbox.forget(id_)
+
+
+def _go_on() -> None:
+    """Where calls are not in threads, one that is not wanted waits for what it asks, and is interrupted there."""
 
 
 async def _until(condition: Callable[[], bool], woken: Any) -> None:

@@ -109,6 +109,7 @@ class Threads:
         self._hearing = Hearing(out, self._answers, scope)
         self._leaving = False
         self._interrupter = Interrupter()
+        questions.heed = self.heed
         questions.await_answer = self.await_answer
         out.stdout.share()
         limits.reserve(most * _stack_bytes())
@@ -400,6 +401,12 @@ class Threads:
             self._tell_main()
 
     # What calls need of Erlang
+
+    def heed(self) -> None:
+        """Have a call that is not wanted ask nothing: it would not wait for the answers, however many."""
+        me = self._all.get(get_ident())
+        if me is not None and me.id in self._unwanted:
+            raise errors.CallCancelled
 
     def await_answer(self, id_: int, deadline: float | None) -> None:
         """Wait for an answer in another thread than the main one. Raises `errors.AnswerTimeoutError`."""

@@ -43,9 +43,9 @@
     a_box_has_threads/1
 ]).
 %% Called by Python.
--export([slow/1, keep/1, call_back/1, wait/0]).
+-export([slow/1, keep/1, call_back/1, wait/0, count/0]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, native}, {group, reference}, {group, ends}].
 
@@ -350,18 +350,31 @@ one_that_never_returns_costs_no_other(Config) -> abandoned(sleep, [60, x], 7, Co
 
 one_that_swallows_its_end_costs_no_other(Config) -> abandoned(spin_and_swallow, [], 3, Config).
 
+%% It asks nothing more once it reads that nobody wants it: it would not wait for the answers.
 one_that_asks_again_and_again_costs_no_other(Config) ->
-    abandoned(ask_again_and_again, [<<"erlang">>, <<"node">>], 3, Config).
+    Asked = counters:new(1, []),
+    persistent_term:put(?MODULE, Asked),
+    IsQuiet = fun() ->
+        Before = counters:get(Asked, 1),
+        %% In which one that goes on asks hundreds of times.
+        receive after 100 -> counters:get(Asked, 1) =:= Before end
+    end,
+    abandoned(ask_again_and_again, [module(), <<"count">>], 3, fun() -> py_eventually:holds(IsQuiet) end, Config),
+    persistent_term:erase(?MODULE).
+
+count() -> counters:add(persistent_term:get(?MODULE), 1, 1).
 
 one_that_holds_up_the_loop_costs_no_other(Config) -> abandoned(block_the_loop, [], 3, Config).
 
-%% One that is given up must have begun: a deadline that is over before that takes it back, and costs nothing.
-abandoned(Function, Args, Others, Config) ->
+abandoned(Function, Args, Others, Config) -> abandoned(Function, Args, Others, fun() -> ok end, Config).
+
+abandoned(Function, Args, Others, Meanwhile, Config) ->
     [OsPid] = os_pids(),
     Beside = callers(wait_for, [[awaited(Config), N] || N <- lists:seq(1, Others)]),
     py_eventually:holds(fun() -> [Others] =:= [Count || #{in_flight := Count} <- py:workers()] end),
-    ?assertError({py, timeout}, call(Function, Args, #{timeout => 1000})),
+    lost(Function, Args, Config),
     py_eventually:holds(fun() -> call(pid, []) =/= OsPid end),
+    Meanwhile(),
     ?assert(py_os_process:alive(OsPid)),
     ok = file:write_file(awaited(Config), ""),
     ?assertEqual([{ok, N} || N <- lists:seq(1, Others)], py_caller:results(Beside)),
@@ -369,19 +382,28 @@ abandoned(Function, Args, Others, Config) ->
     ?assertMatch([#{state := serving, in_flight := 0}], py:workers()),
     ?assertEqual(3, py:add(1, 2)).
 
-one_that_is_alone_is_ended_at_once(_Config) ->
+%% One that is given up must have begun: a deadline that is over before that takes it back, and costs nothing.
+lost(Function, Args, Config) ->
+    Begun = unicode:characters_to_binary([?config(file, Config), ".begun"]),
+    py_eventually:holds(fun() ->
+        ?assertError({py, timeout}, call(begin_with_a_word, [Begun, atom_to_binary(Function), Args], #{timeout => 1000})),
+        filelib:is_file(Begun)
+    end).
+
+one_that_is_alone_is_ended_at_once(Config) ->
     [#{os_pid := OsPid, worker := Worker}] = py:workers(),
-    ?assertError({py, timeout}, call(sleep, [60, x], #{timeout => 500})),
+    lost(sleep, [60, x], Config),
     py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end),
     ?assertEqual(3, py:add(1, 2)),
     ?assertMatch([#{worker := Worker}], py:workers()).
 
-several_that_never_return_are_one_replacement(_Config) ->
+several_that_never_return_are_one_replacement(Config) ->
     [OsPid] = os_pids(),
-    Beside = callers(sleep, [[2.0, N] || N <- lists:seq(1, 3)]),
+    Beside = callers(wait_for, [[awaited(Config), N] || N <- lists:seq(1, 3)]),
     py_eventually:holds(fun() -> [3] =:= [Count || #{in_flight := Count} <- py:workers()] end),
-    Lost = [py_caller:start(fun() -> call(sleep, [60, x], #{timeout => 500 + 100 * N}) end) || N <- lists:seq(1, 5)],
+    Lost = [py_caller:start(fun() -> call(sleep, [60, x], #{timeout => 1000 + 100 * N}) end) || N <- lists:seq(1, 5)],
     ?assertEqual([{error, {py, timeout}} || _ <- Lost], py_caller:results(Lost)),
+    ok = file:write_file(awaited(Config), ""),
     ?assertEqual([{ok, N} || N <- lists:seq(1, 3)], py_caller:results(Beside)),
     py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end),
     py_eventually:holds(fun() -> length(py_os_process:pythons()) =:= 1 end),

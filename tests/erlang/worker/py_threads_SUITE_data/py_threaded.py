@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import erl
@@ -70,13 +71,27 @@ def spin_and_note() -> None:
         raise
 
 
-def spin_and_swallow() -> None:
+def swallowing(work: Callable[[], object], layers: int = 8) -> None:
+    """For ever: an exception that enters where another one was just swallowed is the layer around's to swallow."""
     while True:
         try:
+            if layers:
+                swallowing(work, layers - 1)
             while True:
-                pass
+                work()
         except BaseException:
-            continue
+            pass
+
+
+def begin_with_a_word(path: str, function: str, args: list[Any]) -> Any:
+    """Tells that it has begun, and does that."""
+    with open(path, "w"):
+        pass
+    return globals()[function](*args)
+
+
+def spin_and_swallow() -> None:
+    swallowing(lambda: None)
 
 
 def is_spinning() -> bool:
@@ -88,17 +103,7 @@ def noted() -> list[str]:
 
 
 def ask_again_and_again(module: str, function: str) -> None:
-    """Twice around: one exception may enter where the other one was just swallowed, and the loop begins again."""
-    while True:
-        try:
-            while True:
-                try:
-                    while True:
-                        erl.call(module, function, [])
-                except BaseException:
-                    pass
-        except BaseException:
-            pass
+    swallowing(lambda: erl.call(module, function, []))
 
 
 def ask(module: str, function: str, args: list[Any]) -> Any:
