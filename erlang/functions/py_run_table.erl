@@ -87,9 +87,11 @@ is_read() ->
 -spec read() -> true.
 read() -> ets:insert(?KEYS, {read}).
 
-%% @doc An id of its own: 12 digits of milliseconds, 20 that are drawn by lot.
+%% @doc An id of its own: 12 digits of milliseconds, 8 that count those of one millisecond up, 12 that are drawn by lot.
 -spec new_id(Ms :: integer()) -> py_run_state:id().
-new_id(Ms) -> string:lowercase(binary:encode_hex(<<Ms:48, (crypto:strong_rand_bytes(10))/binary>>)).
+new_id(Ms) ->
+    Count = erlang:unique_integer([monotonic, positive]),
+    string:lowercase(binary:encode_hex(<<Ms:48, Count:32, (crypto:strong_rand_bytes(6))/binary>>)).
 
 -spec put_run(py_run_state:run()) -> ok.
 put_run(#{id := Id} = Run) ->
