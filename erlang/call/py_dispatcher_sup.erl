@@ -6,7 +6,9 @@
 -export([start_link/0, start/1, init/1]).
 
 -spec start_link() -> supervisor:startlink_ret().
-start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 -spec start(py_config:pool_name()) -> {ok, pid()} | {error, term()}.
 start(Pool) ->

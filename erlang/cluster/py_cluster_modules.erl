@@ -36,7 +36,9 @@
 -define(FILES_MS, 30_000).
 
 -spec start_link() -> gen_server:start_ret().
-start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc A module that this node pushes: later than any version of it that this node knows, whatever the clocks say.
 -spec new(name(), files()) -> module_().

@@ -42,7 +42,9 @@
 -define(REWRITE_BYTES, 1 bsl 25).
 
 -spec start_link(file:filename_all()) -> gen_server:start_ret().
-start_link(Directory) -> gen_server:start_link({local, ?MODULE}, ?MODULE, Directory, [{spawn_opt, [{message_queue_data, off_heap}]}]).
+start_link(Directory) ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, Directory, [{spawn_opt, [{message_queue_data, off_heap}]}]).
 
 -spec init(file:filename_all()) -> {ok, #state{}, {continue, read}} | {stop, {py, py_error:reason()}}.
 init(Directory) ->

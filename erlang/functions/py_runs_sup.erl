@@ -11,7 +11,9 @@
 -define(PAUSE_MS, 10).
 
 -spec start_link(file:filename_all()) -> supervisor:startlink_ret().
-start_link(Directory) -> supervisor:start_link({local, ?MODULE}, ?MODULE, Directory).
+start_link(Directory) ->
+    py_predecessor:await_end(?MODULE),
+    supervisor:start_link({local, ?MODULE}, ?MODULE, Directory).
 
 %% @doc Have the server run.
 -spec ensure() -> ok | {error, {py, py_error:reason()}}.

@@ -9,7 +9,9 @@
 -define(STOP_MS, 5_000).
 
 -spec start_link() -> supervisor:startlink_ret().
-start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 %% @doc Start one. Errors: `{py, {gateway, Path, Text}}', `{py, not_started}'.
 -spec start_gateway(py_gateway:checked()) -> {ok, pid()} | {error, {py, py_error:reason()}}.

@@ -57,7 +57,9 @@
 ).
 
 -spec start_link() -> gen_server:start_ret().
-start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc This interpreter, with what it forks, and these files are to go with the calling process.
 -spec watch(os_pid(), [file:filename_all()]) -> ok.

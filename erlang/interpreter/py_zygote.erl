@@ -47,7 +47,9 @@
 -define(IDLE_MS, 5_000).
 
 -spec start_link() -> gen_server:start_ret().
-start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc Where the zygote listens that the calling worker's next interpreter is to be forked from; `none' for a plain start.
 -spec socket(py_config:pool(), Python :: file:filename_all()) -> {ok, file:filename()} | none.

@@ -42,7 +42,9 @@
 -define(LAST_FILE_MS, 2_000).
 
 -spec start_link() -> gen_server:start_ret().
-start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc What the interpreter that the calling worker process is about to configure must know to share anything; `undefined'
 %% where it must not. A sandboxed pool has no part in the files: what it is sent, it gets by value.

@@ -14,7 +14,7 @@
 %%% @private
 -module(py_nodes).
 
--export([new/0, child_spec/0, join/1, members/1, pools/0, pick/2, load/1, report/3]).
+-export([new/0, child_spec/0, start_link/0, join/1, members/1, pools/0, pick/2, load/1, report/3]).
 -export_type([load/0]).
 
 -type load() :: {InHand :: non_neg_integer(), Serving :: non_neg_integer()} | none.
@@ -38,7 +38,12 @@ new() ->
 
 %% @doc The process behind the groups.
 -spec child_spec() -> supervisor:child_spec().
-child_spec() -> #{id => ?SCOPE, start => {pg, start_link, [?SCOPE]}}.
+child_spec() -> #{id => ?SCOPE, start => {?MODULE, start_link, []}}.
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    py_predecessor:await_end(?SCOPE),
+    pg:start_link(?SCOPE).
 
 %% @doc The calling process looks after the pool of that name on this node.
 -spec join(py_config:pool_name()) -> ok.

@@ -25,7 +25,9 @@
 -type state() :: #{py_config:pool_name() => #owned{}}.
 
 -spec start_link() -> gen_server:start_ret().
-start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc Start a pool that belongs to the calling process; returns when its workers serve.
 -spec start_pool(py_config:pool_name(), py_config:pool()) -> ok | {error, {py, term()}}.

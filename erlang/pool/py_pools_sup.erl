@@ -10,7 +10,9 @@
 -export([init/1]).
 
 -spec start_link() -> supervisor:startlink_ret().
-start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 %% @doc Start a pool from a checked configuration; returns when all of its workers serve.
 %% Errors: `{error, {py, {already_started, Pid}}}', `{error, {py, {start, Name, Reason}}}' with the first worker's reason.

@@ -7,7 +7,9 @@
 -export([init/1]).
 
 -spec start_link() -> supervisor:startlink_ret().
-start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 %% @doc Start a session with this argument (see `py_session_server:start_link/1').
 -spec start_session(term()) -> {ok, pid()} | {error, not_started}.

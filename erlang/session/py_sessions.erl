@@ -28,7 +28,9 @@
 }).
 
 -spec start_link() -> gen_server:start_ret().
-start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+start_link() ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc A worker with these options for the calling process, as long as that lives; the one that it had before is taken
 %% away.
