@@ -6,7 +6,7 @@
 -opaque caller() :: {pid(), reference()}.
 -export_type([caller/0]).
 
--define(DEADLINE_MS, 30_000).
+-define(DEADLINE_MS, 60_000).
 
 %% @doc Run a function in a process of its own.
 -spec start(fun(() -> term())) -> caller().

@@ -3,10 +3,10 @@
 
 -export([holds/1, holds/2, equals/2, equals/3]).
 
--define(DEADLINE_MS, 10_000).
+-define(DEADLINE_MS, 60_000).
 -define(PAUSE_MS, 10).
 
-%% @doc The condition becomes true within ten seconds.
+%% @doc The condition becomes true within a minute.
 -spec holds(fun(() -> boolean())) -> ok.
 holds(Condition) -> holds(Condition, ?DEADLINE_MS).
 
@@ -15,7 +15,7 @@ holds(Condition) -> holds(Condition, ?DEADLINE_MS).
 holds(Condition, WithinMs) ->
     poll(fun() -> {Condition(), true} end, erlang:monotonic_time(millisecond) + WithinMs).
 
-%% @doc The function's value becomes the expected one within ten seconds.
+%% @doc The function's value becomes the expected one within a minute.
 -spec equals(term(), fun(() -> term())) -> ok.
 equals(Expected, Fun) -> equals(Expected, Fun, ?DEADLINE_MS).
 

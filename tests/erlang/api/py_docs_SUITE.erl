@@ -24,7 +24,7 @@
 -define(SESSIONS, [what_the_pages_show_is_what_the_shell_shows, a_result_that_differs_is_told]).
 -define(LEAST_RESULTS, 100).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     ?SESSIONS ++

@@ -16,7 +16,7 @@
     the_module_of_elixir_does_what_its_page_shows/1
 ]).
 
-suite() -> [{timetrap, {minutes, 3}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

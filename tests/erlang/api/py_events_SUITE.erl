@@ -14,7 +14,7 @@
     top_shows_the_workers_and_their_rate_until_a_key_is_pressed/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [F || {F, 1} <- ?MODULE:module_info(exports), F =/= module_info].
 

@@ -17,7 +17,7 @@
     the_erlang_shell_explains_a_wrong_argument/1
 ]).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

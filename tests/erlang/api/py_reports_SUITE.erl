@@ -25,7 +25,7 @@
 -define(MOST_CHARACTERS, 12_000).
 -define(SECRET, "s3cr3t-0123456789").
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

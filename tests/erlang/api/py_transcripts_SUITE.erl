@@ -16,7 +16,7 @@
     what_is_printed_appears_where_the_caller_prints/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

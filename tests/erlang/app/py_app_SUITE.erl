@@ -15,7 +15,7 @@
 %% The longest that a shell may take on a busy machine.
 -define(LONGEST_RUN, "120").
 
-suite() -> [{timetrap, {minutes, 3}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -32,7 +32,7 @@
     erl_s_py_starts_the_application/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -38,7 +38,7 @@
 %% Called from Python.
 -export([later/2, nest/2, stop_pool/1, kill_python/1]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [F || {F, 1} <- ?MODULE:module_info(exports), not lists:member(F, [module_info, stop_pool, kill_python])].
 

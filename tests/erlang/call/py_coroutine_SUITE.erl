@@ -24,7 +24,7 @@
 %% What Python calls.
 -export([ask/1]).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -27,7 +27,7 @@
     two_columns_of_one_name_are_refused_and_the_worker_lives/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [Case || {Case, 1} <- ?MODULE:module_info(exports), Case =/= module_info].
 

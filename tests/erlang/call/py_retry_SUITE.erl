@@ -16,7 +16,7 @@
     a_repeated_call_ends_with_its_caller/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

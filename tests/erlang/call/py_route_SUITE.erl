@@ -36,7 +36,7 @@
 
 -define(ANSWERED_MS, 20_000).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, waiting}, {group, sent}, {group, open}].
 

@@ -38,7 +38,7 @@
     a_reference_is_stale_after_its_worker_died/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -56,7 +56,7 @@
 ]).
 -export([init/1]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, Group} || {Group, _, _} <- groups()].
 

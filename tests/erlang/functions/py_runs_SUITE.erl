@@ -40,7 +40,7 @@
     options_that_there_are_not_are_refused/1
 ]).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -39,7 +39,7 @@
     the_processes_of_a_connection_end_together/1
 ]).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

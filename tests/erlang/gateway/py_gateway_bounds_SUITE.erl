@@ -17,7 +17,7 @@
     a_body_that_is_no_call_reaches_no_worker/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -26,7 +26,7 @@
     a_process_of_another_user_is_hung_up_on/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -27,7 +27,7 @@
     an_idle_death_is_noticed_while_a_child_of_another_session_keeps_the_pipes/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, boxed}, {group, trusted}, {group, pipes}].
 

@@ -20,7 +20,7 @@
 -define(NOBODY, "4194305").
 -define(ROOT, "/dev/shm").
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -36,7 +36,7 @@
     sessions_are_forked_too/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -49,7 +49,7 @@
 
 -define(LARGE, 131_072).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

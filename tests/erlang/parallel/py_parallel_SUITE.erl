@@ -47,7 +47,7 @@
     without_the_application_each_call_says_so/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [Case || {Case, 1} <- ?MODULE:module_info(exports), not lists:member(Case, [suite, init_per_suite, module_info])].
 

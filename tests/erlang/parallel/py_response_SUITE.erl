@@ -31,7 +31,7 @@
 %% A gen_server.
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -47,7 +47,7 @@
     streams_and_sources_reach_other_nodes/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

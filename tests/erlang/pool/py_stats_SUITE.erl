@@ -23,7 +23,7 @@
 %% Called from Python.
 -export([inside/0]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

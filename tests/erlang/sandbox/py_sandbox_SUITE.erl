@@ -55,7 +55,7 @@
 %% Called from Python.
 -export([twice/1]).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, bwrap}, {group, told}, {group, docker}].
 

@@ -56,7 +56,7 @@
     a_stopped_application_has_no_sessions/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -31,7 +31,7 @@
     modules_of_other_nodes_are_not_told_to_it/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -37,7 +37,7 @@
 %% Called by Python.
 -export([sleep_in/2, sleep_and_tell/2, wait_and_note/0, deeper/2]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, stubborn}, {group, others}, {group, questions}].
 

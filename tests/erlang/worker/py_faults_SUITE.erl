@@ -114,7 +114,7 @@
 %% Schedulers of a user's.
 -export([last/2, junk/2, crash/2]).
 
-suite() -> [{timetrap, {seconds, 40}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, Group} || {Group, _, _} <- groups()].
 

@@ -17,7 +17,7 @@
     a_closed_stdout_hurts_nobody_else/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -25,7 +25,7 @@
 %% Called from Python.
 -export([back/0]).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [

@@ -26,7 +26,7 @@
     answers_to_many_callers_are_their_own/1
 ]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [Case || {Case, 1} <- ?MODULE:module_info(exports), not lists:member(Case, [module_info, init_per_suite, end_per_suite])].
 

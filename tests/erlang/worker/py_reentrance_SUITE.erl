@@ -30,7 +30,7 @@
 
 -define(LARGE_BYTES, (64 bsl 20)).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, compiled}, {group, uncompiled}].
 

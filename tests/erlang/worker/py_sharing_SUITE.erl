@@ -23,7 +23,7 @@
     none_begins_twice_whatever_dies/1
 ]).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, compiled}, {group, uncompiled}].
 

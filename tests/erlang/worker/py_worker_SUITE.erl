@@ -75,7 +75,7 @@
 %% The handler of `logger', and what Python calls.
 -export([log/2, countdown/2, throw_ball/0]).
 
-suite() -> [{timetrap, {minutes, 1}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> [{group, Group} || {Group, _, _} <- groups()].
 
