@@ -46,10 +46,12 @@
 -opaque interpreter() :: #interpreter{}.
 -type paced() :: {Begun :: non_neg_integer(), Short :: non_neg_integer(), Ns :: non_neg_integer()}.
 
--define(KEPT_BYTES, 2_048).
+%% The names of the extension modules alone, which Python says at last, are thousands of characters.
+-define(KEPT_BYTES, 16_384).
 %% In the page, where every call may begin.
 -define(NO_LIMIT, 16#FFFFFFFFFFFFFFFF).
 -define(KEPT_LINES, 20).
+-define(KEPT_CHARACTERS, 2_000).
 %% What a sandboxed Python may write to its standard error in a second.
 -define(MOST_WRITTEN_BYTES, 262_144).
 %% A frame of a box that may have any memory.
@@ -444,8 +446,19 @@ last_lines(Said) ->
             List when is_list(List) -> List;
             _ -> binary_to_list(Said)
         end,
-    Lines = string:split(string:trim(Text), "\n", all),
-    lists:flatten(lists:join("\n", lists:nthtail(max(0, length(Lines) - ?KEPT_LINES), Lines))).
+    Lines = [Line || Line <- string:split(string:trim(Text), "\n", all), not lists:prefix("Extension modules: ", Line)],
+    string:trim(lists:flatten(lists:join("\n", kept(Lines)))).
+
+%% Where it was when C code broke it comes first, and matters most.
+kept(Lines) ->
+    case lists:dropwhile(fun(Line) -> not lists:prefix("Fatal Python error", Line) end, Lines) of
+        [] -> lists:reverse(within(lists:sublist(lists:reverse(Lines), ?KEPT_LINES), ?KEPT_CHARACTERS));
+        Fatal -> within(lists:sublist(Fatal, ?KEPT_LINES), ?KEPT_CHARACTERS)
+    end.
+
+within([Line | Lines], Left) when length(Line) =< Left -> [Line | within(Lines, Left - length(Line))];
+within([Line | _], Left) when Left > 0 -> [lists:sublist(Line, Left)];
+within(_, _) -> [].
 
 %% @doc Let go of everything that it was held by; what it has forked and left goes, too.
 -spec close(interpreter()) -> ok.

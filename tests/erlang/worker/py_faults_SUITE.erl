@@ -889,6 +889,7 @@ an_exit_tells_its_status_and_the_last_words(_Config) ->
     ?assertEqual({exit_status, 0, "the first line\nthe last words"}, death_of(say_and_exit, [0])),
     Lines = lists:join("\n", ["line " ++ integer_to_list(N) || N <- lists:seq(980, 999)]),
     ?assertEqual({exit_status, 4, lists:append(Lines)}, death_of(say_much_and_exit, [])),
+    ?assertEqual({exit_status, 5, "Fatal Python error: Bus error\n\nStack (most recent call first):\n  in here"}, death_of(say_where_and_exit, [])),
     contains("the last words", py_error:text({py, {worker_down, {exit_status, 3, "the last words"}}})).
 
 a_segmentation_fault_tells_where(_Config) ->

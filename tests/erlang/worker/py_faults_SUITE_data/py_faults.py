@@ -119,6 +119,15 @@ def say_and_exit(status: int) -> None:
     os._exit(status)
 
 
+def say_where_and_exit() -> None:
+    """What C code that breaks the process says where many packages are imported, whose names come last."""
+    names = ", ".join(f"package.module{number}" for number in range(300))
+    text = f"Fatal Python error: Bus error\n\nStack (most recent call first):\n  in here\n\nExtension modules: {names}\n"
+    sys.stderr.write(text)
+    sys.stderr.flush()
+    os._exit(5)
+
+
 def say_much_and_exit() -> None:
     for number in range(1000):
         print("line", number, file=sys.stderr)
