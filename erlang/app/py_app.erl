@@ -40,7 +40,7 @@ failed({error, Reason} = Error) ->
 %% Sessions are opened later, memory is shared later; what is wrong with their options is told now.
 start_tree() ->
     Environment = py_config:environment(),
-    Checks = [py_config:max_shared_bytes(), py_session_options:configured(), Environment, py_gateway:configured()],
+    Checks = [py_config:max_shared_bytes(), py_session_options:configured(), Environment, py_gateway:configured(), py_dashboard:configured()],
     case [Error || {error, _} = Error <- Checks] of
         [] ->
             {ok, Unknown} = Environment,
@@ -56,6 +56,7 @@ start_tree() ->
 %% What runs may end, for as long as its pool allows.
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
+    py_dashboard:stop(),
     py_gateway_sup:stop(),
     py_runs_sup:drain(),
     py_registry:stopping(),
@@ -75,6 +76,8 @@ served(Pools) ->
             true = py_registry:started(),
             %% As many as there may be, nobody waits for them.
             _ = spawn(fun py_runs_sup:resume/0),
+            %% Nobody waits for that either: its Python imports what takes a while.
+            _ = spawn(fun py_dashboard:start_configured/0),
             {ok, Gateways} = py_gateway:configured(),
             start_gateways(Gateways);
         {error, _} = Error ->

@@ -105,13 +105,25 @@ started(Settings, Node) ->
             application:set_env(py, gateway, []),
             %% What an application warns of in its log is an error where a program has just written it.
             case py_config:environment() of
-                {ok, []} -> listening(py:start(), maps:get(path, Settings, auto), Node);
+                {ok, []} -> with_page(listening(py:start(), maps:get(path, Settings, auto), Node), Settings);
                 {ok, [Unknown | _]} -> {error, {py, {bad_config, py, Unknown}}};
                 {error, Problem} -> {error, {py, Problem}}
             end;
         {error, _} = Error ->
             Error
     end.
+
+with_page({ok, File}, #{page := Options}) ->
+    try py_dashboard:start(Options) of
+        {ok, Url} -> {ok, File, #{page => Url}};
+        {error, _} = Error -> Error
+    catch
+        error:badarg -> {error, {py, {page, "its options are none"}}}
+    end;
+with_page({ok, File}, _Settings) ->
+    {ok, File, #{}};
+with_page({error, _} = Error, _Settings) ->
+    Error.
 
 pools([{Name, Options} | Rest], Acc) when is_map(Options) ->
     case py_gateway_pools:spelled(Options) of
@@ -143,8 +155,8 @@ listening({ok, started}, Path, Node) ->
 
 served(Starter, Parent, Began, Port) ->
     receive
-        {Starter, {ok, Path}} ->
-            Info = #{path => unicode:characters_to_binary(Path), os_pid => list_to_integer(os:getpid()), node => node()},
+        {Starter, {ok, Path, More}} ->
+            Info = More#{path => unicode:characters_to_binary(Path), os_pid => list_to_integer(os:getpid()), node => node()},
             say({ready, ?VERSION, Info}, Port),
             served(Starter, Parent, Began, Port);
         {Starter, {error, Reason}} ->

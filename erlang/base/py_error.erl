@@ -54,6 +54,7 @@
     | {session_restarted, down_reason() | term()}
     | {too_many_sessions, pos_integer()}
     | {gateway, Path :: string(), Text :: string()}
+    | {page, Text :: string()}
     | {unknown_service, term()}
     | {link, unicode:chardata()}
     | {state_dir, Path :: string(), {locked, OsPid :: pos_integer()} | Text :: string()}

@@ -6,7 +6,7 @@
 %%% @private
 -module(py_figures).
 
--export([new/0, count/3, waited/2, ran/3, sum/1, histograms/1, cumulative/1]).
+-export([new/0, count/3, waited/2, ran/3, sum/1, histograms/1, latency/1, cumulative/1]).
 -export_type([figures/0, kind/0, sum/0, latency/0, histogram/0]).
 
 -type figures() :: atomics:atomics_ref().
@@ -120,7 +120,7 @@ counts(Offset, All) -> [total(Offset + Bucket, All) || Bucket <- lists:seq(1, ?B
 -spec histograms([figures()]) -> {Wait :: histogram(), Run :: histogram()}.
 histograms(All) -> {counts(?WAIT, All), counts(?RUN, All)}.
 
-%% What a histogram says in three numbers.
+%% @doc What a histogram says in three numbers.
 -spec latency(histogram()) -> latency().
 latency(Histogram) ->
     Counts = lists:zip(lists:seq(1, ?BUCKETS), Histogram),

@@ -98,6 +98,7 @@ reason({too_many_sessions, Most}) ->
 reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
 reason({bad_config, Pool, Problem}) ->
     io_lib:format("the configuration of ~ts: ~ts", [configured(Pool), py_options:describe(Problem)]);
+reason({page, Text}) -> ["the page: ", characters(Text)];
 reason({gateway, Path, Text}) -> io_lib:format("no gateway at ~ts: ~ts", [characters(Path), characters(Text)]);
 reason({unknown_service, Name}) -> io_lib:format("there is no service ~tp", [Name]);
 reason({link, Text}) -> Text;
@@ -120,6 +121,7 @@ entity(Other) -> io_lib:format("~tP", [Other, 20]).
 
 configured(sessions) -> "sessions";
 configured(gateway) -> "the gateway";
+configured(page) -> "the page";
 configured(py) -> "the application";
 configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
 

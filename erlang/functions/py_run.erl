@@ -14,7 +14,7 @@
 %%% can run any more. What is kept, and where, stands in `docs/functions-runs.md'.
 -module(py_run).
 
--export([start/3, start/4, run/3, run/4, get/1, call/1, list/0, list/1, wait/1, wait/2, result/1, logs/1, stop/1, retry/1]).
+-export([start/3, start/4, run/3, run/4, get/1, call/1, list/0, list/1, wait/1, wait/2, result/1, logs/1, log_end/2, stop/1, retry/1]).
 -export([subscribe/0, subscribe/1, unsubscribe/0, delete/1, prune/0, prune/1, info/0]).
 -export_type([id/0, options/0, info/0, filter/0]).
 
@@ -384,6 +384,20 @@ logs(Id) ->
             case asked(directory) of
                 {error, _} = Error -> Error;
                 Runs -> {ok, py_run_files:log(Runs, Id)}
+            end;
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The end of that, at most so many bytes, and how many there are in all.
+-spec log_end(id(), MostBytes :: pos_integer()) -> {ok, binary(), Bytes :: non_neg_integer()} | {error, {py, py_error:reason()}}.
+log_end(Id, Most) ->
+    case found(Id) of
+        {ok, _} ->
+            case asked(directory) of
+                {error, _} = Error -> Error;
+                Runs ->
+                    {End, Bytes} = py_run_files:log_end(Runs, Id, Most),
+                    {ok, End, Bytes}
             end;
         {error, _} = Error -> Error
     end.

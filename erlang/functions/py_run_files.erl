@@ -8,7 +8,7 @@
 %%% @private
 -module(py_run_files).
 
--export([directory/2, ensure/1, write_call/3, read_call/2, result/3, add_to_log/3, log/2, delete/2, sweep/2]).
+-export([directory/2, ensure/1, write_call/3, read_call/2, result/3, add_to_log/3, log/2, log_end/3, delete/2, sweep/2]).
 
 -define(HEAD, "py run 1\n").
 -define(MOST_LOG_BYTES, 16#1100000).
@@ -67,6 +67,23 @@ log(Runs, Id) ->
     case file:read_file(filename:join(directory(Runs, Id), <<"log">>)) of
         {ok, Text} -> Text;
         {error, _} -> <<>>
+    end.
+
+%% @doc The last bytes of it, at most so many, and how many there are of it.
+-spec log_end(file:filename_all(), py_run_state:id(), MostBytes :: pos_integer()) -> {binary(), Bytes :: non_neg_integer()}.
+log_end(Runs, Id, Most) ->
+    File = filename:join(directory(Runs, Id), <<"log">>),
+    Size = filelib:file_size(File),
+    case file:open(File, [read, raw, binary]) of
+        {ok, Opened} ->
+            Read = file:pread(Opened, max(0, Size - Most), Most),
+            _ = file:close(Opened),
+            case Read of
+                {ok, Text} -> {Text, Size};
+                _ -> {<<>>, 0}
+            end;
+        {error, _} ->
+            {<<>>, 0}
     end.
 
 -spec delete(file:filename_all(), py_run_state:id()) -> ok.

@@ -5,7 +5,7 @@
 %%% @private
 -module(py_run_table).
 
--export([new/0, clear/0, replay/2, changed/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, counts/0, list/1, all/0, put_key/2, id_by_key/1]).
+-export([new/0, clear/0, replay/2, changed/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, counts/0, list/1, newest/2, all/0, put_key/2, id_by_key/1]).
 -export_type([filter/0]).
 
 -define(TABLE, py_runs).
@@ -167,6 +167,28 @@ list(Filter) ->
     Ids = lists:sublist(lists:umerge(Found), Limit),
     Rest = maps:with([project, function], Filter),
     [Run || Id <- Ids, {ok, Run} <- [find(Id)], lets_through(Run, Rest)].
+
+%% @doc Of those that a filter lets through the newest, at most `limit' that were made before this one, the newest first. A function is
+%% looked for within its project.
+-spec newest(filter(), Before :: py_run_state:id() | last) -> [py_run_state:run()].
+newest(Filter, Before) ->
+    Limit = maps:get(limit, Filter, ?DEFAULT_LIMIT),
+    %% Ids are digits.
+    Bound = if Before =:= last -> <<255>>; true -> Before end,
+    Found = [back(Prefix, Bound, Limit) || Prefix <- prefixes(Filter)],
+    Ids = lists:sublist(lists:reverse(lists:umerge(Found)), Limit),
+    [Run || Id <- Ids, {ok, Run} <- [find(Id)]].
+
+back(Prefix, Bound, Limit) -> back(ets:prev(?INDEX, erlang:append_element(Prefix, Bound)), Prefix, tuple_size(Prefix), Limit, []).
+
+%% In the order in which they were made, as the others are.
+back(Key, Prefix, Size, Left, Ids) when Left > 0, tuple_size(Key) =:= Size + 1 ->
+    case erlang:delete_element(Size + 1, Key) of
+        Prefix -> back(ets:prev(?INDEX, Key), Prefix, Size, Left - 1, [element(Size + 1, Key) | Ids]);
+        _ -> Ids
+    end;
+back(_End, _Prefix, _Size, _Left, Ids) ->
+    Ids.
 
 states(#{state := States}) when is_list(States) -> States;
 states(#{state := State}) -> [State];

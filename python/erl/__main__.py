@@ -1,6 +1,7 @@
 """The port program, `python -m erl`: flags in, a `server.Server` on two descriptors out.
 
-`node` and `submit` are commands of `erl.link`, `functions` of `erl.functions`.
+`node` and `submit` are commands of `erl.link`, `functions` of `erl.functions`; `page` is
+the program of `erl.serving` that the node starts.
 """
 
 from __future__ import annotations
@@ -112,6 +113,10 @@ def main() -> None:
         from erl.functions import command
 
         sys.exit(command.run(arguments[1:]))
+    if arguments[:1] == ["page"]:
+        from erl.serving import page
+
+        sys.exit(page.run())
     if "--help" in arguments or "-h" in arguments:
         print(_USAGE, end="")
         return

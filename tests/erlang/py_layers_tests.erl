@@ -58,7 +58,7 @@ the_pure_modules_call_no_process_and_no_port_test_() ->
      || Module <- [
             py_wire, py_erlport_wire, py_erlport_options, py_term, py_haystack, py_inflight, py_restart, py_chunk_size,
             py_reason, py_exception, py_pool_table, py_options, py_mapping, py_call_options, py_parallel_options,
-            py_seccomp, py_guard, py_etf, py_excerpt, py_nearest, py_run_state, py_prometheus
+            py_seccomp, py_guard, py_etf, py_excerpt, py_nearest, py_run_state, py_prometheus, py_page_text
         ],
         {M, F, _} <- imports(Module)
     ].
@@ -109,7 +109,7 @@ what_is_public_is_this_test_() ->
         Public = [filename:basename(File, ".erl") || File <- sources(), re:run(read(File), "^%%% @private$", [multiline]) =:= nomatch],
         ?assertEqual(
             lists:sort([
-                "py", "py-util", "py_run", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events", "py_metrics",
+                "py", "py-util", "py_run", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events", "py_metrics", "py_dashboard",
                 "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options", "py_gateway_options", "py_function",
                 "py_mapping", "py_term"
             ]),

@@ -29,6 +29,7 @@ LAYERS = [
     {"futures"},
     {"executors"},
     {"dataflow", "compute", "functions"},
+    {"serving"},
     {"runtime"},
     {"calls"},
     {"sandbox"},

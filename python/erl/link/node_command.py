@@ -56,6 +56,14 @@ def _parsed(arguments: list[str]) -> Any:
         "--state-dir", metavar="DIRECTORY", help="where the node's socket is, and what outlives it"
     )
     parser.add_argument("--pools", metavar="FILE", help='JSON, or TOML: {"default": {"size": 4}}')
+    parser.add_argument(
+        "--page", action="store_true", help="serve a page that shows what the node does; its URL is printed"
+    )
+    parser.add_argument("--page-port", type=int, default=0, metavar="PORT", help="at this port (a free one)")
+    parser.add_argument("--page-ip", default="127.0.0.1", metavar="IP", help="at this address (127.0.0.1)")
+    parser.add_argument(
+        "--page-host", action="append", default=[], metavar="NAME", help="a name that browsers call it by"
+    )
     parser.add_argument("--json", action="store_true", help="the status as JSON")
     return parser.parse_args(arguments)
 
@@ -103,8 +111,19 @@ def _serve(path: str, asked: Any) -> int:
     # Who joins has a path and modules of its own: the workers have this interpreter's, and no more.
     pools = {Atom(name): nodes.options(given, []) for name, given in _pools(asked.pools).items()}
     env = {} if asked.state_dir is None else {Atom("state_dir"): os.path.abspath(asked.state_dir)}
-    child = Child({"parent": os.getpid(), "path": path, "pools": pools, "env": env})
+    settings: dict[str, object] = {"parent": os.getpid(), "path": path, "pools": pools, "env": env}
+    if asked.page:
+        page = {
+            "port": asked.page_port,
+            "ip": asked.page_ip,
+            "hosts": asked.page_host,
+            "python": sys.executable,
+        }
+        settings["page"] = {Atom(key): value for key, value in page.items()}
+    child = Child(settings)
     try:
+        if asked.page:
+            print(f"the page: {os.fsdecode(child.info['page'])}", flush=True)
         path = os.fsdecode(child.info.get("path", path))
         link = Link(connected(path, _ANSWER_SECONDS), role="observer", log=True)
         logging.getLogger("erl.node").info("the node (os pid %d) serves at %s", child.os_pid, path)

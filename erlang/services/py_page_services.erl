@@ -1,0 +1,76 @@
+%%% @doc Services and environments as rows of the page.
+%%% @private
+-module(py_page_services).
+
+-export([list/0, row/3, environments/0]).
+
+-define(MOST_TEXT, 300).
+-define(MOST_WARNINGS, 3).
+
+%% @doc The services that run, with their figures.
+-spec list() -> [map()].
+list() -> listed(py_service).
+
+%% @doc One of them, with its rate, and latencies since those that were `Then'.
+-spec row(map(), Rate :: number(), Then :: none | [{float() | infinity, non_neg_integer()}]) -> {Id :: binary(), map()}.
+row(#{name := Name, state := State, url := Url, statuses := Statuses, latencies := Now} = Service, Rate, Then) ->
+    Between = between(Now, Then),
+    {py_page_text:clean(Name, ?MOST_TEXT), #{
+        name => py_page_text:clean(Name, ?MOST_TEXT),
+        handler => py_page_text:clean(maps:get(handler, Service, <<>>), ?MOST_TEXT),
+        state => State,
+        url => py_page_text:clean(Url, ?MOST_TEXT),
+        replicas => maps:get(replicas, Service, 0),
+        open => maps:get(open, Service, 0),
+        rate => Rate,
+        requests => maps:get(requests, Service, 0),
+        failed => lists:sum([Count || {Status, Count} <- maps:to_list(Statuses), Status >= 500]),
+        p50_us => quantile(50, Between),
+        p99_us => quantile(99, Between)
+    }}.
+
+between(Now, Then) when length(Now) =:= length(Then) ->
+    [{Bound, max(0, Count - Before)} || {{Bound, Count}, {_, Before}} <- lists:zip(Now, Then)];
+between(Now, _Then) ->
+    Now.
+
+quantile(Percent, Counts) ->
+    case lists:sum([Count || {_, Count} <- Counts]) of
+        0 -> undefined;
+        All -> reached((All * Percent + 99) div 100, Counts, 0)
+    end.
+
+%% Of what is beyond the last bound nothing more is known.
+reached(Rank, [{infinity, _}], LastUs) when Rank > 0 -> LastUs;
+reached(Rank, [{Bound, Count} | _], LastUs) when Rank =< Count -> if is_number(Bound) -> round(Bound * 1_000_000); true -> LastUs end;
+reached(Rank, [{Bound, Count} | Rest], LastUs) -> reached(Rank - Count, Rest, if is_number(Bound) -> round(Bound * 1_000_000); true -> LastUs end);
+reached(_Rank, [], LastUs) -> LastUs.
+
+%% @doc The environments that were built. Where there was no run, nobody has any, and nothing is started to say so.
+-spec environments() -> [{Id :: binary(), map()}].
+environments() ->
+    case py_run_table:is_read() of
+        true -> [environment(Each) || Each <- listed(py_env)];
+        false -> []
+    end.
+
+environment(#{key := Key, python_version := Version, requirements := Requirements, bytes := Bytes, used := Used} = Environment) ->
+    Warnings = lists:sublist(maps:get(warnings, Environment, []), ?MOST_WARNINGS),
+    {py_page_text:clean(Key, ?MOST_TEXT), #{
+        python => py_page_text:clean(Version, ?MOST_TEXT),
+        tool => py_page_text:clean(maps:get(tool, Environment, <<>>), ?MOST_TEXT),
+        requirements => py_page_text:clean(iolist_to_binary(lists:join(<<", ">>, Requirements)), ?MOST_TEXT),
+        packages => length(maps:get(packages, Environment, [])),
+        bytes => Bytes,
+        used_ms => Used,
+        message => py_page_text:clean(iolist_to_binary(lists:join(<<"; ">>, Warnings)), ?MOST_TEXT)
+    }}.
+
+%% A look that fails costs its table alone.
+listed(Module) ->
+    try Module:list() of
+        List when is_list(List) -> List;
+        _ -> []
+    catch
+        _:_ -> []
+    end.
