@@ -149,12 +149,21 @@ class Function(Entity):
         """Where its source lies."""
         return self._path
 
-    def run(self, action: str | None = None, **keywords: Any) -> Any:
-        """Begin a run of it, `action` "job", "serve" or "build": a `Run`. The keywords are those of `runs.run`."""
+    def run(
+        self,
+        action: str | None = "job",
+        local_execution: bool = False,
+        inputs: dict[str, Any] | None = None,
+        parameters: dict[str, Any] | None = None,
+        init_parameters: dict[str, Any] | None = None,
+        wait: bool = False,
+        **task: Any,
+    ) -> Any:
+        """Begin a run of it, `action` "job", "serve" or "build": a `Run`. See `erl.functions.runs.run`."""
         import importlib
 
         runs = importlib.import_module("erl.functions.runs")
-        return runs.run(self, action, **keywords)
+        return runs.run(self, action, local_execution, inputs, parameters, init_parameters, wait, **task)
 
 
 class Artifact(Entity):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 MOST_RESULT_BYTES: Final = 16 << 20
-"""A larger result is kept as an artifact."""
+"""What exceeds them, of all results of a run together, is kept as artifacts."""
 
 
 class Outputs:
@@ -35,6 +35,8 @@ class Outputs:
         self.outputs: dict[str, str] = {}
         """The keys of entities."""
         self.warnings: list[str] = []
+        self.bytes = 0
+        """Of the results."""
 
 
 def kept(value: Any, declared: handlers.Declared, project: Any, run_id: str) -> Outputs:
@@ -59,7 +61,9 @@ def _is_result(name: str, value: Any, made: Outputs) -> bool:
         text = said.dumps(value)
     except said.NotSaid:
         return False
-    if len(text) > MOST_RESULT_BYTES:
+    made.bytes += len(text)
+    if made.bytes > MOST_RESULT_BYTES:
+        made.bytes -= len(text)
         made.warnings.append(
             f"the result {name} has {len(text)} bytes: it is kept as an artifact, run.output({name!r})"
         )

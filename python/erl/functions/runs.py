@@ -37,7 +37,16 @@ class Status(Fields):
     warnings: list[str]
 
 
-def run(function: Any, action: str | None = None, **keywords: Any) -> Any:
+def run(
+    function: Any,
+    action: str | None = "job",
+    local_execution: bool = False,
+    inputs: dict[str, Any] | None = None,
+    parameters: dict[str, Any] | None = None,
+    init_parameters: dict[str, Any] | None = None,
+    wait: bool = False,
+    **task: Any,
+) -> Any:
     """Begin a run of a function: written down when this returns, and run whatever dies then.
 
     `inputs` (names of arguments, keys of entities), `parameters` (names and values), `init_parameters` (of the
@@ -47,7 +56,7 @@ def run(function: Any, action: str | None = None, **keywords: Any) -> Any:
     `volumes`. Raises `TypeError` and `ValueError` for what is none of these, `errors.EntityError` for what can't be
     kept.
     """
-    return actions.begin(function, action, **keywords)
+    return actions.begin(function, action, local_execution, inputs, parameters, init_parameters, wait, **task)
 
 
 class Run:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from running import function
 
 import erl
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SOURCE = """
 import sys
@@ -49,6 +52,25 @@ def test_runs_are_begun_listed_read_and_stopped(own_node: erl.Node, project: Any
     assert len(listed) == 2
     assert listed[0].startswith(f"{key}  adds  COMPLETED")
     assert said(own_node, "stop", key).strip() == f"{key} COMPLETED"
+
+
+def test_a_node_of_python_m_erl_node_runs_them(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    command = [sys.executable, "-m", "erl", "node", "--state-dir", str(state)]
+    served = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert served.stderr is not None
+        assert "serves at" in served.stderr.readline()
+        with erl.connect(state / "node.sock"):
+            made = function(erl.functions.get_or_create_project("demo"), "adds", SOURCE)
+            run = made.run(parameters={"one": 5})
+            assert run.wait(60).results() == {"output_0": 7}
+        # Who comes later finds it.
+        with erl.connect(state / "node.sock"):
+            assert erl.functions.get_run(run.key).logs() == "adds\n"
+    finally:
+        served.terminate()
+        served.communicate(timeout=60)
 
 
 def test_json(own_node: erl.Node, project: Any) -> None:

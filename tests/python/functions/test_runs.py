@@ -232,10 +232,14 @@ def test_coroutines_are_awaited_and_generators_collected(project: Any) -> None:
 
 
 def test_a_large_result_is_kept_as_an_artifact(project: Any) -> None:
-    run = ended(function(project, "big", "def big():\n    return 'x' * (17 << 20), b'y' * (64 << 20), 3\n"))
-    assert run.results() == {"output_2": 3}
-    assert len(run.output("output_0").as_object()) == 17 << 20
+    run = ended(
+        function(
+            project, "big", "def big():\n    return 'x' * (9 << 20), b'y' * (64 << 20), 3, 'z' * (9 << 20)\n"
+        )
+    )
+    assert run.results() == {"output_0": "x" * (9 << 20), "output_2": 3}
     assert len(run.output("output_1").as_object()) == 64 << 20
+    assert len(run.output("output_3").as_object()) == 9 << 20
     assert "kept as an artifact" in run.status.message
 
 
