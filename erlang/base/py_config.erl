@@ -75,7 +75,7 @@ environment() ->
             {error, {bad_config, py, {bad_option, show_arguments, Other, "cut | none | all"}}}
     end.
 
-environment_keys() -> [gateway, max_shared_bytes, page, pools, sessions, show_arguments, state_dir, style].
+environment_keys() -> [environments, gateway, max_shared_bytes, page, pools, sessions, show_arguments, state_dir, style].
 
 %% @doc What a stack shows of the arguments of a call where neither the call nor its pool says it: `show_arguments' of the
 %% application environment.

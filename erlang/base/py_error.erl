@@ -64,6 +64,7 @@
     | {unknown_entity, term()}
     | {entity_exists, term()}
     | {entity, string()}
+    | {env, string()}
     | interrupted
     | {start, term(), term()}
     | {already_started, pid()}

@@ -111,6 +111,7 @@ reason({run, Text}) -> Text;
 reason({unknown_entity, Entity}) -> ["there is no ", entity(Entity)];
 reason({entity_exists, Entity}) -> ["there is one already: ", entity(Entity)];
 reason({entity, Text}) -> characters(Text);
+reason({env, Text}) -> Text;
 reason(interrupted) -> "interrupted";
 reason(Reason) -> io_lib:format("~tP", [Reason, 20]).
 
@@ -122,6 +123,7 @@ entity(Other) -> io_lib:format("~tP", [Other, 20]).
 configured(sessions) -> "sessions";
 configured(gateway) -> "the gateway";
 configured(page) -> "the page";
+configured(environments) -> "environments";
 configured(py) -> "the application";
 configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
 

@@ -21,6 +21,7 @@
 -type id() :: py_run_state:id().
 -type options() :: #{
     pool => py_config:pool_name(),
+    environment => py_env:options(),
     project => name(),
     function => name(),
     keywords => py_term:keywords(),
@@ -34,7 +35,8 @@
     strings => py_mapping:strings(),
     dicts => py_mapping:dicts()
 }.
-%% `pool': whose workers run it; `default'. `project', `function': what {@link list/1} finds it by; `default', and the name of the function that
+%% `pool': whose workers run it; `default'. `environment': it runs in a pool of that environment instead, which is built first where it is not
+%% there, and started where it is not running. `project', `function': what {@link list/1} finds it by; `default', and the name of the function that
 %% is called. `keywords': arguments by name. `key': while a run of the project with this key waits, runs or is COMPLETED, it is the one that is
 %% given back, and nothing new begins. `retries': how often it is tried again where an attempt fails or is lost; 0. `backoff': the pause
 %% before the second attempt, which doubles with each one, half of it by chance, in milliseconds; `{1000, 60000}'. `timeout': how long an
@@ -87,18 +89,31 @@ start(Module, Function, Args, Options) ->
     py_term:is_name(Function) orelse py_error:badarg(2, "must be a name: an atom or a binary", Api),
     is_list(Args) andalso length(Args) >= 0 orelse py_error:badarg(3, "must be the list of arguments", Api),
     case py_options:check(Options, [table(), maps:with([strings, dicts], py_mapping:of_pools())]) of
-        {ok, Checked} ->
-            case py_runs_sup:ensure() of
-                ok -> created(Module, Function, Args, Checked);
+        {ok, #{pool := _, environment := _}} ->
+            py_error:badarg(4, "`pool' and `environment' both say whose workers run it: only one of them, please", Api);
+        {ok, #{environment := Asked} = Checked} ->
+            case py_env_spec:check(Asked) of
+                {ok, #{instructions := []} = Environment} -> ensured(Module, Function, Args, Checked#{environment := Environment});
+                {ok, _} -> {error, {py, {env, py_env:no_instructions()}}};
+                {bad_option, Problem} -> py_error:badarg(4, ["environment: ", py_options:describe(Problem)], Api);
                 {error, _} = Error -> Error
             end;
+        {ok, Checked} ->
+            ensured(Module, Function, Args, Checked);
         {error, Problem} ->
             py_error:badarg(4, py_options:describe(Problem), Api)
+    end.
+
+ensured(Module, Function, Args, Checked) ->
+    case py_runs_sup:ensure() of
+        ok -> created(Module, Function, Args, Checked);
+        {error, _} = Error -> Error
     end.
 
 table() ->
     #{
         pool => {default, atom, "the name of a pool, an atom"},
+        environment => {undefined, fun erlang:is_map/1, "a map of what py_env:build/1 takes"},
         project => {default, fun is_name/1, "a name of 1 to 200 bytes, an atom or a binary"},
         function => {undefined, fun is_name/1, "a name of 1 to 200 bytes, an atom or a binary"},
         keywords => {[], fun(Keywords) -> py_term:keywords(Keywords) =/= error end, "keywords: a list of {Name, Value} or a map"},
@@ -169,11 +184,12 @@ spec(Module, Function, Options) ->
         #{key := Term} -> #{key => term_to_binary(Term, [deterministic, {minor_version, 2}])};
         #{} -> #{}
     end,
-    Given = maps:merge(Key, surroundings(maps:filter(fun(_, Value) -> Value =/= [] andalso Value =/= #{} end, maps:with([env, secrets, limits], Options)))),
+    {Pool, Environment} = place(Options),
+    Given = maps:merge(maps:merge(Key, Environment), surroundings(maps:filter(fun(_, Value) -> Value =/= [] andalso Value =/= #{} end, maps:with([env, secrets, limits], Options)))),
     Given#{
         project => text(maps:get(project, Options, default)),
         function => text(maps:get(function, Options, name(Module, Function))),
-        pool => text(maps:get(pool, Options, default)),
+        pool => Pool,
         retries => maps:get(retries, Options, 0),
         backoff => Backoff,
         timeout => maps:get(timeout, Options, infinity)
@@ -181,6 +197,9 @@ spec(Module, Function, Options) ->
 
 surroundings(None) when map_size(None) =:= 0 -> #{};
 surroundings(Some) -> #{surroundings => Some}.
+
+place(#{environment := Environment}) -> {py_env:pool(Environment), #{environment => Environment}};
+place(Options) -> {text(maps:get(pool, Options, default)), #{}}.
 
 name(Module, Function) ->
     Name = <<(text(Module))/binary, ":", (text(Function))/binary>>,

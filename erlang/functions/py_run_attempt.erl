@@ -18,7 +18,7 @@
 %%% @private
 -module(py_run_attempt).
 
--export([new/0, start/3, settle/3, fence/2, find/1, go/3, drop/1, stop/1]).
+-export([new/0, start/3, settle/3, fence/2, find/1, go/3, drop/1, stop/1, text/1]).
 
 -type plan() :: #{runs := file:filename_all(), worker := pid(), pool := py_config:pool_name(), is_fresh := boolean()}.
 -export_type([plan/0]).
@@ -305,6 +305,8 @@ replaced(Worker) ->
 
 text_of(Text) -> unicode:characters_to_binary(Text).
 
+%% @doc An error as a run's message.
+-spec text(term()) -> binary().
 text(Error) ->
     Text = py_reason:utf8(case Error of {python, Class, Said, _} -> [atom_to_list(Class), ": ", Said]; _ -> py_error:text(Error) end),
     binary:part(Text, 0, min(?MOST_TEXT, byte_size(Text))).

@@ -13,7 +13,7 @@
 %%% @private
 -module(py_run_journal).
 
--export([open/1, read/3, tell/1, write/2, size/1, close/1, rewrite/2]).
+-export([open/1, read/3, tell/1, write/2, size/1, close/1, rewrite/2, renewed/2]).
 -export_type([journal/0, damage/0]).
 
 -record(journal, {file :: file:fd(), path :: file:filename_all(), size :: non_neg_integer()}).
@@ -144,6 +144,16 @@ tell(#{cut := Cut, unreadable := 0}) ->
     logger:notice("runs: the journal's last write was torn; ~w bytes of it were cut off", [Cut], #{domain => [py]});
 tell(#{cut := Cut, unreadable := Unreadable}) ->
     logger:error("runs: ~w records of the journal could not be read, and ~w bytes at its end", [Unreadable, Cut], #{domain => [py]}).
+
+%% @doc The journal written anew with these terms; as it is where that can't be done, which is told in the log.
+-spec renewed([term()], journal()) -> journal().
+renewed(Terms, Journal) ->
+    case rewrite(Terms, Journal) of
+        {ok, Fresh} -> Fresh;
+        {error, Reason, Same} ->
+            logger:warning("runs: the journal could not be written anew: ~ts", [file:format_error(Reason)], #{domain => [py]}),
+            Same
+    end.
 
 %% @doc Write these terms and sync them. After an error nothing of it counts: it is to be written again, with this journal.
 -spec write([term()], journal()) -> {ok, journal()} | {error, file:posix(), journal()}.

@@ -3,7 +3,7 @@
 %%% @private
 -module(py_run_queues).
 
--export([new/0, in/3, out/2, given/3, released/2, pools/1, waiting/1, poll/1, polled/1, threads/1]).
+-export([new/0, in/3, out/2, ids/2, drop/2, given/3, released/2, pools/1, waiting/1, poll/1, polled/1, threads/1]).
 -export_type([queues/0]).
 
 -record(queues, {
@@ -44,6 +44,18 @@ left(Pool, Queue, Waiting) ->
         false -> Waiting#{Pool := Queue}
     end.
 
+%% @doc The runs that wait for a pool.
+-spec ids(Pool :: binary(), queues()) -> [py_run_state:id()].
+ids(Pool, #queues{waiting = Waiting}) ->
+    case Waiting of
+        #{Pool := Queue} -> queue:to_list(Queue);
+        #{} -> []
+    end.
+
+%% @doc None waits for it any more.
+-spec drop(Pool :: binary(), queues()) -> queues().
+drop(Pool, #queues{waiting = Waiting} = Queues) -> Queues#queues{waiting = maps:remove(Pool, Waiting)}.
+
 %% That with the least to do: other calls may be in hand there, too.
 worker(Pool, #queues{busy = Busy}) ->
     case name(Pool) of
@@ -62,6 +74,15 @@ worker(Pool, #queues{busy = Busy}) ->
             none
     end.
 
+name(<<"env:", _/binary>> = Pool) ->
+    case py_env_pools:name(Pool) of
+        {ok, Name} ->
+            case py_registry:pool(Name) of
+                {ok, Found} -> {ok, Name, Found};
+                {error, _} -> none
+            end;
+        error -> none
+    end;
 name(Pool) ->
     try binary_to_existing_atom(Pool) of
         Name ->

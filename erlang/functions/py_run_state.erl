@@ -28,6 +28,8 @@
     backoff := {FirstMs :: non_neg_integer(), MostMs :: non_neg_integer()},
     timeout := timeout(),
     surroundings => surroundings(),
+    %% In which it is to run, of whose pool it waits for a worker then.
+    environment => map(),
     call := term()
 }.
 -type surroundings() :: #{env => [{binary(), binary()}], secrets => [binary()], limits => #{cpus => number(), memory => pos_integer()}}.
@@ -59,6 +61,7 @@
     | {not_begun, Message :: binary()}.
 -type event() ::
     {building | ready, Message :: binary()}
+    | {refused, Error :: binary(), Message :: binary()}
     | {'begin', process()}
     | {ended, Attempt :: pos_integer(), outcome(), PauseMs :: non_neg_integer()}
     | fenced
@@ -99,8 +102,10 @@ decide({building, Message}, Ms, #{state := 'PENDING'}) ->
     {ok, [{state, Ms, 'BUILDING', Message}], []};
 decide({ready, Message}, Ms, #{state := State}) when State =:= 'PENDING'; State =:= 'BUILDING' ->
     {ok, [{state, Ms, 'READY', Message}], []};
-decide({'begin', Process}, Ms, #{state := State, is_fenced := true, attempt := Before}) when State =:= 'PENDING'; State =:= 'READY' ->
-    {ok, [{begun, Ms, Before + 1, Process}], [{call, Before + 1}]};
+decide({'begin', Process}, Ms, #{state := State, is_fenced := true, attempt := Before}) when State =:= 'PENDING'; State =:= 'READY'; State =:= 'BUILDING' ->
+    {ok, [{state, Ms, 'READY', <<>>} || State =:= 'BUILDING'] ++ [{begun, Ms, Before + 1, Process}], [{call, Before + 1}]};
+decide({refused, Error, Message}, Ms, #{state := State}) when State =:= 'PENDING'; State =:= 'READY'; State =:= 'BUILDING' ->
+    {ok, [{failed, Ms, Error, Message, none}], [ended]};
 decide({ended, Attempt, Outcome, PauseMs}, Ms, #{state := 'RUNNING', attempt := Attempt} = Run) ->
     ended(Outcome, PauseMs, Ms, Run);
 decide(fenced, Ms, #{is_fenced := false, state := State, not_before_ms := NotBefore}) when State =/= 'RUNNING' ->
@@ -187,7 +192,7 @@ has_ended(#{state := State}) -> State =:= 'COMPLETED' orelse State =:= 'ERROR' o
 
 %% @doc Whether it may begin as soon as there is a worker.
 -spec is_waiting(run()) -> boolean().
-is_waiting(#{state := State, is_fenced := IsFenced}) -> IsFenced andalso (State =:= 'PENDING' orelse State =:= 'READY').
+is_waiting(#{state := State, is_fenced := IsFenced}) -> IsFenced andalso (State =:= 'PENDING' orelse State =:= 'READY' orelse State =:= 'BUILDING').
 
 %% @doc Whether its attempts have a Python of their own.
 -spec is_alone(run()) -> boolean().

@@ -30,6 +30,8 @@
     pids = #{} :: #{pid() => py_run_state:id()},
     fences = #{} :: #{pid() => py_run_state:id()},
     listeners = py_run_listeners:new() :: py_run_listeners:listeners(),
+    %% What runs that wait for an environment's pool know of it.
+    environments = py_run_environments:new() :: py_run_environments:known(),
     is_draining = false :: boolean()
 }).
 -type entry() :: {py_run_state:id(), [py_run_state:change() | pruned], [todo()]}.
@@ -52,7 +54,7 @@ init(Directory) ->
     case py_store:open(Directory) of
         {ok, Store} ->
             %% So that what is read makes no atom.
-            _ = [{module, _} = code:ensure_loaded(Module) || Module <- [py_run_state, py_run_table, py_run_journal]],
+            _ = [{module, _} = code:ensure_loaded(Module) || Module <- [py_run_state, py_run_table, py_run_journal, py_env_spec]],
             py_run_table:clear(),
             ok = py_run_files:ensure(runs(Directory)),
             case py_run_journal:open(filename:join(Directory, <<"journal">>)) of
@@ -123,6 +125,9 @@ handle_call({prune, Ids}, From, State) ->
 handle_call(info, _From, #state{disk = Disk, journal = Journal, queues = Queues, attempts = Attempts, directory = Directory} = State) ->
     Info = #{directory => Directory, disk => Disk, journal_bytes => py_run_journal:size(Journal), waiting => py_run_queues:waiting(Queues), running => map_size(Attempts)},
     replied(Info, State);
+handle_call(pools, _From, #state{queues = Queues, attempts = Attempts} = State) ->
+    Running = [Pool || Id <- maps:keys(Attempts), {ok, #{spec := #{pool := Pool}}} <- [current(Id, State)]],
+    replied(lists:usort(py_run_queues:pools(Queues) ++ Running), State);
 handle_call(key, _From, #state{store = Store} = State) ->
     replied(py_store:key(Store), State);
 handle_call(directory, _From, #state{directory = Directory} = State) ->
@@ -156,10 +161,12 @@ handle_info({fenced, Pid, Id}, State) ->
 handle_info({orphans, Pid, Id, Left}, State) ->
     logger:warning("runs: the attempt before of run ~ts still has processes that can't be ended: ~w; the next one waits for them", [Id, Left], #{domain => [py]}),
     next(taken(Pid, State));
+handle_info({environment, Pool, What}, State) ->
+    next(environment(What, Pool, State));
 handle_info({due, Id}, State) ->
     next(due(Id, State));
 handle_info(poll, #state{queues = Queues} = State) ->
-    next(dispatched_all(State#state{queues = py_run_queues:polled(Queues)}));
+    next(dispatched_all(asked_again(State#state{queues = py_run_queues:polled(Queues)})));
 handle_info(drain, State) ->
     next(State#state{is_draining = true});
 handle_info(full, State) ->
@@ -246,14 +253,13 @@ started(Id, Spec, From, State) ->
     end.
 
 %% One that has failed or was stopped is in nobody's way.
-first(#{key := _} = Spec, #state{dirty = Dirty}) ->
+first(#{key := _} = Spec, State) ->
     Known = case py_run_table:id_by_key(Spec) of
-        {ok, Id} when is_map_key(Id, Dirty) -> case Dirty of #{Id := pruned} -> error; #{Id := Run} -> {ok, Run} end;
-        {ok, Id} -> py_run_table:find(Id);
+        {ok, Id} -> current(Id, State);
         error -> error
     end,
     case Known of
-        {ok, #{state := State}} when State =:= 'ERROR'; State =:= 'STOPPED' -> error;
+        {ok, #{state := Was}} when Was =:= 'ERROR'; Was =:= 'STOPPED' -> error;
         _ -> Known
     end;
 first(_Spec, _State) ->
@@ -279,9 +285,7 @@ placed(Id, Pid, Process, #state{attempts = Attempts} = State) ->
                 %% It was stopped meanwhile.
                 {error, _} -> py_run_attempt:drop(Pid), released(Id, Pid, State)
             end;
-        _ ->
-            py_run_attempt:drop(Pid),
-            State
+        _ -> py_run_attempt:drop(Pid), State
     end.
 
 requeued(Id, Pid, State) ->
@@ -291,16 +295,7 @@ requeued(Id, Pid, State) ->
     end.
 
 refused(Id, Pid, Why, State) ->
-    Free = released(Id, Pid, State),
-    case current(Id, Free) of
-        {ok, Run} ->
-            Error = {py, {run, unicode:characters_to_list(Why)}},
-            case py_run_state:has_ended(Run) of
-                true -> Free;
-                false -> note(Id, [{failed, now_ms(), term_to_binary(Error), Why, none}], [{effect, ended}], Run, Free)
-            end;
-        error -> Free
-    end.
+    event(Id, {refused, term_to_binary({py, {run, unicode:characters_to_list(Why)}}), Why}, released(Id, Pid, State)).
 
 ended(Id, Pid, Attempt, Outcome, State) ->
     Free = released(Id, Pid, State),
@@ -327,8 +322,7 @@ released(Id, Pid, #state{attempts = Attempts, pids = Pids, queues = Queues} = St
             demonitor(Monitor, [flush]),
             Free = State#state{attempts = maps:remove(Id, Attempts), pids = maps:remove(Pid, Pids), queues = py_run_queues:released(Worker, Queues)},
             if Pool =:= none -> Free; true -> dispatched(Pool, Free) end;
-        #{} ->
-            State
+        #{} -> State
     end.
 
 settle(Id, Run, #state{directory = Directory} = State) ->
@@ -340,8 +334,7 @@ fence(Id, #state{fences = Fences} = State) ->
         {ok, #{process := Process, is_fenced := false}} when Process =/= none ->
             {Pid, _} = py_run_attempt:fence(Id, Process),
             State#state{fences = Fences#{Pid => Id}};
-        _ ->
-            State
+        _ -> State
     end.
 
 %%% What is written, and what follows
@@ -434,12 +427,8 @@ answered(Id, #state{listeners = Listeners} = State) ->
 compacted(false, State) ->
     State;
 compacted(true, #state{journal = Journal} = State) ->
-    case py_run_journal:rewrite([{Id, {snapshot, Run}} || #{id := Id} = Run <- py_run_table:all()], Journal) of
-        {ok, Fresh} -> State#state{journal = Fresh, base = py_run_journal:size(Fresh)};
-        {error, Reason, Same} ->
-            logger:warning("runs: the journal could not be written anew: ~ts", [file:format_error(Reason)], #{domain => [py]}),
-            State#state{journal = Same, base = py_run_journal:size(Same)}
-    end.
+    Fresh = py_run_journal:renewed([{Id, {snapshot, Run}} || #{id := Id} = Run <- py_run_table:all()], Journal),
+    State#state{journal = Fresh, base = py_run_journal:size(Fresh)}.
 
 %%% Queues
 
@@ -449,11 +438,29 @@ due(Id, State) ->
         error -> State
     end.
 
-queued(#{id := Id, spec := #{pool := Pool}} = Run, #state{queues = Queues, attempts = Attempts} = State) ->
+queued(#{id := Id, spec := #{pool := Pool}} = Run, #state{queues = Queues, attempts = Attempts, environments = Known} = State) ->
     case py_run_state:is_waiting(Run) andalso not is_map_key(Id, Attempts) of
-        true -> dispatched(Pool, State#state{queues = py_run_queues:in(Pool, Id, Queues)});
+        true -> dispatched(Pool, events(Id, py_run_environments:informed(Run, Known), State#state{queues = py_run_queues:in(Pool, Id, Queues)}));
         false -> State
     end.
+
+asked_again(#state{queues = Queues, environments = Known} = State) ->
+    First = [Run || Pool <- py_run_queues:pools(Queues), {ok, Run} <- [current(hd(py_run_queues:ids(Pool, Queues)), State)]],
+    State#state{environments = py_run_environments:ask(First, Known)}.
+
+environment(Said, Pool, #state{queues = Queues, environments = Known, directory = Directory} = State) ->
+    case {py_run_queues:ids(Pool, Queues), py_run_environments:heard(Said, Pool, Known)} of
+        {[_ | _] = Ids, {new, Events, Next}} ->
+            Left = case Said of {failed, _} -> py_run_queues:drop(Pool, Queues); _ -> Queues end,
+            Waiting = [Run || Id <- Ids, {ok, Run} <- [current(Id, State)]],
+            _ = [py_run_files:add_to_log(runs(Directory), Id, [py_error:text(Error), $\n]) || {failed, Error} <- [Said], #{id := Id} <- Waiting],
+            Told = fun(#{id := Id} = Run, Acc) -> events(Id, Events(Run), Acc) end,
+            dispatched(Pool, lists:foldl(Told, State#state{environments = Next, queues = Left}, Waiting));
+        _ ->
+            dispatched(Pool, State)
+    end.
+
+events(Id, Events, State) -> lists:foldl(fun(Event, Acc) -> event(Id, Event, Acc) end, State, Events).
 
 dispatched_all(#state{queues = Queues} = State) ->
     lists:foldl(fun dispatched/2, State, py_run_queues:pools(Queues)).
@@ -479,11 +486,9 @@ begun(Id, Pool, Name, Worker, #state{directory = Directory, queues = Queues, att
                     Plan = #{runs => runs(Directory), worker => Worker, pool => Name, is_fresh => IsFresh},
                     {Pid, Monitor} = py_run_attempt:start(Id, Run, Plan),
                     attempt(Id, #attempt{pid = Pid, monitor = Monitor, pool = Pool, worker = Worker}, State#state{queues = Given});
-                false ->
-                    State
+                false -> State
             end;
-        _ ->
-            State
+        _ -> State
     end.
 
 %% Pools come and go, and workers serve again, without a word to this process.
@@ -492,6 +497,5 @@ poll(#state{queues = Queues} = State) ->
         {true, Polling} ->
             _ = erlang:send_after(?POLL_MS, self(), poll),
             State#state{queues = Polling};
-        false ->
-            State
+        false -> State
     end.

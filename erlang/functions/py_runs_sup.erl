@@ -84,8 +84,10 @@ init(Directory) ->
     py_run_attempt:new(),
     py_run_table:new(),
     py_entities:new(),
+    py_env_pools:new(),
     %% The server first: it has the directory's lock.
     {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [
         #{id => py_runs, start => {py_runs, start_link, [Directory]}, shutdown => 10_000},
-        #{id => py_entities, start => {py_entities, start_link, [Directory]}}
+        #{id => py_entities, start => {py_entities, start_link, [Directory]}},
+        #{id => py_envs, start => {py_envs, start_link, [Directory]}}
     ]}}.

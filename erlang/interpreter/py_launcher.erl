@@ -15,7 +15,7 @@
 %%% @private
 -module(py_launcher).
 
--export([find/1, priv_dir/0, open/3, open_zygote/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
+-export([find/1, priv_dir/0, package_dir/0, open/3, open_zygote/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
 -export([identity/1, resident_bytes/1, own_bytes/1, private_bytes/1, end_group/1, diagnose/2, ask/3]).
 -export_type([source/0, reason/0]).
 
@@ -108,7 +108,8 @@ priv_dir() ->
             filename:absname(Directory)
     end.
 
-%% Where the package `erl' lies: in `priv', or, where the application is part of that package (`erl/otp/ebin'), around it.
+%% @doc Where the package `erl' lies: in `priv', or, where the application is part of that package (`erl/otp/ebin'), around it.
+-spec package_dir() -> file:filename().
 package_dir() ->
     Own = filename:join(priv_dir(), "python"),
     case filelib:is_dir(filename:join(Own, "erl")) of

@@ -42,6 +42,17 @@ with_an_environment_to_build_it_passes_through_all_states_test() ->
     {#{transitions := Transitions}, _} = after_events([{building, <<>>}, {ready, <<>>}, {'begin', ?PROCESS}, completed(1)]),
     ?assertEqual(['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING', 'COMPLETED'], [State || {State, _, _} <- lists:reverse(Transitions)]).
 
+%% The pool may be there before the word of it.
+a_worker_that_comes_first_makes_it_ready_all_the_same_test() ->
+    {#{transitions := Transitions}, Effects} = after_events([{building, <<>>}, {'begin', ?PROCESS}]),
+    ?assertEqual([{call, 1}], Effects),
+    ?assertEqual(['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING'], [State || {State, _, _} <- lists:reverse(Transitions)]).
+
+what_can_t_be_built_is_an_error_that_was_not_tried_test_() ->
+    [?_assertMatch({#{state := 'ERROR', attempt := 0, error := <<"e">>, message := <<"uv says">>}, [ended]}, after_events(Before ++ [{refused, <<"e">>, <<"uv says">>}]))
+        || Before <- [[], [{building, <<>>}], [{building, <<>>}, {ready, <<>>}]]] ++
+        [?_assertEqual({error, {run_state, 'RUNNING'}}, py_run_state:decide({refused, <<"e">>, <<>>}, 10, element(1, after_events([{'begin', ?PROCESS}]))))].
+
 a_run_that_was_begun_and_lost_is_an_error_and_not_begun_again_test() ->
     {Run, Effects} = after_events([{'begin', ?PROCESS}, lost(1)]),
     ?assertMatch(#{state := 'ERROR', message := <<"interrupted">>}, Run),
@@ -140,7 +151,7 @@ walk(#{attempt := Attempt, state := State} = Run, Left) ->
             #{most := Most} = Next = lists:foldl(fun py_run_state:apply/2, Run, Changes),
             case [1 || {call, _} <- Effects] of
                 [_] ->
-                    ?assertMatch(#{is_fenced := true, state := Before} when Before =:= 'PENDING'; Before =:= 'READY', Run),
+                    ?assertMatch(#{is_fenced := true, state := Before} when Before =:= 'PENDING'; Before =:= 'READY'; Before =:= 'BUILDING', Run),
                     ?assert(maps:get(attempt, Next) =< Most);
                 [] -> ok
             end,

@@ -1,0 +1,143 @@
+%%% @doc Environments: a Python with packages, built once and kept, that pools and runs have as their own.
+%%%
+%%% ```
+%%% 1> {ok, #{path := Path}} = py_env:build(#{requirements => ["numpy>=1.26"]}).
+%%% 2> py:start_pool(ml, #{python => {venv, Path}}).
+%%% '''
+%%%
+%%% An environment is a virtual environment with what was asked for, the application's own Python package, and what that needs. It is known by its
+%%% interpreter, its platform and the exact versions in it: who asks for the same has the same. What is kept, and where, stands in
+%%% `docs/environments.md'.
+-module(py_env).
+
+-export([build/0, build/1, list/0, prune/0, prune/1, pythons/0]).
+-export([pool/1, no_instructions/0]).
+-export_type([options/0, env/0]).
+
+-type options() :: #{
+    python_version => atom() | unicode:chardata(),
+    requirements => [unicode:chardata()],
+    instructions => [unicode:chardata()],
+    allow_urls => boolean(),
+    allow_builds => boolean(),
+    offline => boolean(),
+    timeout => timeout()
+}.
+%% `python_version': `<<"3.11">>', `<<"3.11.7">>' or `PYTHON3_11'; where there is none of it here, the lowest that is not older, with a warning. Left out:
+%% the interpreter of a pool that names none. `requirements': lines of PEP 508. `instructions': of an image; refused, as images are not built here.
+%% `allow_urls': a requirement may name a URL. `allow_builds': packages that have no wheel are built, which runs their code.
+%% `offline': nothing is fetched. `timeout': how long a build may take, in milliseconds; half an hour.
+-type env() :: #{
+    key := binary(),
+    path := file:filename_all(),
+    python := file:filename_all(),
+    python_version := binary(),
+    platform := binary(),
+    requirements := [binary()],
+    packages := [binary()],
+    tool := binary(),
+    bytes := non_neg_integer(),
+    created := Ms :: integer(),
+    used := Ms :: integer(),
+    warnings => [binary()]
+}.
+%% `path': its directory, for `python => {venv, Path}'. `python': the interpreter that it was made from. `packages': `<<"name==version">>' of all that is in
+%% it. `tool': `<<"uv">>' or `<<"pip">>'. `created', `used': milliseconds since the epoch.
+
+-define(PAUSE_MS, 20).
+-define(TRIES, 50).
+
+%% @doc Like {@link build/1} of nothing but what each environment has.
+-spec build() -> {ok, env()} | {error, {py, py_error:reason()}}.
+build() -> build(#{}).
+
+%% @doc Have an environment: look it up, or build it. Who asks for the same at the same time waits for the same build. Errors: `{env, Text}', with the words
+%% of uv or pip where they have refused something; `{state_dir, Path, Why}'; `badarg' for options.
+-spec build(options()) -> {ok, env()} | {error, {py, py_error:reason()}}.
+build(Options) ->
+    case py_env_spec:check(Options) of
+        {ok, #{instructions := []} = Environment} -> built(Environment, py_runs_sup:ensure());
+        {ok, _} -> {error, {py, {env, no_instructions()}}};
+        {bad_option, Problem} -> py_error:badarg(1, py_options:describe(Problem), {?MODULE, build, [Options]});
+        {error, _} = Error -> Error
+    end.
+
+built(Environment, ok) ->
+    case asked({build, hash(Environment), Environment}) of
+        {ok, Env, []} -> {ok, Env};
+        {ok, Env, Warnings} ->
+            _ = [logger:warning("environments: ~ts", [Warning], #{domain => [py]}) || Warning <- Warnings],
+            {ok, Env#{warnings => Warnings}};
+        {error, _} = Error -> Error
+    end;
+built(_Environment, Error) ->
+    Error.
+
+hash(Environment) -> py_env_spec:hash(Environment, py_env_pythons:default()).
+
+%% @private
+%% @doc What the pool of an environment is called where runs wait.
+-spec pool(py_env_spec:environment()) -> binary().
+pool(Environment) -> <<"env:", (hash(Environment))/binary>>.
+
+%% @private
+%% @doc Why instructions are refused.
+-spec no_instructions() -> string().
+no_instructions() ->
+    case os:find_executable("docker") of
+        false -> "instructions are carried out in an image, by Docker, and there is no docker on PATH; without them it can be built here";
+        _ -> "instructions are carried out in an image, and images are not built here: build one with Docker, and name it in a pool's options "
+            "(sandbox => docker, image => Name); without them it can be built here"
+    end.
+
+%% A build that was lost with its server is begun again by its successor.
+asked(Request) -> asked(Request, ?TRIES).
+
+asked(_Request, 0) ->
+    {error, {py, {env, "the server of environments does not come up; the log says why"}}};
+asked(Request, Left) ->
+    try
+        gen_server:call(py_envs, Request, infinity)
+    catch
+        exit:_ ->
+            receive after ?PAUSE_MS -> ok end,
+            case whereis(py_runs_sup) of
+                undefined -> {error, {py, not_started}};
+                _ -> asked(Request, Left - 1)
+            end
+    end.
+
+%% @doc The environments that there are.
+-spec list() -> [env()] | {error, {py, py_error:reason()}}.
+list() ->
+    case py_runs_sup:ensure() of
+        ok ->
+            case asked(list) of
+                {ok, Envs} -> Envs;
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Like {@link prune/1} of all.
+-spec prune() -> {ok, non_neg_integer()} | {error, {py, py_error:reason()}}.
+prune() -> prune(#{}).
+
+%% @doc Delete environments that no pool of this node uses, and that nobody has asked for in the last `unused' milliseconds (0); how many they were.
+%% `wheels': what pip has fetched for builds that are offline, too.
+-spec prune(#{unused => non_neg_integer(), wheels => boolean()}) -> {ok, non_neg_integer()} | {error, {py, py_error:reason()}}.
+prune(Options) ->
+    case py_options:check(Options, [#{unused => {0, natural, "milliseconds"}, wheels => [false, true]}]) of
+        {ok, Checked} ->
+            case py_runs_sup:ensure() of
+                ok -> asked({prune, maps:get(unused, Checked, 0), maps:get(wheels, Checked, false)});
+                {error, _} = Error -> Error
+            end;
+        {error, Problem} ->
+            py_error:badarg(1, py_options:describe(Problem), {?MODULE, prune, [Options]})
+    end.
+
+%% @doc The interpreters of this machine that environments can be made from, the lowest version first.
+-spec pythons() -> [#{path := file:filename_all(), version := binary()}].
+pythons() ->
+    [#{path => Path, version => iolist_to_binary(io_lib:format("~w.~w.~w", [Major, Minor, Patch]))} || #{path := Path, version := {Major, Minor, Patch}} <- py_env_pythons:all()].
