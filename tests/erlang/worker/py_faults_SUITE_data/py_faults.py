@@ -122,8 +122,8 @@ def say_and_exit(status: int) -> None:
 def say_where_and_exit() -> None:
     """What C code that breaks the process says where many packages are imported, whose names come last."""
     names = ", ".join(f"package.module{number}" for number in range(300))
-    text = f"Fatal Python error: Bus error\n\nStack (most recent call first):\n  in here\n\nExtension modules: {names}\n"
-    sys.stderr.write(text)
+    sys.stderr.write("Fatal Python error: Bus error\n\nStack (most recent call first):\n  in here\n\n")
+    sys.stderr.write(f"Extension modules: {names}\n")
     sys.stderr.flush()
     os._exit(5)
 
