@@ -47,6 +47,7 @@
     sandbox => none | sandbox_kind(),
     io => undefined | file:name_all(),
     network => none | host | string(),
+    control_chars => escape | keep,
     max_cpu_seconds => pos_integer() | infinity,
     max_processes => pos_integer() | infinity,
     image => string(),
@@ -148,6 +149,7 @@ sandbox_defaults() ->
     #{
         io => undefined,
         network => none,
+        control_chars => escape,
         max_memory => 1_073_741_824,
         max_cpu_seconds => infinity,
         max_processes => 64,
@@ -190,6 +192,7 @@ own() ->
         pickle => [signed, any],
         sandbox => [none, bwrap, docker],
         io => {undefined, fun is_path/1, "a directory"},
+        control_chars => [escape, keep],
         network => {none, fun is_network/1, "none, host or the name of a network of Docker's"},
         max_cpu_seconds => {infinity, fun is_limit/1, "seconds, a positive integer, or infinity"},
         max_processes => {infinity, fun is_processes/1, "processes and threads, at least 8, or infinity"},

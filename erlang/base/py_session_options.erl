@@ -9,12 +9,15 @@
     persistent => boolean(),
     timeout => timeout(),
     owner => pid(),
+    idle => timeout(),
+    output => fun((unicode:unicode_binary()) -> term()),
+    input => fun((Prompt :: unicode:unicode_binary()) -> unicode:chardata() | eof),
     binaries => py_mapping:binaries(),
     atom() => term()
 }.
 %% And those of {@link py_pool_options:options()} that are about one interpreter.
--type session() :: #{persistent := boolean(), timeout := timeout(), owner := pid(), binaries := py_mapping:binaries()}.
-%% Checked and complete.
+-type session() :: #{persistent := boolean(), timeout := timeout(), owner := pid(), binaries := py_mapping:binaries(), atom() => term()}.
+%% Checked and complete, but for `output' and `input'.
 -type call_options() :: #{
     timeout => timeout(),
     show_arguments => py_call_options:show_arguments(),
@@ -22,7 +25,7 @@
     dicts => py_mapping:dicts(),
     binaries => py_mapping:binaries(),
     none => py_mapping:no_value(),
-    return => py_mapping:return(),
+    return => py_mapping:return() | display,
     haystack => boolean(),
     frames => py_mapping:frames(),
     matrices => boolean(),
@@ -82,7 +85,9 @@ check(Given) ->
                 {ok, Configured} ->
                     Workers = maps:merge(of_worker(Configured, Options), maps:without(maps:keys(Own), Options)),
                     case of_session(Workers) of
-                        {ok, Pool} -> {ok, maps:merge(py_options:defaults(Own), maps:with(maps:keys(Own), Options)), Pool};
+                        {ok, Pool} ->
+                            Defaults = py_options:defaults(maps:without([output, input], Own)),
+                            {ok, maps:merge(Defaults, maps:with(maps:keys(Own), Options)), asking(Options, Pool)};
                         Error -> Error
                     end;
                 Error ->
@@ -91,6 +96,12 @@ check(Given) ->
         Error ->
             Error
     end.
+
+%% What Python calls for a line of input, in a box, too.
+asking(#{input := _}, #{callbacks := Callbacks} = Pool) when Callbacks =/= all ->
+    Pool#{callbacks := [{py_session_io, line} | if Callbacks =:= none -> []; true -> Callbacks end]};
+asking(_Options, Pool) ->
+    Pool.
 
 %% What of the application's environment is a session's that was given these options: who says that there is to be no sandbox
 %% has nothing to say about what it would have been.
@@ -103,7 +114,13 @@ box(Given, Config) -> maps:with([Key || Key <- [sandbox | maps:keys(py_pool_opti
 
 %% @doc The options of one `eval', checked.
 -spec call(term()) -> {ok, call_options()} | {error, py_options:problem()}.
-call(Options) -> py_options:check(Options, [py_call_options:times(), py_mapping:table()]).
+call(#{return := display} = Options) ->
+    case call(maps:remove(return, Options)) of
+        {ok, Checked} -> {ok, Checked#{return => display}};
+        Error -> Error
+    end;
+call(Options) ->
+    py_options:check(Options, [py_call_options:times(), py_mapping:table()]).
 
 of_application() ->
     #{
@@ -121,7 +138,10 @@ own() ->
     maps:merge(maps:with([binaries], py_mapping:table()), #{
         persistent => [false, true],
         timeout => {300_000, timeout},
-        owner => {self(), pid, "a pid"}
+        owner => {self(), pid, "a pid"},
+        idle => {infinity, timeout},
+        output => {undefined, fun(Fun) -> is_function(Fun, 1) end, "a fun of a text"},
+        input => {undefined, fun(Fun) -> is_function(Fun, 1) end, "a fun of a prompt"}
     }).
 
 is_warm(Value) -> is_integer(Value) andalso Value >= 0 andalso Value =< 100.

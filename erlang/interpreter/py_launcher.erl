@@ -16,6 +16,7 @@
 -module(py_launcher).
 
 -export([find/1, priv_dir/0, package_dir/0, open/3, open_zygote/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
+-export([interrupt_by_hand/1]).
 -export([identity/1, resident_bytes/1, own_bytes/1, private_bytes/1, end_group/1, diagnose/2, ask/3]).
 -export_type([source/0, reason/0]).
 
@@ -29,6 +30,8 @@
 
 %% SIGUSR1 of Linux, the only system with this form of /proc.
 -define(USR1_BIT, (1 bsl 9)).
+%% SIGINT.
+-define(INT_BIT, 2).
 %% Lines of a zygote.
 -define(LINE_BYTES, 256).
 %% How long a killed process may take to be gone.
@@ -282,16 +285,23 @@ await_end(OsPid, Until) ->
 %% not raised there.
 -spec interrupt(OsPid :: non_neg_integer()) -> ok.
 interrupt(OsPid) ->
-    _ = spawn(fun() -> catches_usr1(OsPid) andalso signal("kill -s USR1 $1 2>/dev/null", OsPid) end),
+    _ = spawn(fun() -> catches(?USR1_BIT, OsPid) andalso signal("kill -s USR1 $1 2>/dev/null", OsPid) end),
+    ok.
+
+%% @doc The same with SIGINT, as somebody at a terminal would; it is there when this returns.
+-spec interrupt_by_hand(OsPid :: non_neg_integer() | undefined) -> ok.
+interrupt_by_hand(undefined) -> ok;
+interrupt_by_hand(OsPid) ->
+    _ = catches(?INT_BIT, OsPid) andalso signal("kill -s INT $1 2>/dev/null", OsPid),
     ok.
 
 %% proc(5): "SigCgt: 0000000180000200", a bit for each signal that is caught, that of signal 1 the lowest. Where the system does
 %% not say so, nobody knows better.
-catches_usr1(OsPid) ->
+catches(Bit, OsPid) ->
     case file:read_file(["/proc/", integer_to_list(OsPid), "/status"]) of
         {ok, Text} ->
             case re:run(Text, "^SigCgt:\\s*([0-9a-fA-F]+)", [multiline, {capture, all_but_first, binary}]) of
-                {match, [Mask]} -> binary_to_integer(Mask, 16) band ?USR1_BIT =/= 0;
+                {match, [Mask]} -> binary_to_integer(Mask, 16) band Bit =/= 0;
                 nomatch -> true
             end;
         {error, Reason} ->

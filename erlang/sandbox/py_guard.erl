@@ -25,7 +25,9 @@
     has_warned = false :: boolean(),
     %% The runs of other nodes whose processes it has named.
     nodes = #{} :: #{py_etf:node_key() => []},
-    callbacks :: none | [{module(), atom()}]
+    callbacks :: none | [{module(), atom()}],
+    %% Whether what it prints may have control characters: for who looks at it in something else than a terminal.
+    keeps_control = false :: boolean()
 }).
 -opaque guard() :: #guard{}.
 -type verdict() ::
@@ -62,7 +64,7 @@
 %% @doc For one interpreter of a pool with these options; `undefined' where it is trusted.
 -spec new(py_config:pool()) -> guard() | undefined.
 new(#{sandbox := none}) -> undefined;
-new(#{callbacks := Callbacks}) -> #guard{callbacks = Callbacks}.
+new(#{callbacks := Callbacks, control_chars := Control}) -> #guard{callbacks = Callbacks, keeps_control = Control =:= keep}.
 
 %% @doc Whose atoms the Python of a worker of this pool makes. The workers of sessions, each of which is somebody else's, have
 %% one pool: what one of them spends must not be missing in the next. That of a worker is drawn up once, and handed to each
@@ -108,6 +110,7 @@ in_second(Second, Guard) -> Guard#guard{second = Second, bytes = 0, records = 0}
 judge({print, Text}, _Worker, Guard) ->
     case bytes(Text) of
         {ok, Bytes} when byte_size(Bytes) > ?MOST_BYTES -> spent(none, byte_size(Bytes), Guard);
+        {ok, Bytes} when Guard#guard.keeps_control -> spent({print, Bytes}, byte_size(Bytes), Guard);
         {ok, Bytes} -> Plain = shown(Bytes), spent({print, Plain}, byte_size(Plain), Guard);
         error -> doom
     end;

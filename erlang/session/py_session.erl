@@ -15,7 +15,7 @@
 -module(py_session).
 
 -export([open/0, open/1, own/0, own/1, timeout/2, init/2, define/3, exec/2, eval/2, eval/3, sync/1, close/1]).
--export([fork/1, status/1, list/0]).
+-export([interrupt/1, fork/1, status/1, list/0]).
 -export_type([session/0, source/0]).
 
 -opaque session() :: {'$py.session', pid()}.
@@ -114,6 +114,16 @@ close(Session) ->
     _ = py_session_server:ask(process(Session, {?MODULE, close, [Session]}), close),
     Session.
 
+%% @doc Interrupt what runs in a session, as a key would in a terminal: `KeyboardInterrupt' is raised in it, which it may catch; its names stay. Where
+%% nothing runs, nothing happens. Any process may do this.
+-spec interrupt(session()) -> ok.
+interrupt(Session) ->
+    Api = {?MODULE, interrupt, [Session]},
+    case py_session_server:ask(process(Session, Api), interrupt) of
+        ok -> ok;
+        {error, Reason} -> py_error:raise({py, Reason}, Api)
+    end.
+
 %%% What a session is given
 
 %% @doc The longest time that an `eval' or a `sync' may take, the wait for others' included: milliseconds or `infinity'.
@@ -162,7 +172,8 @@ told(Pid, Request, Session, Api) ->
 -spec eval(session(), source()) -> term().
 eval(Session, Source) -> evaluated(Session, Source, #{}, {?MODULE, eval, [Session, Source]}).
 
-%% @doc The same with options: `timeout' in place of the session's, `return', and the mapping options of a call.
+%% @doc The same with options: `timeout' in place of the session's, `return', and the mapping options of a call. With `return => display' what a
+%% notebook shows of the value: a map of `text', `html', `svg' and `png', binaries, as far as it has them.
 -spec eval(session(), source(), py_session_options:call_options()) -> term().
 eval(Session, Source, Options) -> evaluated(Session, Source, Options, {?MODULE, eval, [Session, Source, Options]}).
 

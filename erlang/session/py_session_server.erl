@@ -42,6 +42,9 @@
     persistent := boolean(),
     %% Whether its Python is in a sandbox.
     boxed := boolean(),
+    %% The group leader while the turn lasts, and what it is for.
+    io := undefined | pid(),
+    streams := [output | input],
     %% One that `init' takes while it runs.
     nested := boolean()
 }.
@@ -65,6 +68,9 @@
     %% Newest first.
     pending = [] :: [block()],
     of_init = [] :: [block()],
+    %% What stands in for the group leader of who has a turn.
+    io = undefined :: undefined | pid(),
+    idle_timer = undefined :: undefined | reference(),
     restarts = 0 :: non_neg_integer(),
     turns = 0 :: non_neg_integer(),
     since = erlang:monotonic_time(millisecond) :: integer()
@@ -97,9 +103,10 @@ init(#{options := #{owner := Owner} = Options, config := Config} = Argument) ->
         init = maps:get(init, Argument, undefined),
         is_initialised = Snapshot =/= undefined,
         snapshot = Snapshot,
-        not_copied = maps:get(not_copied, Argument, [])
+        not_copied = maps:get(not_copied, Argument, []),
+        io = py_session_io:start_link(maps:with([output, input], Options), Owner)
     },
-    {ok, State, {continue, lease}}.
+    {ok, idling(State), {continue, lease}}.
 
 -spec handle_continue(lease, #state{}) -> {noreply, #state{}}.
 handle_continue(lease, #state{config = Config} = State) ->
@@ -138,6 +145,13 @@ handle_call(copy, _From, #state{options = Options, config = Config, init = Init}
     {reply, #{options => Options, config => Config, init => Init}, State};
 handle_call(status, _From, State) ->
     {reply, status(State), State};
+%% Nothing runs that this turn is not, as none is given meanwhile: the next one can't meet the signal.
+handle_call(interrupt, _From, #state{turn = undefined} = State) ->
+    {reply, ok, State};
+handle_call(interrupt, _From, #state{lease = Lease} = State) ->
+    {_, OsPid} = now_at(Lease),
+    ok = py_launcher:interrupt_by_hand(OsPid),
+    {reply, ok, State};
 handle_call(close, _From, State) ->
     {stop, normal, ok, State};
 handle_call(_Request, _From, State) ->
@@ -155,6 +169,8 @@ handle_cast(_Message, State) ->
 handle_info({'DOWN', Monitor, process, _, _}, #state{turn = #turn{monitor = Monitor}} = State) ->
     {noreply, over(done, State)};
 handle_info({'DOWN', _, process, Owner, _}, #state{options = #{owner := Owner}} = State) ->
+    {stop, normal, State};
+handle_info({timeout, Timer, idle}, #state{idle_timer = Timer} = State) ->
     {stop, normal, State};
 handle_info({timeout, Timer, turn}, #state{waiting = Waiting} = State) ->
     Left = queue:filter(
@@ -178,6 +194,18 @@ format_status(Status) -> py_excerpt:status(Status).
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, _State) -> py_sessions:leave().
 
+%%% Idleness
+
+idling(#state{turn = undefined, options = #{idle := Idle}} = State) when is_integer(Idle) ->
+    (awake(State))#state{idle_timer = erlang:start_timer(Idle, self(), idle)};
+idling(State) ->
+    awake(State).
+
+awake(#state{idle_timer = undefined} = State) -> State;
+awake(#state{idle_timer = Timer} = State) ->
+    _ = erlang:cancel_timer(Timer),
+    State#state{idle_timer = undefined}.
+
 %%% Turns
 
 wait(From, infinity, #state{waiting = Waiting} = State) ->
@@ -192,10 +220,10 @@ next(#state{turn = undefined, waiting = Waiting} = State) ->
             _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
             grant(From, Caller, Deadline, State#state{waiting = Left});
         {empty, _} ->
-            State
+            idling(State)
     end;
 next(State) ->
-    State.
+    awake(State).
 
 grant(From, Caller, Deadline, State) ->
     case worker(State) of
@@ -203,7 +231,7 @@ grant(From, Caller, Deadline, State) ->
             Turn = turn(Worker, py_deadline:left_ms(Deadline), State),
             #{start := Start, init := Init} = Turn,
             gen_server:reply(From, {ok, Turn}),
-            given(Init, State#state{
+            given(Init, (awake(State))#state{
                 turns = State#state.turns + 1,
                 turn = #turn{
                     caller = Caller,
@@ -247,6 +275,8 @@ turn(Worker, Timeout, #state{token = Token, init = Init, is_initialised = IsInit
         mapping => (py_mapping:of_pool(Config))#{binaries => Binaries},
         persistent => Persistent,
         boxed => maps:get(sandbox, Config) =/= none,
+        io => State#state.io,
+        streams => [Which || Which <- [output, input], is_map_key(Which, State#state.options)],
         nested => false
     }.
 

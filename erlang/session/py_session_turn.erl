@@ -62,12 +62,12 @@ begun(Session, Pid, Turn, Fun) ->
 
 start(#{start := ready}, _Pid) ->
     {ok, ready};
-start(#{start := Start, token := Token} = Turn, Pid) ->
+start(#{start := Start, token := Token, streams := Streams} = Turn, Pid) ->
     {Function, Args} =
         case Turn of
-            #{start := empty} -> {start, [Token]};
+            #{start := empty} -> {start, [Token, Streams]};
             %% No box has a key that others know: what comes from one is read in one, which is bound to the same.
-            #{boxed := IsBoxed} -> {restore, [Token, {bytes, Start}, IsBoxed]}
+            #{boxed := IsBoxed} -> {restore, [Token, {bytes, Start}, IsBoxed, Streams]}
         end,
     case call(Function, Args, #{}, Turn) of
         {ok, _} = Started ->
@@ -107,8 +107,8 @@ initialised(Session, #{init := Init} = Turn, Pid) ->
 %% A turn that sends nothing needs no call, and finds out by none that the namespace is gone.
 -spec run([term()], py_session_options:call_options(), turn()) -> outcome().
 run(Last, Options, #{blocks := Before, token := Token} = Turn) ->
-    AsReference = maps:get(return, Options, value) =:= ref,
-    found(call(run, [Token, Before ++ Last, AsReference], maps:without([return, timeout], Options), Turn)).
+    As = maps:get(return, Options, value),
+    found(call(run, [Token, Before ++ Last, As], maps:without([return, timeout], Options), Turn)).
 
 found({ok, {true, Value}}) -> {ok, Value};
 found({ok, {false, _}}) -> {error, {py, {session_restarted, replaced}}};
@@ -137,10 +137,10 @@ said(Text, Most) ->
         error:_ -> ""
     end.
 
-call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline}) ->
+call(Function, Args, Options, #{worker := Worker, mapping := Mapping, deadline := Deadline, io := Io}) ->
     Mapped = maps:merge(Mapping, Options),
     Call = Mapped#{worker => Worker, timeout => py_deadline:left_ms(Deadline)},
-    py_route:perform({wrapper, call}, ['erl.calls.session', Function, Args, []], Call, self()).
+    py_session_io:run(Io, fun() -> py_route:perform({wrapper, call}, ['erl.calls.session', Function, Args, []], Call, self()) end).
 
 %%% Failures
 
@@ -177,7 +177,7 @@ settled(How, Error, _Turn, Pid) ->
 %% Whether the namespace has outlived a deadline: the call was interrupted, or it could not be and Python was killed.
 %% It is known when the next call is served, or that long after.
 outlived(#{kill_after := KillAfter, token := Token} = Turn) ->
-    case call(run, [Token, [], false], #{}, Turn#{deadline := py_deadline:after_ms(KillAfter + ?VERDICT_MS)}) of
+    case call(run, [Token, [], value], #{}, Turn#{deadline := py_deadline:after_ms(KillAfter + ?VERDICT_MS)}) of
         {ok, {false, _}} -> {false, {deadline, killed}};
         {error, {py, {worker_down, Why}}} -> {false, Why};
         {error, {py, {unknown_worker, _}}} -> {false, replaced};

@@ -1,8 +1,8 @@
 """A namespace that lives from call to call: what `py_session` asks of the interpreter that a session has to itself.
 
-    > start(Token)                        a new namespace, the module `__main__` from now on
-    > restore(Token, Bytes, Unsigned)     the same, filled with a snapshot
-    > run(Token, Blocks, AsReference)     (Found, Value): the blocks in order, the value of the last one
+    > start(Token, Streams)               a new namespace, the module `__main__` from now on
+    > restore(Token, Bytes, Unsigned, Streams)  the same, filled with a snapshot
+    > run(Token, Blocks, As)              (Found, Value): the blocks in order, the value of the last one
     > snapshot(Token)                     (Found, Bytes, Left): what pickles, and [(Name, Why)] for what does not
 
 A block is `(define, Name, Value)`, `(exec, Source)` or `(eval, Source)`. `Found` is false where the namespace of that
@@ -25,14 +25,14 @@ from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from erl import errors
-from erl.calls import references
+from erl.calls import consoles, displays, references
 from erl.names import lookup, traces
 from erl.values import by_value, callout
 from erl.values.scope import current
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Coroutine, Sized
+    from collections.abc import Coroutine, Sequence, Sized
 
 Code = tuple["CodeType | None", "CodeType | None"]
 """The statements of a block, and the expression at its end."""
@@ -154,12 +154,13 @@ def prepare() -> None:
     import erl.codec.haystack  # noqa: F401
 
 
-def start(token: int) -> None:
-    """Begin a namespace; what was there before is gone."""
-    _begun(token)
+def start(token: int, streams: Sequence[str] = ()) -> None:
+    """Begin a namespace; what was there before is gone. For `streams` see `consoles.attach`."""
+    _begun(token, streams)
 
 
-def _begun(token: int) -> Session:
+def _begun(token: int, streams: Sequence[str] = ()) -> Session:
+    consoles.attach(streams)
     scope = current()
     if scope.session is not None:
         scope.session.close()
@@ -169,8 +170,8 @@ def _begun(token: int) -> Session:
     return session
 
 
-def run(token: int, blocks: list[tuple[Any, ...]], as_reference: bool = False) -> tuple[bool, object]:
-    """Run blocks in order; the value of the last one, as a reference where that is wanted.
+def run(token: int, blocks: list[tuple[Any, ...]], as_: object = "value") -> tuple[bool, object]:
+    """Run blocks in order; the value of the last one: as it is, as a `ref`, or as it is shown (`display`).
 
     What a block raises ends the call: those after it do not run.
     """
@@ -178,12 +179,15 @@ def run(token: int, blocks: list[tuple[Any, ...]], as_reference: bool = False) -
     if session is None:
         return False, None
     value: object = None
-    for kind, *rest in blocks:
-        if kind == "define":
-            session.define(*rest)
-        else:
-            value = session.run(rest[0], kind == "eval")
-    return True, references.hold(value) if as_reference else value
+    with consoles.interruptible():
+        for kind, *rest in blocks:
+            if kind == "define":
+                session.define(*rest)
+            else:
+                value = session.run(rest[0], kind == "eval")
+        if as_ == "display":
+            value = displays.of(value)
+    return True, references.hold(value) if as_ == "ref" or as_ is True else value
 
 
 def snapshot(token: int) -> tuple[bool, object, list[tuple[str, str]]]:
@@ -198,7 +202,7 @@ def snapshot(token: int) -> tuple[bool, object, list[tuple[str, str]]]:
     return True, current().pickles.signed(data), left
 
 
-def restore(token: int, data: bytes, unsigned: bool = False) -> None:
+def restore(token: int, data: bytes, unsigned: bool = False, streams: Sequence[str] = ()) -> None:
     """Begin a namespace with what `snapshot` of another interpreter gave.
 
     `unsigned` is for an interpreter in a sandbox, which can't know the key of the one that was copied. Raises
@@ -209,7 +213,7 @@ def restore(token: int, data: bytes, unsigned: bool = False) -> None:
 
     if not unsigned:
         current().pickles.verify(data)
-    session = _begun(token)
+    session = _begun(token, streams)
     namespace = session.namespace
 
     class Unpickler(pickle.Unpickler):

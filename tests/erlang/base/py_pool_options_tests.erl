@@ -58,6 +58,7 @@ sandbox_options() ->
     [
         {sandbox, [bwrap, docker], [true, "bwrap", podman]},
         {io, [undefined, "/srv/io", <<"/srv/io">>], [io, 1]},
+        {control_chars, [escape, keep], [true, drop]},
         {network, [none, host, "tea"], [bridge, "", "-x", "a b", <<"tea">>]},
         {max_cpu_seconds, [infinity, 1], [0, -1, 1.5, none]},
         {max_processes, [infinity, 8], [7, 0, -1, none]},
