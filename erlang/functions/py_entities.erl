@@ -5,7 +5,7 @@
 -module(py_entities).
 -behaviour(gen_server).
 
--export([start_link/1, new/0, directory/0, load/1, find/1, list/4, count/1, next_us/1, insert/2, delete/1]).
+-export([start_link/1, new/0, directory/0, load/1, find/1, list/4, count/1, next_us/1, insert/2, below/1, forget/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 -export_type([entity/0]).
 
@@ -68,17 +68,17 @@ handle_call(_Request, _From, Directory) ->
 -spec handle_cast(term(), binary()) -> {noreply, binary()}.
 handle_cast(_Message, Directory) -> {noreply, Directory}.
 
-%% @doc The id of an entity that there is; of `<<>>' the latest of the name.
--spec find(entity()) -> {ok, binary()} | error.
+%% @doc The id of an entity that there is, and when it was written; of `<<>>' the latest of the name.
+-spec find(entity()) -> {ok, binary(), non_neg_integer()} | error.
 find({Project, Type, Name, <<>>}) ->
     case ets:prev(?TABLE, {Project, Type, Name, ?LAST, <<>>}) of
-        {Project, Type, Name, _, Id} -> {ok, Id};
+        {Project, Type, Name, Us, Id} -> {ok, Id, Us};
         _ -> error
     end;
 find({_, _, _, Id} = Entity) ->
-    case ets:member(?TABLE, {id, Entity}) of
-        true -> {ok, Id};
-        false -> error
+    case ets:lookup(?TABLE, {id, Entity}) of
+        [{_, Us}] -> {ok, Id, Us};
+        [] -> error
     end.
 
 %% @doc The latest of each name, or all versions; of all names where that is `<<>>'. Behind an entity, at most so many.
@@ -130,30 +130,31 @@ next_us({Project, Type, Name, _}) ->
         _ -> Now
     end.
 
-%% @doc It is there.
+%% @doc It is there, written then; the same one of another time is not any more.
 -spec insert(entity(), non_neg_integer()) -> ok.
 insert({Project, Type, Name, Id} = Entity, Us) ->
-    case ets:insert_new(?TABLE, {{id, Entity}, Us}) of
-        true ->
-            ets:insert(?TABLE, {{Project, Type, Name, Us, Id}}),
-            _ = ets:update_counter(?TABLE, {count, Project}, 1, {{count, Project}, 0}),
-            ok;
-        false ->
-            ok
-    end.
+    forget([{Entity, Was} || {_, Was} <- ets:lookup(?TABLE, {id, Entity}), Was =/= Us]),
+    ets:insert(?TABLE, {{id, Entity}, Us}),
+    _ = ets:insert_new(?TABLE, {{Project, Type, Name, Us, Id}}) andalso ets:update_counter(?TABLE, {count, Project}, 1, {{count, Project}, 0}),
+    ok.
 
-%% @doc It is gone; `<<>>' stands for all that are below.
--spec delete(entity()) -> ok.
-delete({Project, Type, Name, Id}) when Type =:= <<>>; Name =:= <<>>; Id =:= <<>> ->
+%% @doc The entities of which that is one, or which are below where a part is `<<>>', and when they were written.
+-spec below(entity()) -> [{entity(), non_neg_integer()}].
+below({Project, Type, Name, Id}) ->
     Any = fun(<<>>) -> '_'; (Part) -> Part end,
-    Keys = ets:select(?TABLE, [{{{Project, Any(Type), Any(Name), '$1', Any(Id)}}, [], ['$_']}]),
-    lists:foreach(fun({{_, OfType, OfName, _, OfId}}) -> delete({Project, OfType, OfName, OfId}) end, Keys);
-delete({Project, Type, Name, Id} = Entity) ->
-    case ets:take(?TABLE, {id, Entity}) of
-        [{_, Us}] ->
-            ets:delete(?TABLE, {Project, Type, Name, Us, Id}),
-            _ = ets:update_counter(?TABLE, {count, Project}, -1, {{count, Project}, 1}),
-            ok;
-        [] ->
+    [
+        {{Project, OfType, OfName, OfId}, Us}
+     || {{_, OfType, OfName, Us, OfId}} <- ets:select(?TABLE, [{{{Project, Any(Type), Any(Name), '_', Any(Id)}}, [], ['$_']}])
+    ].
+
+%% @doc They are gone. One that was written again meanwhile is not.
+-spec forget([{entity(), non_neg_integer()}]) -> ok.
+forget(Gone) ->
+    lists:foreach(
+        fun({{Project, Type, Name, Id} = Entity, Us}) ->
+            ets:delete_object(?TABLE, {{id, Entity}, Us}),
+            _ = ets:take(?TABLE, {Project, Type, Name, Us, Id}) =/= [] andalso ets:update_counter(?TABLE, {count, Project}, -1, {{count, Project}, 1}),
             ok
-    end.
+        end,
+        Gone
+    ).

@@ -85,12 +85,10 @@ put(Project, Type, Name, Id, Text, Incoming) ->
     end.
 
 put_new({Project, _, _, _} = Entity, Text, Incoming, Directory) ->
-    case {py_entities:find(Entity), py_entities:count(Project)} of
-        {{ok, _}, _} ->
-            {error, {py, {entity_exists, Entity}}};
-        {error, Count} when Count >= ?MOST_ENTITIES ->
+    case py_entities:count(Project) of
+        Count when Count >= ?MOST_ENTITIES ->
             {error, {py, {entity, "a project has at most 100,000 entities: delete some"}}};
-        {error, Count} ->
+        Count ->
             case Count > 0 orelse is_room(Directory) of
                 true -> put_stored(Entity, Text, Incoming, Directory);
                 false -> {error, {py, {entity, "there are 10,000 projects: delete some"}}}
@@ -107,7 +105,10 @@ put_stored(Entity, Text, Incoming, Directory) ->
     Us = py_entities:next_us(Entity),
     case py_entity_files:put(Entity, Us, Text, Incoming, Directory, ?TRIES) of
         ok -> py_entities:insert(Entity, Us);
-        {error, eexist} -> {error, {py, {entity_exists, Entity}}};
+        %% Who has written it may not have said so to the index yet.
+        {error, eexist} ->
+            _ = [py_entities:insert(Entity, Then) || {ok, Then} <- [py_entity_files:stored_us(Entity, Directory)]],
+            {error, {py, {entity_exists, Entity}}};
         {error, {text, Why}} -> {error, {py, {entity, Why}}};
         {error, Reason} -> py_entity_files:refused(Directory, Reason)
     end.
@@ -118,23 +119,35 @@ get(Project, Type, Name, Id) ->
     Unknown = {error, {py, {unknown_entity, {Project, Type, Name, Id}}}},
     case are_names([Project, Type, Name | [Id || Id =/= <<>>]]) andalso loaded(Project) of
         {ok, Directory} ->
-            case py_entities:find({Project, Type, Name, Id}) of
-                {ok, Found} -> read({Project, Type, Name, Found}, Directory, Unknown);
-                error -> Unknown
+            case latest_read({Project, Type, Name, Id}, Directory) of
+                error -> Unknown;
+                Answer -> Answer
             end;
         false -> Unknown;
         Error -> Error
     end.
 
-read({_, _, _, Id} = Entity, Directory, Unknown) ->
-    case py_entity_files:read(Entity, Directory) of
-        {ok, Text} -> {ok, {Id, Text, py_entity_files:content(Entity, Directory)}};
-        {error, enoent} -> py_entities:delete(Entity), Unknown;
-        {error, Reason} -> py_entity_files:refused(Directory, Reason)
+latest_read({Project, Type, Name, Id} = Entity, Directory) ->
+    case py_entities:find(Entity) of
+        {ok, Found, Us} ->
+            This = {Project, Type, Name, Found},
+            case py_entity_files:read(This, Directory) of
+                {ok, Text} ->
+                    {ok, {Found, Text, py_entity_files:content(This, Directory)}};
+                %% Deleted by somebody, or while it appeared.
+                {error, enoent} ->
+                    py_entities:forget([{This, Us}]),
+                    if Id =:= <<>> -> latest_read(Entity, Directory); true -> error end;
+                {error, Reason} ->
+                    py_entity_files:refused(Directory, Reason)
+            end;
+        error ->
+            error
     end.
 
 %% @doc The entities of a type, by name: the latest of each, or all versions in the order in which they were written; behind one, at most so many.
--spec list(part(), part(), part(), boolean(), After :: {part(), part()}, pos_integer()) -> {ok, [{Name :: binary(), Id :: binary(), Text :: binary()}]} | failure().
+-spec list(part(), part(), part(), boolean(), After :: {part(), part()}, pos_integer()) ->
+    {ok, [{Name :: binary(), Id :: binary(), Text :: binary() | undefined}]} | failure().
 list(Project, Type, Name, IsLatest, After, Limit) when is_integer(Limit), Limit > 0 ->
     case are_names([Project, Type | [Name || Name =/= <<>>]]) andalso loaded(Project) of
         {ok, Directory} -> {ok, page(py_entities:list({Project, Type, Name}, IsLatest, After, min(Limit, ?MOST_PAGE)), Directory, ?MOST_PAGE_BYTES)};
@@ -149,7 +162,9 @@ page(_, _Directory, Bytes) when Bytes =< 0 ->
 page([{_, _, Name, Id} = Entity | Entities], Directory, Bytes) ->
     case py_entity_files:read(Entity, Directory) of
         {ok, Text} -> [{Name, Id, Text} | page(Entities, Directory, Bytes - byte_size(Text))];
-        %% Deleted just now, or unreadable: what is listed is as many as there are, and says nothing of it.
+        %% Deleted just now; it is where the next page begins, all the same.
+        {error, enoent} -> [{Name, Id, undefined} | page(Entities, Directory, Bytes)];
+        %% Unreadable, as one of no text is.
         {error, _} -> [{Name, Id, <<>>} | page(Entities, Directory, Bytes)]
     end.
 
@@ -165,9 +180,10 @@ delete(Project, Type, Name, Id) ->
 gone({_, Type, Name, Id} = Entity, Directory, Unknown) ->
     Parts = lists:takewhile(fun(Part) -> Part =/= <<>> end, tuple_to_list(Entity)),
     Id =:= <<>> orelse (Name =/= <<>> andalso Type =/= <<>>) orelse error(badarg, [Entity]),
+    Below = py_entities:below(Entity),
     case py_entity_files:delete(Parts, Directory) of
-        ok -> py_entities:delete(Entity);
-        {error, enoent} -> py_entities:delete(Entity), Unknown;
+        ok -> py_entities:forget(Below);
+        {error, enoent} -> py_entities:forget(Below), Unknown;
         {error, Reason} -> py_entity_files:refused(Directory, Reason)
     end.
 

@@ -10,7 +10,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([binary/1, incoming/1, sweep/1, put/6, read/2, content/2, delete/2, scan/2, projects/1, refused/2]).
+-export([binary/1, incoming/1, sweep/1, put/6, read/2, content/2, delete/2, scan/2, stored_us/2, projects/1, refused/2]).
 
 -define(HEAD, "{\"format\": 1, \"stored_us\": ").
 -define(ENTITY, ", \"entity\": ").
@@ -52,7 +52,8 @@ is_digits(Text) -> Text =/= [] andalso lists:all(fun(C) -> C >= $0 andalso C =< 
 is_writing(OsPid, Started) ->
     case py_launcher:identity(OsPid) of
         Known when is_binary(Known) -> Known =:= Started;
-        unknown -> filelib:is_file(<<"/proc/self/stat">>) =:= false
+        unknown -> filelib:is_file(<<"/proc/self/stat">>) =:= false;
+        gone -> false
     end.
 
 is_old(Path) ->
@@ -194,7 +195,7 @@ emptied(_Path, _Depth) ->
 scan(Project, Directory) ->
     [{{Project, Type, Name, Id}, Us}
      || Type <- names([Project], Directory), Name <- names([Project, Type], Directory), Id <- names([Project, Type, Name], Directory),
-        {ok, Us} <- [stored_us(filename:join(path([Project, Type, Name, Id], Directory), <<"entity.json">>))]].
+        {ok, Us} <- [stored_us({Project, Type, Name, Id}, Directory)]].
 
 names(Parts, Directory) ->
     case file:list_dir(path(Parts, Directory)) of
@@ -202,9 +203,10 @@ names(Parts, Directory) ->
         {error, _} -> []
     end.
 
-%% One of another format is one that can't be read, and was written before all others.
-stored_us(File) ->
-    case first(File, ?MOST_HEAD_BYTES) of
+%% @doc When one was written. One of another format can't be read, and was written before all others.
+-spec stored_us(py_entities:entity(), binary()) -> {ok, non_neg_integer()} | {error, file:posix()}.
+stored_us(Entity, Directory) ->
+    case first(filename:join(path(tuple_to_list(Entity), Directory), <<"entity.json">>), ?MOST_HEAD_BYTES) of
         {ok, <<?HEAD, Rest/binary>>} -> {ok, number(Rest, 0)};
         {ok, _} -> {ok, 0};
         {error, _} = Error -> Error

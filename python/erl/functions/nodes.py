@@ -10,7 +10,7 @@ import os
 import threading
 
 from erl import api, errors
-from erl.link import nodes
+from erl.link import nodes, paths
 from erl.terms import Atom
 from erl.values.scope import current
 
@@ -23,26 +23,20 @@ if TYPE_CHECKING:
 _NAME: Final = "functions"
 
 _lock = threading.RLock()
-_joined: dict[int, Node] = {}
-"""The node that has the directory, where the program's own may not: by the process."""
+_used: list[Node] = []
+"""The node that was asked last."""
+_joined: dict[Node, Node] = {}
+"""The node that has the directory, where a program's own may not have it."""
 
 
-def call(module: str, function: str, args: list[Any]) -> Any:
+def call(module: str, function: str, args: list[Any], node: Node | None = None) -> Any:
     """The value of an Erlang function that answers `ok`, `{ok, Value}` or an error; texts go as bytes.
 
     Raises `errors.EntityError` with the error's text, `errors.UnknownEntityError`, `errors.NodeError` without a node.
     """
     asked = [Atom(module), Atom(function), args]
-    with _lock:
-        joined = _joined.get(os.getpid())
-    if current().bridge is not None:
-        answer = api.call("py_entity", "ask", asked)
-    else:
-        node = joined if joined is not None and joined.is_up else default()
-        answer = node.call("py_entity", "ask", asked)
-        if answer[0] == "error" and text_of(answer[1]) == "locked":
-            node = _other(node, text_of(answer[2]))
-            answer = node.call("py_entity", "ask", asked)
+    in_worker = current().bridge is not None
+    answer = api.call("py_entity", "ask", asked) if in_worker else _asked(node or default(), asked)
     if answer[0] == "ok":
         return answer[1]
     kind, text = text_of(answer[1]), text_of(answer[2])
@@ -55,26 +49,59 @@ _KINDS: Final[dict[str, type[errors.EntityError]]] = {
 }
 
 
+def asked_one() -> Node | None:
+    """The node for calls that belong together, None in a worker, whose node there is one of."""
+    return None if current().bridge is not None else default()
+
+
+def _asked(node: Node, asked: list[Any]) -> Any:
+    with _lock:
+        joined = _joined.get(node)
+        if joined is not None and not joined.is_up:
+            joined = None
+    answer = (joined or node).call("py_entity", "ask", asked)
+    if joined is None and answer[0] == "error" and text_of(answer[1]) == "locked":
+        return _other(node, text_of(answer[2])).call("py_entity", "ask", asked)
+    return answer
+
+
 def default() -> Node:
-    """The node that this program's functions are on: the one of its link, else one that is started."""
+    """The node that this program's functions are on: the one of its link, else one that is started.
+
+    Where the program's own node was lost that is told, as another one would have another directory.
+    """
     with _lock:
         known = nodes.latest()
-        if known is not None:
-            return known
-        directory = default_directory()
-        socket = os.path.join(directory, "node.sock")
-        try:
-            return nodes.connect(socket)
+        if known is None and _used and not (_used[0].is_stopped or _is_of_default(_used[0])):
+            known = _used[0]
+        if known is None:
+            known = _default()
+        _used[:] = [known]
+        return known
+
+
+def _is_of_default(node: Node) -> bool:
+    return node.socket == _socket()
+
+
+def _socket() -> str:
+    return paths.short(os.path.join(default_directory(), "node.sock"))
+
+
+def _default() -> Node:
+    """The node that has the default directory, joined or started."""
+    try:
+        return nodes.connect(_socket())
+    except errors.NodeError:
+        pass
+    try:
+        return nodes.start(name=_NAME, state_dir=default_directory())
+    except errors.NodeError:
+        try:  # one that another program has started just now
+            return nodes.connect(_socket())
         except errors.NodeError:
             pass
-        try:
-            return nodes.start(name=_NAME, state_dir=directory)
-        except errors.NodeError:
-            try:  # one that another program has started just now
-                return nodes.connect(socket)
-            except errors.NodeError:
-                pass
-            raise
+        raise
 
 
 def default_directory() -> str:
@@ -93,7 +120,9 @@ def _other(refused: Node, text: str) -> Node:
     except errors.NodeError:
         raise errors.NodeError(text) from None
     with _lock:
-        _joined[os.getpid()] = node
+        for gone in [each for each in _joined if not each.is_up]:
+            del _joined[gone]
+        _joined[refused] = node
     return node
 
 

@@ -66,14 +66,16 @@ def put(said: dict[str, Any], content: Callable[[str], object] | None = None) ->
     if content is None:
         nodes.call("py_entity", "put", [*parts, _json(said), b""])
         return
-    place = text_of(nodes.call("py_entity", "place", []))
+    # The two calls are one node's: another one has another place.
+    node = nodes.asked_one()
+    place = text_of(nodes.call("py_entity", "place", [], node))
     own = f"{_process()}-{os.urandom(8).hex()}"
     directory = os.path.join(place, own)
     try:
         os.mkdir(directory, 0o700)
         content(os.path.join(directory, "content"))
         _sync_tree(directory)
-        nodes.call("py_entity", "put", [*parts, _json(said), own.encode()])
+        nodes.call("py_entity", "put", [*parts, _json(said), own.encode()], node)
     except FileNotFoundError as error:
         if os.path.isdir(place):
             raise
@@ -168,7 +170,7 @@ def entities(
             return
         for found, id_, text in page:
             after = (text_of(found).encode(), text_of(id_).encode())
-            if not text:  # deleted just now
+            if text is None:  # deleted just now
                 continue
             try:
                 yield _said(text, project, type_, text_of(found), text_of(id_)), text_of(id_)

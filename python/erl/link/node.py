@@ -38,6 +38,8 @@ class Node:
         """The `sys.path` of pools of this program's own, under its interpreter; None on a node of others."""
         self.raw_path = list(sys.path)
         """`sys.path` as it was then."""
+        self.is_stopped = False
+        """Whether this process has stopped or left it, rather than lost it."""
 
     @property
     def link(self) -> Link:
@@ -108,6 +110,7 @@ class Node:
         """
         if self._link.pid != os.getpid():
             self._link.check()
+        self.is_stopped = True
         what = "stopped (node.stop())" if self.is_own else "left (node.stop())"
         self._link.close(f"the node was {what}: start another one, erl.start()")
         if self._child is not None:
