@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import exact
+from beams import exact
 
 from erl.codec import Options, reference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import exact
+from beams import exact
 
 from erl import decoders, errors
 from erl.codec import Options, decode, encode

@@ -6,8 +6,8 @@ import struct
 from typing import Any
 
 import pytest
+from beams import Beam, exact
 from both_codecs import CODECS, read, written
-from conftest import Beam, exact
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 import pytest
-from conftest import exact
+from beams import exact
 
 from erl import errors
 from erl.codec import Options, Reader, decode, encode

@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from conftest import Beam, exact
+from beams import Beam, exact
 
 from erl import errors
 from erl.codec import Options, decode, encode

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import Beam, exact
+from beams import Beam, exact
 
 from erl import errors, haystack, terms
 from erl.codec import Options, decode, encode, reference

@@ -11,7 +11,7 @@ import zoneinfo
 from typing import Any
 
 import pytest
-from conftest import Beam, exact
+from beams import Beam, exact
 from generated import bytes_values, haystack_values, text_values
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ from typing import Any
 
 import erlang as erlang_py
 import pytest
-from conftest import Beam, exact
+from beams import Beam, exact
 from generated import atoms, bytes_values, floats, integers, text_values
 from hypothesis import given
 from hypothesis import strategies as st

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import Beam, exact
+from beams import Beam, exact
 
 from erl import errors
 from erl.codec import Options, decode, encode, reference

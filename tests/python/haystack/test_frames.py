@@ -8,8 +8,8 @@ import zoneinfo
 from typing import Any
 
 import pytest
+from beams import exact
 from both_codecs import CODECS, read, written
-from conftest import exact
 
 from erl import errors
 from erl.codec import Options

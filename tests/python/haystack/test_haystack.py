@@ -15,8 +15,8 @@ import zoneinfo
 from typing import Any
 
 import pytest
+from beams import Beam, exact
 from both_codecs import CODECS, read, written
-from conftest import Beam, exact
 from generated import haystack_values
 from hypothesis import given
 from hypothesis import strategies as st
