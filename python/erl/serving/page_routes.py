@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from starlette.routing import Route, Router
 from erl.serving.page_board import Board
 from erl.serving.page_door import COOKIE_SECONDS, Door
 from erl.serving.page_pipe import AskError
+from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -28,11 +30,15 @@ GAP_SECONDS: Final = 0.4
 """A browser is told something so often at the most."""
 _SILENCE_SECONDS: Final = 15.0
 _STALLED_SECONDS: Final = 30.0
+_OLD_SECONDS: Final = 3.0
+_FRESH_SECONDS: Final = 0.05
+_FRESH_TRIES: Final = 40
 _BODY_BYTES: Final = 4_096
 _STATES: Final = frozenset(
     ("CREATED", "PENDING", "BUILDING", "READY", "RUNNING", "COMPLETED", "ERROR", "STOPPED")
 )
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_STATUSES: Final = {"there is no such": 404, "too much is asked": 503, "the node": 503, "nobody may ask": 500}
 _FILES: Final = {
     "/page.css": "text/css; charset=utf-8",
     "/page.js": "text/javascript; charset=utf-8",
@@ -74,6 +80,7 @@ class Page:
         self._ask = ask
         self._watched = watched
         self._watchers = 0
+        self._seen = -_OLD_SECONDS
         self._news = asyncio.Event()
         files = Path(__file__).with_name("page_files")
         self._files = {name: (files / name[1:]).read_bytes() for name in _FILES}
@@ -92,6 +99,7 @@ class Page:
 
     def told(self, view: dict[str, Any]) -> None:
         """The node's next view."""
+        self._seen = time.monotonic()
         if self._board.update(view):
             news, self._news = self._news, asyncio.Event()
             news.set()
@@ -184,6 +192,11 @@ class Page:
         gone = asyncio.ensure_future(_gone(receive))
         try:
             await _said(send, "retry: 2000\n\n")
+            # What was seen when somebody looked last is of then.
+            for _ in range(_FRESH_TRIES):
+                if time.monotonic() - self._seen < _OLD_SECONDS or gone.done():
+                    break
+                await asyncio.sleep(_FRESH_SECONDS)
             since = 0
             while not gone.done():
                 if since != self._board.version:
@@ -206,7 +219,7 @@ class Page:
         state, before = request.query_params.get("state"), request.query_params.get("before")
         if (state is not None and state not in _STATES) or (before is not None and not _ID.fullmatch(before)):
             return PlainTextResponse("there are no such runs\n", 400)
-        return await self._answer("runs", {"state": _atom(state), "before": _bytes(before)}, dict)
+        return await self._answer("runs", {Atom("state"): _atom(state), Atom("before"): _bytes(before)}, dict)
 
     async def _run(self, request: Any) -> Response:
         return await self._about("run", request)
@@ -253,7 +266,8 @@ class Page:
             value = await self._ask(what, argument)
         except AskError as error:
             text = str(error)
-            return PlainTextResponse(f"{text}\n", 404 if text.startswith("there is no such") else 409)
+            status = next((status for begin, status in _STATUSES.items() if text.startswith(begin)), 409)
+            return PlainTextResponse(f"{text}\n", status)
         return JSONResponse(value if shape is None else shape(value))
 
 
@@ -266,9 +280,7 @@ def _single(headers: Headers, name: str) -> str | None:
     return values[0] if len(values) == 1 else None
 
 
-def _atom(text: str | None) -> object:
-    from erl.terms import Atom
-
+def _atom(text: str | None) -> Atom | None:
     return None if text is None else Atom(text)
 
 
