@@ -38,16 +38,21 @@ perform(Entry, Args, #{retry := Policy} = Options, Owner) ->
     Once = maps:remove(retry, Options),
     repeated(Entry, Args, Once, Owner, py_deadline:after_ms(timeout(Once)), {Policy, 0});
 perform(Entry, Args, Options, Owner) ->
-    Work = {terms, Entry, Args},
-    case py_events:is_on() of
-        false ->
-            attempt(Work, Options, Owner);
-        true ->
-            Over = observed(Entry, Args, Options),
-            Result = attempt(Work, Options, Owner),
-            Over(Result),
-            Result
-    end.
+    Span = py_trace:begun(Entry, Args),
+    {Carrying, All} = py_trace:carried(Span, Entry, Args),
+    Work = {terms, Carrying, All},
+    Result =
+        case py_events:is_on() of
+            false ->
+                attempt(Work, Options, Owner);
+            true ->
+                Over = observed(Entry, Args, Options),
+                Ended = attempt(Work, Options, Owner),
+                Over(Ended),
+                Ended
+        end,
+    py_trace:ended(Span, Result),
+    Result.
 
 %% The deadline is that of all attempts: where a pause leaves nothing of it, the last failure is the result.
 repeated(Entry, Args, Options, Owner, Deadline, {Policy, Before}) ->

@@ -80,7 +80,9 @@
 start(Calls, Window) ->
     Owner = self(),
     Now = erlang:monotonic_time(millisecond),
+    Trace = py_trace:headers(),
     spawn(fun() ->
+        ok = py_trace:within(Trace),
         Slots = [
             {Index, {waiting, {call, Args, Options}, deadline(Now, Options), State}}
          || {Index, {{Args, Options}, State}} <- lists:zip(lists:seq(1, length(Calls)), Calls)
@@ -137,8 +139,10 @@ new() ->
 deadline(Now, #{timeout := Timeout}) when Timeout =/= infinity -> Now + Timeout;
 deadline(_Now, _Options) -> infinity.
 
+%% The trace is that of the process that asks.
 encoded(Args, Options) ->
-    case py_route:encoded({wrapper, call}, Args, Options) of
+    {Entry, All} = py_trace:carried(none, {wrapper, call}, Args),
+    case py_route:encoded(Entry, All, Options) of
         {ok, Body, Route} ->
             Over =
                 case py_events:is_on() of
@@ -147,7 +151,7 @@ encoded(Args, Options) ->
                 end,
             {bytes, Body, Route, Options, Over};
         terms ->
-            {runner, Args, Options}
+            {runner, All, Options}
     end.
 
 %%% The process

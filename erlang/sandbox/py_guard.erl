@@ -148,7 +148,8 @@ judge({call, Id, Module, Function, Args, Context}, _Worker, #guard{open = Open, 
 ->
     %% Whatever context it asks for: none of them is answered without a look at what it may call.
     Call = {call, Id, Module, Function, Args, if ?IS_ID(Context) -> Context; true -> 'N' end},
-    case is_allowed(Module, Function, Guard) of
+    {Named, Name, _} = py_trace:named(Module, Function, Args),
+    case is_allowed(Named, Name, Guard) of
         true -> {do, Call, Guard#guard{open = Open + 1}};
         false when Refused < ?MOST_REFUSED -> {do, Call, Guard#guard{open = Open + 1, refused = Refused + 1}};
         false -> doom

@@ -338,9 +338,19 @@ wrapped({Entry, <<?LIST, _:32, ?INTEGER, _:32, Args/binary>>}) -> told(Entry, sp
 wrapped({Entry, _}) -> Entry;
 wrapped(none) -> <<"?">>.
 
+%% A call that carries a trace names what it is of behind.
+told(<<"call">>, {<<"erl.calls.tracing">>, Rest}) -> traced(spelled(Rest));
 told(<<"call">>, {Module, Rest}) -> joined(Module, spelled(Rest));
 told(Entry, {Name, _}) -> <<Entry/binary, " ", Name/binary>>;
 told(Entry, none) -> Entry.
+
+traced({_, <<?LIST, _:32, Args/binary>>}) ->
+    case spelled(Args) of
+        {Entry, <<?LIST, _:32, Inner/binary>>} -> told(Entry, spelled(Inner));
+        _ -> <<"?">>
+    end;
+traced(_) ->
+    <<"?">>.
 
 spelled(<<?BINARY, Size:32, Name:Size/binary, Rest/binary>>) -> {Name, Rest};
 spelled(<<?STRING, Size:16, Name:Size/binary, Rest/binary>>) -> {Name, Rest};

@@ -92,11 +92,12 @@ call({call, Id, erlang, Function, Args, 'L'}, {Worker, Incarnation}, Context) wh
     Worker ! {py_answer, Incarnation, Id, (wire(Context)):result(Id, apply(erlang, Function, Args))},
     none;
 call({call, Id, Module, Function, Args, _} = Call, {Worker, Incarnation} = To, Context) ->
-    case is_allowed({Module, Function}, maps:get(callbacks, Context, all)) of
+    {Named, Name, Given} = py_trace:named(Module, Function, Args),
+    case is_allowed({Named, Name}, maps:get(callbacks, Context, all)) of
         true ->
             spawned(Call, To, Context);
         false ->
-            Refused = {erlang, error, {callback_not_allowed, {Module, Function, length(Args)}}, []},
+            Refused = {erlang, error, {callback_not_allowed, {Named, Name, length(Given)}}, []},
             Worker ! {py_answer, Incarnation, Id, (wire(Context)):failure(Id, Refused)},
             none
     end.

@@ -120,15 +120,25 @@ is_flooded(#state{calls = Calls, owners = Owners}) ->
     py_interpreter:unread_bytes(py_calls:interpreter(Calls)) > ?MOST_UNREAD_BYTES orelse
         py_calls:open_calls(Calls) > ?MOST_OPEN_CALLS orelse py_owners:count(Owners) > ?MOST_REFERENCES.
 
+%% Of a log record also what runs.
+metadata(Id, {log, _, _, _}, #state{calls = Calls} = State) ->
+    Known = py_worker_state:metadata(State),
+    case py_whose:head(Id, Calls) of
+        {ok, Head} -> Known#{call => py_wire:name(Head)};
+        none -> Known
+    end;
+metadata(_Id, _Output, State) ->
+    py_worker_state:metadata(State).
+
 asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = #{callbacks := Callbacks}} = State) ->
     Context = #{group_leader => leader(Request, Calls), callbacks => Callbacks},
     case py_request:run(Request, {self(), Incarnation}, Context) of
         {output, Output} ->
-            State#state{calls = py_calls:output(running, Output, byte_size(Frame) + 4, py_worker_state:metadata(State), Calls)};
+            State#state{calls = py_calls:output(running, Output, byte_size(Frame) + 4, metadata(running, Output, State), Calls)};
         {output_of, Id, Output} ->
-            State#state{calls = py_calls:output(Id, Output, byte_size(Frame) + 4, py_worker_state:metadata(State), Calls)};
+            State#state{calls = py_calls:output(Id, Output, byte_size(Frame) + 4, metadata(Id, Output, State), Calls)};
         {uncounted, Output} ->
-            State#state{calls = py_calls:output(running, Output, 0, py_worker_state:metadata(State), Calls)};
+            State#state{calls = py_calls:output(running, Output, 0, metadata(running, Output, State), Calls)};
         {own, Id, Made} ->
             {Ids, Names} = lists:partition(fun is_integer/1, Made),
             Owner = py_whose:owner(Id, Calls),

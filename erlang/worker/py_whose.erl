@@ -2,7 +2,7 @@
 %%% @private
 -module(py_whose).
 
--export([owner/2, from/2, leader/2, reader/2]).
+-export([owner/2, from/2, leader/2, reader/2, head/2]).
 
 -include("py_calls.hrl").
 
@@ -30,6 +30,14 @@ leader(Id, #calls{sent = Sent}) ->
     case py_inflight:speaker(Id, Sent) of
         {ok, #{group_leader := Leader}} -> Leader;
         _ -> group_leader()
+    end.
+
+%% @doc Enough of the bytes of the call with this id, or of the one that runs, to tell what it calls.
+-spec head(py_wire:id() | running, calls()) -> {ok, binary()} | none.
+head(Id, #calls{sent = Sent}) ->
+    case py_inflight:speaker(Id, Sent) of
+        {ok, #{head := Head}} -> {ok, Head};
+        _ -> none
     end.
 
 %% @doc The same, and whether it is itself the caller of what has to end before it can take a text. A driver's connection answers whatever

@@ -5,6 +5,8 @@ Works inside a worker; elsewhere each function raises `errors.BridgeError`.
 
 from __future__ import annotations
 
+import sys
+
 from erl import errors
 from erl.terms import Atom
 from erl.values.scope import current
@@ -30,12 +32,23 @@ def call(module: str, function: str, args: list[Any], timeout: float | None = No
     Works in every thread. `timeout` is in seconds. Raises `errors.ErlangError` with the class, reason and stacktrace of
     what the function raised, `errors.EncodeError` for an argument that can't be sent, and `errors.AnswerTimeoutError`.
     """
-    return _bound().call_erlang(module, function, list(args), "N", timeout)
+    return _bound().call_erlang(*_traced(module, function, list(args)), "N", timeout)
 
 
 async def acall(module: str, function: str, args: list[Any], timeout: float | None = None) -> Any:
     """Call an Erlang function in a coroutine, on any event loop: the same as `call`, without holding up the loop."""
-    return await _bound().call_erlang_later(module, function, list(args), timeout)
+    return await _bound().call_erlang_later(*_traced(module, function, list(args)), timeout)
+
+
+def _traced(module: str, function: str, args: list[Any]) -> tuple[str, str, list[Any]]:
+    """The call, within one that has the headers of the trace that this code is in, if it is in one."""
+    if "erl.tracing" in sys.modules or "opentelemetry.trace" in sys.modules:
+        from erl import tracing
+
+        headers = [(name.encode(), value.encode()) for name, value in tracing.current().items()]
+        if headers:
+            return "py_trace", "apply", [headers, Atom(module), Atom(function), args]
+    return module, function, args
 
 
 def cast(to: Any, message: Any) -> None:

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "erl"
 LAYERS = [
     {"errors", "terms", "haystack"},
     {"values"},
-    {"api", "decoders", "encoders", "shared"},
+    {"api", "decoders", "encoders", "shared", "tracing"},
     {"codec"},
     {"wire"},
     {"names"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import sys
 import threading
 import time
 import weakref
@@ -130,6 +131,8 @@ class PoolExecutor(concurrent.futures.Executor):
         pool = self._pool
         link, lane = pool.lane(worker)
         future: Future[Any] = Future()
+        if "erl.tracing" in sys.modules or "opentelemetry.trace" in sys.modules:
+            fn, args = _in_trace(fn, args)
         try:
             payload = payload_of(link, fn, args, kwargs, pool.path(), pool.by_value, True, pool.refused)
         except Exception as error:
@@ -278,6 +281,14 @@ def _at_exit() -> None:
             _EXIT_SECONDS,
             left,
         )
+
+
+def _in_trace(fn: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """The task that runs this one in the trace that the program is in, if it is in one."""
+    from erl import tracing
+
+    headers = tracing.current()
+    return ("erl.calls.tracing.task", (headers, fn, *args)) if headers else (fn, args)
 
 
 def _in_child() -> None:
