@@ -57,6 +57,7 @@ start_tree() ->
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
     py_dashboard:stop(),
+    py_service_sup:drain(default),
     py_gateway_sup:stop(),
     py_runs_sup:drain(),
     py_registry:stopping(),

@@ -1,7 +1,7 @@
 %%% @doc The root of the tree: one supervisor below it holds the pools, one process looks after what they may leave, one owns
 %%% what they share, one (OTP's `pg') tells other nodes which pools there are, one has the modules that nodes give each
 %%% other. Without these four no pool runs: should one die, the pools are started again. Sessions, which have their workers from a pool, come
-%%% then, and gateways and the page last: they use all of it.
+%%% then; gateways, services and the page last: they use all of it.
 %%%
 %%% The tables of pools, workers and nodes belong to this process, so that they outlive whatever restarts below.
 %%% @private
@@ -38,6 +38,7 @@ init([]) ->
     Pushed = #{id => py_cluster_modules, start => {py_cluster_modules, start_link, []}},
     Dispatchers = #{id => py_dispatcher_sup, start => {py_dispatcher_sup, start_link, []}, type => supervisor},
     Gateways = #{id => py_gateway_sup, start => {py_gateway_sup, start_link, []}, type => supervisor},
+    Services = #{id => py_service_sup, start => {py_service_sup, start_link, []}, type => supervisor},
     Page = #{id => py_dashboard_sup, start => {py_dashboard_sup, start_link, []}, type => supervisor},
-    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions, Dispatchers, Gateways, Page],
+    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions, Dispatchers, Gateways, Services, Page],
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

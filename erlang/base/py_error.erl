@@ -56,6 +56,7 @@
     | {gateway, Path :: string(), Text :: string()}
     | {page, Text :: string()}
     | {unknown_service, term()}
+    | {service, Name :: binary(), Text :: string()}
     | {link, unicode:chardata()}
     | {state_dir, Path :: string(), {locked, OsPid :: pos_integer()} | Text :: string()}
     | {unknown_run, term()}

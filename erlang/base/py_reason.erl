@@ -101,6 +101,7 @@ reason({bad_config, Pool, Problem}) ->
 reason({page, Text}) -> ["the page: ", characters(Text)];
 reason({gateway, Path, Text}) -> io_lib:format("no gateway at ~ts: ~ts", [characters(Path), characters(Text)]);
 reason({unknown_service, Name}) -> io_lib:format("there is no service ~tp", [Name]);
+reason({service, Name, Text}) -> io_lib:format("service ~ts: ~ts", [Name, characters(Text)]);
 reason({link, Text}) -> Text;
 reason({state_dir, Path, {locked, OsPid}}) ->
     io_lib:format("another node has the directory ~ts, process ~w: name another state_dir, or have that one do it", [characters(Path), OsPid]);

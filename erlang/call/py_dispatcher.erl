@@ -90,7 +90,8 @@ send(Key, Body, Route, Owner, #tasks{open = Open, pending = Pending} = Tasks) ->
 
 queued(Key, #task{dispatcher = Dispatcher, id = Id, watched = Watched} = Task, Before) ->
     #tasks{open = Open, keys = Keys} = Tasks = known(Dispatcher, Before),
-    py_dispatcher_server:task(Dispatcher, Id, Task#task.body, Task#task.deadline, Task#task.owner),
+    Most = maps:get(most_open, Task#task.route, infinity),
+    py_dispatcher_server:task(Dispatcher, Id, Task#task.body, Task#task.deadline, Task#task.owner, Most),
     Tasks#tasks{open = Open#{Key => Task}, keys = maps:remove(none, Keys#{Id => Key, Watched => Key})}.
 
 known(Dispatcher, #tasks{dispatchers = Dispatchers} = Tasks) when is_map_key(Dispatcher, Dispatchers) ->

@@ -7,7 +7,7 @@
 -module(py_dispatcher_server).
 -behaviour(gen_server).
 
--export([find/1, task/5, cancel/2, drop/2, hold/1, go_on/1]).
+-export([find/1, task/6, cancel/2, drop/2, hold/1, go_on/1]).
 -export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(task, {
@@ -55,9 +55,10 @@ started({error, {already_started, Dispatcher}}, _Pool, Timeout) -> {ok, Dispatch
 started({error, not_started}, _Pool, _Timeout) -> {error, not_started};
 started(_Failed, Pool, _Timeout) -> {error, {unknown_pool, Pool}}.
 
-%% @doc A task of the calling process's, with an id of its own. What it comes to is `{Id, Answer}'.
--spec task(pid(), Id :: reference(), py_wire:body(), py_deadline:deadline(), py_owners:owner()) -> ok.
-task(Dispatcher, Id, Body, Deadline, Owner) -> gen_server:cast(Dispatcher, {task, self(), Id, Body, Deadline, Owner, group_leader()}).
+%% @doc A task of the calling process's, with an id of its own; with it at most so many may be open. What it comes to is `{Id, Answer}'.
+-spec task(pid(), Id :: reference(), py_wire:body(), py_deadline:deadline(), py_owners:owner(), MostOpen :: pos_integer() | infinity) -> ok.
+task(Dispatcher, Id, Body, Deadline, Owner, Most) ->
+    gen_server:cast(Dispatcher, {task, self(), Id, Body, Deadline, Owner, group_leader(), Most}).
 
 -spec cancel(pid(), Id :: reference()) -> ok.
 cancel(Dispatcher, Id) -> gen_server:cast(Dispatcher, {cancel, Id}).
@@ -93,7 +94,13 @@ init(Pool) ->
 handle_call(_Request, _From, State) -> {reply, {error, unknown_request}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast({task, Client, Id, Body, Deadline, Owner, Leader}, #state{core = Core, tasks = Tasks} = State) ->
+handle_cast({task, Client, Id, _Body, _Deadline, _Owner, _Leader, Most}, #state{tasks = Tasks, pool = Pool} = State) when
+    map_size(Tasks) >= Most
+->
+    py_events:emit([queue, full], #{waiting => map_size(Tasks)}, #{pool => Pool}),
+    Client ! {Id, {error, {py, overload}}},
+    {noreply, counted(overload, State)};
+handle_cast({task, Client, Id, Body, Deadline, Owner, Leader, _Most}, #state{core = Core, tasks = Tasks} = State) ->
     Task = #task{client = Client, body = Body, owner = Owner, leader = Leader, timer = timer(Id, Deadline)},
     Queued = (watched(Client, State))#state{core = py_dispatch:queued(Id, Client, Core), tasks = Tasks#{Id => Task}},
     {noreply, bounded(Id, dispatched(Queued))};

@@ -22,8 +22,10 @@
     node => node(),
     scope => local | cluster,
     timeout => timeout(),
-    refs => [Worker :: pid()]
+    refs => [Worker :: pid()],
+    most_open => pos_integer()
 }.
+%% `most_open': so many tasks of the pool's dispatcher may be open with this one; one more is `overload'.
 %% Where an encoded call goes, in the words of a call's options. `refs' are the workers of the references in its arguments.
 -type answer() :: {frame, binary(), py_send:trust()} | {error, {py, py_error:reason()}}.
 -type work() :: {terms, py_send:entry(), [term()]} | {bytes, py_wire:body()}.

@@ -10,7 +10,11 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([checked/0]).
 
--type checked() :: #{path := file:filename(), role := py_gateway_wire:role(), max_connections := pos_integer(), stop := none | fun(() -> ok)}.
+-type checked() :: #{
+    path := file:filename(), role := py_gateway_wire:role(), max_connections := pos_integer(),
+    stop := none | fun(() -> ok), service := none | py_gateway_service:service()
+}.
+%% `service': whose replicas a front that connects here may have called.
 
 -record(state, {
     socket :: gen_tcp:socket(),
@@ -27,7 +31,7 @@
 -spec check(term()) -> {ok, checked()} | {error, py_options:problem()}.
 check(Options) ->
     case py_gateway_options:check(Options) of
-        {ok, #{path := Path} = Checked} -> {ok, Checked#{path := py_gateway_socket:path(Path), stop => none}};
+        {ok, #{path := Path} = Checked} -> {ok, Checked#{path := py_gateway_socket:path(Path), stop => none, service => none}};
         Error -> Error
     end.
 
@@ -115,9 +119,9 @@ handle_call(connected, _From, #state{options = #{max_connections := Most}, conne
     map_size(Connections) >= Most
 ->
     {reply, {error, Most}, State};
-handle_call(connected, _From, #state{options = #{role := Role, stop := Stop}, connections = Connections} = State) ->
+handle_call(connected, _From, #state{options = #{role := Role, stop := Stop, service := Service}, connections = Connections} = State) ->
     Gateway = self(),
-    Settings = #{role => Role, stop => Stop, connections => fun() -> connections(Gateway) end},
+    Settings = #{role => Role, stop => Stop, service => Service, connections => fun() -> connections(Gateway) end},
     Connection = py_gateway_connection:start_link(Gateway, Settings),
     {reply, {ok, Connection}, State#state{connections = Connections#{Connection => []}}};
 handle_call(info, _From, #state{options = #{path := Path, role := Role}, connections = Connections} = State) ->

@@ -13,8 +13,11 @@
 -export([start_link/2, serve/2]).
 -export_type([settings/0]).
 
--type settings() :: #{role := py_gateway_wire:role(), stop := none | fun(() -> ok), connections := fun(() -> non_neg_integer())}.
-%% Of the socket that it came through: the role; what ends the node, where drivers may; how many are connected.
+-type settings() :: #{
+    role := py_gateway_wire:role(), stop := none | fun(() -> ok), service := none | py_gateway_service:service(),
+    connections := fun(() -> non_neg_integer())
+}.
+%% Of the socket that it came through: the role; what ends the node, where drivers may; a front's service; how many are connected.
 
 -record(state, {
     socket :: gen_tcp:socket(),
@@ -29,6 +32,9 @@
     atoms = py_atoms:connection() :: py_atoms:budget(),
     is_reading = true :: boolean(),
     tasks = py_gateway_tasks:new() :: py_gateway_tasks:tasks(),
+    %% Of a front: the workers of answers that come in pieces, by the numbers of their requests. And who is told what replicas print.
+    streams = #{} :: py_gateway_service:streams(),
+    leader :: pid(),
     %% Open requests that are no tasks; those that wait until the driver reads.
     asked = #{} :: #{py_gateway_wire:id() => []},
     running = 0 :: non_neg_integer(),
@@ -91,12 +97,14 @@ serve(Connection, Socket) ->
     end.
 
 greet(Socket, Gateway, Settings) ->
+    Leader = group_leader(),
     group_leader(self(), self()),
     _ = inet:setopts(Socket, [{active, once}]),
     loop(#state{
         socket = Socket,
         gateway = Gateway,
         settings = Settings,
+        leader = Leader,
         greeting = erlang:start_timer(?HELLO_MS, self(), greeting),
         writer = py_gateway_writer:start_link(Socket)
     }).
@@ -241,16 +249,7 @@ hello(Frame, #state{settings = #{role := Own}, greeting = Timer} = State) ->
 
 opened(Role, Info, State) ->
     Pools = py_gateway_pools:pools(),
-    Hello = #{
-        node => node(),
-        os_pid => list_to_integer(os:getpid()),
-        role => Role,
-        pools => Pools,
-        connection => self(),
-        packet_bytes => py_gateway_wire:packet_bytes(Role),
-        open_tasks => ?OPEN_TASKS,
-        open_bytes => ?OPEN_BYTES
-    },
+    Hello = (py_gateway_wire:own_info(Role))#{pools => Pools, open_tasks => ?OPEN_TASKS, open_bytes => ?OPEN_BYTES},
     _ = erlang:start_timer(?POOLS_MS, self(), pools),
     {Own, Next} = of_role(Role, State#state{
         pools = Pools, calls = py_gateway_calls:start_link(), log = log(Role, maps:get(log, Info, false))
@@ -272,7 +271,11 @@ of_role(driver, State) ->
         _ ->
             {Own#{shared => undefined}, State}
     end;
-of_role(_, State) ->
+%% What replicas print is for the node, and goes there.
+of_role(front, #state{leader = Leader} = State) ->
+    group_leader(Leader, self()),
+    {#{}, State};
+of_role(observer, State) ->
     {#{}, State}.
 
 %%% The driver's messages
@@ -284,13 +287,17 @@ message({submit, Id, Route, Body}, #state{role = driver, tasks = Tasks} = State)
         full ->
             say(py_gateway_wire:overload(Id), State);
         free ->
-            case py_gateway_tasks:submit(Id, Route, Body, Tasks) of
-                {ok, Next} -> State#state{tasks = Next};
-                {error, Reason} -> say(py_gateway_wire:failed(Id, Reason), State)
-            end
+            submitted(Id, py_gateway_tasks:submit(Id, Route, Body, Tasks), State)
     end;
-message({submit, Id, Route, _Body}, State) ->
-    say(py_gateway_wire:failed(Id, {unknown_service, maps:get(service, Route, undefined)}), State);
+message({submit, Id, Given, Body}, #state{settings = #{service := Service}, tasks = Tasks, streams = Streams} = State) ->
+    case place(Id, State) of
+        open -> twice(Id, State);
+        full -> say(py_gateway_wire:overload(Id), State);
+        free -> submitted(Id, py_gateway_service:submit(Id, Given, Body, Service, Streams, Tasks), State)
+    end;
+%% Nothing more of that answer is wanted.
+message({cancel, Id}, #state{streams = Streams} = State) when is_map_key(Id, Streams) ->
+    State#state{streams = maps:remove(Id, Streams)};
 message({cancel, Id}, #state{tasks = Tasks, asked = Asked, unasked = Unasked, calls = Calls} = State) ->
     case py_gateway_tasks:cancel(Id, Tasks) of
         {ok, Next} ->
@@ -331,6 +338,9 @@ message({cast, To, Message}, #state{receiver = Before} = State) ->
 message({release, What}, State) ->
     given(lists:foldl(fun released/2, State, What)).
 
+submitted(_Id, {ok, Tasks}, State) -> State#state{tasks = Tasks};
+submitted(Id, {error, Reason}, State) -> say(py_gateway_wire:failed(Id, Reason), State).
+
 %% Whether there is one for another request.
 place(Id, #state{tasks = Tasks, asked = Asked} = State) ->
     IsFull = py_gateway_tasks:count(Tasks) + map_size(Asked) >= ?OPEN_TASKS orelse py_gateway_tasks:body_bytes(Tasks) > ?OPEN_BYTES,
@@ -340,7 +350,8 @@ place(Id, #state{tasks = Tasks, asked = Asked} = State) ->
         false -> free
     end.
 
-is_open(Id, #state{tasks = Tasks, asked = Asked}) -> py_gateway_tasks:is_open(Id, Tasks) orelse is_map_key(Id, Asked).
+is_open(Id, #state{tasks = Tasks, asked = Asked, streams = Streams}) ->
+    py_gateway_tasks:is_open(Id, Tasks) orelse is_map_key(Id, Asked) orelse is_map_key(Id, Streams).
 
 %% Of two answers nobody could tell which is whose.
 twice(Id, State) -> refused(bad_message, io_lib:format("there is an open request ~w", [Id]), State).
@@ -363,7 +374,7 @@ released(Name, #state{files = Files} = State) ->
 of_tasks(Message, #state{tasks = Tasks} = State) ->
     case py_gateway_tasks:message(Message, Tasks) of
         {answer, Id, Answer, Next} ->
-            given(answered(Id, Answer, State#state{tasks = Next}));
+            given(answered(Id, Answer, streaming(Id, Answer, State#state{tasks = Next})));
         {wait, Next} ->
             State#state{tasks = Next};
         %% As the messages are called.
@@ -372,6 +383,11 @@ of_tasks(Message, #state{tasks = Tasks} = State) ->
         unknown ->
             State
     end.
+
+streaming(Id, Answer, #state{role = front, streams = Streams} = State) ->
+    State#state{streams = py_gateway_service:answered(Id, Answer, Streams)};
+streaming(_Id, _Answer, State) ->
+    State.
 
 answered(Id, {frame, Frame, Trust, Origin}, #state{files = Files} = State) ->
     case byte_size(Frame) + 1_024 > py_gateway_wire:packet_bytes() of
@@ -421,14 +437,7 @@ printed({text, Text, Reply}, From, As, #state{printers = Printers} = State) ->
         false -> Next#state{printers = [{From, As} | Printers]}
     end;
 printed({format, Make}, From, As, State) ->
-    Connection = self(),
-    _ = spawn(fun() ->
-        try Make() of
-            Text -> Connection ! {py_formatted, From, As, Text}
-        catch
-            _:_ -> From ! {io_reply, As, {error, format}}
-        end
-    end),
+    py_gateway_output:make(Make, From, As),
     State;
 printed({reply, Reply}, From, As, State) ->
     From ! {io_reply, As, Reply},
@@ -473,21 +482,8 @@ refused(Reason, Text, #state{socket = Socket, writer = Writer} = State) ->
     _ = flushed(say(Said, State)),
     py_gateway_writer:close(Writer),
     Over = over(State),
-    _ = inet:setopts(Socket, [{active, once}]),
-    _ = erlang:start_timer(?REFUSED_MS, self(), read),
-    until_read(Socket),
+    py_gateway_socket:until_read(Socket, ?REFUSED_MS),
     Over.
-
-%% A socket that is closed with bytes unread takes from the other end what it has not read.
-until_read(Socket) ->
-    receive
-        {tcp, Socket, _} ->
-            _ = inet:setopts(Socket, [{active, once}]),
-            until_read(Socket);
-        {tcp_closed, Socket} -> ok;
-        {tcp_error, Socket, _} -> ok;
-        {timeout, _, read} -> ok
-    end.
 
 over(#state{socket = Socket, tasks = Tasks}) ->
     py_gateway_tasks:close(Tasks),

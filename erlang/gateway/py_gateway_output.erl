@@ -4,9 +4,22 @@
 %%% @private
 -module(py_gateway_output).
 
--export([request/1]).
+-export([request/1, make/3]).
 
 -type request() :: {text, binary(), Reply :: ok} | {format, fun(() -> binary())} | {reply, term()}.
+
+%% @doc Have a text made by another process: the calling one is told `{py_formatted, From, As, Text}', or the asker that it is none.
+-spec make(fun(() -> binary()), From :: pid(), As :: term()) -> ok.
+make(Make, From, As) ->
+    Leader = self(),
+    _ = spawn(fun() ->
+        try Make() of
+            Text -> Leader ! {py_formatted, From, As, Text}
+        catch
+            _:_ -> From ! {io_reply, As, {error, format}}
+        end
+    end),
+    ok.
 
 %% @doc A text and what its asker gets; a text that has to be made first, elsewhere; or only an answer.
 -spec request(term()) -> request().

@@ -7,7 +7,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([path/1, listen/1, is_own_peer/2, close/2]).
+-export([path/1, listen/1, is_own_peer/2, until_read/2, close/2]).
 -export_type([identity/0]).
 
 -type identity() :: {Inode :: non_neg_integer(), User :: non_neg_integer()}.
@@ -197,6 +197,24 @@ is_own_peer(Socket, {_Inode, User}) ->
     case inet:getopts(Socket, [{raw, ?SOL_SOCKET, ?SO_PEERCRED, ?UCRED_BYTES}]) of
         {ok, [{raw, _, _, <<_OsPid:32/native, User:32/native, _Group:32/native>>}]} -> true;
         _ -> false
+    end.
+
+%% @doc Wait until the other end of the calling process's connection has closed it, or so long: a socket that is closed with bytes unread takes
+%% from the other end what it has not read.
+-spec until_read(gen_tcp:socket(), Ms :: pos_integer()) -> ok.
+until_read(Socket, Ms) ->
+    _ = inet:setopts(Socket, [{active, once}]),
+    _ = erlang:start_timer(Ms, self(), until_read),
+    closed(Socket).
+
+closed(Socket) ->
+    receive
+        {tcp, Socket, _} ->
+            _ = inet:setopts(Socket, [{active, once}]),
+            closed(Socket);
+        {tcp_closed, Socket} -> ok;
+        {tcp_error, Socket, _} -> ok;
+        {timeout, _, until_read} -> ok
     end.
 
 %% @doc Close it and take its name away, if it is still that of this socket.

@@ -7,7 +7,7 @@
 %%% @private
 -module(py_gateway_tasks).
 
--export([new/0, submit/4, pace/2, message/2, cancel/2, drop/2, is_open/2, count/1, body_bytes/1, close/1]).
+-export([new/0, submit/4, send/4, pace/2, message/2, cancel/2, drop/2, is_open/2, count/1, body_bytes/1, close/1]).
 -export_type([tasks/0]).
 
 -record(lane, {
@@ -62,13 +62,16 @@ submit(Id, Given, Body, Tasks) ->
     case py_gateway_wire:is_body(Body) andalso checked(Given) of
         false ->
             {error, {link, "the body of a call is a module, a function and a list of arguments, encoded one after the other"}};
-        {ok, Route} ->
-            case py_route:is_free(Route) of
-                true -> given(Id, Body, Route, none, Tasks);
-                false -> bound(Id, Body, Route, Tasks)
-            end;
-        {error, _} = Error ->
-            Error
+        {ok, Route} -> send(Id, Route, Body, Tasks);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The same with a route and a body that nobody else has made.
+-spec send(py_gateway_wire:id(), py_route:route(), binary(), tasks()) -> {ok, tasks()} | {error, term()}.
+send(Id, Route, Body, Tasks) ->
+    case py_route:is_free(Route) of
+        true -> given(Id, Body, Route, none, Tasks);
+        false -> bound(Id, Body, Route, Tasks)
     end.
 
 checked(Given) ->

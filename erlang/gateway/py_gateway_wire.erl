@@ -6,7 +6,7 @@
 
 -export([version/0, greeting_bytes/0, packet_bytes/0, packet_bytes/1, input/0, split/3, next/1]).
 -export([hello/1, message/3, is_message/2, is_body/1]).
--export([encode/1, done/3, failed/2, overload/1, simple/1]).
+-export([own_info/1, encode/1, done/3, failed/2, overload/1, simple/1]).
 -export_type([role/0, info/0, id/0, frame/0]).
 
 -type role() :: py_gateway_options:role().
@@ -149,6 +149,17 @@ is_proper(List) when length(List) >= 0 -> true;
 is_proper(_) -> false.
 
 %%% To the driver
+
+%% @doc What the calling process says of itself and its node, in `hello', to somebody in this role.
+-spec own_info(role()) -> map().
+own_info(Role) ->
+    #{
+        node => node(),
+        os_pid => list_to_integer(os:getpid()),
+        role => Role,
+        connection => self(),
+        packet_bytes => packet_bytes(Role)
+    }.
 
 %% @doc A message.
 -spec encode(tuple()) -> frame().

@@ -117,6 +117,11 @@ def main() -> None:
         from erl.serving import page
 
         sys.exit(page.run())
+    if arguments[:1] == ["--front"]:
+        from erl.serving import front
+
+        front.main()
+        return
     if "--help" in arguments or "-h" in arguments:
         print(_USAGE, end="")
         return

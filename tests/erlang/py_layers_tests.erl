@@ -109,8 +109,8 @@ what_is_public_is_this_test_() ->
         Public = [filename:basename(File, ".erl") || File <- sources(), re:run(read(File), "^%%% @private$", [multiline]) =:= nomatch],
         ?assertEqual(
             lists:sort([
-                "py", "py-util", "py_run", "py_env", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events", "py_metrics", "py_dashboard",
-                "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options", "py_gateway_options", "py_function",
+                "py", "py-util", "py_run", "py_env", "py_session", "py_cluster", "py_erlport", "py_haystack", "py_events", "py_metrics", "py_dashboard", "py_service",
+                "py_error", "py_config", "py_pool_options", "py_call_options", "py_session_options", "py_parallel_options", "py_gateway_options", "py_service_options", "py_function",
                 "py_mapping", "py_term", "py_trace"
             ]),
             lists:sort(Public)

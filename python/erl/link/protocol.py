@@ -165,6 +165,16 @@ def message(kind: str, *elements: object) -> bytes:
     return framed(codec.encode((Atom(kind), *elements), OPTIONS))
 
 
+def atom(name: str) -> Atom:
+    """An atom, for those who know no terms."""
+    return Atom(name)
+
+
+def map_of(parts: dict[str, object]) -> bytes:
+    """A map with atoms for its keys, encoded to stand inside of a message."""
+    return codec.encode({Atom(key): value for key, value in parts.items()}, OPTIONS)[1:]
+
+
 def route(pool: str | None, worker: object = None, timeout_ms: int | None = None) -> bytes:
     """The route of a call, encoded: it is the same for many."""
     parts: dict[object, object] = {}
@@ -177,13 +187,22 @@ def route(pool: str | None, worker: object = None, timeout_ms: int | None = None
     return codec.encode(parts, OPTIONS)[1:]
 
 
-_TASK: Final = codec.encode((Atom("erl.calls.tasks"), Atom("run"), [b""]), OPTIONS)[3:-6]
-"""The body of a task up to its payload, a binary in a list: behind it come the end of the list and nothing else."""
+def body_head(module: str, function: str) -> bytes:
+    """The body of a call of one binary up to that: behind the binary come the end of the list and nothing else."""
+    return codec.encode((Atom(module), Atom(function), [b""]), OPTIONS)[3:-6]
+
+
+_TASK: Final = body_head("erl.calls.tasks", "run")
 
 
 def submit(id_: int, encoded_route: bytes, payload: bytes) -> bytes:
     """The frame that has a worker run `erl.calls.tasks.run(payload)`."""
-    body_bytes = len(_TASK) + 6 + len(payload)
+    return submit_to(id_, encoded_route, _TASK, payload)
+
+
+def submit_to(id_: int, encoded_route: bytes, head: bytes, payload: bytes) -> bytes:
+    """The frame that has a worker call, with these bytes, the function of a `body_head`."""
+    body_bytes = len(head) + 6 + len(payload)
     size = len(_SUBMIT) + 4 + len(encoded_route) + 5 + body_bytes
     return b"".join(
         (
@@ -192,7 +211,7 @@ def submit(id_: int, encoded_route: bytes, payload: bytes) -> bytes:
             _ID.pack(id_),
             encoded_route,
             _BINARY.pack(b"m", body_bytes),
-            _TASK,
+            head,
             _BINARY.pack(b"m", len(payload)),
             payload,
             b"j",

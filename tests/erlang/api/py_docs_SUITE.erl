@@ -67,8 +67,9 @@ what_the_pages_show_is_what_the_shell_shows(_Config) ->
     ct:comment("~w results", [lists:sum(Counts)]),
     ?assert(lists:sum(Counts) >= ?LEAST_RESULTS).
 
-%% Its sessions need a sandbox, or numpy.
+%% Its sessions need a sandbox, uvicorn, or numpy.
 is_runnable("security.md") -> os:find_executable("bwrap") =/= false;
+is_runnable("services.md") -> py:func('importlib.util', find_spec, [uvicorn]) =/= undefined;
 is_runnable("arrays.md") -> py:func('importlib.util', find_spec, [numpy]) =/= undefined;
 is_runnable(_) -> true.
 

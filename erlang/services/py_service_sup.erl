@@ -1,0 +1,100 @@
+%%% @doc The services of this node, each under its name.
+%%% @private
+-module(py_service_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, start_service/3, stop_service/2, find/1, infos/0, metrics/0, drain/1]).
+-export([init/1]).
+
+%% What ending fronts, replicas and the socket takes beside the drain.
+-define(STOP_MS, 30_000).
+
+-spec start_link() -> supervisor:startlink_ret().
+start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+%% @doc Start one; returns when it is ready.
+-spec start_service(Name :: binary(), Service :: map(), py_config:pool()) -> ok | {error, {py, py_error:reason()}}.
+start_service(Name, Service, Config) ->
+    case py_service_port:free(Service) of
+        {ok, Port} -> started(Name, Service#{port := Port}, Config);
+        {error, Text} -> {error, {py, {service, Name, Text}}}
+    end.
+
+started(Name, Service, Config) ->
+    Child = #{
+        id => Name, start => {py_service_server, start_link, [Service#{metrics => fun ?MODULE:metrics/0}, Config]}, restart => transient, shutdown => ?STOP_MS
+    },
+    case asked({start_child, Child}) of
+        {ok, Server} ->
+            case py_service_server:await(Server) of
+                ok ->
+                    ok;
+                {error, _} = Error ->
+                    _ = asked({terminate_child, Name}),
+                    _ = asked({delete_child, Name}),
+                    Error
+            end;
+        {error, already_present} ->
+            _ = asked({delete_child, Name}),
+            started(Name, Service, Config);
+        {error, {already_started, _}} ->
+            {error, {py, {service, Name, "a service of that name runs already"}}};
+        {error, {{py, _} = Reason, _Child}} ->
+            {error, Reason};
+        {error, {py, _} = Reason} ->
+            {error, Reason};
+        {error, Reason} ->
+            {error, {py, {service, Name, lists:flatten(io_lib:format("~tP", [Reason, 20]))}}}
+    end.
+
+%% @doc Stop one, with its replicas.
+-spec stop_service(Name :: binary(), timeout() | default) -> ok | {error, {py, py_error:reason()}}.
+stop_service(Name, Drain) ->
+    case find(Name) of
+        {ok, Server} ->
+            py_service_server:drain(Server, Drain),
+            _ = asked({terminate_child, Name}),
+            _ = asked({delete_child, Name}),
+            ok;
+        error ->
+            {error, {py, {unknown_service, Name}}}
+    end.
+
+-spec find(term()) -> {ok, pid()} | error.
+find(Name) ->
+    case lists:keyfind(Name, 1, services()) of
+        {Name, Server} -> {ok, Server};
+        false -> error
+    end.
+
+%% @doc What there is of each.
+-spec infos() -> [py_service:info()].
+infos() -> [Info || {_, Server} <- services(), {ok, Info} <- [py_service_server:info(Server)]].
+
+%% @doc The metrics of this node, as any of its fronts tells them.
+-spec metrics() -> binary().
+metrics() -> py_service_figures:text(infos()).
+
+%% @doc The application is about to stop: no new requests, and the open ones may end.
+-spec drain(timeout() | default) -> ok.
+drain(Drain) ->
+    Monitors = [spawn_monitor(fun() -> stop_service(Name, Drain) end) || {Name, _} <- services()],
+    lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Monitors).
+
+services() ->
+    case asked(which_children) of
+        {error, _} -> [];
+        Children -> lists:sort([{Name, Server} || {Name, Server, _, _} <- Children, is_pid(Server)])
+    end.
+
+asked(Request) ->
+    try
+        gen_server:call(?MODULE, Request, infinity)
+    catch
+        exit:_ -> {error, {py, not_started}}
+    end.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    py_service_server:new(),
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.

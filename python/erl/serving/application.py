@@ -1,0 +1,279 @@
+"""What a front does with a request: it goes to the replicas, as bytes, and what comes back goes to the client.
+
+A callable of ASGI without anything around it, as invocations are many; what lies under `/-/` a Starlette application
+answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import os
+import re
+import time
+from itertools import count
+
+from erl.link.loop import FailedError, RaisedError
+from erl.serving import exchange
+
+TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+    from erl.link.loop import LoopLink
+    from erl.serving.figures import Figures
+
+    Pairs = list[tuple[bytes, bytes]]
+
+_WATCH_SECONDS: Final = 0.05
+_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_OWN: Final = "/-/"
+_JSON: Final = (b"content-type", b"application/json")
+_RETRY: Final = (b"retry-after", b"1")
+
+_WAITING: Final = {
+    "ready": "",
+    "starting": "the service starts",
+    "draining": "the service is about to stop",
+}
+
+
+class _GoneError(Exception):
+    """Raised where the client has gone."""
+
+
+class Application:
+    """Requests of one front. `state` is what the node has said last."""
+
+    def __init__(
+        self,
+        heads: dict[str, bytes],
+        timeout_ms: int | None,
+        token: bytes | None,
+        figures: Figures,
+        rest: Any,
+    ) -> None:
+        self.link: LoopLink | None = None
+        self.state = "starting"
+        self._handle, self._more, self._close = heads["handle"], heads["more"], heads["close"]
+        self._route: Callable[[dict[str, object]], bytes] = _route(timeout_ms)
+        self._plain = self._route({})
+        self._token = None if token is None else hashlib.sha256(token).digest()
+        self._figures = figures
+        self._rest = rest
+        self._prefix = os.urandom(6).hex()
+        self._ids = count(1)
+        self._loop = asyncio.get_running_loop()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        if path.startswith(_OWN) and (path in ("/-/health", "/-/ready") or self._may(scope)):
+            await self._rest(scope, receive, send)
+            return
+        figures, started = self._figures, time.perf_counter()
+        figures.begun()
+        id_ = self._id_of(scope)
+        status = 0
+        try:
+            status = await self._invoke(id_, scope, receive, send)
+        except _GoneError:
+            figures.left += 1
+        finally:
+            if status:
+                figures.answered(status, time.perf_counter() - started)
+            figures.ended()
+
+    def _may(self, scope: Any) -> bool:
+        if self._token is None:
+            return True
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        # Digests have one length, whatever was given.
+        is_same = hmac.compare_digest(hashlib.sha256(token.strip()).digest(), self._token)
+        return is_same and scheme.lower() == b"bearer"
+
+    def _id_of(self, scope: Any) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _ID.fullmatch(value):
+                return value  # type: ignore[no-any-return]
+        return b"%s-%x" % (self._prefix.encode(), next(self._ids))
+
+    async def _invoke(self, id_: bytes, scope: Any, receive: Any, send: Any) -> int:
+        if not self._may(scope):
+            # No challenge says which scheme: a browser would ask a person for a password.
+            return await self._fail(
+                401, "the token is missing or wrong", id_, send, (b"connection", b"close")
+            )
+        if self.state != "ready" or self.link is None:
+            why = _WAITING.get(self.state, "") or "the service starts"
+            return await self._fail(503, why, id_, send, _RETRY, (b"connection", b"close"))
+        body = await _body(receive)
+        target = scope["raw_path"]
+        if scope["query_string"]:
+            target += b"?" + scope["query_string"]
+        data = exchange.request(
+            id_, scope["method"].encode(), target, scope["scheme"].encode(), scope["headers"], body
+        )
+        del body
+        watch = _Watch(self._loop, receive)
+        try:
+            number, value = await self._ask(watch, self._plain, self._handle, data)
+            del data
+            if type(value) is bytes:
+                return await _answer(value, id_, send)
+            return await self._stream(watch, number, value, id_, send)
+        except RaisedError as error:
+            return await self._fail(500, error.name.removeprefix("builtins."), id_, send)
+        except FailedError as error:
+            status, text = _status(error)
+            return await self._fail(status, text, id_, send, *([_RETRY] if status == 503 else []))
+        finally:
+            watch.end()
+
+    async def _ask(self, watch: _Watch, route: bytes, head: bytes, data: bytes) -> tuple[int, Any]:
+        link = self.link
+        if link is None:
+            raise FailedError("link", "", "the node is gone")
+        number, future = link.call(route, head, data)
+        watch.of(future)
+        try:
+            return number, await future
+        except asyncio.CancelledError:
+            link.cancel(number)
+            if watch.is_gone:
+                raise _GoneError from None
+            raise
+
+    async def _stream(self, watch: _Watch, number: int, value: Any, id_: bytes, send: Any) -> int:
+        """The pieces of an answer, each when the client has taken the one before."""
+        first, key = value
+        route = self._route({"stream": number})
+        name = key.to_bytes(8, "big")
+        is_over = False
+        try:
+            status, headers, piece = exchange.read_answer(first)
+            headers.append((b"x-request-id", id_))
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            while not is_over:
+                if watch.is_gone:
+                    raise _GoneError
+                try:
+                    _, said = await self._ask(watch, route, self._more, name)
+                except (FailedError, RaisedError):
+                    # Nothing can be said any more: the connection ends without the end of its answer.
+                    is_over = True
+                    return status
+                is_over = said[:1] == b"\0"
+                if len(said) > 1 or is_over:
+                    await send({"type": "http.response.body", "body": said[1:], "more_body": not is_over})
+            return status
+        finally:
+            if self.link is not None:
+                if not is_over:
+                    _, closed = self.link.call(route, self._close, name)
+                    closed.add_done_callback(_unread)
+                self.link.cancel(number)
+
+    async def _fail(self, status: int, text: str, id_: bytes, send: Any, *more: tuple[bytes, bytes]) -> int:
+        body = json.dumps({"error": text, "id": id_.decode()}).encode()
+        await _send(status, [_JSON, *more], body, id_, send)
+        return status
+
+
+class _Watch:
+    """Looks whether a client goes away, where its answer takes longer than most do."""
+
+    __slots__ = ("_future", "_loop", "_receive", "_task", "_timer", "is_gone")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Any) -> None:
+        self._loop = loop
+        self._receive = receive
+        self._future: asyncio.Future[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(_WATCH_SECONDS, self._begin)
+        self.is_gone = False
+
+    def of(self, future: asyncio.Future[Any]) -> None:
+        """Its call is this one now."""
+        self._future = future
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.is_gone = True
+        if self._future is not None:
+            self._future.cancel()
+
+    def end(self) -> None:
+        """It looks no more."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _route(timeout_ms: int | None) -> Callable[[dict[str, object]], bytes]:
+    from erl.link import protocol
+
+    always: dict[str, object] = {} if timeout_ms is None else {"timeout": timeout_ms}
+    return lambda more: protocol.map_of({**always, **more})
+
+
+def _unread(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+async def _body(receive: Any) -> bytes:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _GoneError
+    if not message.get("more_body"):
+        return message["body"]  # type: ignore[no-any-return]
+    parts = [message["body"]]
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneError
+        parts.append(message["body"])
+    return b"".join(parts)
+
+
+async def _answer(data: bytes, id_: bytes, send: Any) -> int:
+    status, headers, body = exchange.read_answer(data)
+    await _send(status, headers, body, id_, send)
+    return status
+
+
+async def _send(status: int, headers: Pairs, body: bytes, id_: bytes, send: Any) -> None:
+    if status in (204, 304):
+        body = b""
+    else:
+        headers.append((b"content-length", b"%d" % len(body)))
+    headers.append((b"x-request-id", id_))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _status(error: FailedError) -> tuple[int, str]:
+    """What a failure of the bridge is to a client. 502: the request had begun, and is not made again."""
+    if error.reason == "overload":
+        return 503, "the queue is full"
+    if error.reason == "timeout":
+        return 504, "the deadline is over"
+    if error.reason == "worker_down":
+        if error.detail in ("restarting", "start", "stopped"):
+            return 503, "no replica runs"
+        return 502, "the replica that ran the request died"
+    if error.reason in ("link", "unknown_pool", "not_started", "unknown_service"):
+        return 503, "no replica runs"
+    return 502, "the request could not be run"
