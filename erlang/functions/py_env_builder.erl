@@ -17,14 +17,16 @@
 
 -type result() :: {ok, py_env_files:env(), Warnings :: [binary()]} | {error, {py, py_error:reason()}}.
 
+-type own() :: [{Name :: string(), [file:filename()]}].
+%% What the application's package needs, as the node's own Python has it: what it is called among the packages, and what it consists of.
+
 -record(build, {
     root :: file:filename_all(),
     directory :: file:filename_all(),
     environment :: py_env_spec:environment(),
     python :: py_env_pythons:python(),
     uv :: file:filename_all() | none,
-    %% Of erlang-py, which is one file of Python.
-    erlang :: file:filename_all() | none,
+    own :: own() | none,
     run :: py_env_command:options()
 }).
 
@@ -50,7 +52,17 @@
     "names = sorted({'%s==%s' % (d.metadata['Name'], d.version) for d in metadata.distributions()}, key=str.lower)\n"
     "sys.stdout.buffer.write(os.fsencode('\\n'.join(['py', *names, ''])))\n"
 ).
--define(ERLANG, "import os, sys, erlang; sys.stdout.buffer.write(os.fsencode(erlang.__file__))").
+-define(OWN,
+    "import os, sys\n"
+    "sys.path.append(sys.argv[1])\n"
+    "import cloudpickle, erlang\n"
+    "from importlib import metadata\n"
+    "def info(name):\n"
+    "    try: return str(metadata.distribution(name)._path)\n"
+    "    except Exception: return ''\n"
+    "lines = ['py', erlang.__file__, info('erlang-py'), os.path.dirname(cloudpickle.__file__), info('cloudpickle'), '']\n"
+    "sys.stdout.buffer.write(os.fsencode('\\n'.join(lines)))\n"
+).
 -define(ASK_MS, 20_000).
 -define(SITE, "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))").
 
@@ -73,7 +85,7 @@ looked_up(Root, Hash, Environment, #{path := Base} = Python, Warnings, Deadline)
             case py_env_files:new(Root) of
                 {ok, Directory} ->
                     Run = #{deadline => Deadline, directory => Directory},
-                    Build = #build{root = Root, directory = Directory, environment = Environment, python = Python, uv = uv(), erlang = own_erlang(), run = Run},
+                    Build = #build{root = Root, directory = Directory, environment = Environment, python = Python, uv = uv(), own = own_packages(), run = Run},
                     Result = try made(Build, Hash, Warnings) catch throw:{failed, Text} -> failed(Text) end,
                     py_directory:delete(Directory),
                     Result;
@@ -82,6 +94,9 @@ looked_up(Root, Hash, Environment, #{path := Base} = Python, Warnings, Deadline)
             end
     end.
 
+made(#build{own = [_ | _], environment = #{requirements := []}} = Build, Hash, Warnings) ->
+    %% Nothing is to be fetched.
+    keyed(<<>>, Build, Hash, Warnings, fun() -> bare(Build) end);
 made(#build{uv = none} = Build, Hash, Warnings) ->
     {Venv, Pip} = venv_and_pip(Build),
     Lock = pip_lock(Build, Venv, Pip),
@@ -97,9 +112,8 @@ keyed(Lock, #build{root = Root} = Build, Hash, Warnings, Install) ->
         error -> finished(Install(), Key, Lock, Build, Hash, Warnings)
     end.
 
-key(Lock, #build{python = #{path := Path, version := Version, platform := Platform}, environment = #{instructions := Instructions}, erlang = Erlang}) ->
-    Own = case Erlang =/= none andalso file:read_file(Erlang) of {ok, Read} -> crypto:hash(sha256, Read); _ -> none end,
-    Bytes = term_to_binary({1, Path, Version, Platform, Lock, Instructions, Own}, [deterministic, {minor_version, 2}]),
+key(Lock, #build{python = #{path := Path, version := Version, platform := Platform}, environment = #{instructions := Instructions}, own = Own}) ->
+    Bytes = term_to_binary({1, Path, Version, Platform, Lock, Instructions, contents(Own)}, [deterministic, {minor_version, 2}]),
     string:slice(string:lowercase(binary:encode_hex(crypto:hash(sha256, Bytes))), 0, 32).
 
 finished(Venv, Key, Lock, #build{root = Root} = Build, Hash, Warnings) ->
@@ -148,48 +162,71 @@ in(#build{directory = Directory}, Name) -> filename:join(Directory, Name).
 
 python(Venv) -> filename:join([Venv, "bin", "python"]).
 
-requirements(#build{environment = #{requirements := Requirements}, erlang = Erlang} = Build) ->
+requirements(#build{environment = #{requirements := Requirements}, own = Own} = Build) ->
     File = in(Build, "requirements.in"),
-    Lines = [[Line, $\n] || Line <- py_env_spec:own_requirements(Erlang =/= none) ++ Requirements],
+    Lines = [[Line, $\n] || Line <- [Needed || Own =:= none, Needed <- py_env_spec:own_requirements()] ++ Requirements],
     written(file:write_file(File, Lines), Build),
     File.
 
 binaries(#build{environment = #{allow_builds := true}}) -> [];
-binaries(#build{erlang = none}) -> ["--only-binary", ":all:", "--no-binary", ?SDIST];
+binaries(#build{own = none}) -> ["--only-binary", ":all:", "--no-binary", ?SDIST];
 binaries(_Build) -> ["--only-binary", ":all:"].
 
 %% The package of the application; its directory may have others beside it that are nobody's here.
-own(#build{erlang = Erlang} = Build, Venv) ->
+own(#build{own = Own} = Build, Venv) ->
     Site = unicode:characters_to_list(run(python(Venv), ["-I", "-c", ?SITE], Build)),
-    Copy = filename:join(Site, "erlang.py"),
-    _ = Erlang =:= none orelse filelib:is_file(Copy) orelse written(copied(file:copy(Erlang, Copy)), Build),
+    _ = [written(copied(Path, filename:join(Site, filename:basename(Path))), Build)
+        || Own =/= none, {Name, Paths} <- Own, not filelib:is_file(filename:join(Site, Name)), Path <- Paths],
     case py_env_files:link_own(Site, own_package()) of
         ok -> ok;
         {error, eexist} -> throw({failed, "one of the requirements brings a package `erl', which is the name of py's own"});
         {error, Reason} -> unwritten(Reason, Build)
     end.
 
-copied({ok, _Bytes}) -> ok;
-copied(Error) -> Error.
-
-%% The node's own Python has erlang-py: beside the package, or among its interpreter's.
-own_erlang() ->
-    Beside = filename:join(py_launcher:package_dir(), "erlang.py"),
-    case filelib:is_regular(Beside) of
-        true -> Beside;
-        false -> case py_env_pythons:default() of {ok, Python} -> own_erlang(Python); error -> none end
+%% Files of Python, and what says which version they are of.
+copied(From, To) ->
+    case file:list_dir(From) of
+        {ok, Names} ->
+            Done = [file:make_dir(To) | [copied(filename:join(From, Name), filename:join(To, Name)) || Name <- Names, Name =/= "__pycache__"]],
+            hd([Error || {error, _} = Error <- Done] ++ [ok]);
+        {error, enotdir} ->
+            case file:copy(From, To) of
+                {ok, _} -> ok;
+                Error -> Error
+            end;
+        Error ->
+            Error
     end.
 
-own_erlang(Python) ->
+%% What would change what is built.
+contents(none) -> none;
+contents(Own) -> [{Name, [crypto:hash(sha256, Bytes) || File <- lists:sort(files(Path)), {ok, Bytes} <- [file:read_file(File)]]} || {Name, [Path | _]} <- Own].
+
+files(Path) ->
+    case filelib:is_dir(Path) of
+        true -> [filename:join(Path, File) || File <- filelib:wildcard("*.py", Path)];
+        false -> [Path]
+    end.
+
+%% The node's own Python has erlang-py and cloudpickle: among its packages, or where the application's package lies.
+own_packages() ->
+    case py_env_pythons:default() of
+        {ok, Python} -> own_packages(Python);
+        error -> none
+    end.
+
+own_packages(Python) ->
     Unset = [{Name, false} || Name <- ["PYTHONPATH", "PYTHONHOME"]],
-    case py_program:run(Python, [{args, ["-I", "-c", ?ERLANG]}, {env, Unset}, {cd, "/"}], ?ASK_MS) of
+    case py_program:run(Python, [{args, ["-I", "-c", ?OWN, py_launcher:package_dir()]}, {env, Unset}, {cd, "/"}], ?ASK_MS) of
         {0, Said} ->
-            File = unicode:characters_to_list(Said),
-            case is_list(File) andalso filename:basename(File) =:= "erlang.py" andalso filelib:is_regular(File) of
-                true -> File;
-                false -> none
+            case [unicode:characters_to_list(Line) || Line <- binary:split(Said, <<"\n">>, [global])] of
+                ["py", Erlang, ErlangInfo, Cloudpickle, CloudpickleInfo, ""] ->
+                    [{filename:basename(Path), [Path | [Info || Info =/= ""]]} || {Path, Info} <- [{Erlang, ErlangInfo}, {Cloudpickle, CloudpickleInfo}]];
+                _ ->
+                    none
             end;
-        _ -> none
+        _ ->
+            none
     end.
 
 %% @doc Have the application's package of now in an environment that another release of it has built.
@@ -254,6 +291,13 @@ read(File, Build) ->
         {ok, Bytes} -> Bytes;
         {error, Reason} -> unwritten(Reason, Build)
     end.
+
+bare(#build{uv = none, python = #{path := Python}} = Build) ->
+    Venv = in(Build, "env"),
+    _ = run(Python, ["-I", "-m", "venv", "--without-pip", Venv], Build),
+    Venv;
+bare(Build) ->
+    uv_venv(Build).
 
 %%% pip
 

@@ -5,7 +5,7 @@
 %%% @private
 -module(py_env_spec).
 
--export([check/1, configured/0, setting/1, hash/2, version/1, own_requirements/1, masked/1]).
+-export([check/1, configured/0, setting/1, hash/2, version/1, own_requirements/0, masked/1]).
 -export_type([environment/0, version/0]).
 
 -type version() :: any | {Minor :: non_neg_integer(), Patch :: any | non_neg_integer()}.
@@ -23,8 +23,7 @@
 -define(MOST_REQUIREMENTS, 1_000).
 -define(MOST_LINE_BYTES, 1_000).
 -define(TIMEOUT_MS, 1_800_000).
--define(OWN, <<"cloudpickle>=3">>).
--define(ERLANG_PY, <<"erlang-py>=2.0.7">>).
+-define(OWN, [<<"erlang-py>=2.0.7">>, <<"cloudpickle>=3">>]).
 
 %% PEP 508, of which strings in markers have no white space: behind one `pip' would look for options.
 -define(NAME, "[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?").
@@ -140,10 +139,9 @@ refused(Format, Args) -> throw({refused, io_lib:format(Format, Args)}).
 
 shown(Text) -> io_lib:format("~0tp", [string:slice(masked(Text), 0, 80)]).
 
-%% @doc What the application's own package needs; erlang-py, which has no wheel, where it can't be had from the node's own Python.
--spec own_requirements(HasErlang :: boolean()) -> [binary()].
-own_requirements(true) -> [?OWN];
-own_requirements(false) -> [?ERLANG_PY, ?OWN].
+%% @doc What the application's own package needs, to be fetched where the node's own Python does not have it.
+-spec own_requirements() -> [binary()].
+own_requirements() -> ?OWN.
 
 %% @doc A text without the credentials of its URLs.
 -spec masked(binary()) -> binary().

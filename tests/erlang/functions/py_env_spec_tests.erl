@@ -80,4 +80,4 @@ a_secret_in_a_url_is_not_shown_test() ->
 what_each_has_is_what_the_package_needs_test() ->
     {ok, Text} = file:read_file(filename:join(py_checkout:root(), "python/pyproject.toml")),
     {match, [Table]} = re:run(Text, "^dependencies = \\[\\s*([^\\]]*)\\]", [multiline, {capture, all_but_first, binary}]),
-    ?assertEqual(lists:sort(py_env_spec:own_requirements(false)), lists:sort([string:trim(Each, both, " \n\",") || Each <- binary:split(Table, <<",\n">>, [global, trim_all]), string:trim(Each) =/= <<>>])).
+    ?assertEqual(lists:sort(py_env_spec:own_requirements()), lists:sort([string:trim(Each, both, " \n\",") || Each <- binary:split(Table, <<",\n">>, [global, trim_all]), string:trim(Each) =/= <<>>])).

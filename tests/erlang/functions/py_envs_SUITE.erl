@@ -114,7 +114,7 @@ entries(Name, Config) ->
 an_environment_is_built_once_and_looked_up_from_then_on(Config) ->
     _ = noted("", Config),
     {ok, #{key := Key, path := Path, packages := Packages} = Env} = py_env:build(tealeaf()),
-    ?assertEqual([<<"cloudpickle==3.9">>, <<"tealeaf==1.0">>], [Each || Each <- Packages, binary:match(Each, [<<"cloudpickle">>, <<"tealeaf">>]) =/= nomatch]),
+    ?assertMatch([<<"cloudpickle==", _/binary>>, <<"erlang", _, "py==", _/binary>>, <<"tealeaf==1.0">>], Packages),
     {ok, Lock} = file:read_file(filename:join(Path, "requirements.lock")),
     ?assertMatch({match, _}, re:run(Lock, "tealeaf==1\\.0.*--hash=sha256:[0-9a-f]{64}", [dotall])),
     ?assertEqual([], entries("new", Config)),
