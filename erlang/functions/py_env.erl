@@ -11,7 +11,7 @@
 -module(py_env).
 
 -export([build/0, build/1, list/0, prune/0, prune/1, pythons/0]).
--export([pool/1, no_instructions/0]).
+-export([pool/1, no_instructions/0, is_needed/2]).
 -export_type([options/0, env/0]).
 
 -type options() :: #{
@@ -79,6 +79,40 @@ hash(Environment) -> py_env_spec:hash(Environment, py_env_pythons:default()).
 %% @doc What the pool of an environment is called where runs wait.
 -spec pool(py_env_spec:environment()) -> binary().
 pool(Environment) -> <<"env:", (hash(Environment))/binary>>.
+
+%% @private
+%% @doc Whether a function needs an environment, or a pool will do: one that has no requirements runs in the pool where that has the version which the
+%% function asks for, or a later one while that very version is not here.
+-spec is_needed(options(), py_config:pool_name()) -> boolean().
+is_needed(#{requirements := [_ | _]}, _Pool) ->
+    true;
+is_needed(#{python_version := Version}, Pool) when Version =/= <<>> ->
+    case {py_env_spec:check(#{python_version => Version}), pool_version(Pool)} of
+        {{ok, #{python_version := Text}}, {3, Minor, _}} -> is_other(py_env_spec:version(Text), Minor);
+        {{ok, _}, unknown} -> false;
+        %% Its run says why not.
+        _ -> true
+    end;
+is_needed(_Environment, _Pool) ->
+    false.
+
+is_other(any, _Minor) -> false;
+is_other({Minor, any}, Minor) -> false;
+is_other({Asked, _} = Version, Minor) ->
+    case py_env_pythons:choose(Version, py_env_pythons:all()) of
+        {ok, _, []} -> true;
+        _ -> Minor < Asked
+    end.
+
+pool_version(Pool) ->
+    case lists:keyfind(Pool, 1, py_registry:configs()) of
+        {_, #{sandbox := none} = Config} ->
+            case py_launcher:find(Config) of
+                {ok, _, Path} -> py_env_pythons:version(filename:absname(Path));
+                {error, _} -> unknown
+            end;
+        _ -> unknown
+    end.
 
 %% @private
 %% @doc Why instructions are refused.

@@ -7,7 +7,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([all/0, choose/2, identity/1, default/0]).
+-export([all/0, choose/2, identity/1, default/0, version/1]).
 -export_type([python/0, identity/0]).
 
 -type python() :: #{path := string(), version := {3, non_neg_integer(), non_neg_integer()}, platform := binary(), identity := identity()}.
@@ -131,6 +131,14 @@ default() ->
     case py_launcher:find(Config) of
         {ok, _, Path} -> {ok, filename:absname(Path)};
         {error, _} -> error
+    end.
+
+%% @doc The version of one.
+-spec version(file:filename_all()) -> {3, non_neg_integer(), non_neg_integer()} | unknown.
+version(Path) ->
+    case known([Path]) of
+        [#{version := Version}] -> Version;
+        [] -> unknown
     end.
 
 %% @doc The one that a version means: that very one, or the lowest that is not older, with a warning; `any': what pools use, where they

@@ -50,8 +50,9 @@ start(Key, Options) ->
     _ = [is_named(maps:get(Own, Options, #{})) orelse py_error:badarg(2, [atom_to_list(Own), " must be a map from names to values"], Api) || Own <- ?OWN],
     Pool = maps:get(pool, Options, default),
     case read(Pool, [Key | [pairs(maps:get(Own, Options, #{})) || Own <- ?OWN]]) of
-        {ok, {Said, Project, Name}} ->
-            begun(Said, maps:merge(maps:without(?OWN, Options), #{project => Project, function => Name}));
+        {ok, {Said, Project, Name, Version, Requirements}} ->
+            Environment = #{python_version => Version, requirements => Requirements},
+            begun(Said, placed(Environment, job, maps:merge(maps:without(?OWN, Options), #{project => Project, function => Name})));
         {error, _} = Error ->
             Error
     end.
@@ -70,6 +71,13 @@ read(Pool, Args) ->
     catch
         error:{py, _} = Reason -> {error, Reason};
         error:{python, _, _, _} = Reason -> {error, Reason}
+    end.
+
+%% Who names a pool has that; else the function's environment, where the pool `default' will not do.
+placed(Environment, Action, Options) ->
+    case Action =:= build orelse maps:get(pool, Options, default) =:= default andalso py_env:is_needed(Environment, default) of
+        true -> (maps:remove(pool, Options))#{environment => Environment};
+        false -> Options
     end.
 
 begun(Said, Options) ->
@@ -165,12 +173,17 @@ key() ->
 %% @private
 -spec begin_run(binary(), [{atom(), term()}]) -> {ok, py_run:id()} | failure().
 begin_run(Said, Given) ->
-    #{pool := Pool} = Options = maps:map(fun(limits, Limits) -> maps:from_list(Limits); (_, Value) -> Value end, maps:from_list(Given)),
+    #{pool := Pool} = Asked = maps:map(fun of_python/2, maps:from_list(Given)),
+    Environment = maps:get(environment, Asked, #{}),
+    Action = maps:get(action, Asked, job),
     %% A name that no pool has makes no atom.
     case [Name || Name <- py_registry:pools(), atom_to_binary(Name) =:= Pool] of
-        [Name] -> begun(Said, Options#{pool := Name});
+        [Name] -> begun(Said, placed(Environment, Action, (maps:without([environment, action], Asked))#{pool := Name}));
         [] -> {error, {py, {run, "there is no pool " ++ unicode:characters_to_list(Pool)}}}
     end.
+
+of_python(Key, Pairs) when Key =:= limits; Key =:= environment -> maps:from_list(Pairs);
+of_python(_Key, Value) -> Value.
 
 %% @private
 -spec wait_run(py_run:id(), timeout()) -> {ok, py_run:info() | timeout} | failure().

@@ -59,6 +59,10 @@ def called(
     for warning in asked["warnings"]:
         logger.warning("%s", warning)
     function = function_of(asked["function"])
+    if asked["action"] == "build":
+        from erl.functions import environments
+
+        return environments.described()
     called_one = loading.load(function.directory, function.hash, function.handler)
     values = {
         **arguments.unpacked(asked["parameters"], "the parameter"),
@@ -115,8 +119,10 @@ def _initialize(function: Any, asked: dict[str, Any], injected: dict[str, Callab
 
 def said(
     key: str, inputs: list[Any], parameters: list[Any], init_parameters: list[Any]
-) -> tuple[bytes, bytes, bytes]:
-    """What a run of a function is begun with by `py_function`, the function's project, and its name."""
+) -> tuple[bytes, bytes, bytes, bytes, list[bytes]]:
+    """What a run of a function is begun with by `py_function`: this, the function's project, its name, its version of
+    Python and its requirements.
+    """
     function = function_of(key)
     spec = {
         "format": FORMAT,
@@ -131,7 +137,13 @@ def said(
         "warnings": [],
     }
     text = json.dumps(spec, ensure_ascii=False)
-    return text.encode(), function.project.encode(), function.name.encode()
+    return (
+        text.encode(),
+        function.project.encode(),
+        function.name.encode(),
+        (function.spec.get("python_version") or "").encode(),
+        [each.encode() for each in function.spec.get("requirements") or []],
+    )
 
 
 def _by_name(pairs: list[Any]) -> dict[str, Any]:

@@ -31,7 +31,16 @@ def start(function: Any, asked: Asked) -> runs.Run:
     spec = said_of(function, asked)
     if asked.local_execution:
         return LocalRun(spec)
-    return begun(spec, asked)
+    return begun(spec, asked, environment_of(function))
+
+
+def environment_of(function: Any) -> list[tuple[Any, Any]]:
+    """What `py_env` is asked for a function: the node knows whether a pool will do."""
+    spec = function.spec
+    return [
+        (Atom("python_version"), (spec.get("python_version") or "").encode()),
+        (Atom("requirements"), [each.encode() for each in spec.get("requirements") or []]),
+    ]
 
 
 def said_of(function: Any, asked: Asked) -> dict[str, Any]:
@@ -50,13 +59,18 @@ def said_of(function: Any, asked: Asked) -> dict[str, Any]:
     }
 
 
-def begun(spec: dict[str, Any], asked: Asked) -> runs.Run:
+def begun(
+    spec: dict[str, Any], asked: Asked, environment: list[tuple[Any, Any]] | None = None
+) -> runs.Run:
     """A durable run: written down when this returns."""
     try:
         text = json.dumps(spec, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise errors.EntityError(f"the parameters of the task are no JSON: {error}") from error
-    run_id = nodes.call("py_function", "begin_run", [text, options(spec, asked)])
+    asked_for = options(spec, asked)
+    if environment is not None:
+        asked_for += [(Atom("environment"), environment), (Atom("action"), Atom(spec["action"]))]
+    run_id = nodes.call("py_function", "begin_run", [text, asked_for])
     return runs.Run(nodes.text_of(run_id), spec)
 
 
