@@ -254,13 +254,9 @@ started(Id, Spec, From, State) ->
 
 %% One that has failed or was stopped is in nobody's way.
 first(#{key := _} = Spec, State) ->
-    Known = case py_run_table:id_by_key(Spec) of
-        {ok, Id} -> current(Id, State);
-        error -> error
-    end,
-    case Known of
-        {ok, #{state := Was}} when Was =:= 'ERROR'; Was =:= 'STOPPED' -> error;
-        _ -> Known
+    case [Known || {ok, Id} <- [py_run_table:id_by_key(Spec)], {ok, Known} <- [current(Id, State)]] of
+        [#{state := Was} = Known] when Was =/= 'ERROR', Was =/= 'STOPPED' -> {ok, Known};
+        _ -> error
     end;
 first(_Spec, _State) ->
     error.

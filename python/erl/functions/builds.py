@@ -1,8 +1,9 @@
 """The action `build`: a run that has the environment of a function built, and says what is in it.
 
 It is a run like any other: BUILDING while the node builds (`py_env` of the Erlang side), then RUNNING in the
-environment, COMPLETED with the result `environment`: see `erl.functions.environments`. A function that has requirements, or
-names a version of Python that the pool does not have, runs in its environment whether or not it was built before.
+environment, COMPLETED with the result `environment`: see `erl.functions.environments`. A function that has
+requirements, or names a version of Python that the pool does not have, runs in its environment whether or not it was
+built before.
 """
 
 from __future__ import annotations

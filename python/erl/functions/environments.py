@@ -13,7 +13,9 @@ def described() -> outputs.Outputs:
     from importlib import metadata
 
     packages = {
-        f"{each.metadata['Name']}=={each.version}" for each in metadata.distributions() if each.metadata["Name"]
+        f"{each.metadata['Name']}=={each.version}"
+        for each in metadata.distributions()
+        if each.metadata["Name"]
     }
     made = outputs.Outputs()
     made.results["environment"] = {

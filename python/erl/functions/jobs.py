@@ -59,9 +59,7 @@ def said_of(function: Any, asked: Asked) -> dict[str, Any]:
     }
 
 
-def begun(
-    spec: dict[str, Any], asked: Asked, environment: list[tuple[Any, Any]] | None = None
-) -> runs.Run:
+def begun(spec: dict[str, Any], asked: Asked, environment: list[tuple[Any, Any]] | None = None) -> runs.Run:
     """A durable run: written down when this returns."""
     try:
         text = json.dumps(spec, ensure_ascii=False).encode()
