@@ -9,6 +9,7 @@
 -spec stop(Drain :: timeout() | default) -> {ok, stopped}.
 stop(Drain) ->
     is_drain(Drain) orelse py_error:badarg(1, "must be milliseconds or infinity", {stop, [Drain]}),
+    py_service_sup:drain(Drain),
     py_pools:stop(Drain).
 
 is_drain(Drain) -> Drain =:= default orelse Drain =:= infinity orelse (is_integer(Drain) andalso Drain >= 0).

@@ -55,6 +55,7 @@ new() ->
 config(#{replicas := Replicas, threads := Threads, timeout := Timeout} = Service, Pool) ->
     Spec = #{
         handler => maps:get(handler, Service),
+        source => maps:get(source, Service),
         init_function => maps:get(init_function, Service),
         init_parameters => maps:get(init_parameters, Service)
     },

@@ -3,7 +3,7 @@
 -module(py_service_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_service/3, stop_service/2, find/1, infos/0, metrics/0, drain/1]).
+-export([start_link/0, problem/1, start_service/3, stop_service/2, find/1, infos/0, metrics/0, drain/1]).
 -export([init/1]).
 
 %% What ending fronts, replicas and the socket takes beside the drain.
@@ -11,6 +11,18 @@
 
 -spec start_link() -> supervisor:startlink_ret().
 start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+%% @doc What is wrong with options, for Python; nothing where they are right.
+-spec problem(term()) -> binary().
+problem(Options) ->
+    Checked = case py_service_options:check(Options) of
+        {ok, {Service, Pool}} -> py_service_server:config(Service, Pool);
+        Error -> Error
+    end,
+    case Checked of
+        {ok, _} -> <<>>;
+        {error, Problem} -> unicode:characters_to_binary(py_options:describe(Problem))
+    end.
 
 %% @doc Start one; returns when it is ready.
 -spec start_service(Name :: binary(), Service :: map(), py_config:pool()) -> ok | {error, {py, py_error:reason()}}.

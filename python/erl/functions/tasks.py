@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 NO_EFFECT: Final = ("affinity", "node_selector", "profile", "service_type", "tolerations")
 """What a cluster's scheduler would read. There is none here."""
 
+SERVING: Final = ("fronts", "hosts", "ip", "max_body", "max_queue", "port", "threads", "tls", "token_file")
+"""What a service takes beside these; the node looks at the values."""
+
 _MOST_RETRIES: Final = 1000
 _MOST_ENVS: Final = 1000
 _QUANTITY: Final = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([a-zA-Z]*)\s*\Z")
@@ -42,6 +45,7 @@ class Task:
         "replicas",
         "retries",
         "secrets",
+        "serving",
         "timeout",
         "volumes",
     )
@@ -55,6 +59,7 @@ class Task:
         self.memory_bytes: int | None = None
         self.volumes: list[dict[str, Any]] = []
         self.replicas: int | None = None
+        self.serving: dict[str, Any] = {}
         self.instructions: list[str] = []
 
 
@@ -68,6 +73,8 @@ def checked(action: str, given: dict[str, Any]) -> tuple[Task, list[str]]:
     for name in NO_EFFECT:
         if asked.pop(name, None) is not None:
             warnings.append(f"{name} has no effect here: there is no cluster that would schedule by it")
+    if action == "serve":
+        task.serving = {name: asked.pop(name) for name in SERVING if name in asked}
     readers = {
         "backoff_limit": _read_retries,
         "retries": _read_retries,

@@ -75,7 +75,7 @@ def run_init(function: Callable[..., Any], context: object, parameters: dict[str
 class Handler:
     """A function with what its parameters want, looked at once."""
 
-    def __init__(self, function: Callable[..., Any], project: object = None) -> None:
+    def __init__(self, function: Callable[..., Any], project: Callable[[], Any] | None = None) -> None:
         self.function = function
         self._project = project
         parameters = inspect.signature(function).parameters.values()
@@ -97,7 +97,7 @@ class Handler:
             if name == "context":
                 keywords[name] = context
             elif name == "project":
-                keywords[name] = self._project
+                keywords[name] = None if self._project is None else self._project()
             else:
                 keywords[name] = event
         first = [keywords.pop(name) for name in self._first if name in keywords]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import json
 import logging
 import os
 import time
@@ -21,6 +22,7 @@ from erl.serving import exchange, handlers, responses
 from erl.serving.contexts import Context, ReplicaLogger, request_id
 from erl.serving.encoding import Encoder
 from erl.serving.events import Event, TriggerInfo, parsed_json
+from erl.terms import Atom
 
 _MOST_STREAMS: Final = 1_000
 _IDLE_SECONDS: Final = 300.0
@@ -58,10 +60,15 @@ def start(spec: dict[str, Any]) -> None:
     """Find the handler, and run its init function: `handler`, `init_function`, `init_parameters`, `number`."""
     global _replica
     said = {_text(key): value for key, value in spec.items()}
-    function = handlers.find(_text(said["handler"]))
-    named = said.get("init_function")
-    init = handlers.find_init(None if named is None else _text(named), function)
-    parameters = {_text(key): _plain(value) for key, value in (said.get("init_parameters") or {}).items()}
+    source = said.get("source")
+    if source in (None, Atom("undefined")):
+        function = handlers.find(_text(said["handler"]))
+        named = said.get("init_function")
+        init = handlers.find_init(None if named is None else _text(named), function)
+        parameters = {_text(key): _plain(value) for key, value in (said.get("init_parameters") or {}).items()}
+        project = None
+    else:
+        function, init, parameters, project = _of_source(json.loads(source))
     # `inherit`: the pool's `log_level` says what is passed on.
     context = Context(
         ReplicaLogger(logging.NOTSET, "erl.serving.handler"), worker_id=os.getpid(), trigger=_TRIGGER
@@ -74,7 +81,23 @@ def start(spec: dict[str, Any]) -> None:
             asyncio.run(_awaited(outcome))
     elif parameters:
         raise ValueError(f"Init function parameters mismatch. Expected: [], Got: {list(parameters)}")
-    _replica = _Replica(handlers.Handler(function), context)
+    _replica = _Replica(handlers.Handler(function, project), context)
+
+
+def _of_source(said: dict[str, Any]) -> tuple[Any, Any, dict[str, Any], Any]:
+    """The handler and the init function of a source that is kept (`erl.functions`), and what else goes with it."""
+    from erl.functions import loading, projects
+
+    function = loading.load(said["directory"], said["hash"], said["handler"])
+    named = said["init_function"]
+    if named is None:
+        init = handlers.find_init(None, function)
+    elif ":" in named:
+        init = loading.load(said["directory"], said["hash"], named)
+    else:
+        init = handlers.find_init(named, function)
+    name = said["project"]
+    return function, init, said["init_parameters"], lambda: projects.get_project(name)
 
 
 async def _awaited(outcome: Any) -> None:
