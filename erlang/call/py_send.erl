@@ -3,7 +3,7 @@
 -module(py_send).
 
 -export([body/4, kept/4, kept_terms/1, around/4, keeps_objects/1, kept_bytes/1, arguments/1, mentions_references/1, mentions_shared/1, is_failure/1]).
--export([exchange/6, ask/4, answer/2, cancel/3, seen/3, read/3, stored/1]).
+-export([exchange/6, ask/4, answer/2, cancel/3, seen/3, read/3, stored/2]).
 -export_type([entry/0, trust/0]).
 
 -type entry() :: {wrapper, Function :: atom()} | {raw, module(), Function :: atom()}.
@@ -159,7 +159,7 @@ read(Frame, trusted, Worker) ->
             unreadable(Worker, Frame)
     end.
 
-%% @doc The same of a frame that a trusted Python has left in a file.
+%% Of a frame that a trusted Python has left in a file.
 -spec stored(binary()) -> {ok, term()} | {error, term()}.
 stored(Frame) ->
     case py_wire:answer(Frame) of
@@ -168,6 +168,32 @@ stored(Frame) ->
         {error, {erlang, _} = Error} -> {error, py_exception:from_python(Error)};
         {refused, Text} -> {error, {py, {encode, Text}}};
         _ -> {error, {py, {protocol, unreadable_answer}}}
+    end.
+
+%% @doc The same of a frame that Python has left in a file, or a sandboxed one has answered.
+-spec stored(binary(), trust()) -> {ok, term()} | {error, term()}.
+stored(Frame, trusted) ->
+    stored(Frame);
+stored(Frame, {box, Budget}) ->
+    Unreadable = {error, {py, {protocol, unreadable_answer}}},
+    case py_guard:look(Frame) of
+        {refused, Text} -> {error, {py, {encode, Text}}};
+        error -> Unreadable;
+        _ ->
+            case py_wire:answer(Frame, Budget) of
+                {ok, Value} ->
+                    case py_guard:value(Value, self()) of
+                        ok -> {ok, Value};
+                        {refused, Text} -> {error, {py, {encode, Text}}}
+                    end;
+                {error, Error} ->
+                    case py_guard:failure(Error, Budget) of
+                        {python, _, _, _} = Python -> {error, py_exception:from_python(Python)};
+                        Other -> {error, Other}
+                    end;
+                {refused, Text} -> {error, {py, {encode, Text}}};
+                error -> Unreadable
+            end
     end.
 
 %% What a sandboxed Python has answered.

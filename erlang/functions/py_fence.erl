@@ -7,7 +7,7 @@
 %%% @private
 -module(py_fence).
 
--export([group/1, own/0, is_alive/1, left/1, await/2]).
+-export([group/1, box/1, own/0, is_alive/1, left/1, await/2]).
 
 %% How long what is left has to go by itself: a Python leaves half a second after its BEAM at the most, if it can.
 -define(GRACE_MS, 1_200).
@@ -26,6 +26,14 @@ group(OsPid) ->
                 true -> error;
                 false -> identity(OsPid)
             end;
+        _ -> error
+    end.
+
+%% @doc The same of the program that has made a box: its first process is none of the group, and ends with it, after it.
+-spec box(OsPid :: pos_integer()) -> {ok, py_run_state:process()} | error.
+box(OsPid) ->
+    case {group(OsPid), [{First, py_launcher:identity(First)} || First <- py_sandbox_processes:children(OsPid)]} of
+        {{ok, Process}, [{_, Started} | _] = Inside} when is_binary(Started) -> {ok, Process#{inside => [Each || {_, Known} = Each <- Inside, is_binary(Known)]}};
         _ -> error
     end.
 
@@ -77,17 +85,21 @@ is_same(Now, Started, _OsPid) -> Now =:= Started.
 
 %% @doc The processes of the group that are left.
 -spec left(py_run_state:process()) -> [OsPid :: pos_integer()].
-left(#{os_pid := Leader, started := Started} = Process) ->
+left(Process) ->
     case is_here(Process) of
-        true ->
-            case py_launcher:identity(Leader) of
-                %% A later one of the same number.
-                Other when is_binary(Other), Other =/= Started -> [];
-                unknown -> [Leader || is_group(Leader)];
-                _ -> members(Leader)
-            end;
-        false ->
-            []
+        true -> of_group(Process) ++ inside(Process);
+        false -> []
+    end.
+
+%% The kernel lets the first process of a box end when all others have.
+inside(Process) -> [First || {First, Started} <- maps:get(inside, Process, []), py_launcher:identity(First) =:= Started].
+
+of_group(#{os_pid := Leader, started := Started}) ->
+    case py_launcher:identity(Leader) of
+        %% A later one of the same number.
+        Other when is_binary(Other), Other =/= Started -> [];
+        unknown -> [Leader || is_group(Leader)];
+        _ -> members(Leader)
     end.
 
 is_group(Leader) ->
@@ -131,7 +143,8 @@ await(#{os_pid := Leader} = Process, Tell, Until, Told) ->
     end.
 
 await_killed(#{os_pid := Leader} = Process, Left, Tell, Until, Told) ->
-    py_launcher:kill_group(Leader),
+    of_group(Process) =:= [] orelse py_launcher:kill_group(Leader),
+    lists:foreach(fun py_launcher:kill/1, inside(Process)),
     %% The first look comes right after the first kill.
     Told =:= none orelse Told =:= Left orelse Tell(Left),
     receive after if Told =:= none -> ?LOOK_MS; true -> ?SLOW_MS end -> await(Process, Tell, Until, Left) end.

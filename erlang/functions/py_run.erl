@@ -372,20 +372,20 @@ waited(Id, Deadline) ->
 -spec result(id()) -> {ok, term()} | {error, term()}.
 result(Id) ->
     case found(Id) of
-        {ok, #{result := {inline, Frame}}} -> py_send:stored(Frame);
-        {ok, #{result := {file, _}, attempt := Attempt}} -> from_file(Id, Attempt);
+        {ok, #{result := {inline, Frame}} = Run} -> py_send:stored(Frame, py_run_attempt:trust(Run));
+        {ok, #{result := {file, _}} = Run} -> from_file(Id, Run);
         {ok, #{state := 'ERROR', error := Error}} when is_binary(Error) -> {error, error_of(Error)};
         {ok, #{state := 'STOPPED'}} -> {error, {py, cancelled}};
         {ok, #{state := State}} -> {error, {py, {run_state, State}}};
         {error, _} = Error -> Error
     end.
 
-from_file(Id, Attempt) ->
+from_file(Id, #{attempt := Attempt} = Run) ->
     case asked(directory) of
         {error, _} = Error -> Error;
         Runs ->
             case py_run_files:result(Runs, Id, Attempt) of
-                {ok, Frame} -> py_send:stored(Frame);
+                {ok, Frame} -> py_send:stored(Frame, py_run_attempt:trust(Run));
                 none -> {error, {py, {run, "the file of the run's result is not there, or damaged"}}}
             end
     end.

@@ -18,7 +18,7 @@
 %%% @private
 -module(py_run_attempt).
 
--export([new/0, start/3, settle/3, fence/2, find/1, go/3, drop/1, stop/1, text/1]).
+-export([new/0, start/3, settle/3, fence/2, find/1, go/3, drop/1, stop/1, text/1, trust/1]).
 
 -type plan() :: #{runs := file:filename_all(), worker := pid(), pool := py_config:pool_name(), is_fresh := boolean()}.
 -export_type([plan/0]).
@@ -140,11 +140,29 @@ asked(Id, Run, #{worker := Worker} = Plan) ->
                     placed(Id, Run, Plan, Python);
                 {error, _} -> not_placed(Id)
             end;
-        {ok, #{state := serving, sandbox := Kind}} when Kind =/= none ->
-            say({refused, self(), Id, <<"a run writes its result itself: its pool can't be in a sandbox">>});
+        {ok, #{state := serving, sandbox := bwrap, os_pid := Inner}} ->
+            boxed(Id, Run, Plan, py_worker:box_os_pid(Worker), started(py_launcher:identity(Inner)));
+        {ok, #{state := serving, sandbox := docker}} ->
+            say({refused, self(), Id, <<"whether a container of docker's has ended nobody can tell after this node's death: a run's pool can't be in one">>});
         _ ->
             not_placed(Id)
     end.
+
+%% In a box its own number is another one.
+boxed(Id, Run, Plan, OsPid, Started) when is_integer(OsPid), Started =/= <<>> ->
+    case py_fence:box(OsPid) of
+        {ok, Process} ->
+            say({placed, self(), Id, Process}),
+            placed(Id, Run, Plan, {0, Started});
+        error -> not_placed(Id)
+    end;
+boxed(Id, _Run, _Plan, _OsPid, _Started) ->
+    not_placed(Id).
+
+%% @doc How what it has answered is read.
+-spec trust(py_run_state:run()) -> py_send:trust().
+trust(#{process := #{inside := _}}) -> {box, py_atoms:session()};
+trust(_Run) -> trusted.
 
 known(Worker, Python, Process) ->
     _ = ets:info(?TABLE, size) > ?MOST_KNOWN andalso ets:match_delete(?TABLE, {{python, '_'}, '_', '_'}),
@@ -181,7 +199,8 @@ call(Id, Attempt, #{spec := #{timeout := Timeout} = Spec} = Run, #{runs := Runs,
     case kept(Id, Spec, Runs) of
         {ok, Flags, Kept} ->
             {OsPid, Started} = Python,
-            Meta = {py_run_files:directory(Runs, Id), Attempt, OsPid, Started, Surroundings},
+            Directory = directory(Run, Id, Runs, Surroundings),
+            Meta = {Directory, Attempt, OsPid, Started, Surroundings},
             Body = py_send:around({'erl.calls.runs', run}, Flags, [Meta, Flags], Kept),
             Route = #{pool => Pool, worker => Worker, timeout => Timeout},
             case py_pending:send(Id, Body, Route, self(), py_pending:new()) of
@@ -192,6 +211,14 @@ call(Id, Attempt, #{spec := #{timeout := Timeout} = Spec} = Run, #{runs := Runs,
             Error = {py, {run, "the call can't be read from its file: " ++ lists:flatten(io_lib:format("~tp", [Reason]))}},
             ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none})
     end.
+
+%% A box has none.
+directory(#{process := #{inside := _}}, Id, Runs, Surroundings) ->
+    Secrets = [Value || {_, {bytes, Value}} <- maps:get(secrets, Surroundings, [])],
+    group_leader(py_run_output:start(Runs, Id, Secrets), self()),
+    <<>>;
+directory(_Run, Id, Runs, _Surroundings) ->
+    py_run_files:directory(Runs, Id).
 
 kept(_Id, #{call := {inline, Flags, Kept}}, _Runs) -> {ok, Flags, Kept};
 kept(Id, #{call := file}, Runs) ->
@@ -220,12 +247,8 @@ wait(Id, Attempt, Run, #{worker := Worker} = Plan, Pending) ->
 answered({ok, {0, _, _, Message}}, Id, Attempt, _Run, #{worker := Worker}) ->
     unknown(Worker),
     ended(Id, Attempt, {not_begun, text_of(Message)});
-answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, #{process := Process} = Run, #{worker := Worker}) when Kind =:= 1; Kind =:= 2 ->
-    Result =
-        case iolist_to_binary(Bytes) of
-            <<>> -> {file, Size};
-            Frame -> {inline, Frame}
-        end,
+answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, #{process := Process} = Run, #{worker := Worker, runs := Runs}) when Kind =:= 1; Kind =:= 2 ->
+    Result = result(iolist_to_binary(Bytes), Size, Id, Attempt, Run, Runs),
     %% Before another run has this worker.
     case Kind =:= 2 andalso is_again(Attempt, Run) of
         true -> over(Id, Process);
@@ -238,6 +261,18 @@ answered({ok, Other}, Id, Attempt, _Run, _Plan) ->
 answered({error, Error}, Id, Attempt, Run, Plan) ->
     %% What interrupted it, or what kept its arguments from being read.
     lost(Id, Attempt, Run, Plan, {failed, Error}).
+
+%% Python has written it, but where it is in a box.
+result(Frame, _Size, Id, Attempt, #{process := #{inside := _}}, Runs) ->
+    Written = py_run_files:write_result(Runs, Id, Attempt, Frame),
+    if
+        byte_size(Frame) =< ?INLINE_BYTES; Written =/= ok -> {inline, Frame};
+        true -> {file, byte_size(Frame)}
+    end;
+result(<<>>, Size, _Id, _Attempt, _Run, _Runs) ->
+    {file, Size};
+result(Frame, _Size, _Id, _Attempt, _Run, _Runs) ->
+    {inline, Frame}.
 
 is_again(Attempt, #{most := Most}) -> Attempt < Most.
 
@@ -267,11 +302,11 @@ lost(Id, Attempt, #{process := Process} = Run, #{runs := Runs}, Otherwise) ->
     over(Id, Process),
     ended(Id, Attempt, settled(Id, Run, Attempt, Runs, Otherwise)).
 
-settled(Id, _Run, Attempt, Runs, {Kind, Error}) ->
+settled(Id, Run, Attempt, Runs, {Kind, Error}) ->
     case py_run_files:result(Runs, Id, Attempt) of
         {ok, Frame} ->
             Result = if byte_size(Frame) =< ?INLINE_BYTES -> {inline, Frame}; true -> {file, byte_size(Frame)} end,
-            case py_send:stored(Frame) of
+            case py_send:stored(Frame, trust(Run)) of
                 {ok, _} -> {completed, Result};
                 {error, Raised} -> {failed, <<>>, text(Raised), Result}
             end;
@@ -295,7 +330,10 @@ over(Id, #{os_pid := OsPid} = Process) ->
 
 workers_of(OsPid) ->
     Workers = [Worker || Pool <- py_registry:pools(), {_, Worker} <- py_registry:workers(Pool)],
-    [Worker || Worker <- Workers, {ok, #{os_pid := Known}} <- [py_worker:info(Worker)], Known =:= OsPid].
+    [Worker || Worker <- Workers, {ok, Info} <- [py_worker:info(Worker)], leader(Worker, Info) =:= OsPid].
+
+leader(_Worker, #{sandbox := none, os_pid := OsPid}) -> OsPid;
+leader(Worker, _Info) -> py_worker:box_os_pid(Worker).
 
 %% With its Python goes what that has forked.
 replaced(Worker) ->

@@ -8,7 +8,7 @@
 %%% @private
 -module(py_run_files).
 
--export([directory/2, ensure/1, write_call/3, read_call/2, result/3, add_to_log/3, log/2, log_end/3, delete/2, sweep/2]).
+-export([directory/2, ensure/1, write_call/3, read_call/2, write_result/4, result/3, add_to_log/3, log/2, log_end/3, delete/2, sweep/2]).
 
 -define(HEAD, "py run 1\n").
 -define(MOST_LOG_BYTES, 16#1100000).
@@ -37,6 +37,15 @@ read_call(Runs, Id) ->
             try {ok, binary_to_term(Bytes, [safe])}
             catch error:badarg -> {error, unreadable}
             end;
+        Error -> Error
+    end.
+
+%% @doc Write the result of an attempt that has no files, as in a box.
+-spec write_result(file:filename_all(), py_run_state:id(), Attempt :: pos_integer(), binary()) -> ok | {error, file:posix()}.
+write_result(Runs, Id, Attempt, Frame) ->
+    Directory = directory(Runs, Id),
+    case py_store:ensure(Directory) of
+        ok -> py_store:write(filename:join(Directory, <<"result">>), [<<?HEAD, Attempt:32, (erlang:crc32(Frame)):32>>, Frame]);
         Error -> Error
     end.
 

@@ -17,8 +17,8 @@
 
 -type id() :: binary().
 -type state() :: 'CREATED' | 'PENDING' | 'BUILDING' | 'READY' | 'RUNNING' | 'COMPLETED' | 'ERROR' | 'STOPPED'.
--type process() :: #{os_pid := pos_integer(), started := binary(), boot := binary(), namespace := binary()}.
-%% The process that leads the group in which an attempt runs.
+-type process() :: #{os_pid := pos_integer(), started := binary(), boot := binary(), namespace := binary(), inside => [{pos_integer(), Started :: binary()}]}.
+%% The process that leads the group in which an attempt runs; of a box that which has made it, and the box's own first one.
 -type spec() :: #{
     project := binary(),
     function := binary(),

@@ -146,7 +146,7 @@ full(Reason, #state{directory = Directory}) ->
 handle_cast(_Message, State) -> next(State).
 
 -spec handle_info(term(), #state{}) -> noreply().
-handle_info(timeout, State) ->
+handle_info(Message, State) when Message =:= timeout; Message =:= full ->
     next(committed(State));
 handle_info({placed, Pid, Id, Process}, State) ->
     next(placed(Id, Pid, Process, taken(Pid, State)));
@@ -169,8 +169,6 @@ handle_info(poll, #state{queues = Queues} = State) ->
     next(dispatched_all(asked_again(State#state{queues = py_run_queues:polled(Queues)})));
 handle_info(drain, State) ->
     next(State#state{is_draining = true});
-handle_info(full, State) ->
-    next(committed(State));
 handle_info({wait, Alias, Pid, Id}, #state{listeners = Listeners} = State) ->
     case current(Id, State) of
         {ok, _} -> next(answered(Id, State#state{listeners = py_run_listeners:wait(Id, Alias, Pid, Listeners)}));

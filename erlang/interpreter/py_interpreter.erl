@@ -10,7 +10,7 @@
 %%% @private
 -module(py_interpreter).
 
--export([open/2, settings/1, connect/2, os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
+-export([open/2, settings/1, connect/2, os_pid/1, box_os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
 -export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, paced/1, limit/2, read_us/1, reason/1, close/1]).
 -export_type([interpreter/0, paced/0]).
@@ -167,6 +167,11 @@ hear(#interpreter{listener = Listener, page = Page} = Interpreter) ->
 -spec os_pid(interpreter()) -> non_neg_integer().
 os_pid(#interpreter{inner = undefined, os_pid = OsPid}) -> OsPid;
 os_pid(#interpreter{inner = Inner}) -> Inner.
+
+%% @doc The number of what has made its box.
+-spec box_os_pid(interpreter()) -> non_neg_integer() | undefined.
+box_os_pid(#interpreter{box = undefined}) -> undefined;
+box_os_pid(#interpreter{os_pid = OsPid}) -> OsPid.
 
 %% @doc How much memory it has in use, in bytes; a sandboxed one with all that it has started.
 -spec memory_bytes(interpreter()) -> non_neg_integer() | undefined.

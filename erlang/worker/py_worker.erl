@@ -24,7 +24,7 @@
 -module(py_worker).
 -behaviour(gen_server).
 
--export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, ask_info/1, told_info/2, ask_running/1, told_running/2, distrust/2, recycle/1, drain/2]).
+-export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, box_os_pid/1, ask_info/1, told_info/2, ask_running/1, told_running/2, distrust/2, recycle/1, drain/2]).
 -export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([info/0, kind/0]).
@@ -131,6 +131,15 @@ info(Worker) ->
         exit:{Reason, _} -> {error, {worker_down, Reason}}
     end.
 
+%% @doc The number of what has made the box of its interpreter; `undefined' where there is none now.
+-spec box_os_pid(pid()) -> non_neg_integer() | undefined.
+box_os_pid(Worker) ->
+    try
+        gen_server:call(Worker, box_os_pid, 5_000)
+    catch
+        exit:_ -> undefined
+    end.
+
 %% @doc Ask the worker what runs now; never waits for Python.
 -spec ask_running(pid()) -> gen_server:request_id().
 ask_running(Worker) -> gen_server:send_request(Worker, running).
@@ -210,6 +219,7 @@ told(await_start, #state{phase = serving}) -> ok;
 told(Request, #state{phase = draining}) when Request =:= await_start; Request =:= recycle -> {error, stopped};
 told(Request, #state{last_down = Reason}) when Request =:= await_start; Request =:= recycle -> {error, Reason};
 told(info, State) -> py_worker_state:info(State);
+told(box_os_pid, State) -> py_worker_state:box_os_pid(State);
 told(running, State) -> py_worker_state:running(State);
 told(_Request, _State) -> {error, unknown_request}.
 

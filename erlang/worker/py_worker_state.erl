@@ -4,7 +4,7 @@
 %%% @private
 -module(py_worker_state).
 
--export([new/5, updated/2, flush/1, internal/3, forget/2, doom/2, set_timer/3, stop_timer/1]).
+-export([box_os_pid/1, new/5, updated/2, flush/1, internal/3, forget/2, doom/2, set_timer/3, stop_timer/1]).
 -export([report/1, report/2, event/3, event/4, metadata/1, own_bytes/1, info/1, running/1, head/1]).
 -export_type([state/0, info/0, running/0]).
 
@@ -120,6 +120,11 @@ os_pid(#state{calls = Calls}) ->
         undefined -> undefined;
         Interpreter -> py_interpreter:os_pid(Interpreter)
     end.
+
+%% @doc The number of what has made the box of its interpreter, if that is in one.
+-spec box_os_pid(state()) -> non_neg_integer() | undefined.
+box_os_pid(#state{phase = serving, calls = Calls}) -> py_interpreter:box_os_pid(py_calls:interpreter(Calls));
+box_os_pid(_State) -> undefined.
 
 memory_bytes(#state{calls = Calls}) ->
     case py_calls:interpreter(Calls) of

@@ -9,7 +9,8 @@ whether the attempt ended. Where it can't be written, as on a full disk, it goes
 
     b"py run 1\\n", the attempt (4 bytes), crc32 of the frame (4 bytes), the frame of the answer to a call with the id 1
 
-What the attempt prints and logs is added to the file `log` beside it as it comes. A sandboxed interpreter writes none.
+What the attempt prints and logs is added to the file `log` beside it as it comes. A sandboxed interpreter writes no
+file: its result goes with the answer, what it prints and logs as what any call prints.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def run(
     """Run an attempt and write its result. Raises only what interrupts it."""
     directory, attempt, os_pid, started, given = meta
     place = None if not directory else _path(directory)
-    if place is not None and not _is_this(os_pid, started):
+    if not _is_this(os_pid, started):
         return NOT_HERE, b"", 0, b"the worker has another Python now"
     own_pid = os.getpid()
     log = _Log(place, _hidden(given))
@@ -188,7 +189,7 @@ def _path(directory: Any) -> str:
 
 def _is_this(os_pid: int, started: Any) -> bool:
     known = started.encode() if isinstance(started, str) else bytes(started)
-    return os.getpid() == os_pid and (not known or known == _started())
+    return os_pid in (0, os.getpid()) and (not known or known == _started())
 
 
 def _started() -> bytes:
@@ -272,13 +273,13 @@ class _Log:
         self._others = frozenset(sys._current_frames())
         self._file: Any = None
         self._size = 0
-        if place is not None:
-            _Shown.install()
+        self._is_open = True
+        _Shown.install()
 
     def write(self, text: str) -> bool:
         """Add a text; False where there is no file."""
         if self._place is None:
-            return False
+            return self._is_open and self._say(text)
         if self._size > _MOST_LOG_BYTES or not text:
             return True
         if self.hidden is not None:
@@ -298,12 +299,21 @@ class _Log:
             pass
         return True
 
+    def _say(self, text: str) -> bool:
+        """In a box, which has no files: the node writes down what is printed."""
+        if self.hidden is not None:
+            text = self.hidden.hide(text)
+        stream = _usual.get("stdout")
+        if stream is not None:
+            stream.write(text)
+        return True
+
     def is_of(self, thread: int) -> bool:
         """Whether that thread was started since: the thread of a run before may go on."""
         return thread not in self._others
 
     def close(self) -> None:
-        file, self._file, self._place = self._file, None, None
+        file, self._file, self._place, self._is_open = self._file, None, None, False
         if file is not None:
             file.close()
 

@@ -187,7 +187,7 @@ def _read_volumes(task: Task, name: str, value: Any, warnings: list[str]) -> Non
         task.volumes.append(dict(each))
     if task.volumes:
         warnings.append(
-            f"{name} have no effect: they are directories of a box, and runs in boxes are not there yet"
+            f"{name} have no effect: they are directories of a box, and functions in boxes are not there yet"
         )
 
 

@@ -26,7 +26,6 @@
     the_process_of_an_attempt_is_killed/1,
     a_waiting_caller_has_its_answer_after_the_server_was_killed/1,
     runs_wait_for_a_pool_that_comes_later/1,
-    a_pool_in_a_sandbox_is_refused/1,
     a_run_in_a_python_that_was_forked_from_a_zygote/1,
     an_application_that_stops_leaves_no_run_running/1,
     cut_anywhere_at_its_end_the_journal_is_read/1,
@@ -64,7 +63,6 @@ all() ->
         the_process_of_an_attempt_is_killed,
         a_waiting_caller_has_its_answer_after_the_server_was_killed,
         runs_wait_for_a_pool_that_comes_later,
-        a_pool_in_a_sandbox_is_refused,
         a_run_in_a_python_that_was_forked_from_a_zygote,
         an_application_that_stops_leaves_no_run_running,
         cut_anywhere_at_its_end_the_journal_is_read,
@@ -355,17 +353,6 @@ runs_wait_for_a_pool_that_comes_later(Config) ->
     {ok, _} = py:start_pool(later, pool(Config)),
     ?assertMatch({'COMPLETED', #{pool := <<"later">>}}, ended(Run)),
     ok = py:stop_pool(later).
-
-a_pool_in_a_sandbox_is_refused(Config) ->
-    case os:find_executable("bwrap") of
-        false -> {skip, "no bubblewrap here"};
-        _ ->
-            {ok, _} = py:start_pool(boxed, (pool(Config))#{size => 1, sandbox => bwrap}),
-            {ok, Run} = py_run:start(math, sqrt, [4], #{pool => boxed}),
-            {'ERROR', #{message := Message}} = ended(Run),
-            ?assertNotEqual(nomatch, binary:match(Message, <<"sandbox">>)),
-            ok = py:stop_pool(boxed)
-    end.
 
 a_run_in_a_python_that_was_forked_from_a_zygote(Config) ->
     {ok, _} = py:start_pool(forked, (pool(Config))#{size => 1, preload => [run_jobs]}),

@@ -1,0 +1,43 @@
+%%% @doc Where what a sandboxed Python prints for a run goes, which writes no file itself: a group leader that adds it to the run's log, with stars in
+%%% the place of secrets.
+%%% @private
+-module(py_run_output).
+
+-export([start/3]).
+
+-define(HIDDEN, <<"***">>).
+-define(LEAST_HIDDEN_BYTES, 3).
+
+%% @doc Start one that ends with the calling process.
+-spec start(file:filename_all(), py_run_state:id(), Secrets :: [binary()]) -> pid().
+start(Runs, Id, Secrets) ->
+    Owner = self(),
+    spawn(fun() ->
+        Monitor = monitor(process, Owner),
+        loop(Runs, Id, [Secret || Secret <- Secrets, byte_size(Secret) >= ?LEAST_HIDDEN_BYTES], Monitor)
+    end).
+
+loop(Runs, Id, Secrets, Monitor) ->
+    receive
+        {io_request, From, ReplyAs, Request} ->
+            From ! {io_reply, ReplyAs, answered(py_gateway_output:request(Request), Runs, Id, Secrets)},
+            loop(Runs, Id, Secrets, Monitor);
+        {'DOWN', Monitor, process, _, _} ->
+            ok;
+        _ ->
+            loop(Runs, Id, Secrets, Monitor)
+    end.
+
+answered({text, Text, Reply}, Runs, Id, Secrets) ->
+    add(Text, Runs, Id, Secrets),
+    Reply;
+%% Nothing but texts comes from Python.
+answered({format, _}, _Runs, _Id, _Secrets) ->
+    {error, request};
+answered({reply, Reply}, _Runs, _Id, _Secrets) ->
+    Reply.
+
+add(Text, Runs, Id, []) ->
+    py_run_files:add_to_log(Runs, Id, Text);
+add(Text, Runs, Id, [Secret | Secrets]) ->
+    add(binary:replace(Text, Secret, ?HIDDEN, [global]), Runs, Id, Secrets).
