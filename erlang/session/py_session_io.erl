@@ -10,6 +10,8 @@
 %% For Python.
 -export([line/1]).
 
+-define(SETTLED_MS, 5_000).
+
 -type funs() :: #{output => fun((unicode:unicode_binary()) -> term()), input => fun((unicode:unicode_binary()) -> term())}.
 
 %% @doc For the session process that calls it: one where there is a fun for texts or for lines. What the funs print goes where the session's
@@ -38,7 +40,19 @@ run(Io, Fun) ->
     try
         Fun()
     after
-        group_leader(Before, self())
+        group_leader(Before, self()),
+        settled(Io)
+    end.
+
+%% The worker process sends a text before the answer behind it: so all that was printed stands in the mailbox, and is with the fun before the
+%% turn ends. A fun that takes longer is not waited for.
+settled(Io) ->
+    Alias = monitor(process, Io, [{alias, reply_demonitor}]),
+    Io ! {settle, Alias},
+    receive
+        {Alias, settled} -> ok;
+        {'DOWN', Alias, process, _, _} -> ok
+    after ?SETTLED_MS -> demonitor(Alias, [flush]), ok
     end.
 
 %% @doc A line for Python's `input', of the group leader of whoever calls Python: `eof' where there is none.
@@ -53,6 +67,9 @@ loop(Funs, Leader) ->
     receive
         {io_request, From, As, Request} ->
             From ! {io_reply, As, done(Request, Funs, Leader)},
+            loop(Funs, Leader);
+        {settle, Alias} ->
+            Alias ! {Alias, settled},
             loop(Funs, Leader);
         {'DOWN', _, process, _, _} ->
             ok;

@@ -33,6 +33,13 @@ told(Tag) ->
     Me = self(),
     fun(Text) -> Me ! {Tag, Text} end.
 
+%% What is there.
+all_of(Tag) ->
+    receive
+        {Tag, Text} -> <<Text/binary, (all_of(Tag))/binary>>
+    after 0 -> <<>>
+    end.
+
 %% Texts come in parts.
 await(Tag, Text) -> await(Tag, Text, <<>>).
 
@@ -88,9 +95,15 @@ an_interruption_meets_nothing_else(_Config) ->
     ?assertError(badarg, py_session:interrupt(session)).
 
 what_is_written_goes_to_the_fun(_Config) ->
+    Me = self(),
     Session = open(#{output => told(out)}),
     undefined = py_session:eval(Session, "import sys, warnings\nprint('10%\\r20%')\nprint('wrong', file=sys.stderr)\nwarnings.warn('hot')"),
     _ = await(out, <<"hot">>, await(out, <<"wrong">>, await(out, <<"10%\r20%">>))),
+    %% All of a block is there before its value, however slow the fun is.
+    Slow = open(#{output => fun(Text) -> timer:sleep(20), Me ! {slow, Text} end}),
+    ?assertEqual(3, py_session:eval(Slow, "for n in range(10): print(n)\n3")),
+    ?assertEqual(<<"0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n">>, all_of(slow)),
+    py_session:close(Slow),
     %% A fun that fails loses its text, and nothing else; the next caller's leader is its own.
     Broken = open(#{output => fun(_) -> error(broken) end}),
     ?assertEqual(1, py_session:eval(Broken, "print('lost')\n1")),
