@@ -190,8 +190,10 @@ format_error(Reason, [{_Module, _Function, _Args, Info} | _]) ->
     Cause = maps:map(fun(_, Text) -> py_reason:utf8(Text) end, cause(Info)),
     case explanation(Reason) of
         <<>> -> Cause;
-        %% The shell indents the first line only.
-        Text -> Cause#{general => binary:replace(shortened(Text), <<"\n">>, <<"\n     ">>, [global])}
+        %% The shell indents the first line only. Elixir shows what is said of arguments in place of the text, where both stand side by side.
+        Text ->
+            Notes = [[$\n, "argument ", integer_to_binary(Position), ": ", Note] || {Position, Note} <- lists:sort(maps:to_list(Cause))],
+            #{general => binary:replace(iolist_to_binary([shortened(Text) | Notes]), <<"\n">>, <<"\n     ">>, [global])}
     end.
 
 cause(Info) ->

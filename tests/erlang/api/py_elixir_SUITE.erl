@@ -55,7 +55,7 @@ explanations() ->
         {"unicode", ["builtins.ValueError: invalid literal for int() with base 10: 'ключ é 🐍'"]},
         {"surrogate", ["builtins.ValueError: half \x{fffd} of a pair"]},
         {"causes", ["builtins.KeyError: 'the first'", "That led to:", "ValueError: level 0", "That led to:", "ValueError: level 5"]},
-        {"item", ["In item 3 of the list:", "builtins.ValueError: "]},
+        {"item", ["In item 3 of the list:", "builtins.ValueError: ", "argument 3: item 3 is -1"]},
         {"option", ["** (ArgumentError)", "4th argument: unknown option tmeout", ":py.func(:math, :sqrt, [2], %{tmeout: 5})"]},
         {"arguments", ["** (ArgumentError)", "3rd argument: must be the list of arguments"]},
         {"timeout", ["{:py, :timeout}: the call did not end within its timeout"]},
@@ -64,7 +64,7 @@ explanations() ->
         {"erlang", ["** (ArgumentError)", ":erlang.binary_to_integer("]},
         {"session", ["builtins.ZeroDivisionError: division by zero", ":py_session.eval("]},
         {"large", ["builtins.TypeError: ", "[bytes: \"... (2097152 bytes)\"]"]},
-        {"struct", ["builtins.TypeError", "3rd argument: the struct MapSet is a dict of its fields in Python"]},
+        {"struct", ["builtins.TypeError", "argument 3: the struct MapSet is a dict of its fields in Python"]},
         {"rescued", ["original :\"builtins.ZeroDivisionError\""]}
     ].
 

@@ -304,11 +304,11 @@ the_environment_of_a_pool_is_in_no_report(Config) ->
         py_eventually:holds(fun() -> [1 || #{state := serving} <- py:workers(tea)] =/= [] end),
         {error, _} = py:start_pool(bad, Options#{python => "/no/python"}),
         {error, _} = py:start_pool(worse, Options#{on_start => {operator, truediv, [<<?SECRET>>, 0]}}),
-        ?assertError(badarg, py:start_pool(tea, Options#{env => [{"TOKEN", <<?SECRET>>}]}))
+        ?assertError(badarg, py:start_pool(tea, Options#{env => [{"TOKEN", {<<?SECRET>>}}]}))
     end),
     ?assertEqual(?SECRET, py:func(os, getenv, [<<"TOKEN">>], #{pool => tea})),
     ?assertEqual([], lines_with_the_secret(Shown)),
-    try py:start_pool(tea, Options#{env => [{"TOKEN", <<?SECRET>>}]}) of _ -> ct:fail(passed)
+    try py:start_pool(tea, Options#{env => [{"TOKEN", {<<?SECRET>>}}]}) of _ -> ct:fail(passed)
     catch error:badarg:Stack ->
         ?assertEqual([], lines_with_the_secret(lists:flatten(io_lib:format("~p ~p", [Stack, py_error:format_error(badarg, Stack)]))))
     end.

@@ -407,7 +407,7 @@ api() ->
     [
         start, stop, restart, start_pool, stop_pool, restart_pool, child_spec, resize, workers, add_worker, remove_worker, restart_worker, reload, stats,
         status, doctor, top, with_worker, func, init, const, attr, method, pycall, release, cast,
-        stream, stream_next, stream_fold, stream_close, source, call_all, call_n, async, await, yield, cancel, scatter, gather, gather_all, fold_done, pmap, preduce,
+        stream, stream_next, stream_fold, stream_close, source, call_all, call_n, async, await, yield, cancel, scatter, gather, gather_all, fold_done, pmap, preduce, pfold, pmap_reduce,
         send_request, check_response, receive_response, wait_response,
         share, value, split, shared_memory, start_gateway, stop_gateway, gateways
     ].

@@ -98,8 +98,9 @@ the_item_is_shown_with_its_error(_Config) ->
         try
             py:pmap(py_dirty, rows, [<<"tea">>, <<"bad">>], Options)
         catch
-            error:Reason:Stack -> py_error:format_error(Reason, Stack)
+            error:Reason:Stack -> map_get(general, py_error:format_error(Reason, Stack))
         end
     end,
-    ?assertMatch(#{3 := <<"item 2 is <<\"bad\">>">>}, Shown(#{chunk => 2})),
-    ?assertNot(is_map_key(3, Shown(#{chunk => 2, show_arguments => none}))).
+    Item = <<"argument 3: item 2 is <<\"bad\">>">>,
+    ?assertNotEqual(nomatch, string:find(Shown(#{chunk => 2}), Item)),
+    ?assertEqual(nomatch, string:find(Shown(#{chunk => 2, show_arguments => none}), Item)).
