@@ -153,6 +153,11 @@ bench-growth: build ## what one costs among 1, 10, 100 times as many workers, ca
 bench-runs: build ## durable runs a second beside one sync of this disk; listing, beginning and starting among 10,000 and 100,000: a table
 	@$(OWN_PYTHON) bench/runs/run $(VENV_BIN)/python $(DIRECTORY)
 
+.PHONY: bench-page
+bench-page: build ## the page with 64 workers, 10,000 runs and a flood: what a look costs, what browsers get, memory over an hour's looks
+	@scripts/setup page
+	@$(OWN_PYTHON) $(VENV_BIN)/python bench/page/run $(WORKERS) $(RUNS)
+
 .PHONY: bench-link
 bench-link: build ## PoolExecutor beside Pool, ProcessPoolExecutor, loky, dask and ray in one run: a table of ratios
 	@scripts/setup peers

@@ -332,7 +332,7 @@ asked(restart_worker, Name) when is_binary(Name) ->
             {error, <<"there is no such worker any more">>}
     end;
 asked(metrics, _) ->
-    {ok, py_metrics:text()};
+    {ok, py_service_sup:metrics()};
 asked(_, _) ->
     {error, <<"nobody may ask that">>}.
 

@@ -267,10 +267,15 @@ runs_counted(#history{counted = {At, Took, _}} = History) ->
         false -> History#history{counted = {undefined, 0, #{}}}
     end.
 
-environments(#history{environments = {At, _}} = History) ->
+environments(#history{environments = {At, Before}} = History) ->
     Now = erlang:monotonic_time(millisecond),
     case At =:= undefined orelse Now - At > ?SAMPLE_MS of
-        true -> History#history{environments = {Now, py_page_services:environments()}};
+        true ->
+            Rows = case py_page_services:environments() of
+                {ok, Some} -> Some;
+                error -> Before
+            end,
+            History#history{environments = {Now, Rows}};
         false -> History
     end.
 

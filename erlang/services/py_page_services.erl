@@ -6,13 +6,18 @@
 
 -define(MOST_TEXT, 300).
 -define(MOST_WARNINGS, 3).
+-define(MOST_MS, 1_000).
 
 %% @doc The services that run, with their figures.
--spec list() -> [map()].
-list() -> listed(py_service).
+-spec list() -> [py_service:info()].
+list() ->
+    case within(fun py_service:list/0) of
+        {ok, Services} -> Services;
+        error -> []
+    end.
 
 %% @doc One of them, with its rate, and latencies since those that were `Then'.
--spec row(map(), Rate :: number(), Then :: none | [{float() | infinity, non_neg_integer()}]) -> {Id :: binary(), map()}.
+-spec row(py_service:info(), Rate :: number(), Then :: none | [{float() | infinity, non_neg_integer()}]) -> {Id :: binary(), map()}.
 row(#{name := Name, state := State, url := Url, statuses := Statuses, latencies := Now} = Service, Rate, Then) ->
     Between = between(Now, Then),
     {py_page_text:clean(Name, ?MOST_TEXT), #{
@@ -47,11 +52,13 @@ reached(Rank, [{Bound, Count} | Rest], LastUs) -> reached(Rank - Count, Rest, if
 reached(_Rank, [], LastUs) -> LastUs.
 
 %% @doc The environments that were built. Where there was no run, nobody has any, and nothing is started to say so.
--spec environments() -> [{Id :: binary(), map()}].
+%% `error' where that takes long, as it may while some are deleted.
+-spec environments() -> {ok, [{Id :: binary(), map()}]} | error.
 environments() ->
-    case py_run_table:is_read() of
-        true -> [environment(Each) || Each <- listed(py_env)];
-        false -> []
+    case py_run_table:is_read() andalso within(fun py_env:list/0) of
+        {ok, Environments} -> {ok, [environment(Each) || Each <- Environments]};
+        false -> {ok, []};
+        error -> error
     end.
 
 environment(#{key := Key, python_version := Version, requirements := Requirements, bytes := Bytes, used := Used} = Environment) ->
@@ -66,11 +73,14 @@ environment(#{key := Key, python_version := Version, requirements := Requirement
         message => py_page_text:clean(iolist_to_binary(lists:join(<<"; ">>, Warnings)), ?MOST_TEXT)
     }}.
 
-%% A look that fails costs its table alone.
-listed(Module) ->
-    try Module:list() of
-        List when is_list(List) -> List;
-        _ -> []
-    catch
-        _:_ -> []
+%% What does not answer, or fails, costs its table alone.
+within(List) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({said, List()}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {said, Said}} when is_list(Said) -> {ok, Said};
+        {'DOWN', Monitor, process, Pid, _} -> error
+    after ?MOST_MS ->
+        demonitor(Monitor, [flush]),
+        exit(Pid, kill),
+        error
     end.

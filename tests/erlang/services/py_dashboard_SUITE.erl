@@ -17,6 +17,7 @@
     a_row_changes_with_what_it_says_alone/1,
     what_runs_is_told_without_its_arguments/1,
     texts_of_any_bytes_are_shown/1,
+    a_service_is_shown_with_its_figures/1,
     a_pool_that_is_stopped_is_shown_no_more/1
 ]).
 
@@ -36,6 +37,7 @@ all() ->
         a_row_changes_with_what_it_says_alone,
         what_runs_is_told_without_its_arguments,
         texts_of_any_bytes_are_shown,
+        a_service_is_shown_with_its_figures,
         a_pool_that_is_stopped_is_shown_no_more
     ].
 
@@ -237,6 +239,27 @@ texts_of_any_bytes_are_shown(_Config) ->
     {ok, End, Bytes} = py_run:log_end(Id, 100),
     ?assertEqual(100, byte_size(End)),
     ?assert(Bytes > 100).
+
+a_service_is_shown_with_its_figures(Config) ->
+    Directory = filename:join(proplists:get_value(priv_dir, Config), "service"),
+    ok = filelib:ensure_path(Directory),
+    ok = file:write_file(filename:join(Directory, "py_page_hello.py"), "def handler(context, event):\n    return context.Response('', status_code=int(event.path[1:]))\n"),
+    {ok, Service} = py_service:start(#{name => <<"hello">>, handler => "py_page_hello:handler", python_path => [Directory], replicas => 1}),
+    Url = py_service:url(Service),
+    [?assertMatch({Status, _}, fetched(<<Url/binary, $/, (integer_to_binary(Status))/binary>>)) || Status <- [200, 404, 503]],
+    py_eventually:holds(
+        fun() ->
+            {#{services := Services, counts := #{services := 1}}, _} = py_page_rows:take(py_page_rows:new()),
+            case Services of
+                [{<<"hello">>, #{state := ready, url := Url, replicas := 1, requests := 3, failed := 1}}] -> true;
+                _ -> false
+            end
+        end,
+        60_000
+    ),
+    ?assertNotEqual(nomatch, binary:match(py_service_sup:metrics(), <<"py_service_requests_total{service=\"hello\",status=\"404\"} 1">>)),
+    ok = py_service:stop(Service),
+    ?assertMatch({#{services := []}, _}, py_page_rows:take(py_page_rows:new())).
 
 a_pool_that_is_stopped_is_shown_no_more(_Config) ->
     {#{pools := Before, workers := [_, _]}, History} = py_page_rows:take(py_page_rows:new()),
