@@ -96,6 +96,14 @@ def _restore(usual: dict[str, Any]) -> None:
             _BUILTINS[name] = value
 
 
+def _directory() -> str | None:
+    """The working directory; None where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
 def _surroundings(given: Any) -> Any:
     if not given:
         return nullcontext()
@@ -120,11 +128,13 @@ def _run(
     try:
         function = lookup.target(module, name)
         named = lookup.keywords(keywords) if keywords else {}
-        usual = dict(_BUILTINS)
+        usual, directory = dict(_BUILTINS), _directory()
         try:
             value = ended(function(*args, **named))
         finally:
             _restore(usual)
+            if directory is not None and _directory() != directory:
+                os.chdir(directory)
         frame = messages.result(_ID, current().encoders.apply(value), options)
         if references.count_made() > since:
             raise errors.NotPicklableError(
@@ -146,11 +156,29 @@ def _failure(error: BaseException, options: Options, hidden: Any) -> bytes:
     for with_trace in (True, False):
         try:
             trace = traces.trace_of(error) if with_trace else []
-            hide = None if hidden is None else hidden.hide
-            return messages.failure(_ID, error, trace, options, hide)
+            return messages.failure(_ID, error, trace, options, _hiding(error, hidden))
         except BaseException:  # user code, in the exception's own methods
             continue
     return messages.last_words(_ID, isinstance(error, MemoryError))
+
+
+def _hiding(error: BaseException, hidden: Any) -> Any:
+    """What hides of an exception's texts what is nobody's business: secrets, and the package that a source is in."""
+    if hidden is not None:
+        return lambda text: _named(hidden.hide(text))
+    return _named if _SOURCE in type(error).__module__ else None
+
+
+_SOURCE: Final = "erl_source_"
+"""What the names of such packages begin with, `erl.functions.loading`; the hash is behind it."""
+
+
+def _named(text: str) -> str:
+    if _SOURCE not in text:
+        return text
+    import re
+
+    return re.sub(rf"\b{_SOURCE}[0-9a-f]{{40}}\.", "", text)
 
 
 def _text(error: BaseException, hidden: Any) -> bytes:
@@ -161,7 +189,7 @@ def _text(error: BaseException, hidden: Any) -> bytes:
         text = f"{kind.__module__}.{kind.__qualname__}"
     if hidden is not None:
         text = hidden.hide(text)
-    return text[:_MOST_MESSAGE].encode(errors="backslashreplace")
+    return _named(text)[:_MOST_MESSAGE].encode(errors="backslashreplace")
 
 
 def _trace(error: BaseException) -> str:
@@ -171,7 +199,7 @@ def _trace(error: BaseException) -> str:
         own = error.__traceback__
         while own is not None and own.tb_frame.f_code.co_filename.startswith(_OURS):
             own = own.tb_next
-        return "".join(traceback.format_exception(type(error), error, own))
+        return _named("".join(traceback.format_exception(type(error), error, own)))
     except BaseException:
         return ""
 

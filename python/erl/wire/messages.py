@@ -121,7 +121,7 @@ def failure(
         trace = trace if options.tagged else lines_of(trace)
         text = text_of(error, options.tagged)
         if hide is not None:
-            text, trace = hide(text), _hidden(trace, hide)
+            name, text, trace = Atom(hide(name)[:255]), hide(text), _hidden(trace, hide)
         term = (Atom("python"), name, Tag(text), trace)
     return codec.encode((Atom("e"), term) if id_ is None else (Atom("e"), id_, term), options)
 

@@ -141,7 +141,9 @@ one_run_is_forgotten(_Config) ->
     ?assertEqual({error, {py, {run_state, 'PENDING'}}}, py_run:delete(Waiting)).
 
 builtins_and_streams_come_back(_Config) ->
+    Directory = py:func(alone_jobs, directory, []),
     {'COMPLETED', {ok, OsPid}, _} = run(spoils, [], #{}),
+    Directory = py:func(alone_jobs, directory, []),
     {'COMPLETED', {ok, OsPid}, Run} = run(prints, [<<"fine">>], #{}),
     ?assertEqual({ok, <<"fine\n">>}, py_run:logs(Run)),
     %% A call that is no run prints as ever, and has `len'.

@@ -43,6 +43,12 @@ def raises(text):
 def leaves():
     sys.exit("done with it")
 
+class TeaError(Exception):
+    pass
+
+def raises_own():
+    raise TeaError("cold")
+
 def unpicklable():
     return threading.Lock()
 
@@ -133,6 +139,9 @@ def test_what_raises_is_an_error_with_class_text_and_lines(project: Any) -> None
     run = ended(function(project, "raises", SOURCE), parameters={"text": "no tea"})
     assert (run.status.state, run.status.message) == ("ERROR", "builtins.LookupError: no tea")
     assert "in raises\n    raise LookupError(text)\nLookupError: no tea\n" in run.logs()
+    own = ended(function(project, "raises_own", SOURCE))
+    assert own.status.message == "main.TeaError: cold"
+    assert own.logs().endswith("\nmain.TeaError: cold\n")
     left = ended(function(project, "leaves", SOURCE))
     assert (left.status.state, left.status.message) == ("ERROR", "builtins.SystemExit: done with it")
 

@@ -35,10 +35,15 @@ def processors():
 def spoils():
     builtins.print = None
     builtins.len = None
+    os.chdir("/")
     sys.stdout.close()
     sys.stdout = None
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     return os.getpid()
+
+
+def directory():
+    return os.getcwd()
 
 
 def prints(text):
