@@ -379,7 +379,7 @@ pages(OsPid) ->
 page_bytes() ->
     case persistent_term:get({?MODULE, page_bytes}, undefined) of
         undefined ->
-            Bytes = list_to_integer(string:trim(os:cmd("getconf PAGESIZE || echo 4096"))),
+            Bytes = list_to_integer(string:trim(os:cmd("getconf PAGESIZE 2>/dev/null || echo 4096"))),
             persistent_term:put({?MODULE, page_bytes}, Bytes),
             Bytes;
         Bytes ->
