@@ -81,7 +81,7 @@ cut(Frames) ->
 
 judged(Frame) ->
     Budget = {session, atomics:new(1, [])},
-    Guard = py_guard:new(#{sandbox => bwrap, callbacks => [{lists, sum}]}),
+    Guard = py_guard:new(#{sandbox => bwrap, callbacks => [{lists, sum}], control_chars => escape}),
     case py_guard:look(Frame) of
         Looked when Looked =:= plain; Looked =:= ok ->
             case py_wire:answer(Frame, Budget) of

@@ -5,7 +5,7 @@
 
 guard() -> guard(none).
 
-guard(Callbacks) -> py_guard:new(#{sandbox => bwrap, callbacks => Callbacks}).
+guard(Callbacks) -> py_guard:new(#{sandbox => bwrap, callbacks => Callbacks, control_chars => escape}).
 
 judge(Request) -> judge(Request, guard()).
 
@@ -278,8 +278,8 @@ what_erlang_raised_is_values_with_harmless_texts_test_() ->
 what_erlang_raised_is_measured_test_() ->
     Bytes = <<131, 104, 3, 119, 5, "error", 108, 20_000_000:32, (binary:copy(<<106>>, 20_000_001))/binary, 106>>,
     [
-        ?_assertMatch({py, {encode, _}}, py_guard:failure({erlang, {'$erlport.opaque', erlang, Bytes}}, node)),
-        ?_assertMatch({py, {encode, _}}, py_guard:failure({python, a, lists:duplicate(17_000_000 div 2, $x), []}, node))
+        {timeout, 60, ?_assertMatch({py, {encode, _}}, py_guard:failure({erlang, {'$erlport.opaque', erlang, Bytes}}, node))},
+        {timeout, 60, ?_assertMatch({py, {encode, _}}, py_guard:failure({python, a, lists:duplicate(17_000_000 div 2, $x), []}, node))}
     ].
 
 long_texts_are_cut_test() ->
