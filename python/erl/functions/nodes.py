@@ -36,7 +36,7 @@ def call(module: str, function: str, args: list[Any], node: Node | None = None) 
     """
     asked = [Atom(module), Atom(function), args]
     in_worker = current().bridge is not None
-    answer = api.call("py_entity", "ask", asked) if in_worker else _asked(node or default(), asked)
+    answer = _asked_by_port(asked) if in_worker else _asked(node or default(), asked)
     if answer[0] == "ok":
         return answer[1]
     kind, text = text_of(answer[1]), text_of(answer[2])
@@ -52,6 +52,15 @@ _KINDS: Final[dict[str, type[errors.EntityError]]] = {
 def asked_one() -> Node | None:
     """The node for calls that belong together, None in a worker, whose node there is one of."""
     return None if current().bridge is not None else default()
+
+
+def _asked_by_port(asked: list[Any]) -> Any:
+    try:
+        return api.call("py_entity", "ask", asked)
+    except errors.ErlangError as error:
+        if type(error.reason) is tuple and error.reason[:1] == ("callback_not_allowed",):
+            raise errors.EntityError("a worker in a sandbox has no part in what a node keeps") from None
+        raise
 
 
 def _asked(node: Node, asked: list[Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ HOSTILE = ["", ".", "..", "a/b", "A", "-a", "a_b", "a\n", "a\0", "é", "a" * 64,
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    if shutil.which("erl") is None:
+        pytest.skip("Erlang is not on PATH")
     place = tmp_path_factory.mktemp("node")
     with erl.start({"default": {"size": 1}}, name="entities", state_dir=place / "state") as started:
         yield started
@@ -425,6 +428,26 @@ def _in_worker(directory: str, hash_: str, name: str, path: str) -> Any:
     from erl.functions import loading
 
     return loading.load(directory, hash_, "main")(name, path)
+
+
+def test_a_worker_in_a_sandbox_has_no_part_in_it(project: functions.Project, node: Node) -> None:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    try:
+        with node.executor(max_workers=1, options={"sandbox": "bwrap"}) as executor:
+            said = executor.submit(_refused_in_worker, project.name).result(120)
+    except errors.BridgeError as error:
+        pytest.skip(f"no sandbox can be made here: {error}")
+    assert said == "a worker in a sandbox has no part in what a node keeps"
+
+
+def _refused_in_worker(name: str) -> str:
+    from erl import errors, functions
+
+    try:
+        return str(functions.list_functions(name))
+    except errors.EntityError as error:
+        return str(error)
 
 
 def test_programs_that_make_the_same_at_once(node: Node, state: Path) -> None:
