@@ -18,7 +18,9 @@
 %%  {{Project, Type, Name, StoredUs, Id}}, {{id, Entity}, StoredUs}, {{loaded, Project}, Directory}, {{count, Project}, Count}
 
 -spec start_link(file:filename_all()) -> {ok, pid()} | {error, term()}.
-start_link(Directory) -> gen_server:start_link({local, ?MODULE}, ?MODULE, Directory, []).
+start_link(Directory) ->
+    py_predecessor:await_end(?MODULE),
+    gen_server:start_link({local, ?MODULE}, ?MODULE, Directory, []).
 
 %% @doc Make the table; it belongs to the calling process.
 -spec new() -> ok.

@@ -22,6 +22,8 @@
 -type part() :: binary().
 -type failure() :: {error, {py, py_error:reason()}}.
 
+%% Who may call `ask' may call these, and nothing else of Erlang's.
+-define(ASKED, [py_entity, py_env, py_function, py_run, py_service]).
 -define(MOST_TEXT_BYTES, 1 bsl 20).
 -define(MOST_ENTITIES, 100_000).
 -define(MOST_PROJECTS, 10_000).
@@ -34,6 +36,7 @@
 %% @doc Call a function that answers `{ok, _}', `ok' or `{error, {py, _}}', for who has no use for terms: errors are their kind and their text.
 -spec ask(module(), atom(), [term()]) -> {ok, term()} | {error, Kind :: binary(), Text :: binary()}.
 ask(Module, Function, Args) ->
+    lists:member(Module, ?ASKED) orelse error(badarg, [Module, Function, Args]),
     case apply(Module, Function, Args) of
         {error, {py, Reason} = Error} -> {error, kind(Reason), py_reason:utf8(py_error:text(Error))};
         {error, Other} -> {error, <<"other">>, py_reason:utf8(io_lib:format("~tP", [Other, 20]))};

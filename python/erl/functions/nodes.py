@@ -59,7 +59,9 @@ def _asked_by_port(asked: list[Any]) -> Any:
         return api.call("py_entity", "ask", asked)
     except errors.ErlangError as error:
         if type(error.reason) is tuple and error.reason[:1] == ("callback_not_allowed",):
-            raise errors.EntityError("a worker in a sandbox has no part in what a node keeps") from None
+            raise errors.EntityError(
+                "this worker has no part in what its node keeps: it is in a sandbox, or its pool's `callbacks` say so"
+            ) from None
         raise
 
 

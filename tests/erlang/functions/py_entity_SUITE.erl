@@ -126,7 +126,8 @@ what_is_no_part_of_a_path_is_refused(Config) ->
     ?assertMatch({error, {py, {entity, _}}}, py_entity:put(<<"demo">>, <<"a">>, <<"f">>, <<"1">>, binary:copy(<<" ">>, 2 bsl 20), <<>>)),
     ?assertEqual({ok, Before}, file:list_dir(?config(state, Config))),
     {error, <<"unknown_entity">>, Text} = py_entity:ask(py_entity, get, [<<"demo">>, <<"artifact">>, <<"none">>, <<>>]),
-    ?assertEqual(<<"there is no artifact none in the project demo">>, Text).
+    ?assertEqual(<<"there is no artifact none in the project demo">>, Text),
+    ?assertError(badarg, py_entity:ask(os, cmd, ["true"])).
 
 %% What is begun appears, whole.
 what_asks_may_die(Config) ->

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import os
 import shutil
 import socket
+import ssl
 import stat
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from waiting import eventually
@@ -398,3 +401,88 @@ def test_a_repository_that_is_too_large_is_refused(
     git(repository, "commit", "--quiet", "--message=large")
     monkeypatch.setattr(sources, "MOST_BYTES", 1 << 19)
     assert "larger" in refusal(tmp_path / "a", code_src=f"git+ssh://host{repository}")
+
+
+class Served(http.server.BaseHTTPRequestHandler):
+    """Git's own server behind HTTP, for who has the password."""
+
+    place: ClassVar[Path]
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        self.asked.append(self.headers.get("Authorization", ""))
+        if self.asked[-1] != "Basic " + base64.b64encode(b"me:p@ss-word").decode():
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic realm=x")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        done = subprocess.run(
+            ["git", "http-backend"],
+            input=body,
+            capture_output=True,
+            timeout=60,
+            check=True,
+            env={
+                "PATH": os.environ["PATH"],
+                "GIT_PROJECT_ROOT": str(self.place),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            },
+        ).stdout
+        head, _, data = done.partition(b"\r\n\r\n")
+        self.send_response(200)
+        for line in head.decode().splitlines():
+            name, _, value = line.partition(": ")
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_password_is_used_and_not_kept(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    name = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {name}"
+    subprocess.run(
+        [*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60
+    )
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
+    monkeypatch.setattr(Served, "place", repository.parent, raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with http.server.ThreadingHTTPServer(("localhost", 0), Served) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"localhost:{server.server_address[1]}/repository/.git"
+            said = read(tmp_path / "a", code_src=f"git+https://me:p%40ss-word@{url}#main")
+            wrong = refusal(tmp_path / "b", code_src=f"git+https://me:wrong-one@{url}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert files(tmp_path / "a") == {"main.py": "def f(): return 1\n"}
+    assert said["uri"] == f"git+https://{url}#main"
+    assert "git fetch has failed" in wrong
+    assert not any(secret in f"{said}{wrong}" for secret in ("p%40ss", "p@ss", "wrong-one", "me:"))
