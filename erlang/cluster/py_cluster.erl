@@ -5,7 +5,7 @@
 %%% all nodes that have the pool to {@link py_nodes}.
 -module(py_cluster).
 
--export([connect/1, start/1, start/2, stop/1, nodes/0, nodes/1, workers/0, status/0, push/1]).
+-export([connect/1, start/1, start/2, stop/1, nodes/0, nodes/1, workers/0, status/0, push/1, unpush/1]).
 -compile({no_auto_import, [nodes/0, nodes/1]}).
 -export_type([start_options/0]).
 
@@ -101,6 +101,8 @@ start(Node, Options) ->
     end.
 
 start_checked(Node, #{timeout := Timeout} = Options) ->
+    %% What is sent from here is read from the application, which need not run here.
+    _ = application:load(py),
     Deadline = py_deadline:after_ms(Timeout),
     steps([
         fun() -> connected(Node) end,
@@ -208,14 +210,27 @@ push(Module) ->
         py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, push, [Module]}),
     py_cluster_modules:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
     Options = #{strings => binary, binaries => bytes, arrays => opaque},
+    Others = nodes() -- [node()],
     {Name, Files} =
-        case py_route:perform({wrapper, call}, ['erl.calls.pushed', source, [Module], []], Options, self()) of
+        case py_route:perform({wrapper, call}, ['erl.calls.pushed', source, [Module, Others =/= []], []], Options, self()) of
             {ok, Source} -> Source;
             {error, Error} -> py_error:raise(Error, {?MODULE, push, [Module]})
         end,
-    Others = nodes() -- [node()],
     Answers = py_remote:multicall(Others, {py_cluster_modules, take, [py_cluster_modules:new(Name, Files)]}, ?PUSH_MS),
     [{Node, pushed(Answer)} || {Node, Answer} <- Answers].
+
+%% @doc Take back what was pushed: its files go on all nodes, and workers forget the module, or have again what is installed there. Nodes
+%% that were away are told when they come back. The result is that of {@link push/1}, of this node, too; a module that nobody has pushed is
+%% no error.
+-spec unpush(py_term:name()) -> [{node(), ok | {error, term()}}].
+unpush(Module) ->
+    py_term:is_name(Module) orelse
+        py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, unpush, [Module]}),
+    [Top | _] = binary:split(py_term:module(Module), <<".">>),
+    Gone = py_cluster_modules:gone(Top),
+    Here = py_cluster_modules:forgotten(Top),
+    Answers = py_remote:multicall(nodes() -- [node()], {py_cluster_modules, take, [Gone]}, ?PUSH_MS),
+    lists:sort([{node(), Here} | [{Node, pushed(Answer)} || {Node, Answer} <- Answers]]).
 
 pushed({ok, Result}) -> Result;
 pushed({error, Reason}) -> {error, {py, Reason}}.

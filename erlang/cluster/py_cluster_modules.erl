@@ -16,7 +16,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/0, new/2, is_sandboxed/1]).
+-export([start_link/0, new/2, gone/1, forgotten/1, is_sandboxed/1]).
 %% For other nodes.
 -export([take/1, latest/0, module/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -43,6 +43,14 @@ start_link() ->
 %% @doc A module that this node pushes: later than any version of it that this node knows, whatever the clocks say.
 -spec new(name(), files()) -> module_().
 new(Name, Files) -> gen_server:call(?MODULE, {new, Name, Files}, infinity).
+
+%% @doc The version of a module that is none: later than any that this node knows, and kept, so that nobody brings it back.
+-spec gone(name()) -> module_().
+gone(Name) -> gen_server:call(?MODULE, {gone, Name}, infinity).
+
+%% @doc The workers here have it no more.
+-spec forgotten(name()) -> ok | {error, term()}.
+forgotten(Name) -> loaded(Name).
 
 %% @doc Have a module, unless a later version is there. Returns when the workers that had imported it have loaded it again,
 %% which those that are busy do after their calls.
@@ -88,9 +96,14 @@ init([]) ->
     lists:foreach(fun(Module) -> noted(keep(Module)) end, missing(nodes())),
     {ok, none}.
 
--spec handle_call({new, name(), files()} | {keep, module_()}, gen_server:from(), none) -> {reply, term(), none}.
+-spec handle_call({new, name(), files()} | {gone, name()} | {keep, module_()}, gen_server:from(), none) -> {reply, term(), none}.
 handle_call({new, Name, Files}, _From, State) ->
     Module = {Name, following(version(Name)), Files},
+    true = ets:insert(?TABLE, Module),
+    {reply, Module, State};
+handle_call({gone, Name}, _From, State) ->
+    Module = {Name, following(version(Name)), []},
+    deleted(Name),
     true = ets:insert(?TABLE, Module),
     {reply, Module, State};
 handle_call({keep, Module}, _From, State) ->
@@ -123,6 +136,10 @@ keep({Name, {_, Origin} = Version, Files} = Module) ->
         true when Origin =:= node() ->
             true = ets:insert(?TABLE, Module),
             known;
+        true when Files =:= [] ->
+            deleted(Name),
+            true = ets:insert(?TABLE, Module),
+            kept;
         true ->
             case write(directory(), Files) of
                 ok ->
@@ -185,6 +202,12 @@ later(File) ->
         {ok, #file_info{mtime = Before}} -> max(Now, Before + 1);
         {error, _} -> Now
     end.
+
+%% A directory that stays would be a package without a word in it.
+deleted(Name) ->
+    delete(directory(), paths(Name)),
+    _ = file:del_dir_r(filename:join(directory(), Name)),
+    ok.
 
 delete(Directory, Paths) -> lists:foreach(fun(Path) -> file:delete(filename:join(Directory, Path)) end, Paths).
 

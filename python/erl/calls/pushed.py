@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_BYTES = 64 << 20
+_OURS = frozenset(("erl", "erlang", "erlport", "hxpy", "cloudpickle"))
 
 
-def source(name: str | bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+def source(name: str | bytes, is_sent: bool = True) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """The top-level module or package that `name` is in, and its files: paths relative to a directory of `sys.path`.
 
-    Raises `ModuleNotFoundError` where it can't be imported here, `ValueError` where it has no source file or where its
-    files are more than 64 MiB.
+    Raises `ModuleNotFoundError` where it can't be imported here, `SyntaxError` where a file can't be compiled,
+    `ValueError` where it has no source file, where its files are more than 64 MiB or compiled ones are among them, and
+    for what would break the workers of other nodes: this package, and where it `is_sent` what belongs to Python.
     """
     import importlib.util
     from pathlib import Path
@@ -23,6 +25,10 @@ def source(name: str | bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     from erl.names.lookup import name_of
 
     top = name_of(name).partition(".")[0]
+    if top in _OURS:
+        raise ValueError(f"{top} is what workers are made of: start the node with this version of py instead")
+    if is_sent and top in sys.stdlib_module_names:
+        raise ValueError(f"{top} belongs to Python: workers of other nodes have their own")
     spec = importlib.util.find_spec(top)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {top!r}", name=top)
@@ -30,8 +36,13 @@ def source(name: str | bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         raise ValueError(f"{top} is no module with a source file: {spec.origin or 'a namespace package'}")
     origin = Path(spec.origin)
     if spec.submodule_search_locations is None:
-        return top.encode(), [(origin.name.encode(), origin.read_bytes())]
-    return top.encode(), _package(top, origin.parent)
+        files = [(origin.name.encode(), origin.read_bytes())]
+    else:
+        files = _package(top, origin.parent)
+    for path, content in files:
+        if path.endswith(b".py"):
+            compile(content, path.decode(), "exec", dont_inherit=True)
+    return top.encode(), files
 
 
 def _package(top: str, root: Path) -> list[tuple[bytes, bytes]]:
@@ -40,6 +51,8 @@ def _package(top: str, root: Path) -> list[tuple[bytes, bytes]]:
     for path in sorted(root.rglob("*")):
         if "__pycache__" in path.parts or not path.is_file():
             continue
+        if path.suffix in (".so", ".pyd"):
+            raise ValueError(f"{top} has compiled modules, such as {path.name}: install it on the nodes")
         content = path.read_bytes()
         left -= len(content)
         if left < 0:
@@ -57,14 +70,21 @@ def use(directory: str) -> None:
 
 
 def take(directory: str, name: str) -> bool:
-    """Files of the module `name` have come to `directory`: load it again where it is loaded. Whether it was."""
+    """Files of the module `name` have come to `directory`, or have gone: load it again where it is loaded, or forget it
+    where there is none any more. Whether it was loaded.
+    """
     import importlib
+    from importlib.machinery import PathFinder
 
     from erl.names import bytecode
 
     use(directory)
     importlib.invalidate_caches()
     loaded = sorted(module for module in sys.modules if module == name or module.startswith(name + "."))
+    if PathFinder.find_spec(name) is None:
+        for module in loaded:
+            del sys.modules[module]
+        return bool(loaded)
     # A package before what it imports of its own modules would have their old ones.
     for module in reversed(loaded):
         bytecode.reload(sys.modules[module])

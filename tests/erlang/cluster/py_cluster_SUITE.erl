@@ -50,6 +50,7 @@
     a_worker_that_is_busy_loads_a_pushed_module_later/1,
     a_package_is_pushed_as_a_whole_and_loaded_again/1,
     what_has_no_source_cannot_be_pushed/1,
+    what_was_pushed_is_taken_back/1,
     the_status_shows_each_node/1
 ]).
 
@@ -99,6 +100,7 @@ all() ->
         a_worker_that_is_busy_loads_a_pushed_module_later,
         a_package_is_pushed_as_a_whole_and_loaded_again,
         what_has_no_source_cannot_be_pushed,
+        what_was_pushed_is_taken_back,
         the_status_shows_each_node
     ].
 
@@ -897,6 +899,34 @@ what_has_no_source_cannot_be_pushed(Config) ->
     with_nodes(1, #{args => py_distribution:with_code()}, Config, fun([Node]) ->
         ok = py_cluster:connect(Node),
         ?assertEqual([], py_cluster:push(json))
+    end).
+
+what_was_pushed_is_taken_back(Config) ->
+    Directory = module_directory(Config, "pushed_back"),
+    ok = filelib:ensure_path(filename:join(Directory, "py_backpack")),
+    Write = fun(Name, Text) -> ok = file:write_file(filename:join(Directory, Name), Text) end,
+    Write("py_backpack/__init__.py", "from py_backpack.part import NUMBER\n"),
+    Write("py_backpack/part.py", "NUMBER = 5\n"),
+    Write("py_broken.py", "def f(:\n"),
+    Write("py_native.so", ""),
+    with_nodes(1, Config, fun([Node]) ->
+        _ = py:call_all('erl.calls.pushed', use, [list_to_binary(Directory)]),
+        Number = fun() -> py:call_all(builtins, eval, [<<"__import__('py_backpack').NUMBER">>], #{node => Node}) end,
+        ?assertEqual([{Node, ok}], py_cluster:push(py_backpack)),
+        ?assertMatch([{_, {ok, 5}} | _], Number()),
+        ?assertEqual(lists:sort([{node(), ok}, {Node, ok}]), py_cluster:unpush('py_backpack.part')),
+        ?assertMatch([{_, {error, {python, 'builtins.ModuleNotFoundError', _, _}}} | _], Number()),
+        %% It can be given again.
+        ?assertEqual([{Node, ok}], py_cluster:push(py_backpack)),
+        ?assertMatch([{_, {ok, 5}} | _], Number()),
+        _ = py_cluster:unpush(py_backpack),
+        ?assertEqual(lists:sort([{node(), ok}, {Node, ok}]), py_cluster:unpush(nobodys_module)),
+        %% What would break workers is refused before anything is sent.
+        [?assertError({python, 'builtins.ValueError', _, _}, py_cluster:push(Module), Module) || Module <- [erl, 'erl.calls', erlang, cloudpickle, json, 'os.path']],
+        ?assertError({python, 'builtins.SyntaxError', _, _}, py_cluster:push(py_broken)),
+        Write("py_backpack/fast.so", ""),
+        ?assertError({python, 'builtins.ValueError', "py_backpack has compiled modules" ++ _, _}, py_cluster:push(py_backpack)),
+        ?assertError(badarg, py_cluster:unpush("string"))
     end).
 
 module_directory(Config, Name) ->
