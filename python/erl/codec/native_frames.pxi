@@ -10,6 +10,8 @@ cdef extern from *:
     """
     #include <errno.h>
     #include <poll.h>
+    #include <signal.h>
+    #include <time.h>
     #include <unistd.h>
 
     /* What came: 0 the end, -1 an error, -2 nothing in time, or a signal first. `ms` below 0: wait without end. */
@@ -23,6 +25,33 @@ cdef extern from *:
         }
         count = read(fd, to, room);
         return count < 0 && (errno == EINTR || errno == EAGAIN) ? -2 : count;
+    }
+
+    /* Hold SIGUSR1 back in this thread. */
+    static void erl_hold(sigset_t *before) {
+        sigset_t held;
+        sigemptyset(&held);
+        sigaddset(&held, SIGUSR1);
+        pthread_sigmask(SIG_BLOCK, &held, before);
+    }
+
+    static void erl_let_come(const sigset_t *before) { pthread_sigmask(SIG_SETMASK, before, NULL); }
+
+    /* The same where SIGUSR1 is held back: one that has come since ends the wait at once. Where there is no ppoll(2), it is found
+       in a while. */
+    static Py_ssize_t erl_read_woken(int fd, void *to, size_t room, int ms, const sigset_t *before) {
+        struct pollfd ready = {fd, POLLIN, 0};
+    #if defined(__linux__) || defined(__FreeBSD__)
+        struct timespec time = {ms / 1000, (ms % 1000) * 1000000L};
+        int found = ppoll(&ready, 1, ms < 0 ? NULL : &time, before);
+    #else
+        int found;
+        erl_let_come(before);
+        found = poll(&ready, 1, ms < 0 || ms > 50 ? 50 : ms);
+    #endif
+        if (found == 0 || (found < 0 && errno == EINTR)) return -2;
+        if (found < 0) return -1;
+        return erl_read(fd, to, room, -1);
     }
 
     /* Tell of the call that begins, then see up to which one may: never the other way round, for whoever takes calls back does
@@ -48,7 +77,12 @@ cdef extern from *:
     """
     uint64_t erl_begin(uint64_t*, uint64_t, bint) noexcept
     void erl_put_word(uint64_t*, uint64_t) noexcept
+    ctypedef struct sigset_t:
+        pass
+    void erl_hold(sigset_t*) noexcept
+    void erl_let_come(const sigset_t*) noexcept
     Py_ssize_t erl_read(int, void*, size_t, int) nogil
+    Py_ssize_t erl_read_woken(int, void*, size_t, int, const sigset_t*) nogil
     int errno
 
 cdef enum:
@@ -91,6 +125,7 @@ cdef class FrameBuffer:
     cdef uint64_t* page         # begun; if there are more words, limit, and what short calls took: see docs/architecture.md
     cdef Py_buffer counter      # that `page` points into
     cdef readonly bint keeps_limit
+    cdef public bint woken      # other threads end a wait, by `again` and then SIGUSR1
     cdef public bint fenced     # False: begins calls twice, as a test wants to see
 
     def __cinit__(self, packet, Py_ssize_t first_bytes=FIRST_BUFFER_BYTES):
@@ -181,6 +216,7 @@ cdef class FrameBuffer:
         cdef Py_ssize_t count, room
         cdef void* to
         cdef int error
+        cdef sigset_t before
         if self.reading:
             return BUSY
         if 0 <= seen and seen != self.moves:
@@ -194,9 +230,16 @@ cdef class FrameBuffer:
         if self.skipped:
             room = min(room, self.skipped)
         self.reading = True
-        with nogil:
-            count = erl_read(fd, to, room, ms)
-            error = errno
+        if self.woken and ms:
+            erl_hold(&before)   # whoever ends this wait needs the GIL for it
+            with nogil:
+                count = erl_read_woken(fd, to, room, ms, &before)
+                error = errno
+            erl_let_come(&before)
+        else:
+            with nogil:
+                count = erl_read(fd, to, room, ms)
+                error = errno
         self.reading = False
         if count == 0 or count == -1:
             self.error = error if count else 0
@@ -298,7 +341,8 @@ cdef class FrameBuffer:
         return 0
 
     def again(self):
-        """Let who waits in this thread look again: it does, since a wait here ends with a signal."""
+        """Let who waits look again: in this thread a wait ends with a signal, and in others with the next."""
+        self.moves += 1
 
     cdef int make_room(self) except -1:
         """See to it that there is room for a byte at least."""

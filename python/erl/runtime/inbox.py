@@ -133,9 +133,13 @@ class Inbox:
             self._idle.acquire(True, -1 if deadline is None else max(0.0, deadline - self._now()))
 
     def again(self) -> None:
-        """Let the main thread look again at what it waits for, where it was entered while it waited."""
+        """Let the main thread look again: it was entered while it waited, or another thread wants it to."""
         release(self._idle)
         self._frames.again()
+
+    def let_wake(self) -> None:
+        """From now on other threads end the main thread's waits, by `again` and then SIGUSR1: none is lost."""
+        self._frames.woken = True
 
     def sort(self) -> None:
         """Put the frames that have come where they belong."""

@@ -15,6 +15,9 @@ whether that thread runs this call. No lock is held by who changes what is share
 from __future__ import annotations
 
 import sys
+
+# The thread that imports it first is its main thread, for whose end the process waits before exit handlers run.
+import threading  # noqa: F401
 from _signal import SIGUSR1, pthread_kill  # type: ignore[import-not-found]  # no enum
 from _thread import allocate_lock, get_ident
 from itertools import count
@@ -111,6 +114,7 @@ class Threads:
         self._interrupter = Interrupter()
         questions.heed = self.heed
         questions.await_answer = self.await_answer
+        inbox.let_wake()
         out.stdout.share()
         limits.reserve(most * _stack_bytes())
         turn: list[None] = []
@@ -170,7 +174,8 @@ class Threads:
 
     def _tell_main(self) -> None:
         if get_ident() != self._main:
-            pthread_kill(self._main, SIGUSR1)  # ends its wait
+            self._inbox.again()
+            pthread_kill(self._main, SIGUSR1)  # ends its wait, also one that is about to begin
 
     def _interrupt_again(self) -> float | None:
         """Interrupt what goes on for all that; when to do so next."""

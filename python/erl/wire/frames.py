@@ -58,6 +58,8 @@ class FrameBuffer:
         self._pop = self.backlog.popleft
         self._reading = RLock()
         self._waits = False
+        self.woken = False
+        """Other threads end a wait: here they do it by `again` alone."""
         self._begun: memoryview | None = None
         self._system = _System()
 
@@ -110,7 +112,8 @@ class FrameBuffer:
         return self._first if have < _LARGE_BYTES else min(max(have, self._first), _MOST_BYTES)
 
     def again(self) -> None:
-        """Let who waits in this thread look again: whoever had entered there may have read what it waits for."""
+        """Let who waits look again: whoever had entered there may have read what it waits for."""
+        self._moves.take(self._moves.now)  # or somebody else has changed it
         if self._waits:
             self._system.wake()
 

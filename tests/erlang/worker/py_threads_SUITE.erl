@@ -8,6 +8,7 @@
 -export([
     as_many_run_as_there_are_threads/1,
     the_start_has_the_main_thread/1,
+    a_call_that_imports_threading_has_not_the_main_thread/1,
     each_call_has_its_own_context/1,
     what_is_printed_is_the_callers/1,
     what_is_logged_is_the_callers/1,
@@ -70,6 +71,7 @@ groups() ->
         {reference, [], Both},
         {ends, [], [
             the_start_has_the_main_thread,
+            a_call_that_imports_threading_has_not_the_main_thread,
             threads_of_user_code_ask,
             a_fork_is_a_fork,
             a_call_that_has_not_begun_never_runs,
@@ -141,6 +143,11 @@ as_many_run_as_there_are_threads(_Config) ->
 the_start_has_the_main_thread(_Config) ->
     ?assertEqual([true], call(was_started_in_main, [])),
     ?assertEqual(false, call(is_main, [])).
+
+%% Otherwise the process waits for the end of that thread, which does not come, before it runs its exit handlers.
+a_call_that_imports_threading_has_not_the_main_thread(_Config) ->
+    [OsPid] = os_pids(),
+    ?assertEqual(OsPid, call(main_thread, [])).
 
 each_call_has_its_own_context(_Config) ->
     Counted = [call(count_in_context, []) || _ <- lists:seq(1, 20)],

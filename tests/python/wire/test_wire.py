@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from erl import codec, errors
 from erl.codec import Options
 from erl.terms import Atom
 from erl.values import steps
-from erl.wire import frames, messages
+from erl.wire import NOTHING, frames, messages
 
 OPTIONS = Options.from_flags(4)
 
@@ -148,10 +149,10 @@ def test_a_wait_ends_where_more_is_there_than_was_seen_and_at_the_end(kind: Any)
     buffer = kind(4, 64)
     with Pipe() as pipe:
         seen = buffer.moves
-        assert buffer.read(pipe.inward, 0, seen) == frames.NOTHING
+        assert buffer.read(pipe.inward, 0, seen) == NOTHING
         pipe.fill(buffer, b"\0\0\0\1a")
         assert buffer.next() == b"a"
-        assert buffer.read(pipe.inward, -1, seen) == frames.NOTHING
+        assert buffer.read(pipe.inward, -1, seen) == NOTHING
         os.close(pipe.outward)
         pipe.outward = -1
         assert (buffer.read(pipe.inward), buffer.error) == (frames.CLOSED, 0)
@@ -271,3 +272,42 @@ def test_compression_keeps_the_term_and_never_lengthens_the_frame() -> None:
     assert codec.decode(messages.compress(long, 6), OPTIONS) == [b"x" * 10_000]
     short = codec.encode(1, OPTIONS)
     assert messages.compress(short, 6) == short
+
+
+@both
+def test_a_wait_that_is_about_to_begin_is_ended_by_another_thread(kind: Any) -> None:
+    """However the two meet: between its last look and the wait, too."""
+    read, write = os.pipe()
+    main, go, is_over = threading.get_ident(), threading.Semaphore(0), False
+    buffer = kind(4)
+    buffer.woken = True
+
+    def end_waits() -> None:
+        while True:
+            go.acquire()
+            if is_over:
+                return
+            buffer.again()
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    # A wait that nobody ended would end by what comes then.
+    rescue = threading.Timer(60, os.write, (write, b"late"))
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    waker = threading.Thread(target=end_waits)
+    try:
+        rescue.start()
+        waker.start()
+        for _ in range(3000):
+            seen = buffer.moves
+            go.release()
+            while buffer.moves == seen:
+                assert buffer.read(read, -1, seen) == NOTHING
+    finally:
+        is_over = True
+        go.release()
+        waker.join()
+        rescue.cancel()
+        rescue.join()
+        signal.signal(signal.SIGUSR1, before)
+        os.close(read)
+        os.close(write)

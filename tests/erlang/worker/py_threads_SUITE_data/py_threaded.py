@@ -222,6 +222,10 @@ def count_in_context() -> tuple[int, int]:
     return variable.get(), local.count
 
 
+def main_thread() -> int | None:
+    return threading.main_thread().native_id
+
+
 def is_main() -> bool:
     return threading.current_thread() is threading.main_thread()
 
