@@ -307,9 +307,9 @@ gather_all_has_each_outcome(_Config) ->
     ?assertEqual([], py:gather_all([])),
     [Slow, Fast] = [py:async(time, sleep, [1]), py:async(builtins, abs, [-1])],
     ?assertEqual([{error, {py, timeout}}, {ok, 1}], py:gather_all([Slow, Fast], 400)),
-    %% However many are late: none of them was cancelled by somebody.
+    %% However many are late, up to all of them: none was cancelled by somebody.
     Late = [py:gather_all(py:scatter(time, sleep, [[0.001] || _ <- lists:seq(1, 2_000)]), 20) || _ <- [1, 2, 3]],
-    ?assertEqual([{error, {py, timeout}}, {ok, undefined}], lists:usort(lists:append(Late))).
+    ?assertEqual([], lists:usort(lists:append(Late)) -- [{error, {py, timeout}}, {ok, undefined}]).
 
 scatter_gives_a_worker_no_more_than_its_window(Config) ->
     File = ?config(file, Config),

@@ -386,8 +386,11 @@ abandoned(Function, Args, Others, Meanwhile, Config) ->
     ok = file:write_file(awaited(Config), ""),
     ?assertEqual([{ok, N} || N <- lists:seq(1, Others)], py_caller:results(Beside)),
     py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end),
-    ?assertMatch([#{state := serving, in_flight := 0}], py:workers()),
+    one_serves(),
     ?assertEqual(3, py:add(1, 2)).
+
+%% The other worker may be slower to start than the old one is to end: then both are there for a while.
+one_serves() -> py_eventually:equals([{serving, 0}], fun() -> [{State, Open} || #{state := State, in_flight := Open} <- py:workers()] end).
 
 %% One that is given up must have begun: a deadline that is over before that takes it back, and costs nothing.
 lost(Function, Args, Config) ->
@@ -414,7 +417,7 @@ several_that_never_return_are_one_replacement(Config) ->
     ?assertEqual([{ok, N} || N <- lists:seq(1, 3)], py_caller:results(Beside)),
     py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end),
     py_eventually:holds(fun() -> length(py_os_process:pythons()) =:= 1 end),
-    ?assertMatch([#{state := serving}], py:workers()).
+    one_serves().
 
 %%% Ends
 
