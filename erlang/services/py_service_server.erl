@@ -29,7 +29,7 @@
     replicas :: pid(),
     serves = false :: boolean(),
     fronts = #{} :: #{pid() => #front{}},
-    retired = #{} :: py_service_figures:figures(),
+    retired :: py_service_figures:figures(),
     budget :: py_restart:budget(),
     failure = none :: none | {py, term()},
     waiting = [] :: [gen_server:from()],
@@ -122,7 +122,9 @@ init({#{name := Name, ip := Ip, port := Port} = Service, Config}) ->
                     Fronts = lists:seq(1, maps:get(fronts, Service)),
                     State = #state{
                         name = Name, service = Service, config = Config, pool = Pool, socket = Socket, token = Token, path = Path,
-                        replicas = start_replicas(Pool, Config), budget = py_restart:new(?FRONT_RESTART)
+                        replicas = start_replicas(Pool, Config), budget = py_restart:new(?FRONT_RESTART),
+                        %% The atoms that fronts say are those of that module: it is loaded before they say any.
+                        retired = py_service_figures:sum([])
                     },
                     {ok, lists:foldl(fun(_, Acc) -> start_front(Acc) end, State, Fronts)};
                 {error, Reason} ->
