@@ -106,6 +106,11 @@ test-runs: build ## kill a node 20 times over 500 durable runs: each has its res
 test-packaging: setup ## use as a dependency, in a release and as a wheel, from the last commit
 	@$(OWN_PYTHON) tests/packaging/run
 
+# Some minutes; it fetches small packages.
+.PHONY: test-releases
+test-releases: setup ## make the releases of docs/releases.md from the last commit, with their Python, and ask them over HTTP
+	@$(OWN_PYTHON) tests/releases/run $(VENV_BIN)/python
+
 # ERLPORT is the directory of a clone of ErlPort, which is no part of this repository.
 .PHONY: test-erlport
 test-erlport: build ## ErlPort's own tests, from its clone in ERLPORT=directory, with its halves and ours

@@ -187,6 +187,7 @@ start_told(Reason) ->
 source_text(python_option) -> "from the pool's python option";
 source_text('PY_PYTHON') -> "from PY_PYTHON";
 source_text('VIRTUAL_ENV') -> "from VIRTUAL_ENV";
+source_text(release) -> "that of the release; `release-python' makes it anew";
 source_text(checkout) -> "the checkout's virtual environment; `make setup' makes it anew";
 source_text(path) -> "looked for on PATH; set PY_PYTHON or the pool's python option".
 

@@ -7,6 +7,7 @@
 %%% <li>the pool's `python' option</li>
 %%% <li>the environment variable `PY_PYTHON': a path or a name on `PATH'</li>
 %%% <li>the environment variable `VIRTUAL_ENV': a directory</li>
+%%% <li>`python/' of the release that the application is in</li>
 %%% <li>`python/.venv' of the checkout that the application runs from</li>
 %%% <li>`python3' on `PATH'</li>
 %%% </ol>
@@ -20,7 +21,7 @@
 -export([identity/1, resident_bytes/1, own_bytes/1, private_bytes/1, end_group/1, diagnose/2, ask/3]).
 -export_type([source/0, reason/0]).
 
--type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | checkout | path.
+-type source() :: python_option | 'PY_PYTHON' | 'VIRTUAL_ENV' | release | checkout | path.
 %% Where an interpreter's name came from.
 -type reason() ::
     {no_python, source(), Path :: string()}
@@ -60,10 +61,21 @@ find(_) ->
 
 find_unasked() ->
     Venv = filename:join([checkout(), "python", ".venv"]),
-    case filelib:is_dir(Venv) of
-        true -> executable(checkout, in_venv(Venv));
-        false -> executable(path, "python3")
+    case [Python || Python <- in_release(), filelib:is_regular(Python)] of
+        [Python | _] ->
+            executable(release, Python);
+        [] ->
+            case filelib:is_dir(Venv) of
+                true -> executable(checkout, in_venv(Venv));
+                false -> executable(path, "python3")
+            end
     end.
+
+%% What `scripts/release-python' puts there. The variables are those of mix's and of relx's start scripts; a release that has its own
+%% run-time system is around it.
+in_release() ->
+    Roots = [Root || Name <- ["RELEASE_ROOT", "RELEASE_ROOT_DIR"], Root <- [variable(Name)], Root =/= false],
+    [in_venv(filename:join(Root, "python")) || Root <- Roots ++ [code:root_dir()]].
 
 %% rebar3 links the checkout's `priv' into `_build'. Python looks for `pyvenv.cfg' along the name that it is started
 %% by, so that name must not lead through the link.
