@@ -173,6 +173,12 @@ test-nuclio: setup ## nuclio_sdk's own tests with this package's classes: the sa
 	    PYTHONPATH=$$path _build/nuclio/bin/python -m pytest -q -p no:cacheprovider --import-mode=importlib $${path:+-p conftest} $$tests | tail -n 1 | sed 's/ in .*//'; \
 	done | uniq -c | tee _build/nuclio/result; test $$(wc -l < _build/nuclio/result) = 1
 
+# With httptools and uvloop on both sides; wrk is Debian's.
+.PHONY: bench-services
+bench-services: build ## services beside uvicorn --workers 2, in one run, by wrk: a table of requests a second, p99 and ratios
+	@$(VENV_BIN)/python -m pip install -qq --disable-pip-version-check httptools uvloop
+	@$(OWN_PYTHON) $(VENV_BIN)/python bench/services/run $(ROUNDS)
+
 .PHONY: bench-link
 bench-link: build ## PoolExecutor beside Pool, ProcessPoolExecutor, loky, dask and ray in one run: a table of ratios
 	@scripts/setup peers
