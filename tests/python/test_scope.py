@@ -56,6 +56,7 @@ OF_THE_PROCESS = {
     "erl.executors.calls._held": "what executors have put into this worker",
     "erl.executors.dask_calls._held": "what executors have put into this worker of dask's",
     "erl.functions.nodes._joined": "the node that has the directory of functions",
+    "erl.functions.nodes._used": "the node that a program's functions use, started or joined once",
     "erl.futures.executor._executors": "what is to be waited for at the exit",
     "erl.futures.executor._forks": "how often it was forked",
     "erl.futures.executor._is_over": "that it has begun to exit",
@@ -68,7 +69,9 @@ OF_THE_PROCESS = {
     "erl.runtime.limits._bound": "RLIMIT_DATA",
     "erl.runtime.limits._inside": "RLIMIT_DATA",
     "erl.runtime.limits.spare": "memory that is left free",
+    "erl.serving.replica._replica": "what a replica's Python serves, which is one thing",
     "erl.shared._unsent": "what deletes the files that are its own",
+    "erl.tracing._found": "OpenTelemetry's module, or that there is none",
 }
 OF_THE_COMPILED_CODEC = {
     "_last_scope": "whose tables were asked for last",
