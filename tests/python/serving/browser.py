@@ -131,8 +131,9 @@ class Browser:
         return value
 
     def messages(self) -> list[str]:
-        """What the browser has to complain of: errors of scripts, what the policy has blocked."""
-        return [each["message"] for each in self._in_session("POST", "/se/log", {"type": "browser"})]
+        """What the browser complains of: errors of scripts, what the policy has blocked; not how requests went."""
+        said = self._in_session("POST", "/se/log", {"type": "browser"})
+        return [each["message"] for each in said if each["source"] != "network"]
 
     def picture(self, path: Path) -> None:
         """The window as a PNG."""
