@@ -73,7 +73,8 @@ environment(#{key := Key, python_version := Version, requirements := Requirement
         message => py_page_text:clean(iolist_to_binary(lists:join(<<"; ">>, Warnings)), ?MOST_TEXT)
     }}.
 
-%% What does not answer, or fails, costs its table alone.
+%% What does not answer, or fails, costs its table alone. Its reason is what the other process has to say.
+-dialyzer({nowarn_function, within/1}).
 within(List) ->
     {Pid, Monitor} = spawn_monitor(fun() -> exit({said, List()}) end),
     receive

@@ -187,7 +187,8 @@ def gave_back(program: Path, *options: str, kill_after_us: int = 0) -> tuple[lis
 def test_no_call_begins_twice_and_none_is_lost(program: Path) -> None:
     (_, _, times, twice, lost), said = gave_back(program)
     assert (twice, lost) == (0, 0), said
-    assert times > 0, said  # a machine with other things to do makes few; `make test-giving-back` makes a million
+    # A machine with other things to do makes few; `make test-giving-back` makes a million.
+    assert times > 0, said
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
