@@ -76,9 +76,9 @@ environment(#{key := Key, python_version := Version, requirements := Requirement
 %% What does not answer, or fails, costs its table alone. Its reason is what the other process has to say.
 -dialyzer({nowarn_function, within/1}).
 within(List) ->
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({said, List()}) end),
+    {Pid, Monitor} = spawn_monitor(fun() -> case List() of Said when is_list(Said) -> exit({said, Said}); _ -> error end end),
     receive
-        {'DOWN', Monitor, process, Pid, {said, Said}} when is_list(Said) -> {ok, Said};
+        {'DOWN', Monitor, process, Pid, {said, Said}} -> {ok, Said};
         {'DOWN', Monitor, process, Pid, _} -> error
     after ?MOST_MS ->
         demonitor(Monitor, [flush]),
