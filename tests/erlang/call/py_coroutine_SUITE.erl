@@ -51,10 +51,11 @@ end_per_suite(_Config) -> ok.
 init_per_testcase(_Case, Config) ->
     ok = py_application:start([{default, #{size => 1, python_path => [?config(data_dir, Config)]}}]),
     [#{os_pid := OsPid}] = py:workers(),
-    Sleepers = [sleeper(N) || N <- lists:seq(1, 20)],
+    Awaited = unicode:characters_to_binary(filename:join(?config(priv_dir, Config), lists:concat(["awaited", erlang:unique_integer([positive])]))),
+    Sleepers = [sleeper(Awaited, N) || N <- lists:seq(1, 20)],
     %% They are on the loop.
     undefined = py:func(asyncio, sleep, [0.01]),
-    [{os_pid, OsPid}, {sleepers, Sleepers} | Config].
+    [{os_pid, OsPid}, {awaited, Awaited}, {sleepers, Sleepers} | Config].
 
 %% One Python has served all of the case.
 end_per_testcase(_Case, Config) ->
@@ -269,16 +270,18 @@ py_async(Call, Function, Args) -> py_caller:start(fun() -> Call(Function, Args) 
 
 %%% Those beside them
 
-sleeper(N) -> py_caller:start(fun() -> call(sleep, [2, N]) end).
+%% They sleep again and again until that file is there.
+sleeper(Awaited, N) -> py_caller:start(fun() -> call(sleep_until, [Awaited, N]) end).
 
 all_go_on(Config) -> all_go_on(Config, fun() -> ?assertEqual(awake, call(sleep, [0.01, awake])) end).
 
 all_go_on(Config, Later) ->
     Later(),
     ?assertEqual(3, py:add(1, 2)),
+    ok = file:write_file(?config(awaited, Config), ""),
     Sleepers = ?config(sleepers, Config),
     [?assertEqual({ok, N}, woken(Sleeper)) || {N, Sleeper} <- lists:enumerate(Sleepers)].
 
 woken(Sleeper) -> py_caller:result(Sleeper).
 
-call(Function, Args) -> py:func(py_coroutines, Function, Args, #{timeout => 20_000}).
+call(Function, Args) -> py:func(py_coroutines, Function, Args, #{timeout => 60_000}).

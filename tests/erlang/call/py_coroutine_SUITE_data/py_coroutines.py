@@ -19,6 +19,12 @@ async def sleep(seconds: float, value: Any) -> Any:
     return value
 
 
+async def sleep_until(path: str, value: Any) -> Any:
+    while not os.path.exists(path):
+        await asyncio.sleep(0.05)
+    return value
+
+
 async def exit_with(status: int) -> None:
     await asyncio.sleep(0)
     sys.exit(status)
