@@ -23,7 +23,7 @@
 -type failure() :: {error, {py, py_error:reason()}}.
 
 %% Who may call `ask' may call these, and nothing else of Erlang's.
--define(ASKED, [py_entity, py_env, py_function, py_run, py_service]).
+-define(ASKED, [py_entity, py_env, py_function, py_run, py_service, py_service_sup]).
 -define(MOST_TEXT_BYTES, 1 bsl 20).
 -define(MOST_ENTITIES, 100_000).
 -define(MOST_PROJECTS, 10_000).
