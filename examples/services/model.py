@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, erl.start({"default": {"size": 1}}, state_dir=directory):
         path = str(Path(directory, "iris.joblib"))
         project = functions.get_or_create_project("iris")
-        made = {"kind": "python", "code": SOURCE, "python_version": "PYTHON3_10"}
+        made = {"kind": "python", "code": SOURCE, "python_version": f"PYTHON3_{sys.version_info.minor}"}
         train = project.new_function(name="train", handler="train", **made)
         print(train.run(parameters={"path": path}, wait=True).status.state)
         predict = project.new_function(name="predict", handler="predict", init_function="init", **made)
