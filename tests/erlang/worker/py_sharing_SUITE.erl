@@ -217,7 +217,10 @@ tiny_calls_fill_few_workers(_Config) ->
 what_fills_a_worker_does_not_wait_for_a_slow_call(Config) ->
     Tiny = tiny(16),
     py_eventually:holds(fun() -> fillable() =/= [] end, 30_000),
-    Long = py_caller:start(fun() -> call(until, [file(Config)]) end),
+    Begun = <<(file(Config))/binary, ".begun">>,
+    Long = py_caller:start(fun() -> call(begin_until, [Begun, file(Config)]) end),
+    %% What has run in that worker before does not count.
+    py_eventually:holds(fun() -> filelib:is_file(Begun) end),
     Short = short(30),
     Counts = counts(Tiny),
     Others = pids(Short),

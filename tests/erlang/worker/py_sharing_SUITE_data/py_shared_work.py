@@ -20,6 +20,13 @@ def noted(path, number, seconds):
     return number
 
 
+def begin_until(begun, path):
+    """Tells that it has begun, and runs until the other file is there."""
+    with open(begun, "w"):
+        pass
+    return until(path)
+
+
 def until(path):
     """Run until that file is there."""
     while not os.path.exists(path):
