@@ -61,13 +61,13 @@ init_per_testcase(Case, Config) ->
     _ = application:load(py),
     application:set_env(py, state_dir, Directory),
     settings(#{}, Config),
-    [os:putenv(Name, "1") || Name <- ["UV_NO_INDEX", "PIP_NO_INDEX"]],
+    [os:putenv(Name, "1") || Name <- ["UV_OFFLINE", "PIP_NO_INDEX"]],
     ok = py_application:start(),
     [{state_dir, Directory}, {log, filename:join(?config(priv_dir, Config), atom_to_list(Case) ++ ".log")} | Config].
 
 end_per_testcase(_, _Config) ->
     Stopped = py_application:stop(),
-    [os:unsetenv(Name) || Name <- ["UV_NO_INDEX", "PIP_NO_INDEX"]],
+    [os:unsetenv(Name) || Name <- ["UV_OFFLINE", "PIP_NO_INDEX"]],
     [application:unset_env(py, Key) || Key <- [state_dir, environments]],
     Stopped.
 

@@ -47,8 +47,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state_dir(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Path]:
     """That of the node, which inherits where packages come from."""
     with pytest.MonkeyPatch.context() as patched:
+        for switch in ("UV_OFFLINE", "PIP_NO_INDEX"):
+            patched.setenv(switch, "1")
         for tool in ("UV", "PIP"):
-            patched.setenv(f"{tool}_NO_INDEX", "1")
             patched.setenv(f"{tool}_FIND_LINKS", str(wheels))
         yield tmp_path_factory.mktemp("state")
 
