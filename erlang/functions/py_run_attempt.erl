@@ -262,8 +262,9 @@ answered({error, Error}, Id, Attempt, Run, Plan) ->
     %% What interrupted it, or what kept its arguments from being read.
     lost(Id, Attempt, Run, Plan, {failed, Error}).
 
-%% Python has written it, but where it is in a box.
+%% Python has written it, and its log, but where it is in a box.
 result(Frame, _Size, Id, Attempt, #{process := #{inside := _}}, Runs) ->
+    py_run_output:written(),
     Written = py_run_files:write_result(Runs, Id, Attempt, Frame),
     if
         byte_size(Frame) =< ?INLINE_BYTES; Written =/= ok -> {inline, Frame};

@@ -3,10 +3,12 @@
 %%% @private
 -module(py_run_output).
 
--export([start/3]).
+-export([start/3, written/0]).
 
 -define(HIDDEN, <<"***">>).
 -define(LEAST_HIDDEN_BYTES, 3).
+%% How long a disk may take for what was printed.
+-define(WRITTEN_MS, 5_000).
 
 %% @doc Start one that ends with the calling process.
 -spec start(file:filename_all(), py_run_state:id(), Secrets :: [binary()]) -> pid().
@@ -16,6 +18,19 @@ start(Runs, Id, Secrets) ->
         Monitor = monitor(process, Owner),
         loop(Runs, Id, [Secret || Secret <- Secrets, byte_size(Secret) >= ?LEAST_HIDDEN_BYTES], Monitor)
     end).
+
+%% @doc Wait until what came before is in the log, in the process that has started it.
+-spec written() -> ok.
+written() ->
+    Monitor = monitor(process, group_leader()),
+    group_leader() ! {io_request, self(), Monitor, {put_chars, unicode, <<>>}},
+    receive
+        {io_reply, Monitor, _} -> ok;
+        {'DOWN', Monitor, process, _, _} -> ok
+    after ?WRITTEN_MS -> ok
+    end,
+    true = demonitor(Monitor, [flush]),
+    ok.
 
 loop(Runs, Id, Secrets, Monitor) ->
     receive
@@ -37,6 +52,8 @@ answered({format, _}, _Runs, _Id, _Secrets) ->
 answered({reply, Reply}, _Runs, _Id, _Secrets) ->
     Reply.
 
+add(<<>>, _Runs, _Id, _Secrets) ->
+    ok;
 add(Text, Runs, Id, []) ->
     py_run_files:add_to_log(Runs, Id, Text);
 add(Text, Runs, Id, [Secret | Secrets]) ->
