@@ -79,12 +79,15 @@ def _asked(node: Node, asked: list[Any]) -> Any:
 def default() -> Node:
     """The node that this program's functions are on: the one of its link, else one that is started.
 
-    Where the program's own node was lost that is told, as another one would have another directory.
+    Where the program's own node was lost that is told: another one, also one that it had before, has another directory.
     """
     with _lock:
         known = nodes.latest()
-        if known is None and _used and not (_used[0].is_stopped or _is_of_default(_used[0])):
-            known = _used[0]
+        used = _used[0] if _used else None
+        is_lost = used is not None and not (used.is_up or used.is_stopped or _is_of_default(used))
+        # One that was named since is what the program means now.
+        if used is not None and is_lost and (known is None or known.turn < used.turn):
+            known = used
         if known is None:
             known = _default()
         _used[:] = [known]

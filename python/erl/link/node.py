@@ -40,6 +40,8 @@ class Node:
         """`sys.path` as it was then."""
         self.is_stopped = False
         """Whether this process has stopped or left it, rather than lost it."""
+        self.turn = 0
+        """When it was last made the one that is meant where none is named: later ones have greater numbers."""
 
     @property
     def link(self) -> Link:

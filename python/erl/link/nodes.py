@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+from itertools import count
 
 from erl import api, errors
 from erl.link import interpreters, paths, sizes
@@ -33,6 +34,7 @@ _THREADS: Final = (
 """Workers that compute in parallel must not each compute in parallel."""
 
 _lock = threading.RLock()
+_turns = count(1)
 _started: dict[str | None, tuple[Any, Node]] = {}
 _joined: dict[str, Node] = {}
 _latest: list[Node] = []
@@ -224,6 +226,7 @@ def _add(node: Node) -> None:
 
 def _be_latest(node: Node) -> None:
     _latest[:] = [each for each in _latest if each is not node and each.is_up]
+    node.turn = next(_turns)
     _latest.append(node)
 
 

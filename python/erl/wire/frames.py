@@ -325,7 +325,7 @@ class _System:
     from select import POLLIN, poll
 
     def __init__(self) -> None:
-        self._ends: list[int] = []
+        self._ends: dict[str, list[int]] = {}
         self._polls: dict[int, list[Any]] = {}
         self._look: tuple[int, Any] = (-1, None)
 
@@ -362,18 +362,27 @@ class _System:
         _System.write(self._wake_ends()[1], b"!")
 
     def _wake_ends(self) -> list[int]:
-        if not self._ends:
-            low, high = _System.pipe(), []
-            try:
-                high += [_System.fcntl(low[0], _System.F_DUPFD_CLOEXEC, 100)]
-                high += [_System.fcntl(low[1], _System.F_DUPFD_CLOEXEC, 100)]
-            except OSError:  # where few are allowed, none has such a number
-                self._ends, low = list(low), tuple(high)
-            else:
-                self._ends = high
-            for end in low:
-                _System.close(end)
-        return self._ends
+        ends = self._ends.get("wake")
+        if ends is None:
+            # Another thread may be about to wake who waits by the first pipe: one of them is everybody's.
+            made = self._new_ends()
+            ends = self._ends.setdefault("wake", made)
+            if ends is not made:
+                for end in made:
+                    _System.close(end)
+        return ends
+
+    @staticmethod
+    def _new_ends() -> list[int]:
+        low, high = list(_System.pipe()), []
+        try:
+            high += [_System.fcntl(low[0], _System.F_DUPFD_CLOEXEC, 100)]
+            high += [_System.fcntl(low[1], _System.F_DUPFD_CLOEXEC, 100)]
+        except OSError:  # where few are allowed, none has such a number
+            low, high = high, low
+        for end in low:
+            _System.close(end)
+        return high
 
 
 def is_of_a_handler(error: BaseException) -> bool:

@@ -78,6 +78,7 @@ def test_a_program_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path)
 def test_a_node_that_is_killed_while_entities_are_written_has_whole_ones(tmp_path: Path) -> None:
     state = tmp_path / "state"
     (tmp_path / "file").write_text("x" * 100_000)
+    beside = started(tmp_path / "beside", name="beside")  # lives on, and is not what is meant
     for turn in range(3):
         node = started(state)
         project = functions.get_or_create_project("demo")
@@ -91,6 +92,7 @@ def test_a_node_that_is_killed_while_entities_are_written_has_whole_ones(tmp_pat
         with pytest.raises(errors.NodeDownError):
             functions.list_projects()
         node.stop()
+    beside.stop()
     with started(state) as node:
         project = functions.get_project("demo")
         for artifact in project.list_artifacts():
