@@ -38,15 +38,16 @@ def using(headers: Mapping[str, str], name: str | None = None) -> Iterator[None]
     given = dict(headers)
     token = _headers.set(given)
     try:
-        trace = _opentelemetry() if given else None
+        # Without headers a block is in no trace, also where one is around it.
+        trace = _opentelemetry() if given or _API in sys.modules else None
         if trace is None:
             yield
             return
         from opentelemetry import context, propagate
 
-        attached = context.attach(propagate.extract(given))
+        attached = context.attach(propagate.extract(given) if given else context.Context())
         try:
-            if name is None:
+            if name is None or not given:
                 yield
             else:
                 tracer = trace.get_tracer("erl")
