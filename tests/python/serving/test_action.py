@@ -18,6 +18,7 @@ pytest.importorskip("requests", reason="requests is not installed: scripts/setup
 
 SOURCE = """
 import json
+import tempfile
 from pathlib import Path
 
 def init(context, param1, param2):
@@ -27,8 +28,10 @@ def func(context, event):
     return {"given": event.body, "sum": context.user_data.sum}
 
 def train(project, values):
-    Path("model.json").write_text(json.dumps({"mean": sum(values) / len(values)}))
-    project.log_artifact(name="model", kind="artifact", source_path="model.json")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "model.json")
+        path.write_text(json.dumps({"mean": sum(values) / len(values)}))
+        project.log_artifact(name="model", kind="artifact", source_path=path)
 
 def load(context, path):
     context.user_data.model = json.loads(Path(path).read_text())
