@@ -138,82 +138,55 @@ arguments(Body) -> tl(py_wire:arguments(Body)).
 
 %% @doc The value or the error in the frame of an answer of this worker's.
 -spec read(binary(), trust(), Worker :: pid()) -> {ok, term()} | {error, term()}.
-read(Frame, {box, Budget}, Worker) ->
-    case py_guard:look(Frame) of
-        {refused, Text} -> {error, {py, {encode, Text}}};
-        error -> unreadable(Worker, Frame);
-        Looked -> guarded(py_wire:answer(Frame, Budget), Looked, Worker, Frame, Budget)
-    end;
-read(Frame, trusted, Worker) ->
-    case py_wire:answer(Frame) of
-        {ok, Value} ->
-            {ok, Value};
-        %% What the bridge itself fails with no Python says.
-        {error, {py, _}} ->
-            unreadable(Worker, Frame);
-        {error, Error} ->
-            {error, py_exception:from_python(Error)};
-        {refused, Text} ->
-            {error, {py, {encode, Text}}};
-        error ->
-            unreadable(Worker, Frame)
+read(Frame, Trust, Worker) ->
+    case answered(Frame, Trust, Worker) of
+        unreadable ->
+            py_worker:distrust(Worker, Frame),
+            unreadable();
+        Answered ->
+            Answered
     end.
 
-%% Of a frame that a trusted Python has left in a file.
--spec stored(binary()) -> {ok, term()} | {error, term()}.
-stored(Frame) ->
+%% @doc The same of a frame that Python has left in a file, or a sandboxed one has answered: no worker is distrusted for it.
+-spec stored(binary(), trust()) -> {ok, term()} | {error, term()}.
+stored(Frame, Trust) ->
+    case answered(Frame, Trust, self()) of
+        unreadable -> unreadable();
+        Answered -> Answered
+    end.
+
+unreadable() -> {error, {py, {protocol, unreadable_answer}}}.
+
+answered(Frame, {box, Budget}, Worker) ->
+    case py_guard:look(Frame) of
+        {refused, Text} -> {error, {py, {encode, Text}}};
+        error -> unreadable;
+        Looked -> guarded(py_wire:answer(Frame, Budget), Looked, Worker, Budget)
+    end;
+answered(Frame, trusted, _Worker) ->
     case py_wire:answer(Frame) of
         {ok, Value} -> {ok, Value};
-        {error, {python, _, _, _} = Error} -> {error, py_exception:from_python(Error)};
-        {error, {erlang, _} = Error} -> {error, py_exception:from_python(Error)};
+        %% What the bridge itself fails with no Python says.
+        {error, {py, _}} -> unreadable;
+        {error, Error} -> {error, py_exception:from_python(Error)};
         {refused, Text} -> {error, {py, {encode, Text}}};
-        _ -> {error, {py, {protocol, unreadable_answer}}}
-    end.
-
-%% @doc The same of a frame that Python has left in a file, or a sandboxed one has answered.
--spec stored(binary(), trust()) -> {ok, term()} | {error, term()}.
-stored(Frame, trusted) ->
-    stored(Frame);
-stored(Frame, {box, Budget}) ->
-    Unreadable = {error, {py, {protocol, unreadable_answer}}},
-    case py_guard:look(Frame) of
-        {refused, Text} -> {error, {py, {encode, Text}}};
-        error -> Unreadable;
-        _ ->
-            case py_wire:answer(Frame, Budget) of
-                {ok, Value} ->
-                    case py_guard:value(Value, self()) of
-                        ok -> {ok, Value};
-                        {refused, Text} -> {error, {py, {encode, Text}}}
-                    end;
-                {error, Error} ->
-                    case py_guard:failure(Error, Budget) of
-                        {python, _, _, _} = Python -> {error, py_exception:from_python(Python)};
-                        Other -> {error, Other}
-                    end;
-                {refused, Text} -> {error, {py, {encode, Text}}};
-                error -> Unreadable
-            end
+        error -> unreadable
     end.
 
 %% What a sandboxed Python has answered.
-guarded({ok, Value}, plain, _Worker, _Frame, _Budget) ->
+guarded({ok, Value}, plain, _Worker, _Budget) ->
     {ok, Value};
-guarded({ok, Value}, ok, Worker, _Frame, _Budget) ->
+guarded({ok, Value}, ok, Worker, _Budget) ->
     case py_guard:value(Value, Worker) of
         ok -> {ok, Value};
         {refused, Text} -> {error, {py, {encode, Text}}}
     end;
-guarded({error, Error}, _Looked, _Worker, _Frame, Budget) ->
+guarded({error, Error}, _Looked, _Worker, Budget) ->
     case py_guard:failure(Error, Budget) of
         {python, _, _, _} = Python -> {error, py_exception:from_python(Python)};
         Other -> {error, Other}
     end;
-guarded({refused, Text}, _Looked, _Worker, _Frame, _Budget) ->
+guarded({refused, Text}, _Looked, _Worker, _Budget) ->
     {error, {py, {encode, Text}}};
-guarded(error, _Looked, Worker, Frame, _Budget) ->
-    unreadable(Worker, Frame).
-
-unreadable(Worker, Frame) ->
-    py_worker:distrust(Worker, Frame),
-    {error, {py, {protocol, unreadable_answer}}}.
+guarded(error, _Looked, _Worker, _Budget) ->
+    unreadable.
