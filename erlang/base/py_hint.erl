@@ -42,7 +42,8 @@ about({py, {decode, _}}) -> values;
 about(_) -> none.
 
 hint(keywords, [{_, _} | _] = Keywords) ->
-    Names = [Name || {Name, _} <- proper(Keywords), is_atom(Name), is_map_key(Name, options())],
+    Options = options(),
+    Names = [Name || {Name, _} <- proper(Keywords), is_map_key(Name, Options)],
     case Names of
         [] -> structs(Keywords);
         [First | _] ->
