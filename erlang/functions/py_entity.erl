@@ -66,7 +66,7 @@ place() ->
             py_entity_files:sweep(Place),
             case py_store:ensure(Place) of
                 ok -> {ok, Place};
-                {error, Reason} -> py_entity_files:refused(Directory, Reason)
+                {error, Reason} -> py_store:unusable(Directory, Reason)
             end;
         Error ->
             Error
@@ -113,7 +113,7 @@ put_stored(Entity, Text, Incoming, Directory) ->
             _ = [py_entities:insert(Entity, Then) || {ok, Then} <- [py_entity_files:stored_us(Entity, Directory)]],
             {error, {py, {entity_exists, Entity}}};
         {error, {text, Why}} -> {error, {py, {entity, Why}}};
-        {error, Reason} -> py_entity_files:refused(Directory, Reason)
+        {error, Reason} -> py_store:unusable(Directory, Reason)
     end.
 
 %% @doc What is said of an entity, and where its content lies.
@@ -142,7 +142,7 @@ latest_read({Project, Type, Name, Id} = Entity, Directory) ->
                     py_entities:forget([{This, Us}]),
                     if Id =:= <<>> -> latest_read(Entity, Directory); true -> error end;
                 {error, Reason} ->
-                    py_entity_files:refused(Directory, Reason)
+                    py_store:unusable(Directory, Reason)
             end;
         error ->
             error
@@ -187,7 +187,7 @@ gone({_, Type, Name, Id} = Entity, Directory, Unknown) ->
     case py_entity_files:delete(Parts, Directory) of
         ok -> py_entities:forget(Below);
         {error, enoent} -> py_entities:forget(Below), Unknown;
-        {error, Reason} -> py_entity_files:refused(Directory, Reason)
+        {error, Reason} -> py_store:unusable(Directory, Reason)
     end.
 
 %% @doc The names of the projects that there are.

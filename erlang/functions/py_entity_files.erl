@@ -10,7 +10,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([binary/1, incoming/1, sweep/1, put/6, read/2, content/2, delete/2, scan/2, stored_us/2, projects/1, refused/2]).
+-export([binary/1, incoming/1, sweep/1, put/6, read/2, content/2, delete/2, scan/2, stored_us/2, projects/1]).
 
 -define(HEAD, "{\"format\": 1, \"stored_us\": ").
 -define(ENTITY, ", \"entity\": ").
@@ -218,7 +218,3 @@ number(_, Number) -> Number.
 %% @doc The projects that there are.
 -spec projects(binary()) -> [binary()].
 projects(Directory) -> lists:sort([Name || Name <- names([], Directory), py_store:is_project(Name), names([Name, <<"project">>], Directory) =/= []]).
-
-%% @doc What the disk has said.
--spec refused(binary(), file:posix()) -> {error, {py, py_error:reason()}}.
-refused(Directory, Reason) -> {error, {py, {state_dir, py_store:text(Directory), lists:flatten(io_lib:format("~ts", [file:format_error(Reason)]))}}}.

@@ -90,7 +90,7 @@ looked_up(Root, Hash, Environment, #{path := Base} = Python, Warnings, Deadline)
                     py_directory:delete(Directory),
                     Result;
                 {error, Reason} ->
-                    unusable(Root, Reason)
+                    py_store:unusable(Root, Reason)
             end
     end.
 
@@ -123,7 +123,7 @@ finished(Venv, Key, Lock, #build{root = Root} = Build, Hash, Warnings) ->
     written(py_env_files:relocate(Venv, py_env_files:path(Root, Key)), Build),
     case py_env_files:publish(Root, Venv, Key, description(Packages, Venv, Build)) of
         {ok, Env} -> said(Env, Build, Hash, Warnings);
-        {error, Reason} -> unusable(Root, Reason)
+        {error, Reason} -> py_store:unusable(Root, Reason)
     end.
 
 description(Packages, Venv, #build{python = #{path := Path, version := Version, platform := Platform}, environment = #{requirements := Requirements}, uv = Uv}) ->
@@ -153,7 +153,7 @@ bytes(Path) ->
 said(#{key := Key} = Env, #build{root = Root, python = #{path := Base, identity := Identity}}, Hash, Warnings) ->
     case py_env_files:put_request(Root, Hash, #{key => Key, base => Base, identity => Identity, is_exact => Warnings =:= [], warnings => Warnings}) of
         ok -> {ok, Env, Warnings};
-        {error, Reason} -> unusable(Root, Reason)
+        {error, Reason} -> py_store:unusable(Root, Reason)
     end.
 
 %%% Both ways
@@ -369,5 +369,3 @@ written({error, Reason}, Build) -> unwritten(Reason, Build).
 unwritten(Reason, #build{root = Root}) -> throw({failed, io_lib:format("~ts: ~ts", [py_store:text(Root), file:format_error(Reason)])}).
 
 failed(Text) -> {error, {py, {env, unicode:characters_to_list(Text)}}}.
-
-unusable(Root, Reason) -> {error, {py, {state_dir, py_store:text(Root), lists:flatten(io_lib:format("~ts", [file:format_error(Reason)]))}}}.

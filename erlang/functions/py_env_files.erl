@@ -45,7 +45,7 @@ open(Root) ->
     Made = [{Path, py_store:ensure(Path)} || Path <- [Root | [filename:join(Root, Name) || Name <- ["requests", "new", "gone"]]]],
     case [{Path, Reason} || {Path, {error, Reason}} <- Made] of
         [] -> ok;
-        [{Path, Reason} | _] -> {error, {py, {state_dir, py_store:text(Path), lists:flatten(io_lib:format("~ts", [file:format_error(Reason)]))}}}
+        [{Path, Reason} | _] -> py_store:unusable(Path, Reason)
     end.
 
 %% @doc Delete what nodes that were killed have left, and requests that lead nowhere.

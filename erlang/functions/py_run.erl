@@ -215,7 +215,7 @@ placed(Id, _Bytes, Call) ->
         Runs ->
             case py_run_files:write_call(Runs, Id, Call) of
                 ok -> {ok, file};
-                {error, Reason} -> {error, {py, {state_dir, py_store:text(Runs), lists:flatten(io_lib:format("~ts", [file:format_error(Reason)]))}}}
+                {error, Reason} -> py_store:unusable(Runs, Reason)
             end
     end.
 

@@ -19,7 +19,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([directory/0, text/1, open/1, close/1, path/2, key/1]).
+-export([directory/0, text/1, unusable/2, open/1, close/1, path/2, key/1]).
 -export([is_name/1, is_project/1, write/2, sync_directory/1, ensure/1]).
 -export_type([store/0]).
 
@@ -59,8 +59,12 @@ open(Directory) ->
                 {error, Text} -> refused(Directory, Text)
             end;
         {error, Reason} ->
-            refused(Directory, posix(Reason))
+            unusable(Directory, Reason)
     end.
+
+%% @doc An error that says of a path what the disk has said.
+-spec unusable(file:filename_all(), file:posix() | atom()) -> {error, {py, py_error:reason()}}.
+unusable(Path, Reason) -> refused(Path, posix(Reason)).
 
 refused(Directory, Why) -> {error, {py, {state_dir, text(Directory), Why}}}.
 
@@ -139,7 +143,7 @@ locked(Directory, Until) ->
                             {ok, #store{directory = Directory, lock = Socket}};
                         {error, Reason} ->
                             let_go(Socket),
-                            refused(Directory, posix(Reason))
+                            unusable(Directory, Reason)
                     end
             end;
         {error, Reason} ->
@@ -151,7 +155,7 @@ locked(Directory, Until) ->
 
 held(Directory, eaddrinuse, {alive, OsPid}) -> held(Directory, OsPid);
 held(Directory, eaddrinuse, over) -> refused(Directory, "another node has it, which does not say its number");
-held(Directory, Reason, _Holder) -> refused(Directory, posix(Reason)).
+held(Directory, Reason, _Holder) -> unusable(Directory, Reason).
 
 held(Directory, OsPid) -> refused(Directory, {locked, OsPid}).
 
@@ -208,9 +212,9 @@ key(#store{directory = Directory} = Store) ->
             Key = crypto:strong_rand_bytes(?KEY_BYTES),
             case write(File, Key) of
                 ok -> {ok, Key};
-                {error, Reason} -> refused(Directory, posix(Reason))
+                {error, Reason} -> unusable(Directory, Reason)
             end;
-        {error, Reason} -> refused(Directory, posix(Reason))
+        {error, Reason} -> unusable(Directory, Reason)
     end.
 
 %%% Files
