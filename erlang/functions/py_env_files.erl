@@ -109,9 +109,7 @@ find(Root, Key) ->
             error
     end.
 
-is_synced(Path, Boot) -> Boot =:= boot() orelse filelib:is_regular(filename:join(Path, "synced")).
-
-boot() -> maps:get(boot, py_fence:own()).
+is_synced(Path, Boot) -> Boot =:= py_fence:boot() orelse filelib:is_regular(filename:join(Path, "synced")).
 
 %% That takes what the disk takes, so nobody waits for it.
 sync(Path) ->
@@ -170,7 +168,7 @@ read(Path) ->
 %% @doc What was built in a directory becomes an environment, unless there is one of that key: then it is that one.
 -spec publish(file:filename_all(), Built :: file:filename_all(), Key :: binary(), map()) -> {ok, env()} | {error, file:posix()}.
 publish(Root, Built, Key, Said) ->
-    case py_store:write(filename:join(Built, "py-environment"), text(Said#{format => ?FORMAT, key => Key, boot => boot()})) of
+    case py_store:write(filename:join(Built, "py-environment"), text(Said#{format => ?FORMAT, key => Key, boot => py_fence:boot()})) of
         ok ->
             _ = file:write_file(filename:join(Built, "used"), <<>>),
             renamed(file:rename(Built, path(Root, Key)), Root, Built, Key);

@@ -7,7 +7,7 @@
 %%% @private
 -module(py_fence).
 
--export([group/1, box/1, own/0, is_alive/1, left/1, await/2]).
+-export([group/1, box/1, own/0, boot/0, is_alive/1, left/1, await/2]).
 
 %% How long what is left has to go by itself: a Python leaves half a second after its BEAM at the most, if it can.
 -define(GRACE_MS, 1_200).
@@ -51,6 +51,8 @@ own() ->
     {ok, Process} = identity(list_to_integer(os:getpid())),
     Process.
 
+%% @doc Which boot of the machine this is; empty where the system does not say so.
+-spec boot() -> binary().
 boot() ->
     case persistent_term:get({?MODULE, boot}, none) of
         none ->
