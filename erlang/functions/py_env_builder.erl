@@ -15,7 +15,7 @@
 -export([build/3, refresh/1, own_package/0, uv/0]).
 -export_type([result/0]).
 
--type result() :: {ok, py_env_files:env(), Warnings :: [binary()]} | {error, {py, py_error:reason()}}.
+-type result() :: {ok, py_env:env(), Warnings :: [binary()]} | {error, {py, py_error:reason()}}.
 
 -type own() :: [{Name :: string(), [file:filename()]}].
 %% What the application's package needs, as the node's own Python has it: what it is called among the packages, and what it consists of.
@@ -230,7 +230,7 @@ own_packages(Python) ->
     end.
 
 %% @doc Have the application's package of now in an environment that another release of it has built.
--spec refresh(py_env_files:env()) -> ok.
+-spec refresh(py_env:env()) -> ok.
 refresh(#{path := Path}) ->
     _ = [py_env_files:link_own(filename:join(Path, Site), own_package()) || Site <- filelib:wildcard("lib/python3.*/site-packages", py_store:text(Path))],
     ok.

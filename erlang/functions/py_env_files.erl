@@ -19,21 +19,6 @@
 -include_lib("kernel/include/file.hrl").
 
 -export([open/1, sweep/1, forget_requests/1, forget_wheels/1, new/1, path/2, find/2, request/2, put_request/3, publish/4, all/1, used/2, remove/2, wheels/1, relocate/2, link_own/2, is_used_by/2]).
--export_type([env/0]).
-
--type env() :: #{
-    key := binary(),
-    path := file:filename_all(),
-    python := file:filename_all(),
-    python_version := binary(),
-    platform := binary(),
-    requirements := [binary()],
-    packages := [binary()],
-    tool := binary(),
-    bytes := non_neg_integer(),
-    created := Ms :: integer(),
-    used => Ms :: integer()
-}.
 
 -define(FORMAT, 1).
 -define(MOST_SCRIPT_BYTES, 1 bsl 20).
@@ -95,7 +80,7 @@ path(Root, Key) -> filename:join(Root, Key).
 wheels(Root) -> filename:join(Root, "wheels").
 
 %% @doc An environment that is whole.
--spec find(file:filename_all(), Key :: binary()) -> {ok, env()} | error.
+-spec find(file:filename_all(), Key :: binary()) -> {ok, py_env:env()} | error.
 find(Root, Key) ->
     Path = path(Root, Key),
     case is_key(Key) andalso read(filename:join(Path, "py-environment")) of
@@ -138,7 +123,7 @@ used(Root, Key) ->
     ok.
 
 %% @doc The environment that a request has led to, if all is as it was then.
--spec request(file:filename_all(), Hash :: binary()) -> {ok, env(), Said :: map()} | error.
+-spec request(file:filename_all(), Hash :: binary()) -> {ok, py_env:env(), Said :: map()} | error.
 request(Root, Hash) ->
     case read(filename:join([Root, "requests", Hash])) of
         {ok, #{format := ?FORMAT, key := Key, base := Base, identity := Identity} = Said} ->
@@ -166,7 +151,7 @@ read(Path) ->
     end.
 
 %% @doc What was built in a directory becomes an environment, unless there is one of that key: then it is that one.
--spec publish(file:filename_all(), Built :: file:filename_all(), Key :: binary(), map()) -> {ok, env()} | {error, file:posix()}.
+-spec publish(file:filename_all(), Built :: file:filename_all(), Key :: binary(), map()) -> {ok, py_env:env()} | {error, file:posix()}.
 publish(Root, Built, Key, Said) ->
     case py_store:write(filename:join(Built, "py-environment"), text(Said#{format => ?FORMAT, key => Key, boot => py_fence:boot()})) of
         ok ->
@@ -200,7 +185,7 @@ found(Root, Key) ->
     end.
 
 %% @doc All that are whole, by key.
--spec all(file:filename_all()) -> [env()].
+-spec all(file:filename_all()) -> [py_env:env()].
 all(Root) ->
     Keys = lists:sort([Key || Path <- below(Root), Key <- [unicode:characters_to_binary(filename:basename(Path))], is_binary(Key), is_key(Key)]),
     [Env || Key <- Keys, {ok, Env} <- [find(Root, Key)]].
