@@ -174,4 +174,4 @@ prune(Options) ->
 %% @doc The interpreters of this machine that environments can be made from, the lowest version first.
 -spec pythons() -> [#{path := file:filename_all(), version := binary()}].
 pythons() ->
-    [#{path => Path, version => iolist_to_binary(io_lib:format("~w.~w.~w", [Major, Minor, Patch]))} || #{path := Path, version := {Major, Minor, Patch}} <- py_env_pythons:all()].
+    [#{path => Path, version => py_env_pythons:text(Version)} || #{path := Path, version := Version} <- py_env_pythons:all()].

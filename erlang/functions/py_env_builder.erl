@@ -113,8 +113,7 @@ keyed(Lock, #build{root = Root} = Build, Hash, Warnings, Install) ->
     end.
 
 key(Lock, #build{python = #{path := Path, version := Version, platform := Platform}, environment = #{instructions := Instructions}, own = Own}) ->
-    Bytes = term_to_binary({1, Path, Version, Platform, Lock, Instructions, contents(Own)}, [deterministic, {minor_version, 2}]),
-    string:slice(string:lowercase(binary:encode_hex(crypto:hash(sha256, Bytes))), 0, 32).
+    py_env_spec:digest({1, Path, Version, Platform, Lock, Instructions, contents(Own)}).
 
 finished(Venv, Key, Lock, #build{root = Root} = Build, Hash, Warnings) ->
     ok = own(Build, Venv),
@@ -129,7 +128,7 @@ finished(Venv, Key, Lock, #build{root = Root} = Build, Hash, Warnings) ->
 description(Packages, Venv, #build{python = #{path := Path, version := Version, platform := Platform}, environment = #{requirements := Requirements}, uv = Uv}) ->
     #{
         python => Path,
-        python_version => version_text(Version),
+        python_version => py_env_pythons:text(Version),
         platform => Platform,
         requirements => Requirements,
         packages => Packages,
@@ -137,8 +136,6 @@ description(Packages, Venv, #build{python = #{path := Path, version := Version, 
         bytes => bytes(Venv),
         created => erlang:system_time(millisecond)
     }.
-
-version_text({Major, Minor, Patch}) -> iolist_to_binary(io_lib:format("~w.~w.~w", [Major, Minor, Patch])).
 
 %% Without what is linked.
 bytes(Path) ->

@@ -7,16 +7,17 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([all/0, choose/2, identity/1, default/0, version/1]).
--export_type([python/0, identity/0]).
+-export([all/0, choose/2, identity/1, default/0, version/1, text/1]).
+-export_type([python/0, identity/0, version/0]).
 
--type python() :: #{path := string(), version := {3, non_neg_integer(), non_neg_integer()}, platform := binary(), identity := identity()}.
+-type version() :: {3, Minor :: non_neg_integer(), Patch :: non_neg_integer()}.
+-type python() :: #{path := string(), version := version(), platform := binary(), identity := identity()}.
 -type identity() :: {Inode :: non_neg_integer(), Size :: non_neg_integer(), Changed :: term()} | none.
 
 -define(ASK_MS, 20_000).
 -define(LEAST_MINOR, 10).
 -define(MOST_MINOR, 30).
-%% Seven lines. Neither `site' nor the user's directories take part.
+%% Neither `site' nor the user's directories take part.
 -define(PROBE,
     "import os, sys, sysconfig\n"
     "base = os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable)\n"
@@ -134,18 +135,22 @@ default() ->
     end.
 
 %% @doc The version of one.
--spec version(file:filename_all()) -> {3, non_neg_integer(), non_neg_integer()} | unknown.
+-spec version(file:filename_all()) -> version() | unknown.
 version(Path) ->
     case known([Path]) of
         [#{version := Version}] -> Version;
         [] -> unknown
     end.
 
+%% @doc A version as people write it.
+-spec text(version()) -> binary().
+text({Major, Minor, Patch}) -> iolist_to_binary(io_lib:format("~w.~w.~w", [Major, Minor, Patch])).
+
 %% @doc The one that a version means: that very one, or the lowest that is not older, with a warning; `any': what pools use, where they
 %% can.
 -spec choose(py_env_spec:version(), [python()]) -> {ok, python(), Warnings :: [binary()]} | {error, string()}.
 choose(_Version, []) ->
-    {error, lists:flatten("there is no Python from 3.10 on here")};
+    {error, "there is no Python from 3.10 on here"};
 choose(any, [Lowest | _] = Pythons) ->
     Own = case default() of {ok, Path} -> known([Path]); error -> [] end,
     {ok, hd([Python || Python <- Own, lists:member(Python, Pythons)] ++ [Lowest]), []};
@@ -155,23 +160,23 @@ choose({Minor, Patch}, Pythons) ->
     case {Same, Later} of
         {[_ | _], _} ->
             {ok, newest(Same), []};
-        {[], [#{version := {3, M, P}} = First | _]} ->
+        {[], [#{version := {3, M, _}} = First | _]} ->
             %% Of that minor version the newest, but of a patch that was asked for the nearest.
             Chosen = if M =:= Minor -> First; true -> newest([Python || #{version := {3, M1, _}} = Python <- Later, M1 =:= M]) end,
-            {ok, Chosen, [warning({Minor, Patch}, Chosen, P)]};
+            {ok, Chosen, [warning({Minor, Patch}, Chosen)]};
         {[], []} ->
-            {error, lists:flatten(["there is no Python ", asked_text({Minor, Patch}), " here, and none that is later; there are ", lists:join(", ", [text(Python) || Python <- Pythons])])}
+            {error, lists:flatten(["there is no Python ", asked_text({Minor, Patch}), " here, and none that is later; there are ", lists:join(", ", [shown(Python) || Python <- Pythons])])}
     end.
 
 newest(Pythons) ->
     Most = lists:max([Version || #{version := Version} <- Pythons]),
     hd([Python || #{version := Version} = Python <- Pythons, Version =:= Most]).
 
-warning({Minor, _} = Asked, Chosen, _) ->
+warning({Minor, _} = Asked, Chosen) ->
     Why = if Minor < ?LEAST_MINOR -> "py needs 3.10 or later"; true -> "it is not installed here" end,
-    iolist_to_binary(io_lib:format("Python ~ts was asked for, and ~ts: it is ~ts", [asked_text(Asked), Why, text(Chosen)])).
+    iolist_to_binary(io_lib:format("Python ~ts was asked for, and ~ts: it is ~ts", [asked_text(Asked), Why, shown(Chosen)])).
 
 asked_text({Minor, any}) -> io_lib:format("3.~w", [Minor]);
 asked_text({Minor, Patch}) -> io_lib:format("3.~w.~w", [Minor, Patch]).
 
-text(#{path := Path, version := {Major, Minor, Patch}}) -> io_lib:format("~w.~w.~w (~ts)", [Major, Minor, Patch, Path]).
+shown(#{path := Path, version := Version}) -> io_lib:format("~ts (~ts)", [text(Version), Path]).

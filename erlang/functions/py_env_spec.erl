@@ -5,7 +5,7 @@
 %%% @private
 -module(py_env_spec).
 
--export([check/1, configured/0, setting/1, hash/2, version/1, own_requirements/0, masked/1]).
+-export([check/1, configured/0, setting/1, hash/2, digest/1, version/1, own_requirements/0, masked/1]).
 -export_type([environment/0, version/0]).
 
 -type version() :: any | {Minor :: non_neg_integer(), Patch :: any | non_neg_integer()}.
@@ -153,7 +153,12 @@ hash(#{python_version := Version} = Environment, Default) ->
     Asked = maps:with([requirements, instructions, allow_urls, allow_builds], Environment),
     Whose = case Version of <<>> -> Default; _ -> version(Version) end,
     Index = {setting(index), setting(extra_indexes), setting(find_links)},
-    Bytes = term_to_binary({1, Asked, Whose, Index, erlang:system_info(system_architecture)}, [deterministic, {minor_version, 2}]),
+    digest({1, Asked, Whose, Index, erlang:system_info(system_architecture)}).
+
+%% @doc 32 digits that equal terms have alone.
+-spec digest(term()) -> binary().
+digest(Term) ->
+    Bytes = term_to_binary(Term, [deterministic, {minor_version, 2}]),
     string:slice(string:lowercase(binary:encode_hex(crypto:hash(sha256, Bytes))), 0, 32).
 
 %%% The application's environment
