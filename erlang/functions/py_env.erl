@@ -56,22 +56,20 @@ build() -> build(#{}).
 -spec build(options()) -> {ok, env()} | {error, {py, py_error:reason()}}.
 build(Options) ->
     case py_env_spec:check(Options) of
-        {ok, #{instructions := []} = Environment} -> built(Environment, py_runs_sup:ensure());
+        {ok, #{instructions := []} = Environment} -> built(Environment);
         {ok, _} -> {error, {py, {env, no_instructions()}}};
         {bad_option, Problem} -> py_error:badarg(1, py_options:describe(Problem), {?MODULE, build, [Options]});
         {error, _} = Error -> Error
     end.
 
-built(Environment, ok) ->
+built(Environment) ->
     case asked({build, hash(Environment), Environment}) of
         {ok, Env, []} -> {ok, Env};
         {ok, Env, Warnings} ->
             _ = [logger:warning("environments: ~ts", [Warning], #{domain => [py]}) || Warning <- Warnings],
             {ok, Env#{warnings => Warnings}};
         {error, _} = Error -> Error
-    end;
-built(_Environment, Error) ->
-    Error.
+    end.
 
 hash(Environment) -> py_env_spec:hash(Environment, py_env_pythons:default()).
 
@@ -125,7 +123,11 @@ no_instructions() ->
     end.
 
 %% A build that was lost with its server is begun again by its successor.
-asked(Request) -> asked(Request, ?TRIES).
+asked(Request) ->
+    case py_runs_sup:ensure() of
+        ok -> asked(Request, ?TRIES);
+        {error, _} = Error -> Error
+    end.
 
 asked(_Request, 0) ->
     {error, {py, {env, "the server of environments does not come up; the log says why"}}};
@@ -144,12 +146,8 @@ asked(Request, Left) ->
 %% @doc The environments that there are.
 -spec list() -> [env()] | {error, {py, py_error:reason()}}.
 list() ->
-    case py_runs_sup:ensure() of
-        ok ->
-            case asked(list) of
-                {ok, Envs} -> Envs;
-                {error, _} = Error -> Error
-            end;
+    case asked(list) of
+        {ok, Envs} -> Envs;
         {error, _} = Error -> Error
     end.
 
@@ -163,10 +161,7 @@ prune() -> prune(#{}).
 prune(Options) ->
     case py_options:check(Options, [#{unused => {0, natural, "milliseconds"}, wheels => [false, true]}]) of
         {ok, Checked} ->
-            case py_runs_sup:ensure() of
-                ok -> asked({prune, maps:get(unused, Checked, 0), maps:get(wheels, Checked, false)});
-                {error, _} = Error -> Error
-            end;
+            asked({prune, maps:get(unused, Checked, 0), maps:get(wheels, Checked, false)});
         {error, Problem} ->
             py_error:badarg(1, py_options:describe(Problem), {?MODULE, prune, [Options]})
     end.
