@@ -224,9 +224,10 @@ given(Pool, #{key := Key, path := Path}, Warnings, Runs, #state{pools = Pools} =
             Pid = spawn_link(fun() -> Server ! {started, self(), Pool, py_env_pools:start(Name, Path, Options)} end),
             ticking(State#state{pools = Pools#{Pool => #pool{name = Name, key = Key, state = starting, pid = Pid, used_ms = now_ms()}}});
         [] ->
-            Idle = lists:sort([{Used, Each} || {Each, #pool{state = running, used_ms = Used}} <- maps:to_list(Pools)]),
-            case [Each || {_, Each} <- Idle, not is_used(Each)] of
-                [Longest | _] -> let_go(Longest, State);
+            Used = used(),
+            Idle = [{Since, Each} || {Each, #pool{state = running, used_ms = Since}} <- maps:to_list(Pools), not is_used(Each, Used)],
+            case lists:sort(Idle) of
+                [{_, Longest} | _] -> let_go(Longest, State);
                 [] -> State
             end
     end.
@@ -236,7 +237,7 @@ looked_after(#state{pools = Pools} = State) ->
     Now = now_ms(),
     Idle = py_env_spec:setting(idle),
     Touched = maps:map(fun(Pool, #pool{name = Name} = Found) ->
-        case Used =:= unknown orelse lists:member(Pool, Used) orelse is_called(Name) of
+        case is_used(Pool, Used) orelse is_called(Name) of
             true -> Found#pool{used_ms = Now};
             false -> Found
         end
@@ -248,7 +249,7 @@ looked_after(#state{pools = Pools} = State) ->
 let_go(Pool, #state{pools = Pools} = State) ->
     #{Pool := #pool{name = Name} = Found} = Pools,
     py_env_pools:close(Pool),
-    case is_used(Pool) orelse is_called(Name) of
+    case is_used(Pool, used()) orelse is_called(Name) of
         true ->
             py_env_pools:open(Pool),
             State#state{pools = Pools#{Pool := Found#pool{used_ms = now_ms()}}};
@@ -257,11 +258,7 @@ let_go(Pool, #state{pools = Pools} = State) ->
             State#state{pools = Pools#{Pool := Found#pool{state = stopping, pid = Pid}}}
     end.
 
-is_used(Pool) ->
-    case used() of
-        unknown -> true;
-        Used -> lists:member(Pool, Used)
-    end.
+is_used(Pool, Used) -> Used =:= unknown orelse lists:member(Pool, Used).
 
 %% The pools that runs wait for or run in.
 used() ->
