@@ -115,33 +115,29 @@ say(Message) ->
 place(Id, Run, #{pool := Pool} = Plan) ->
     case py_run_state:is_alone(Run) andalso py_run_queues:threads(Pool) > 1 of
         true -> say({refused, self(), Id, <<"a run with env, secrets or limits is alone in its Python: its pool can't have threads">>});
-        false -> fresh(Id, Run, Plan)
+        false -> fresh(Id, Plan)
     end.
 
-fresh(Id, Run, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
+fresh(Id, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
     _ = IsFresh andalso replaced(Worker),
     case ets:lookup(?TABLE, {python, Worker}) of
         %% Whether it is the same still Python itself knows best.
-        [{_, Python, Process}] ->
-            say({placed, self(), Id, Process}),
-            placed(Id, Run, Plan, Python);
-        [] ->
-            asked(Id, Run, Plan)
+        [{_, Python, Process}] -> placed(Id, Process, Plan, Python);
+        [] -> asked(Id, Plan)
     end.
 
-asked(Id, Run, #{worker := Worker} = Plan) ->
+asked(Id, #{worker := Worker} = Plan) ->
     case py_worker:info(Worker) of
         {ok, #{state := serving, sandbox := none, os_pid := OsPid}} when is_integer(OsPid) ->
             case {py_fence:group(OsPid), py_launcher:identity(OsPid)} of
                 {{ok, Process}, Started} ->
                     Python = {OsPid, started(Started)},
                     known(Worker, Python, Process),
-                    say({placed, self(), Id, Process}),
-                    placed(Id, Run, Plan, Python);
+                    placed(Id, Process, Plan, Python);
                 {error, _} -> not_placed(Id)
             end;
         {ok, #{state := serving, sandbox := bwrap, os_pid := Inner}} ->
-            boxed(Id, Run, Plan, py_worker:box_os_pid(Worker), started(py_launcher:identity(Inner)));
+            boxed(Id, Plan, py_worker:box_os_pid(Worker), started(py_launcher:identity(Inner)));
         {ok, #{state := serving, sandbox := docker}} ->
             say({refused, self(), Id, <<"whether a container of docker's has ended nobody can tell after this node's death: a run's pool can't be in one">>});
         _ ->
@@ -149,14 +145,12 @@ asked(Id, Run, #{worker := Worker} = Plan) ->
     end.
 
 %% In a box its own number is another one.
-boxed(Id, Run, Plan, OsPid, Started) when is_integer(OsPid), Started =/= <<>> ->
+boxed(Id, Plan, OsPid, Started) when is_integer(OsPid), Started =/= <<>> ->
     case py_fence:box(OsPid) of
-        {ok, Process} ->
-            say({placed, self(), Id, Process}),
-            placed(Id, Run, Plan, {0, Started});
+        {ok, Process} -> placed(Id, Process, Plan, {0, Started});
         error -> not_placed(Id)
     end;
-boxed(Id, _Run, _Plan, _OsPid, _Started) ->
+boxed(Id, _Plan, _OsPid, _Started) ->
     not_placed(Id).
 
 %% @doc How what it has answered is read.
@@ -180,7 +174,9 @@ not_placed(Id) ->
     receive after ?LATER_MS -> ok end,
     say({unplaced, self(), Id}).
 
-placed(Id, _Before, Plan, Python) ->
+%% The run comes with the answer, as it is then.
+placed(Id, Process, Plan, Python) ->
+    say({placed, self(), Id, Process}),
     receive
         {go, Attempt, Run} -> call(Id, Attempt, Run, Plan, Python);
         drop -> ok
