@@ -58,7 +58,7 @@ drop(Pool, #queues{waiting = Waiting} = Queues) -> Queues#queues{waiting = maps:
 
 %% That with the least to do: other calls may be in hand there, too.
 worker(Pool, #queues{busy = Busy}) ->
-    case name(Pool) of
+    case found(Pool) of
         {ok, Name, #{load := Load, size := Size}} ->
             Threads = threads(Name),
             Free = [
@@ -74,24 +74,21 @@ worker(Pool, #queues{busy = Busy}) ->
             none
     end.
 
-name(<<"env:", _/binary>> = Pool) ->
-    case py_env_pools:name(Pool) of
+found(Pool) ->
+    case name(Pool) of
         {ok, Name} ->
             case py_registry:pool(Name) of
                 {ok, Found} -> {ok, Name, Found};
                 {error, _} -> none
             end;
         error -> none
-    end;
+    end.
+
+name(<<"env:", _/binary>> = Pool) ->
+    py_env_pools:name(Pool);
 name(Pool) ->
-    try binary_to_existing_atom(Pool) of
-        Name ->
-            case py_registry:pool(Name) of
-                {ok, Found} -> {ok, Name, Found};
-                {error, _} -> none
-            end
-    catch
-        error:badarg -> none
+    try {ok, binary_to_existing_atom(Pool)}
+    catch error:badarg -> error
     end.
 
 %% @doc How many calls a worker of a pool runs at once.
