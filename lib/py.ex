@@ -114,7 +114,7 @@ defmodule Py do
   """
   @spec source(Enumerable.t(), options) :: term
   def source(enumerable, options \\ []) do
-    {style, options} = Work.style(options)
+    {_keywords, style, options} = Work.given(options)
     options = Map.drop(options, [:strings, :dicts])
     Work.rescued(fn -> :py.source(Py.Stream.producer(enumerable, style), options) end)
   end

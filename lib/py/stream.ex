@@ -34,14 +34,10 @@ defmodule Py.Stream do
 
   @doc false
   def resource(%__MODULE__{module: module, function: function, args: args, options: options}) do
-    {keywords, options} = options |> Map.new() |> Map.pop(:keywords, [])
-    {style, options} = Work.style(options)
+    {keywords, style, options} = Work.given(options)
 
     Stream.resource(
-      fn ->
-        keywords = for {name, value} <- keywords, do: {name, Style.to_python(value, style)}
-        Work.rescued(fn -> :py.stream(module, function, Style.to_python(args, style), keywords, options) end)
-      end,
+      fn -> Work.rescued(fn -> :py.stream(module, function, Style.to_python(args, style), keywords, options) end) end,
       fn stream ->
         case Work.rescued(fn -> :py.stream_next(stream) end) do
           {:ok, item} -> {[Style.from_python(item, style)], stream}

@@ -4,18 +4,20 @@ defmodule Py.Work do
 
   alias Py.Style
 
-  @keywords [:keywords, :style]
-
   def run(options, fun) do
-    given = Map.new(options)
-    {style, options} = style(Map.delete(given, :keywords))
-    keywords = for {name, value} <- Map.get(given, :keywords, []), do: {name, Style.to_python(value, style)}
+    {keywords, style, options} = given(options)
     Style.from_python(rescued(fn -> fun.(keywords, style, options) end), style)
   end
 
-  # The style of a call, and the options that `:py` takes.
-  def style(options) do
-    {given, options} = options |> Map.new() |> Map.drop(@keywords -- [:style]) |> Map.pop(:style)
+  # The keywords for Python, the style of a call, and the options that `:py` takes.
+  def given(options) do
+    {keywords, options} = options |> Map.new() |> Map.pop(:keywords, [])
+    {style, options} = style(options)
+    {for({name, value} <- keywords, do: {name, Style.to_python(value, style)}), style, options}
+  end
+
+  defp style(options) do
+    {given, options} = Map.pop(options, :style)
     style = given || of_pool(options) || Application.get_env(:py, :style, :elixir)
 
     case style do
