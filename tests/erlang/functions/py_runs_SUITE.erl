@@ -97,13 +97,7 @@ restart(Config) ->
 trace(Name, Config) -> unicode:characters_to_binary(filename:join(?config(priv_dir, Config), Name)).
 
 %% Who began, in order; and whether one that was followed by another ever gave a sign of life again.
-attempts(Trace) ->
-    Text = case file:read_file(Trace) of {ok, Read} -> Read; {error, enoent} -> <<>> end,
-    Lines = [binary:split(Line, <<" ">>) || Line <- binary:split(Text, <<"\n">>, [global, trim])],
-    {length([1 || [_, <<"begin">>] <- Lines]), is_apart([Pid || [Pid, _] <- Lines], [])}.
-
-is_apart([Pid | Rest], Over) -> not lists:member(Pid, Over) andalso is_apart(lists:dropwhile(fun(Each) -> Each =:= Pid end, Rest), [Pid | Over]);
-is_apart([], _Over) -> true.
+attempts(Trace) -> {py_run_traces:begun(Trace), py_run_traces:is_apart(Trace)}.
 
 ended(Run) ->
     {ok, #{state := State} = Info} = py_run:wait(Run, 60_000),

@@ -58,16 +58,7 @@ run(Function, Args, Options) ->
     {ok, #{state := State}} = py_run:wait(Run, 60_000),
     {State, py_run:result(Run), Run}.
 
-lines(Name, Config) ->
-    case file:read_file(filename:join(?config(io, Config), Name)) of
-        {ok, Text} -> [list_to_tuple(binary:split(Line, <<" ">>)) || Line <- binary:split(Text, <<"\n">>, [global, trim])];
-        {error, enoent} -> []
-    end.
-
-begun(Name, Config) -> length([1 || {_, <<"begin">>} <- lines(Name, Config)]).
-
-is_apart([Own | Rest], Over) -> not lists:member(Own, Over) andalso is_apart(lists:dropwhile(fun(Each) -> Each =:= Own end, Rest), [Own | Over]);
-is_apart([], _Over) -> true.
+trace(Name, Config) -> filename:join(?config(io, Config), Name).
 
 results_of_any_size_are_there_after_a_restart(Config) ->
     Runs = [begin {'COMPLETED', {ok, Value}, Run} = run(value, [Size], #{}), Size = byte_size(Value), Run end || Size <- [1, 300_000]],
@@ -102,14 +93,14 @@ a_box_that_dies_costs_its_run_alone(_Config) ->
 
 a_boxed_run_is_stopped_and_tried_again(Config) ->
     {ok, Run} = py_run:start(box_jobs, traced, [<<"stopped">>, 60]),
-    py_eventually:equals(1, fun() -> begun("stopped", Config) end),
+    py_eventually:equals(1, fun() -> py_run_traces:begun(trace("stopped", Config)) end),
     {ok, #{process := Process}} = py_run:get(Run),
     ok = py_run:stop(Run),
     {ok, #{state := 'STOPPED'}} = py_run:wait(Run, 60_000),
     ?assertEqual([], py_fence:left(Process)),
-    Stopped = length(lines("stopped", Config)),
+    Stopped = length(py_run_traces:lines(trace("stopped", Config))),
     {'COMPLETED', _, _} = run(value, [1], #{}),
-    ?assertEqual(Stopped, length(lines("stopped", Config))).
+    ?assertEqual(Stopped, length(py_run_traces:lines(trace("stopped", Config)))).
 
 a_node_that_is_killed_leaves_no_box_running_when_the_next_attempt_begins(Config) ->
     {ok, stopped} = py:stop(),
@@ -121,11 +112,11 @@ a_node_that_is_killed_leaves_no_box_running_when_the_next_attempt_begins(Config)
     First = Start(),
     {ok, Run} = py_runs_node:call(First, {py_run, start, [box_jobs, traced, [<<"killed">>, 1.5], #{retries => 1, backoff => 0}]}),
     {ok, Lost} = py_runs_node:call(First, {py_run, start, [box_jobs, value, [1]]}),
-    py_eventually:equals(1, fun() -> begun("killed", Config) end),
+    py_eventually:equals(1, fun() -> py_run_traces:begun(trace("killed", Config)) end),
     py_runs_node:kill(First),
     Second = Start(),
     {ok, #{state := 'COMPLETED', attempt := 2}} = py_runs_node:call(Second, {py_run, wait, [Run, 60_000]}, 70_000),
     ?assertEqual({ok, 7}, py_runs_node:call(Second, {py_run, result, [Run]})),
-    ?assertEqual({2, true}, {begun("killed", Config), is_apart([Own || {Own, _} <- lines("killed", Config)], [])}),
+    ?assertEqual({2, true}, {py_run_traces:begun(trace("killed", Config)), py_run_traces:is_apart(trace("killed", Config))}),
     {ok, #{state := 'COMPLETED', attempt := 1}} = py_runs_node:call(Second, {py_run, wait, [Lost, 60_000]}, 70_000),
     py_runs_node:stop(Second).

@@ -51,25 +51,11 @@ start(Node, Args, Options) ->
     {ok, Run} = py_runs_node:call(Node, {py_run, start, [run_jobs, traced, Args, Options]}),
     Run.
 
-lines(Trace) ->
-    case file:read_file(Trace) of
-        {ok, Text} -> [list_to_tuple(binary:split(Line, <<" ">>)) || Line <- binary:split(Text, <<"\n">>, [global, trim])];
-        {error, enoent} -> []
-    end.
-
-begun(Trace) -> length([1 || {_, <<"begin">>} <- lines(Trace)]).
-
-%% Whether one that was followed by another gave a sign of life again.
-is_apart(Trace) -> is_apart([Pid || {Pid, _} <- lines(Trace)], []).
-
-is_apart([Pid | Rest], Over) -> not lists:member(Pid, Over) andalso is_apart(lists:dropwhile(fun(Each) -> Each =:= Pid end, Rest), [Pid | Over]);
-is_apart([], _Over) -> true.
-
 a_run_that_was_begun_and_lost_is_an_error_once(Config) ->
     Traces = [trace(integer_to_list(N), Config) || N <- lists:seq(1, 3)],
     First = node_with(?config(state_dir, Config), 2, Config),
     [One, Two, Waiting] = [start(First, [Trace, 2.0, 7], #{key => Trace}) || Trace <- Traces],
-    py_eventually:equals([1, 1, 0], fun() -> [begun(Trace) || Trace <- Traces] end),
+    py_eventually:equals([1, 1, 0], fun() -> [py_run_traces:begun(Trace) || Trace <- Traces] end),
     py_runs_node:kill(First),
     Second = node_with(?config(state_dir, Config), 2, Config),
     [
@@ -81,7 +67,7 @@ a_run_that_was_begun_and_lost_is_an_error_once(Config) ->
     ],
     %% What had not begun begins now, once; the orphans count against nobody's limit.
     {ok, #{state := 'COMPLETED', attempt := 1}} = py_runs_node:call(Second, {py_run, wait, [Waiting, 30_000]}),
-    ?assertEqual([1, 1, 1], [begun(Trace) || Trace <- Traces]),
+    ?assertEqual([1, 1, 1], [py_run_traces:begun(Trace) || Trace <- Traces]),
     %% A key of one that was lost blocks nobody.
     Next = start(Second, [hd(Traces), 0.01, 7], #{key => hd(Traces)}),
     ?assertNotEqual(One, Next),
@@ -96,7 +82,7 @@ a_node_that_is_back_at_once_waits_for_the_orphan(Config) ->
     Second = node_with(none, 1, Config),
     ok = py_runs_node:call(Second, {application, set_env, [py, state_dir, Directory]}),
     [Run, Other] = [start(First, [Each, Seconds, 7], #{retries => 1, backoff => 0}) || {Each, Seconds} <- [{Trace, 1.5}, {trace("waits", Config), 0.01}]],
-    py_eventually:equals(1, fun() -> begun(Trace) end),
+    py_eventually:equals(1, fun() -> py_run_traces:begun(Trace) end),
     Killed = erlang:monotonic_time(millisecond),
     py_runs_node:kill(First),
     Listed = py_runs_node:call(Second, {py_run, list, []}),
@@ -105,7 +91,7 @@ a_node_that_is_back_at_once_waits_for_the_orphan(Config) ->
     %% The orphan keeps its run from beginning, and no other run from its worker.
     {ok, #{state := 'COMPLETED', attempt := 2}} = py_runs_node:call(Second, {py_run, wait, [Run, 60_000]}),
     ?assertEqual({ok, 14}, py_runs_node:call(Second, {py_run, result, [Run]})),
-    ?assertEqual({2, true}, {begun(Trace), is_apart(Trace)}),
+    ?assertEqual({2, true}, {py_run_traces:begun(Trace), py_run_traces:is_apart(Trace)}),
     ?assertMatch({ok, #{state := 'COMPLETED', attempt := 1}}, py_runs_node:call(Second, {py_run, get, [Other]})),
     py_runs_node:stop(Second).
 
@@ -115,14 +101,14 @@ an_orphan_that_ends_its_run_has_ended_it(Config) ->
     First = node_with(Directory, 1, Config),
     Trace = trace("ends", Config),
     Run = start(First, [Trace, 0.15, 7], #{}),
-    py_eventually:equals(1, fun() -> begun(Trace) end),
+    py_eventually:equals(1, fun() -> py_run_traces:begun(Trace) end),
     py_runs_node:kill(First),
     Second = node_with(Directory, 1, Config),
     {ok, #{state := State, attempt := 1}} = py_runs_node:call(Second, {py_run, wait, [Run, 30_000]}),
     Result = py_runs_node:call(Second, {py_run, result, [Run]}),
     %% On a slow machine it may not have come so far.
     ?assert({State, Result} =:= {'COMPLETED', {ok, 14}} orelse {State, Result} =:= {'ERROR', {error, {py, interrupted}}}),
-    ?assertEqual({1, true}, {begun(Trace), is_apart(Trace)}),
+    ?assertEqual({1, true}, {py_run_traces:begun(Trace), py_run_traces:is_apart(Trace)}),
     py_runs_node:stop(Second).
 
 number(Variable, Default) ->
@@ -135,9 +121,9 @@ killed_again_and_again_every_run_has_its_result(Config) ->
     Count = number("PY_RUN_COUNT", 60),
     Ended = ended_after_kills(number("PY_RUN_KILLS", 4), Count, #{retries => 100, backoff => 0}, Config),
     ?assertEqual([{N, {ok, 2 * N}} || N <- lists:seq(1, Count)], lists:sort([{N, Result} || {N, _, Result} <- Ended])),
-    ?assertEqual([], [N || {N, _, _} <- Ended, not is_apart(trace(integer_to_list(N), Config))]),
+    ?assertEqual([], [N || {N, _, _} <- Ended, not py_run_traces:is_apart(trace(integer_to_list(N), Config))]),
     %% As many were begun as are counted.
-    ?assertEqual([], [N || {N, Attempts, _} <- Ended, begun(trace(integer_to_list(N), Config)) > Attempts]),
+    ?assertEqual([], [N || {N, Attempts, _} <- Ended, py_run_traces:begun(trace(integer_to_list(N), Config)) > Attempts]),
     ct:comment("~w runs, ~w attempts", [Count, lists:sum([Attempts || {_, Attempts, _} <- Ended])]).
 
 without_retries_each_that_was_lost_is_an_error(Config) ->
@@ -146,8 +132,8 @@ without_retries_each_that_was_lost_is_an_error(Config) ->
     ?assertEqual(lists:seq(1, Count), lists:sort([N || {N, _, _} <- Ended])),
     ?assertEqual([], [{N, Result} || {N, _, Result} <- Ended, Result =/= {ok, 2 * N}, Result =/= {error, {py, interrupted}}]),
     %% None was begun twice, and what is right has run to its end.
-    ?assertEqual([], [N || {N, Attempts, _} <- Ended, Attempts =/= 1 orelse begun(trace(integer_to_list(N), Config)) > 1]),
-    ?assertEqual([], [N || {N, _, {ok, _}} <- Ended, not lists:keymember(<<"end">>, 2, lines(trace(integer_to_list(N), Config)))]),
+    ?assertEqual([], [N || {N, Attempts, _} <- Ended, Attempts =/= 1 orelse py_run_traces:begun(trace(integer_to_list(N), Config)) > 1]),
+    ?assertEqual([], [N || {N, _, {ok, _}} <- Ended, not lists:keymember(<<"end">>, 2, py_run_traces:lines(trace(integer_to_list(N), Config)))]),
     ct:comment("~w runs, ~w interrupted", [Count, length([1 || {_, _, {error, _}} <- Ended])]).
 
 %% What became of so many runs whose node was killed so often.
@@ -231,7 +217,7 @@ a_full_disk_is_a_state(Config) ->
             Trace = trace("full", Config),
             Running = start(Node, [Trace, 0.5, 3], #{}),
             Waiting = start(Node, [trace("later", Config), 0.01, 3], #{}),
-            py_eventually:equals(1, fun() -> begun(Trace) end),
+            py_eventually:equals(1, fun() -> py_run_traces:begun(Trace) end),
             {ok, #{journal_bytes := Bytes}} = py_runs_node:call(Node, {py_run, info, []}),
             limit(Node, integer_to_list(Bytes + 10)),
             ?assertMatch({error, {py, {state_dir, _, _}}}, py_runs_node:call(Node, {py_run, start, [math, sqrt, [4]]})),
@@ -242,7 +228,7 @@ a_full_disk_is_a_state(Config) ->
             ?assertEqual(3, py_runs_node:call(Node, {py, add, [1, 2]})),
             limit(Node, "unlimited"),
             [?assertMatch({ok, #{state := 'COMPLETED', attempt := 1}}, py_runs_node:call(Node, {py_run, wait, [Run, 30_000]})) || Run <- [Running, Waiting]],
-            ?assertEqual({1, true}, {begun(Trace), is_apart(Trace)}),
+            ?assertEqual({1, true}, {py_run_traces:begun(Trace), py_run_traces:is_apart(Trace)}),
             {ok, #{disk := ok}} = py_runs_node:call(Node, {py_run, info, []}),
             py_runs_node:stop(Node)
     end.
