@@ -55,7 +55,12 @@ run(Program, Args, #{deadline := Deadline, directory := Directory}) ->
 
 collect(Port, Deadline, Said) ->
     receive
-        {Port, {data, Data}} -> collect(Port, Deadline, last(<<Said/binary, Data/binary>>));
+        {Port, {data, Data}} ->
+            More = last(<<Said/binary, Data/binary>>),
+            case py_deadline:is_over(Deadline) of
+                false -> collect(Port, Deadline, More);
+                true -> given_up(Port, More)
+            end;
         {Port, {exit_status, 0}} -> {ok, Said};
         {Port, {exit_status, Status}} -> {error, {status, Status, Said}}
     after py_deadline:left_ms(Deadline) -> given_up(Port, Said)
