@@ -18,10 +18,10 @@ start_link() ->
 start_gateway(#{path := Path} = Options) ->
     py_gateway_log:start(),
     Child = #{id => Path, start => {py_gateway, start_link, [Options]}, shutdown => ?STOP_MS},
-    case asked({start_child, Child}) of
+    case py_children:ask(?MODULE, {start_child, Child}) of
         {ok, Pid} -> {ok, Pid};
         {error, {already_started, _}} -> {error, {py, {gateway, Path, "this node listens there already"}}};
-        {error, already_present} -> _ = asked({delete_child, Path}), start_gateway(Options);
+        {error, already_present} -> _ = py_children:ask(?MODULE, {delete_child, Path}), start_gateway(Options);
         {error, {{py, _} = Reason, _Child}} -> {error, Reason};
         {error, {py, _} = Reason} -> {error, Reason}
     end.
@@ -29,32 +29,19 @@ start_gateway(#{path := Path} = Options) ->
 %% @doc End one, with its connections.
 -spec stop_gateway(file:filename()) -> ok | {error, {py, py_error:reason()}}.
 stop_gateway(Path) ->
-    case asked({terminate_child, Path}) of
-        ok -> _ = asked({delete_child, Path}), ok;
+    case py_children:remove(?MODULE, Path) of
+        ok -> ok;
         {error, not_found} -> {error, {py, {gateway, Path, "there is no gateway at this path"}}};
         {error, {py, _}} = Error -> Error
     end.
 
-asked(Request) ->
-    try
-        gen_server:call(?MODULE, Request, infinity)
-    catch
-        exit:_ -> {error, {py, not_started}}
-    end.
-
-gateways() ->
-    case asked(which_children) of
-        {error, _} -> [];
-        Children -> lists:sort([{Path, Pid} || {Path, Pid, _, _} <- Children, is_pid(Pid)])
-    end.
-
 %% @doc What there is of each.
 -spec infos() -> [#{path := file:filename(), role := py_gateway_options:role(), connections := [pid()]}].
-infos() -> [Info || {_, Pid} <- gateways(), {ok, Info} <- [py_gateway:info(Pid)]].
+infos() -> [Info || {_, Pid} <- py_children:list(?MODULE), {ok, Info} <- [py_gateway:info(Pid)]].
 
 %% @doc End all, in good order: before the pools are.
 -spec stop() -> ok.
-stop() -> lists:foreach(fun({Path, _}) -> stop_gateway(Path) end, gateways()).
+stop() -> lists:foreach(fun({Path, _}) -> stop_gateway(Path) end, py_children:list(?MODULE)).
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->

@@ -15,7 +15,7 @@ start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 -spec start_page(py_dashboard_server:settings()) -> {ok, pid()} | {error, already_started | not_started}.
 start_page(Settings) ->
     Child = #{id => page, start => {py_dashboard_server, start_link, [Settings]}, shutdown => ?STOP_MS},
-    case asked({start_child, Child}) of
+    case py_children:ask(?MODULE, {start_child, Child}) of
         {ok, Pid} -> {ok, Pid};
         {error, {already_started, _}} -> {error, already_started};
         {error, already_present} -> stop_page(), start_page(Settings);
@@ -25,17 +25,9 @@ start_page(Settings) ->
 %% @doc End it, and forget its port.
 -spec stop_page() -> ok.
 stop_page() ->
-    _ = asked({terminate_child, page}),
-    _ = asked({delete_child, page}),
+    _ = py_children:remove(?MODULE, page),
     _ = catch ets:delete_all_objects(?MODULE),
     ok.
-
-asked(Request) ->
-    try
-        gen_server:call(?MODULE, Request, infinity)
-    catch
-        exit:_ -> {error, not_started}
-    end.
 
 %% @doc The port that the page was served at last.
 -spec port() -> {ok, inet:port_number()} | error.

@@ -36,18 +36,17 @@ started(Name, Service, Config) ->
     Child = #{
         id => Name, start => {py_service_server, start_link, [Service#{metrics => fun ?MODULE:metrics/0}, Config]}, restart => transient, shutdown => ?STOP_MS
     },
-    case asked({start_child, Child}) of
+    case py_children:ask(?MODULE, {start_child, Child}) of
         {ok, Server} ->
             case py_service_server:await(Server) of
                 ok ->
                     ok;
                 {error, _} = Error ->
-                    _ = asked({terminate_child, Name}),
-                    _ = asked({delete_child, Name}),
+                    _ = py_children:remove(?MODULE, Name),
                     Error
             end;
         {error, already_present} ->
-            _ = asked({delete_child, Name}),
+            _ = py_children:ask(?MODULE, {delete_child, Name}),
             started(Name, Service, Config);
         {error, {already_started, _}} ->
             {error, {py, {service, Name, "a service of that name runs already"}}};
@@ -65,8 +64,7 @@ stop_service(Name, Drain) ->
     case find(Name) of
         {ok, Server} ->
             py_service_server:drain(Server, Drain),
-            _ = asked({terminate_child, Name}),
-            _ = asked({delete_child, Name}),
+            _ = py_children:remove(?MODULE, Name),
             ok;
         error ->
             {error, {py, {unknown_service, Name}}}
@@ -74,14 +72,14 @@ stop_service(Name, Drain) ->
 
 -spec find(term()) -> {ok, pid()} | error.
 find(Name) ->
-    case lists:keyfind(Name, 1, services()) of
+    case lists:keyfind(Name, 1, py_children:list(?MODULE)) of
         {Name, Server} -> {ok, Server};
         false -> error
     end.
 
 %% @doc What there is of each.
 -spec infos() -> [py_service:info()].
-infos() -> [Info || {_, Server} <- services(), {ok, Info} <- [py_service_server:info(Server)]].
+infos() -> [Info || {_, Server} <- py_children:list(?MODULE), {ok, Info} <- [py_service_server:info(Server)]].
 
 %% @doc The metrics of this node, as any of its fronts tells them.
 -spec metrics() -> binary().
@@ -90,21 +88,8 @@ metrics() -> py_service_figures:text(infos()).
 %% @doc The application is about to stop: no new requests, and the open ones may end.
 -spec drain(timeout() | default) -> ok.
 drain(Drain) ->
-    Monitors = [spawn_monitor(fun() -> stop_service(Name, Drain) end) || {Name, _} <- services()],
+    Monitors = [spawn_monitor(fun() -> stop_service(Name, Drain) end) || {Name, _} <- py_children:list(?MODULE)],
     lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Monitors).
-
-services() ->
-    case asked(which_children) of
-        {error, _} -> [];
-        Children -> lists:sort([{Name, Server} || {Name, Server, _, _} <- Children, is_pid(Server)])
-    end.
-
-asked(Request) ->
-    try
-        gen_server:call(?MODULE, Request, infinity)
-    catch
-        exit:_ -> {error, {py, not_started}}
-    end.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
