@@ -220,7 +220,7 @@ later(Failures, State) ->
 
 ended(#state{program = Program, timer = Timer, asking = Asking} = State) ->
     _ = Timer =/= none andalso erlang:cancel_timer(Timer),
-    maps:foreach(fun(Pid, {_, Clock}) -> _ = erlang:cancel_timer(Clock), unlink(Pid), exit(Pid, kill) end, Asking),
+    maps:foreach(fun(Pid, {_, Clock}) -> _ = erlang:cancel_timer(Clock), exit(Pid, kill) end, Asking),
     case Program of
         {Port, OsPid} ->
             _ = catch port_close(Port),
@@ -251,11 +251,10 @@ message({seen, Number}, #state{look = {sent, Number}, pause_ms = Ms} = State) ->
     paused(Ms, State);
 message({ask, Id, What, Argument}, #state{asking = Asking} = State) when is_integer(Id), map_size(Asking) < ?MOST_ASKING ->
     Server = self(),
-    Pid = spawn(fun() ->
+    {Pid, _} = spawn_monitor(fun() ->
         {Status, Value} = asked(What, Argument),
         Server ! {answer, self(), Status, Value}
     end),
-    _ = monitor(process, Pid),
     State#state{asking = Asking#{Pid => {Id, erlang:start_timer(?ASKING_MS, self(), {asking, Pid})}}};
 message({ask, Id, _What, _Argument}, State) ->
     say({answer, Id, error, <<"too much is asked at once: try again">>}, State),
@@ -274,8 +273,7 @@ look(#state{look = none, watchers = Watchers, collector = Collector} = State) wh
 look(State) ->
     State.
 
-viewed(View, #state{watchers = 0} = State) ->
-    _ = View,
+viewed(_View, #state{watchers = 0} = State) ->
     State#state{look = none};
 viewed(View, #state{number = Before} = State) ->
     Number = Before + 1,
@@ -297,30 +295,10 @@ answered(Pid, Status, Value, #state{asking = Asking} = State) ->
 asked(runs, #{state := State, before := Before}) when State =:= undefined orelse is_atom(State), Before =:= undefined orelse is_binary(Before) ->
     Filter = if State =:= undefined -> #{}; true -> #{state => State} end,
     {ok, py_page_rows:runs(Filter, if Before =:= undefined -> last; true -> Before end)};
-asked(run, Id) when is_binary(Id) ->
+asked(What, Id) when is_binary(Id), What =:= run orelse What =:= log orelse What =:= stop_run ->
     case py_page_rows:run(Id) of
-        {ok, Run} -> {ok, Run};
-        error -> unknown(Id)
-    end;
-asked(log, Id) when is_binary(Id) ->
-    case py_page_rows:run(Id) of
-        {ok, _} ->
-            case py_run:log_end(Id, ?LOG_BYTES) of
-                {ok, End, Bytes} -> {ok, #{text => End, bytes => Bytes}};
-                {error, Error} -> {error, text(Error)}
-            end;
-        error ->
-            unknown(Id)
-    end;
-asked(stop_run, Id) when is_binary(Id) ->
-    case py_page_rows:run(Id) of
-        {ok, _} ->
-            case py_run:stop(Id) of
-                ok -> {ok, <<"asked to stop">>};
-                {error, Error} -> {error, text(Error)}
-            end;
-        error ->
-            unknown(Id)
+        {ok, Run} -> of_run(What, Id, Run);
+        error -> {error, <<"there is no such run">>}
     end;
 asked(restart_worker, Name) when is_binary(Name) ->
     case [Pid || Pool <- py_registry:pools(), {_, Pid} <- py_registry:workers(Pool), list_to_binary(pid_to_list(Pid)) =:= Name] of
@@ -336,6 +314,17 @@ asked(metrics, _) ->
 asked(_, _) ->
     {error, <<"nobody may ask that">>}.
 
-unknown(_Id) -> {error, <<"there is no such run">>}.
+of_run(run, _Id, Run) ->
+    {ok, Run};
+of_run(log, Id, _Run) ->
+    case py_run:log_end(Id, ?LOG_BYTES) of
+        {ok, End, Bytes} -> {ok, #{text => End, bytes => Bytes}};
+        {error, Error} -> {error, text(Error)}
+    end;
+of_run(stop_run, Id, _Run) ->
+    case py_run:stop(Id) of
+        ok -> {ok, <<"asked to stop">>};
+        {error, Error} -> {error, text(Error)}
+    end.
 
 text(Error) -> py_reason:utf8(py_error:text(Error)).
