@@ -52,9 +52,9 @@ least(Timeout, Most) when is_integer(Timeout), Timeout >= 0 -> min(Timeout, Most
 least(_, Most) -> Most.
 
 function(Body) ->
-    case name(Body) of
+    case py_gateway_wire:atom(Body) of
         {?MODULE_NAME, Rest} ->
-            case name(Rest) of
+            case py_gateway_wire:atom(Rest) of
                 {Function, <<108, 1:32, 109, Size:32, _:Size/binary, 106>>} ->
                     case lists:member(Function, ?FUNCTIONS) of
                         true when Function =:= <<"handle">> -> handle;
@@ -67,11 +67,6 @@ function(Body) ->
         _ ->
             error
     end.
-
-%% ERTS external term format: SMALL_ATOM_EXT, 115; SMALL_ATOM_UTF8_EXT, 119; ATOM_EXT, 100; ATOM_UTF8_EXT, 118.
-name(<<Tag, Size, Name:Size/binary, Rest/binary>>) when Tag =:= 115; Tag =:= 119 -> {Name, Rest};
-name(<<Tag, Size:16, Name:Size/binary, Rest/binary>>) when Tag =:= 100; Tag =:= 118 -> {Name, Rest};
-name(_) -> error.
 
 %% @doc The body of such a call.
 -spec body(handle | more | close, iodata()) -> py_wire:body().

@@ -5,7 +5,7 @@
 -module(py_gateway_wire).
 
 -export([version/0, greeting_bytes/0, packet_bytes/0, packet_bytes/1, input/0, split/3, next/1]).
--export([hello/1, message/3, is_message/2, is_body/1]).
+-export([hello/1, message/3, is_message/2, is_body/1, atom/1]).
 -export([own_info/1, encode/1, done/3, failed/2, overload/1, simple/1]).
 -export_type([role/0, info/0, id/0, frame/0]).
 
@@ -103,12 +103,13 @@ with_parts({ok, Message}) when is_tuple(Message), tuple_size(Message) > 0 -> {ok
 with_parts(_) -> {error, "a frame that is no message"}.
 
 %% The id of what would be answered, by its first bytes.
-request(<<?ETF_VERSION, 104, _, Tag, Size, Kind:Size/binary, Rest/binary>>) when Tag =:= 115; Tag =:= 119 -> request(Kind, Rest);
-request(<<?ETF_VERSION, 104, _, Tag, Size:16, Kind:Size/binary, Rest/binary>>) when Tag =:= 100; Tag =:= 118 -> request(Kind, Rest);
-request(_) -> none.
-
-request(Kind, Rest) when Kind =:= <<"submit">>; Kind =:= <<"call">>; Kind =:= <<"start_pool">>; Kind =:= <<"stop_pool">> -> number(Rest);
-request(_, _) -> none.
+request(<<?ETF_VERSION, 104, _, Bytes/binary>>) ->
+    case atom(Bytes) of
+        {Kind, Rest} when Kind =:= <<"submit">>; Kind =:= <<"call">>; Kind =:= <<"start_pool">>; Kind =:= <<"stop_pool">> -> number(Rest);
+        _ -> none
+    end;
+request(_) ->
+    none.
 
 number(<<97, Id, _/binary>>) -> Id;
 number(<<98, Id:32/signed, _/binary>>) when Id >= 0 -> Id;
@@ -139,9 +140,19 @@ is_body(Body) ->
         _ -> false
     end.
 
-after_atom(<<Tag, Size, _:Size/binary, Rest/binary>>) when Tag =:= 115; Tag =:= 119 -> Rest;
-after_atom(<<Tag, Size:16, _:Size/binary, Rest/binary>>) when Tag =:= 100; Tag =:= 118 -> Rest;
-after_atom(_) -> <<>>.
+after_atom(Bytes) ->
+    case atom(Bytes) of
+        {_, Rest} -> Rest;
+        error -> <<>>
+    end.
+
+%% @doc The name of an encoded atom, and what follows it. It makes none.
+%%
+%% Of the ERTS external term format: ATOM_EXT, 100; SMALL_ATOM_EXT, 115; ATOM_UTF8_EXT, 118; SMALL_ATOM_UTF8_EXT, 119.
+-spec atom(binary()) -> {Name :: binary(), Rest :: binary()} | error.
+atom(<<Tag, Size, Name:Size/binary, Rest/binary>>) when Tag =:= 115; Tag =:= 119 -> {Name, Rest};
+atom(<<Tag, Size:16, Name:Size/binary, Rest/binary>>) when Tag =:= 100; Tag =:= 118 -> {Name, Rest};
+atom(_) -> error.
 
 is_id(Id) -> is_integer(Id) andalso Id >= 0.
 
