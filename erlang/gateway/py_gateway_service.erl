@@ -15,7 +15,6 @@
 %% Where the rest of an answer comes from that comes in pieces, by the number of its request.
 
 -define(MODULE_NAME, <<"erl.serving.replica">>).
--define(FUNCTIONS, [<<"handle">>, <<"more">>, <<"close">>]).
 -define(SMALL_ATOM_UTF8, 119).
 -define(MOST_STREAMS, 2_048).
 
@@ -53,20 +52,17 @@ least(_, Most) -> Most.
 
 function(Body) ->
     case py_gateway_wire:atom(Body) of
-        {?MODULE_NAME, Rest} ->
-            case py_gateway_wire:atom(Rest) of
-                {Function, <<108, 1:32, 109, Size:32, _:Size/binary, 106>>} ->
-                    case lists:member(Function, ?FUNCTIONS) of
-                        true when Function =:= <<"handle">> -> handle;
-                        true -> piece;
-                        false -> error
-                    end;
-                _ ->
-                    error
-            end;
-        _ ->
-            error
+        {?MODULE_NAME, Rest} -> called(py_gateway_wire:atom(Rest));
+        _ -> error
     end.
+
+called({Function, <<108, 1:32, 109, Size:32, _:Size/binary, 106>>}) -> kind(Function);
+called(_) -> error.
+
+kind(<<"handle">>) -> handle;
+kind(<<"more">>) -> piece;
+kind(<<"close">>) -> piece;
+kind(_) -> error.
 
 %% @doc The body of such a call.
 -spec body(handle | more | close, iodata()) -> py_wire:body().
