@@ -10,12 +10,8 @@ class Encoder(json.JSONEncoder):
     """One that fails for nothing: numbers that JSON does not have are strings, unknown objects their text."""
 
     def iterencode(self, o: Any, _one_shot: bool = False) -> Any:
-        """The pieces of `o`'s text."""
+        """The pieces of `o`'s text; `encode` takes them from here, too."""
         return super().iterencode(_plain(o), _one_shot)
-
-    def encode(self, o: Any) -> str:
-        """The text of `o`."""
-        return super().encode(_plain(o))
 
     def default(self, o: Any) -> Any:
         """What stands for an object: what its `__log__` returns, else its representation, else its text."""
