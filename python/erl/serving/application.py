@@ -64,7 +64,7 @@ class Application:
         self._token = None if token is None else hashlib.sha256(token).digest()
         self._figures = figures
         self._rest = rest
-        self._prefix = os.urandom(6).hex()
+        self._prefix = os.urandom(6).hex().encode()
         self._ids = count(1)
         self._loop = asyncio.get_running_loop()
 
@@ -102,7 +102,7 @@ class Application:
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _ID.fullmatch(value):
                 return value  # type: ignore[no-any-return]
-        return b"%s-%x" % (self._prefix.encode(), next(self._ids))
+        return b"%s-%x" % (self._prefix, next(self._ids))
 
     async def _invoke(self, id_: bytes, scope: Any, receive: Any, send: Any) -> int:
         if not self._may(scope):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from typing import Any, Final
@@ -41,12 +43,7 @@ class Figures:
         """An answer, and how long it took."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.seconds += seconds
-        place = 0
-        for bound in BOUNDS:
-            if seconds <= bound:
-                break
-            place += 1
-        self.places[place] += 1
+        self.places[bisect_left(BOUNDS, seconds)] += 1
 
     def said(self) -> dict[str, Any]:
         """All of it, for the node."""

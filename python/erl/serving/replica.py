@@ -159,10 +159,11 @@ async def _later(output: Any, id_: str) -> Any:
 def _event(
     id_: str, method: str, target: str, headers: list[tuple[str, str]], body: bytes
 ) -> tuple[Event, str]:
-    by_name: dict[str, str] = {}
+    by_title: dict[str, str] = {}
     content_type = ""
     for name, value in headers:
-        by_name[name] = f"{by_name[name]}, {value}" if name in by_name else value
+        title = name.title()
+        by_title[title] = f"{by_title[title]}, {value}" if title in by_title else value
         if name == "content-type":
             content_type = value
     path, _, query = target.partition("?")
@@ -181,7 +182,7 @@ def _event(
         content_type=content_type or None,
         trigger=_TRIGGER,
         fields=fields,
-        headers={name.title(): value for name, value in by_name.items()},
+        headers=by_title,
         _id=id_,
         method=method,
         path=path,
