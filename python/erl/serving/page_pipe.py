@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 _LENGTH: Final = Struct(">I")
 _ANSWER_SECONDS: Final = 35.0
-_MOST_IDS: Final = 0x7FFFFFFF
 
 
 class AskError(Exception):
@@ -83,7 +82,7 @@ class Pipe:
 
     async def ask(self, what: str, argument: object = None) -> Any:
         """The node's answer. Raises `AskError`, also where it does not answer."""
-        self._last = self._last % _MOST_IDS + 1
+        self._last = self._last % protocol.MOST_IDS + 1
         id_ = self._last
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open[id_] = future
