@@ -12,6 +12,7 @@ import sys
 from erl import errors
 from erl.link import paths, protocol
 from erl.link.protocol import Protocol
+from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LoopLink(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """Say hello."""
         self._transport = transport
-        info: dict[str, object] = {"role": protocol.atom("front"), "python": tuple(sys.version_info[:2])}
+        info: dict[str, object] = {"role": Atom("front"), "python": tuple(sys.version_info[:2])}
         transport.write(protocol.hello(info))
 
     def data_received(self, data: bytes) -> None:

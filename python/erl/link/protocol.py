@@ -165,11 +165,6 @@ def message(kind: str, *elements: object) -> bytes:
     return framed(codec.encode((Atom(kind), *elements), OPTIONS))
 
 
-def atom(name: str) -> Atom:
-    """An atom, for those who know no terms."""
-    return Atom(name)
-
-
 def map_of(parts: dict[str, object]) -> bytes:
     """A map with atoms for its keys, encoded to stand inside of a message."""
     return codec.encode({Atom(key): value for key, value in parts.items()}, OPTIONS)[1:]

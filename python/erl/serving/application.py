@@ -15,6 +15,7 @@ import re
 import time
 from itertools import count
 
+from erl.link import protocol
 from erl.link.loop import FailedError, RaisedError
 from erl.serving import exchange
 
@@ -222,8 +223,6 @@ class _Watch:
 
 
 def _route(timeout_ms: int | None) -> Callable[[dict[str, object]], bytes]:
-    from erl.link import protocol
-
     always: dict[str, object] = {} if timeout_ms is None else {"timeout": timeout_ms}
     return lambda more: protocol.map_of({**always, **more})
 

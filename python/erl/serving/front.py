@@ -26,6 +26,9 @@ import socket
 import sys
 from typing import Any, Final
 
+from erl.link import protocol
+from erl.terms import Atom
+
 EXTRA: Final = "a service needs uvicorn and starlette, which {} lacks: pip install 'erl-bridge[serve]'"
 _VERSION: Final = 1
 _LENGTH_BYTES: Final = 4
@@ -51,14 +54,10 @@ class _Control(asyncio.Protocol):
 
     def say(self, kind: str, *elements: object) -> None:
         """A message to `py_front`."""
-        from erl.link import protocol
-
         self._out.write(protocol.message(kind, *elements))
 
     def data_received(self, data: bytes) -> None:
         """Messages from there."""
-        from erl.link import protocol
-
         self._left += data
         while len(self._left) >= _LENGTH_BYTES:
             size = int.from_bytes(self._left[:_LENGTH_BYTES], "big")
@@ -117,16 +116,13 @@ async def _serve() -> int:
 
 
 async def _failed(control: _Control, reason: str, text: str) -> int:
-    from erl.link import protocol
-
-    control.say("failed", protocol.atom(reason), text)
+    control.say("failed", Atom(reason), text)
     await asyncio.sleep(0.5)  # it is read by then: `py_front` closes its end
     return 1
 
 
 class _Front:
     def __init__(self, control: _Control, settings: Any) -> None:
-        from erl.link import protocol
         from erl.serving import application, exchange, figures
 
         self._control = control
@@ -191,10 +187,10 @@ class _Front:
             await serving
             raise OSError("uvicorn has not started")
         self._control.told = self._told
-        self._control.say("listening", _VERSION, {_atom("os_pid"): os.getpid()})
+        self._control.say("listening", _VERSION, {Atom("os_pid"): os.getpid()})
         self._sweeps.add(asyncio.ensure_future(self._sweep()))
         why = await ended
-        self._control.say("log", _atom("warning"), f"a front ends: {why}")
+        self._control.say("log", Atom("warning"), f"a front ends: {why}")
         await asyncio.sleep(0.1)  # what is answered is written
         return 0
 
@@ -270,14 +266,8 @@ def _read(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _atom(name: str) -> Any:
-    from erl.link import protocol
-
-    return protocol.atom(name)
-
-
 def _figures(figures: Any) -> dict[Any, Any]:
-    return {_atom(name): value for name, value in figures.said().items()}
+    return {Atom(name): value for name, value in figures.said().items()}
 
 
 def _quiet(server: Any) -> Any:
