@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 _HELLO_SECONDS: Final = 10.0
+_ENDS: Final = frozenset(("done", "failed", "unread"))
+"""With these a call is over."""
 
 
 class FailedError(errors.BridgeError):
@@ -68,17 +70,17 @@ class LoopLink(asyncio.Protocol):
             self._transport.abort()
 
     def _told(self, event: Any) -> None:
-        if not event:
-            return
         kind = event[0]
-        if kind == "done":
+        if kind in _ENDS:
             future = self._calls.pop(event[1], None)
-            if future is not None and not future.done():
+            if future is None or future.done():
+                return
+            if kind == "done":
                 self._answered(future, event)
-        elif kind == "failed":
-            future = self._calls.pop(event[1], None)
-            if future is not None and not future.done():
+            elif kind == "failed":
                 future.set_exception(FailedError(*_reason(event[2]), _text(event[3])))
+            else:
+                future.set_exception(FailedError("protocol", "", str(event[2])))
         elif kind == "hello":
             self.opened.set_result(event[2])
         elif kind == "refused":
