@@ -109,11 +109,12 @@ node_row(Now, Known, Since) ->
 
 %%% Pools and workers
 
-pool(Pool, Workers, #history{rates = Rates} = History) ->
+pool(Pool, Workers, #history{rates = Rates, times = Times}) ->
     Running = lists:sum([length(Calls) || #{running := Calls} <- Workers]),
     InFlight = lists:sum([N || #{info := #{in_flight := N}} <- Workers]),
-    #{restarts := Restarts, recycles := Recycles, errors := Errors} = figures(Pool),
-    {Wait, Run} = latencies(Pool, History),
+    Figures = py_registry:all_figures(Pool),
+    #{restarts := Restarts, recycles := Recycles, errors := Errors} = py_figures:sum(Figures),
+    {Wait, Run} = latencies(py_figures:histograms(Figures), first_known(Pool, Times)),
     {atom_to_binary(Pool), #{
         name => py_page_text:clean(atom_to_binary(Pool), ?MOST_NAME),
         workers => length(Workers),
@@ -128,8 +129,6 @@ pool(Pool, Workers, #history{rates = Rates} = History) ->
         recycles => Recycles,
         errors => maps:filter(fun(_, Count) -> Count > 0 end, Errors)
     }}.
-
-figures(Pool) -> py_figures:sum(py_registry:all_figures(Pool)).
 
 worker(#{worker := Pid, pool := Pool, slot := Slot} = Worker, Runs, Now, #history{rates = Rates, since = Known}, Since) ->
     Row = #{pool => py_page_text:clean(atom_to_binary(Pool), ?MOST_NAME), slot => Slot, rate => rate(maps:get(Pid, Rates, 0))},
@@ -233,13 +232,8 @@ timed(Pools, Services, #history{times = Times} = History) ->
             History#history{times = [{Now, Sample} | Young ++ lists:sublist(Old, 1)]}
     end.
 
-latencies(Pool, #history{times = Times}) ->
-    {WaitNow, RunNow} = py_figures:histograms(py_registry:all_figures(Pool)),
-    {WaitThen, RunThen} = case first_known(Pool, Times) of
-        none -> {[], []};
-        Known -> Known
-    end,
-    {latency(WaitNow, WaitThen), latency(RunNow, RunThen)}.
+latencies(Now, none) -> latencies(Now, {[], []});
+latencies({WaitNow, RunNow}, {WaitThen, RunThen}) -> {latency(WaitNow, WaitThen), latency(RunNow, RunThen)}.
 
 first_known(Key, Times) ->
     case [Known || {_, #{Key := Known}} <- lists:reverse(Times)] of
