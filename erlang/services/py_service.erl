@@ -51,20 +51,14 @@
 %% `badarg' for options.
 -spec start(py_service_options:options() | [{atom(), term()}]) -> {ok, service()} | {error, {py, py_error:reason()}}.
 start(Options) ->
-    Api = {?MODULE, start, [shown(Options)]},
-    case py_service_options:check(Options) of
-        {ok, {#{name := Name} = Service, Pool}} ->
-            case py_service_server:config(Service, Pool) of
-                {ok, Config} ->
-                    case py_service_sup:start_service(Name, Service, Config) of
-                        ok -> {ok, Name};
-                        {error, _} = Error -> Error
-                    end;
-                {error, Problem} ->
-                    py_error:badarg(1, py_options:describe(Problem), Api)
+    case py_service_sup:check(Options) of
+        {ok, {#{name := Name} = Service, Config}} ->
+            case py_service_sup:start_service(Name, Service, Config) of
+                ok -> {ok, Name};
+                {error, _} = Error -> Error
             end;
         {error, Problem} ->
-            py_error:badarg(1, py_options:describe(Problem), Api)
+            py_error:badarg(1, py_options:describe(Problem), {?MODULE, start, [shown(Options)]})
     end.
 
 shown(Options) when is_map(Options) -> maps:map(fun(init_parameters, _) -> '...'; (_, Value) -> Value end, py_pool_options:without_secrets(Options));

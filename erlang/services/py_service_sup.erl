@@ -3,7 +3,7 @@
 -module(py_service_sup).
 -behaviour(supervisor).
 
--export([start_link/0, problem/1, start_service/3, stop_service/2, find/1, infos/0, metrics/0, drain/1]).
+-export([start_link/0, check/1, problem/1, start_service/3, stop_service/2, find/1, infos/0, metrics/0, drain/1]).
 -export([init/1]).
 
 %% What ending fronts, replicas and the socket takes beside the drain.
@@ -12,14 +12,23 @@
 -spec start_link() -> supervisor:startlink_ret().
 start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
+%% @doc Options of a service and of its pool, checked.
+-spec check(term()) -> {ok, {Service :: map(), py_config:pool()}} | {error, py_options:problem()}.
+check(Options) ->
+    case py_service_options:check(Options) of
+        {ok, {Service, Pool}} ->
+            case py_service_server:config(Service, Pool) of
+                {ok, Config} -> {ok, {Service, Config}};
+                Error -> Error
+            end;
+        Error ->
+            Error
+    end.
+
 %% @doc What is wrong with options, for Python; nothing where they are right.
 -spec problem(term()) -> binary().
 problem(Options) ->
-    Checked = case py_service_options:check(Options) of
-        {ok, {Service, Pool}} -> py_service_server:config(Service, Pool);
-        Error -> Error
-    end,
-    case Checked of
+    case check(Options) of
         {ok, _} -> <<>>;
         {error, Problem} -> unicode:characters_to_binary(py_options:describe(Problem))
     end.
