@@ -152,7 +152,7 @@ async def _later(output: Any, id_: str) -> Any:
         return _answered(_this(), value, id_)
     except (errors.CallCancelled, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # the door around the handler
         return _failed(error, id_)
 
 
@@ -255,7 +255,7 @@ async def _first_of_async(replica: _Replica, output: Any, id_: str) -> Any:
         return _opened(replica, output, piece, generator, id_)
     except (errors.CallCancelled, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # the door around the handler
         return _failed(error, id_)
     finally:
         request_id.reset(token)
