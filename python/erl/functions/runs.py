@@ -353,7 +353,7 @@ def prune_runs(project: Any = None, function: Any = None, state: str | list[str]
     """Forget the runs that have ended, with their files; how many they were."""
     count = 0
     for each in list_runs(project, function, state or sorted(ENDED)):
-        if each.status.state in ENDED:
+        if each.has_ended:
             delete_run(each.id)
             count += 1
     return count
