@@ -207,8 +207,7 @@ class Run:
         if state != "COMPLETED":
             why = f": {self.status.message}" if self.status.message else ""
             raise errors.RunError(f"the run {self.id} has no results, it is {state}{why}")
-        if self._given is None:
-            self._given = self._document()
+        assert self._given is not None  # `status` has read it
         return self._given
 
     def _document(self) -> dict[str, Any]:
