@@ -45,7 +45,7 @@ def unpacked(values: dict[str, Any], what: str) -> dict[str, Any]:
 
 def _unpacked(value: dict[str, Any], what: str) -> Any:
     if "json" in value:
-        return said.loads(json.dumps(value["json"]))
+        return said.from_json(value["json"])
     try:
         return signed.loads(b64decode(value["pickle"]))
     except errors.DecodeError as error:

@@ -44,7 +44,7 @@ def run(text: bytes | str) -> tuple[bytes, dict[bytes, Any], dict[bytes, bytes],
 
 def document_of(made: outputs.Outputs) -> str:
     """What a run has given, as JSON."""
-    results = {name: json.loads(json_said.dumps(value)) for name, value in made.results.items()}
+    results = {name: json_said.as_json(value) for name, value in made.results.items()}
     return json.dumps(
         {"results": results, "outputs": made.outputs, "warnings": made.warnings}, ensure_ascii=False
     )

@@ -214,7 +214,7 @@ class Run:
         read: dict[str, Any] = json.loads(nodes.call("py_function", "document", [self.id.encode()]))
         return {
             **read,
-            "results": {name: said.loads(json.dumps(value)) for name, value in read["results"].items()},
+            "results": {name: said.from_json(value) for name, value in read["results"].items()},
         }
 
     def outputs(self, as_key: bool = False) -> dict[str, Any]:

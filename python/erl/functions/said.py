@@ -5,7 +5,7 @@
     {"$tuple": [..]}                a tuple
     {"$dict": [[key, value], ..]}   any other dict whose keys are None, truths, numbers or texts
 
-A value of another type is none of them (`NOT_SAID`): a subclass, too, but numpy's scalars, which are said as Python's.
+A value of another type is none of them (`NotSaid`): a subclass, too, but numpy's scalars, which are said as Python's.
 """
 
 from __future__ import annotations
@@ -28,19 +28,38 @@ class NotSaid(Exception):
 def dumps(value: Any) -> str:
     """The value as JSON. Raises `NotSaid`."""
     try:
-        return json.dumps(_said(value, 0), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"))
     except ValueError as error:  # an int of more digits than `str` writes
         raise NotSaid(str(error)) from None
 
 
 def loads(text: str | bytes) -> Any:
     """The value that `dumps` has said."""
-    return _read(json.loads(text))
+    return from_json(json.loads(text))
+
+
+def as_json(value: Any) -> Any:
+    """What the text of `dumps` reads as, for a part of a larger one. Raises `NotSaid`."""
+    return _said(value, 0)
+
+
+def from_json(value: Any) -> Any:
+    """The value of such a part."""
+    if type(value) is list:
+        return [from_json(item) for item in value]
+    if type(value) is dict:
+        if len(value) == 1:
+            if "$tuple" in value:
+                return tuple(from_json(item) for item in value["$tuple"])
+            if "$dict" in value:
+                return {from_json(key): from_json(item) for key, item in value["$dict"]}
+        return {key: from_json(item) for key, item in value.items()}
+    return value
 
 
 def plain(value: Any) -> Any:
     """The value, with Python's own numbers in the place of numpy's. Raises `NotSaid`."""
-    return _read(_said(value, 0))
+    return from_json(as_json(value))
 
 
 def is_said(value: Any) -> bool:
@@ -95,16 +114,3 @@ def _plain_type(value: Any) -> Any:
     kind, size = scalar.dtype.kind, scalar.dtype.itemsize
     # A long double, a date: what Python has is less, or another type.
     return type(scalar.item()) if kind == "U" or (kind in "biuf" and size <= 8) else None
-
-
-def _read(value: Any) -> Any:
-    if type(value) is list:
-        return [_read(item) for item in value]
-    if type(value) is dict:
-        if len(value) == 1:
-            if "$tuple" in value:
-                return tuple(_read(item) for item in value["$tuple"])
-            if "$dict" in value:
-                return {_read(key): _read(item) for key, item in value["$dict"]}
-        return {key: _read(item) for key, item in value.items()}
-    return value
