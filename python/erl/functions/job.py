@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -68,26 +69,19 @@ def called(
         **arguments.unpacked(asked["parameters"], "the parameter"),
         **arguments.entities_of(asked["inputs"]),
     }
-    projects_of: list[Any] = []
 
+    # One of each, for the init function and for the handler.
+    @functools.cache
     def project() -> Any:
-        if not projects_of:
-            projects_of.append(projects.get_project(asked["project"]))
-        return projects_of[0]
+        return projects.get_project(asked["project"])
 
-    contexts_of: list[contexts.Context] = []
-
+    @functools.cache
     def context() -> contexts.Context:
-        if not contexts_of:
-            contexts_of.append(contexts.Context(project(), run_of(), asked["name"]))
-        return contexts_of[0]
+        return contexts.Context(project(), run_of(), asked["name"])
 
-    events_of: list[contexts.Event] = []
-
+    @functools.cache
     def event() -> contexts.Event:
-        if not events_of:
-            events_of.append(contexts.Event(values, id=run_id))
-        return events_of[0]
+        return contexts.Event(values, id=run_id)
 
     injected: dict[str, Callable[[], Any]] = {
         "project": project,
