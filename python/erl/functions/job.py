@@ -16,6 +16,7 @@ import os
 from erl import errors
 from erl.functions import arguments, contexts, entities, handlers, loading, outputs, projects, runs
 from erl.functions import said as json_said
+from erl.names import lookup
 from erl.values.ended import ended
 from erl.values.running import attempt
 
@@ -118,30 +119,45 @@ def said(
     Python and its requirements.
     """
     function = function_of(key)
-    spec = {
+    spec = spec_of(
+        function,
+        "job",
+        lookup.keywords(inputs),
+        lookup.keywords(parameters),
+        lookup.keywords(init_parameters),
+    )
+    text = json.dumps(spec, ensure_ascii=False)
+    return text.encode(), function.project.encode(), function.name.encode(), *python_of(function)
+
+
+def spec_of(
+    function: entities.Function,
+    action: str,
+    inputs: dict[str, Any],
+    parameters: dict[str, Any],
+    init_parameters: dict[str, Any],
+) -> dict[str, Any]:
+    """What a run of a function is begun with, as JSON can say it, with no parameters of a task yet."""
+    return {
         "format": FORMAT,
-        "action": "job",
+        "action": action,
         "project": function.project,
         "name": function.name,
         "function": function.key,
-        "inputs": arguments.keys_of(_by_name(inputs)),
-        "parameters": arguments.packed(_by_name(parameters), "the parameter"),
-        "init_parameters": arguments.packed(_by_name(init_parameters), "the init parameter"),
+        "inputs": arguments.keys_of(inputs),
+        "parameters": arguments.packed(parameters, "the parameter"),
+        "init_parameters": arguments.packed(init_parameters, "the init parameter"),
         "task": {},
         "warnings": [],
     }
-    text = json.dumps(spec, ensure_ascii=False)
-    return (
-        text.encode(),
-        function.project.encode(),
-        function.name.encode(),
-        (function.spec.get("python_version") or "").encode(),
-        [each.encode() for each in function.spec.get("requirements") or []],
-    )
 
 
-def _by_name(pairs: list[Any]) -> dict[str, Any]:
-    return {bytes(name).decode(): value for name, value in pairs}
+def python_of(function: entities.Function) -> tuple[bytes, list[bytes]]:
+    """The version of Python that a function asks for, empty where it asks for none, and its requirements."""
+    spec = function.spec
+    return (spec.get("python_version") or "").encode(), [
+        each.encode() for each in spec.get("requirements") or []
+    ]
 
 
 def function_of(key: str) -> entities.Function:

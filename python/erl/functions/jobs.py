@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 
 from erl import errors
-from erl.functions import arguments, job, nodes, runs, said
+from erl.functions import job, nodes, runs, said
 from erl.functions.local import LocalRun
 from erl.terms import Atom
 
@@ -36,38 +36,24 @@ def start(function: Any, asked: Asked) -> runs.Run:
 
 def environment_of(function: Any) -> list[tuple[Any, Any]]:
     """What `py_env` is asked for a function: the node knows whether a pool will do."""
-    spec = function.spec
-    return [
-        (Atom("python_version"), (spec.get("python_version") or "").encode()),
-        (Atom("requirements"), [each.encode() for each in spec.get("requirements") or []]),
-    ]
+    version, requirements = job.python_of(function)
+    return [(Atom("python_version"), version), (Atom("requirements"), requirements)]
 
 
 def said_of(function: Any, asked: Asked) -> dict[str, Any]:
     """What a run is begun with, as JSON can say it."""
-    return {
-        "format": job.FORMAT,
-        "action": asked.action,
-        "project": function.project,
-        "name": function.name,
-        "function": function.key,
-        "inputs": arguments.keys_of(asked.inputs),
-        "parameters": arguments.packed(asked.parameters, "the parameter"),
-        "init_parameters": arguments.packed(asked.init_parameters, "the init parameter"),
-        "task": asked.task_given,
-        "warnings": asked.warnings,
-    }
+    spec = job.spec_of(function, asked.action, asked.inputs, asked.parameters, asked.init_parameters)
+    return {**spec, "task": asked.task_given, "warnings": asked.warnings}
 
 
-def begun(spec: dict[str, Any], asked: Asked, environment: list[tuple[Any, Any]] | None = None) -> runs.Run:
+def begun(spec: dict[str, Any], asked: Asked, environment: list[tuple[Any, Any]]) -> runs.Run:
     """A durable run: written down when this returns."""
     try:
         text = json.dumps(spec, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise errors.EntityError(f"the parameters of the task are no JSON: {error}") from error
-    asked_for = options(spec, asked)
-    if environment is not None:
-        asked_for += [(Atom("environment"), environment), (Atom("action"), Atom(spec["action"]))]
+    action = Atom(spec["action"])
+    asked_for = [*options(spec, asked), (Atom("environment"), environment), (Atom("action"), action)]
     run_id = nodes.call("py_function", "begin_run", [text, asked_for])
     return runs.Run(nodes.text_of(run_id), spec)
 
