@@ -19,18 +19,12 @@ if TYPE_CHECKING:
 
 def metadata(description: object, labels: object, embedded: object) -> dict[str, Any]:
     """What is said of every entity. Raises `errors.EntityError`."""
-    if description is not None and not isinstance(description, str):
-        raise errors.EntityError(f"the description is a text, not {type(description).__name__}")
-    if labels is not None and not (
-        isinstance(labels, (list, tuple)) and all(isinstance(each, str) for each in labels)
-    ):
-        raise errors.EntityError("labels is a list of texts")
     now = entities.created()
     return {
         "created": now,
         "updated": now,
-        "description": description,
-        "labels": None if labels is None else list(labels),
+        "description": _text(description, "the description"),
+        "labels": _texts(labels, "labels"),
         "embedded": bool(embedded),
     }
 
