@@ -108,14 +108,14 @@ def new_function(
         spec["source"].update(sources.read(content, handler, init_function, code_src, code, base64))
 
     # The hash is said with the source, so the source is written first.
-    _put(said, write)
-    return entities.get(said["project"], "function", said["name"], said["id"])  # type: ignore[no-any-return]
+    return _made(said, write)  # type: ignore[no-any-return]
 
 
-def _put(said: dict[str, Any], write: Callable[[str], object] | None) -> None:
-    """Have an entity appear, in a project that is there."""
+def _made(said: dict[str, Any], write: Callable[[str], object]) -> Any:
+    """Have an entity appear, in a project that is there: the entity."""
     store.get(said["project"], "project", said["project"], keys.project_id(said["project"]))
     store.put(said, write)
+    return entities.get(said["project"], said["type"], said["name"], said["id"])
 
 
 def _text(value: object, name: str) -> str | None:
@@ -150,11 +150,9 @@ def log_artifact(
     **spec: Any,
 ) -> Artifact:
     """Keep a file, or a folder, as it is now (`source_path`). More keywords are said of it, in its `spec`."""
-    given = _file(source_path, source, path)
-    if given is None:
-        raise errors.EntityError("the artifact needs a file, or a folder: source_path='...'")
+    file = _needed_file("artifact", source_path, source, path)
     about = metadata(description, labels, embedded)
-    return _logged("artifact", project, name, kind, given, uuid, about, spec)  # type: ignore[no-any-return]
+    return _logged("artifact", project, name, kind, file, uuid, about, spec)  # type: ignore[no-any-return]
 
 
 def new_artifact(
@@ -184,15 +182,21 @@ def log_model(
     """Keep a model's file, or folder, as it is now (`source_path`). More keywords (`framework`, `algorithm`, `metrics`,
     `parameters`, ...) are said of it, in its `spec`.
     """
-    given = _file(source_path, source, path)
-    if given is None:
-        raise errors.EntityError("the model needs a file, or a folder: source_path='...'")
-    return _logged("model", project, name, kind, given, uuid, metadata(description, labels, embedded), spec)  # type: ignore[no-any-return]
+    file = _needed_file("model", source_path, source, path)
+    about = metadata(description, labels, embedded)
+    return _logged("model", project, name, kind, file, uuid, about, spec)  # type: ignore[no-any-return]
 
 
 def new_model(project: Any = None, name: str | None = None, kind: str = "model", **keywords: Any) -> Model:
     """The same as `log_model`: what is to be read later is kept now."""
     return log_model(project, name, kind, **keywords)
+
+
+def _needed_file(type_: str, *given: Path | None) -> str:
+    file = _file(*given)
+    if file is None:
+        raise errors.EntityError(f"the {type_} needs a file, or a folder: source_path='...'")
+    return file
 
 
 def _file(*given: Path | None) -> str | None:
@@ -226,8 +230,7 @@ def _logged(
     def write(content: str) -> None:
         said["spec"]["size"] = store.copy(file, content)
 
-    _put(said, write)
-    return entities.get(said["project"], type_, said["name"], said["id"])
+    return _made(said, write)
 
 
 # Data items
@@ -288,8 +291,7 @@ def _framed(
         said["spec"]["file_format"] = data.write(frame, content)
         said["spec"]["size"] = os.path.getsize(content)
 
-    _put(said, write)
-    return entities.get(said["project"], "dataitem", said["name"], said["id"])  # type: ignore[no-any-return]
+    return _made(said, write)  # type: ignore[no-any-return]
 
 
 def new_dataitem(
