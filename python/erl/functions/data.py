@@ -49,13 +49,19 @@ _POLARS: Final = {
 
 def engine_of(value: object) -> str | None:
     """The library whose data frame it is; None of other values. Nothing is imported for it."""
-    for name, kinds in (("pandas", ("DataFrame", "Series")), ("polars", ("DataFrame", "LazyFrame"))):
-        module = sys.modules.get(name)
-        if module is not None and isinstance(
-            value, tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
-        ):
-            return name
-    return None
+    if _is_one(value, "pandas", "DataFrame", "Series"):
+        return "pandas"
+    return "polars" if _is_one(value, "polars", "DataFrame", "LazyFrame") else None
+
+
+def is_frame(value: object) -> bool:
+    """Whether it is a table; a column alone, a Series, is none."""
+    return engine_of(value) is not None and not _is_one(value, "pandas", "Series")
+
+
+def _is_one(value: object, library: str, *kinds: str) -> bool:
+    found = [getattr(sys.modules.get(library), kind, None) for kind in kinds]
+    return isinstance(value, tuple(kind for kind in found if isinstance(kind, type)))
 
 
 def format_of(file_name: str) -> str | None:

@@ -13,7 +13,6 @@ They are called as `@handler(outputs=[...])` says, the others `output_0`, `outpu
 from __future__ import annotations
 
 import functools
-import sys
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -33,11 +32,6 @@ ENTITIES: Final = {
 
 _DECLARED: Final = "__erl_outputs__"
 _KEYS: Final = frozenset(("name", "kind", "spec_kwargs"))
-_FRAMES: Final = (
-    ("pandas", "DataFrame"),
-    ("polars", "DataFrame"),
-    ("polars", "LazyFrame"),
-)
 
 
 class Output:
@@ -166,16 +160,6 @@ def _warnings(declared: tuple[Output, ...], named: list[Output], count: int) -> 
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def is_frame(value: Any) -> bool:
-    """Whether it is a table of a library that is loaded."""
-    for module, name in _FRAMES:
-        loaded = sys.modules.get(module)
-        kind = None if loaded is None else getattr(loaded, name, None)
-        if isinstance(kind, type) and isinstance(value, kind):
-            return True
-    return False
 
 
 def entity_name(name: str, place: int) -> str:

@@ -17,7 +17,7 @@ import tempfile
 import uuid
 
 from erl import errors
-from erl.functions import entities, handlers, said, signed
+from erl.functions import data, entities, handlers, said, signed
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _is_result(name: str, value: Any, made: Outputs) -> bool:
 
 def _logged(output: handlers.Output, value: Any, place: int, project: Any, run_id: str) -> str:
     """The key of the entity that it is kept as."""
-    kind = output.kind or ("dataitem" if handlers.is_frame(value) else "artifact")
+    kind = output.kind or ("dataitem" if data.is_frame(value) else "artifact")
     type_ = handlers.ENTITIES[kind]
     name = handlers.entity_name(output.name, place)
     own = str(uuid.uuid5(uuid.NAMESPACE_URL, f"run://{run_id}/{output.name}"))
@@ -100,12 +100,12 @@ def _logged_frame(project: Any, type_: str, value: Any, keywords: dict[str, Any]
 
 
 def _logged_pickle(project: Any, type_: str, value: Any, keywords: dict[str, Any]) -> str:
-    data = signed.dumps(value)
+    pickled = signed.dumps(value)
     with tempfile.TemporaryDirectory(prefix="py-") as directory:
         path = os.path.join(directory, f"{keywords['name']}.pickle")
         with open(path, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(data)
-        del data
+            file.write(pickled)
+        del pickled
         return _replaced(project, type_, {"format": signed.FORMAT, **keywords, "source_path": path})
 
 
