@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from erl import errors
-from erl.functions import data, entities, keys, pythons, sources, store
+from erl.functions import data, entities, keys, pythons, repositories, sources, store
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _file(*given: Path | None) -> str | None:
         return None
     if "://" in named[0]:
         raise errors.EntityError(
-            f"{sources.without_credentials(named[0])} is not a file here: fetch it first"
+            f"{repositories.without_credentials(named[0])} is not a file here: fetch it first"
         )
     if not os.path.exists(named[0]):
         raise errors.EntityError(f"there is no file {named[0]}")

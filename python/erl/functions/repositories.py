@@ -98,6 +98,11 @@ def read(
     return f"{shown}#{ref}" if ref != "HEAD" else shown, commit
 
 
+def without_credentials(text: str) -> str:
+    """A URI, or what is said of some, without what stands before the @ of a host."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
 def shown_url(shown: str) -> str:
     """The URL as git is told it."""
     return shown.removeprefix("git+")
@@ -217,7 +222,7 @@ class _Git:
     def _cut(self, text: str) -> str:
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
-        return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+        return without_credentials(text)
 
 
 _MOST_TEXT: Final = 4000

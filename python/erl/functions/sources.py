@@ -139,7 +139,7 @@ def _read_uri(uri: str, content: str, handler: str) -> dict[str, Any]:
         return {"kind": "git", "uri": shown, "commit": commit}
     if "://" in uri:
         raise errors.EntityError(
-            f"{without_credentials(uri)}: a source is a file, a folder, a zip, or a git repository "
+            f"{repositories.without_credentials(uri)}: a source is a file, a folder, a zip, or a git repository "
             "(git+https://..., git+ssh://...)"
         )
     path = os.path.abspath(os.path.expanduser(uri))
@@ -166,8 +166,3 @@ def _read_uri(uri: str, content: str, handler: str) -> dict[str, Any]:
 def is_left_out(name: str) -> bool:
     """Whether a file or folder of that name is no part of a source."""
     return name in _LEFT_OUT or name.endswith((".pyc", ".pyo"))
-
-
-def without_credentials(uri: str) -> str:
-    """A URI without what stands before the @ of its host."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", uri)
