@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from erl import errors
-from erl.functions import finding, nodes, runs
+from erl.functions import finding, keys, nodes, runs
 from erl.link import nodes as link_nodes
 from erl.link import paths
 
@@ -122,7 +122,7 @@ def _add_runs(command: Any) -> None:
 
 def _function(named: str) -> Any:
     project, slash, name = named.partition("/")
-    if named.startswith("store://") or not slash:
+    if keys.is_key(named) or not slash:
         return finding.get_function(named)
     return finding.get_function(name, project)
 

@@ -199,10 +199,9 @@ def _is_in(package: str, top: str) -> bool:
         return False
     if f"{package}.{top}" in sys.modules:
         return True
-    home = os.path.join(directory, top)
-    if os.path.isfile(f"{home}.py") or os.path.isfile(f"{home}/__init__.py"):
+    if has_module(directory, top):
         return True
     try:
-        return any(name.endswith(".py") for name in os.listdir(home))
+        return any(name.endswith(".py") for name in os.listdir(os.path.join(directory, top)))
     except OSError:
         return False
