@@ -19,7 +19,7 @@ def run(entry: str, args: list[Any], headers: list[tuple[Any, Any]]) -> object:
 
 def task(headers: dict[str, str], function: Any, *args: Any, **keywords: Any) -> object:
     """A program's task, in the trace that the program submitted it in."""
-    found = lookup.target(function) if isinstance(function, str) else function
+    found = lookup.target(function)
     return tracing.carried(headers, _name(None, found), found, args, keywords)
 
 
