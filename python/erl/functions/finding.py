@@ -43,7 +43,7 @@ def _list(type_: str, project: Any) -> list[Any]:
 
 def _listed(project: str, type_: str, name: str, *, is_latest: bool) -> list[Any]:
     kind = entities.CLASSES[type_]
-    return [kind(said) for said, _ in store.entities(project, type_, name, is_latest)]
+    return [kind(said) for said in store.entities(project, type_, name, is_latest)]
 
 
 def _delete(type_: str, identifier: str, project: Any, entity_id: str | None) -> None:

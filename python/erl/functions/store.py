@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 FORMAT: Final = 1
-TYPES: Final = ("function", "artifact", "dataitem", "model")
 
 MOST_FILES: Final = 100_000
 """In one content."""
@@ -155,10 +154,8 @@ def _said(text: Any, project: str, type_: str, name: str, id_: str) -> dict[str,
     return said
 
 
-def entities(
-    project: str, type_: str, name: str = "", is_latest: bool = True
-) -> Iterator[tuple[dict[str, Any], str]]:
-    """The entities of a type, the latest of each name or all versions, and their ids.
+def entities(project: str, type_: str, name: str = "", is_latest: bool = True) -> Iterator[dict[str, Any]]:
+    """What was said of the entities of a type, the latest of each name or all versions.
 
     One that can't be read is left out, with a warning.
     """
@@ -173,7 +170,7 @@ def entities(
             if text is None:  # deleted just now
                 continue
             try:
-                yield _said(text, project, type_, text_of(found), text_of(id_)), text_of(id_)
+                yield _said(text, project, type_, text_of(found), text_of(id_))
             except errors.EntityError as error:
                 warnings.warn(f"left out: {error}", RuntimeWarning, stacklevel=3)
 
