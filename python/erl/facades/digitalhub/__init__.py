@@ -6,18 +6,10 @@ public documentation.
 
 from __future__ import annotations
 
-from erl import functions as _functions
 from erl.functions import __all__ as __all__
+from erl.names import lazily as _lazily
 
-TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
-if TYPE_CHECKING:
-    from typing import Any
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_functions, name)
+__getattr__ = _lazily.imported(__name__, dict.fromkeys(__all__, "erl.functions"))
 
 
 def __dir__() -> list[str]:
