@@ -10,14 +10,12 @@ import sys
 
 from erl import errors
 from erl.functions import loading, nodes
-from erl.values import callout
-from erl.values.opaque import Pickles
+from erl.values import callout, opaque
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_PROTOCOL: Final = 5
 FORMAT: Final = "pickle"
 """What the `spec` of an artifact says whose content is one."""
 
@@ -38,26 +36,18 @@ def dumps(value: Any) -> bytes:
 
 
 def _with_sources(value: Any, sources: list[Any]) -> bytes:
-    import io
-    import pickle
-
     import cloudpickle  # type: ignore[import-untyped]
 
     from erl.values import by_value
 
-    stream = io.BytesIO()
     for module in sources:
         cloudpickle.register_pickle_by_value(module)
     try:
-        by_value.pickler()(stream, _PROTOCOL).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-        raise errors.NotPicklableError(
-            f"a {type(value).__name__} can't be pickled: {callout.described(error)}"
-        ) from None
+        pickled = opaque.pickled_by(by_value.pickler(), value)
     finally:
         for module in sources:
             cloudpickle.unregister_pickle_by_value(module)
-    return by_value.asking(stream.getvalue()) if _has_code(stream.getvalue()) else stream.getvalue()
+    return by_value.asking(pickled) if _has_code(pickled) else pickled
 
 
 def _has_code(pickled: bytes) -> bool:
@@ -87,7 +77,7 @@ def read(path: str, what: str) -> Any:
         raise errors.DecodeError(f"{what}: {error}") from error
 
 
-def _pickles() -> Pickles:
-    pickles = Pickles()
+def _pickles() -> opaque.Pickles:
+    pickles = opaque.Pickles()
     pickles.set_key(nodes.call("py_function", "key", []))
     return pickles

@@ -116,20 +116,25 @@ def _pickled(value: object, protocol: int) -> bytes:
 
 
 def _pickled_by_value(value: object, protocol: int, unnamed: Exception) -> bytes:
-    import io
-
     from erl.values import by_value
 
     try:
         pickler = by_value.pickler()
     except ImportError:
         raise _not_picklable(value, unnamed) from unnamed
+    return pickled_by(pickler, value, protocol)
+
+
+def pickled_by(pickler: Any, value: object, protocol: int = _PROTOCOL) -> bytes:
+    """What such a pickler makes of a value. Raises `NotPicklableError` whatever code of the value's own raises."""
+    import io
+
     stream = io.BytesIO()
     try:
         pickler(stream, protocol).dump(value)
     except (MemoryError, errors.StaleReferenceError):
         raise
-    except Exception as cause:
+    except Exception as cause:  # of a `__reduce__`, a `__getstate__`, a property
         raise _not_picklable(value, cause) from cause
     return stream.getvalue()
 
