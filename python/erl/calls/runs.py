@@ -217,16 +217,7 @@ def _path(directory: Any) -> str:
 
 def _is_this(os_pid: int, started: Any) -> bool:
     known = started.encode() if isinstance(started, str) else bytes(started)
-    return os_pid in (0, os.getpid()) and (not known or known == _started())
-
-
-def _started() -> bytes:
-    """When this process was started, as proc(5) has it: field 22."""
-    try:
-        with open("/proc/self/stat", "rb") as stat:
-            return stat.read().rpartition(b") ")[2].split()[19]
-    except OSError:
-        return b""
+    return os_pid in (0, os.getpid()) and (not known or known == running.started())
 
 
 def _answer(

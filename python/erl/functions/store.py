@@ -21,6 +21,7 @@ from contextlib import suppress
 from erl import errors
 from erl.functions import nodes
 from erl.functions.nodes import text_of
+from erl.values import running
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -96,10 +97,8 @@ def _json(said: dict[str, Any]) -> bytes:
 
 def _process() -> str:
     """What this process is known by: its number, its start, its namespace of processes."""
-    started = namespace = "0"
-    with suppress(OSError, IndexError):
-        with open("/proc/self/stat", "rb") as file:
-            started = file.read().rpartition(b") ")[2].split()[19].decode()
+    started, namespace = running.started().decode() or "0", "0"
+    with suppress(OSError):
         namespace = str(os.stat("/proc/self/ns/pid").st_ino)
     return f"{os.getpid()}-{started}-{namespace}"
 
