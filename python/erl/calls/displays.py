@@ -25,7 +25,7 @@ def of(value: object) -> terms.Map:
     shown: dict[Any, Any] = {}
     try:
         shown[Atom("text")] = repr(value).encode("utf-8", "backslashreplace")
-    except Exception as error:
+    except Exception as error:  # of a `__repr__`
         shown[Atom("text")] = f"<repr() failed: {type(error).__name__}: {text_of(error)}>".encode(
             "utf-8", "backslashreplace"
         )
@@ -44,7 +44,7 @@ def _content(value: object, name: str) -> bytes | None:
         return None
     try:
         made = getattr(value, name)()
-    except Exception:
+    except Exception:  # of the value's own method
         return None
     if isinstance(made, tuple):  # with metadata
         made = made[0] if made else None
@@ -66,6 +66,6 @@ def _picture(value: Any) -> bytes | None:
     stream = io.BytesIO()
     try:
         figure.savefig(stream, format="png")
-    except Exception:
+    except Exception:  # of an artist's own `draw`, or of a text that is no formula
         return None
     return stream.getvalue()

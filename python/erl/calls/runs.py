@@ -185,7 +185,7 @@ def _text(error: BaseException, hidden: Any) -> bytes:
     kind = type(error)
     try:
         text = f"{kind.__module__}.{kind.__qualname__}: {error}"
-    except BaseException:
+    except BaseException:  # user code, in the exception's `__str__`
         text = f"{kind.__module__}.{kind.__qualname__}"
     if hidden is not None:
         text = hidden.hide(text)
@@ -200,7 +200,7 @@ def _trace(error: BaseException) -> str:
         while own is not None and own.tb_frame.f_code.co_filename.startswith(_OURS):
             own = own.tb_next
         return _named("".join(traceback.format_exception(type(error), error, own)))
-    except BaseException:
+    except BaseException:  # user code, as above, also of causes and contexts
         return ""
 
 
