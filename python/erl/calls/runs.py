@@ -46,7 +46,6 @@ _CARRIED_BYTES: Final = 1 << 16
 """What can't be written goes with the answer up to this size."""
 _MOST_LOG_BYTES: Final = 16 << 20
 _MOST_MESSAGE: Final = 1000
-_MOST_ITEMS: Final = 10_000_000
 
 
 def run(

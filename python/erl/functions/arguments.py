@@ -16,10 +16,7 @@ from erl.functions import entities, said, signed
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
-
-RESERVED: Final = ("project", "context", "event", "events", "run")
-"""Arguments that a handler has from its run, whatever is given for them."""
+    from typing import Any
 
 
 def packed(values: dict[str, Any], what: str) -> dict[str, Any]:
