@@ -32,7 +32,7 @@ def exits():
 
 def segfaults():
     os.kill(os.getpid(), signal.SIGSEGV)
-    time.sleep(60)
+    time.sleep(60)  # the signal ends it
 
 def grows():
     return len([bytes(1 << 20) for _ in range(600)])
@@ -79,7 +79,7 @@ def waits_for(path, value):
     with open(path + ".begun", "a") as file:
         file.write("begun\\n")
     while not os.path.exists(path):
-        time.sleep(0.01)
+        time.sleep(0.01)  # the pause between two looks
     return value
 
 def fails_first(path):
@@ -98,7 +98,7 @@ def until(condition: Any) -> None:
     deadline = time.monotonic() + STATE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.01)  # the pause between two looks
 
 
 def begun(path: Path, times: int = 1) -> bool:
