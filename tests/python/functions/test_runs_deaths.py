@@ -59,6 +59,13 @@ class Evil:
 def evil():
     return Evil()
 
+class Refusing:
+    def __reduce__(self):
+        raise ValueError("no pickle of me")
+
+def refusing():
+    return Refusing()
+
 def fills(limit):
     import resource
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -151,6 +158,11 @@ def test_a_result_that_can_t_be_kept_is_an_error_with_its_name(project: Any) -> 
     assert run.status.state == "ERROR"
     assert "output_0" in run.status.message
     assert "can't be pickled" in run.status.message
+    # A class of the source's own is no other case, whatever its code raises.
+    refused = ended(function(project, "refusing", SOURCE))
+    assert refused.status.message == (
+        "erl.errors.NotPicklableError: the output output_0: a Refusing can't be pickled: ValueError: no pickle of me"
+    )
     # Where there is no room for it: as on a full disk, a write fails.
     full = ended(
         function(project, "fills", SOURCE), parameters={"limit": 1 << 16}, envs=[{"name": "A", "value": ""}]
