@@ -8,11 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from waiting import eventually
 
 import erl
 from erl.terms import Atom
@@ -32,11 +33,7 @@ def is_servable() -> bool:
 
 def until(condition: Callable[[], Any]) -> Any:
     """What a condition is as soon as it is true."""
-    deadline = time.monotonic() + SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "never"
-        time.sleep(0.02)  # the pause between two looks
-    return value
+    return eventually(condition, SECONDS)
 
 
 class Page:
