@@ -11,7 +11,7 @@
 -module(py_env).
 
 -export([build/0, build/1, list/0, prune/0, prune/1, pythons/0]).
--export([pool/1, no_instructions/0, is_needed/2]).
+-export([checked/1, pool/1, is_needed/2]).
 -export_type([options/0, env/0]).
 
 -type options() :: #{
@@ -55,9 +55,8 @@ build() -> build(#{}).
 %% of uv or pip where they have refused something; `{state_dir, Path, Why}'; `badarg' for options.
 -spec build(options()) -> {ok, env()} | {error, {py, py_error:reason()}}.
 build(Options) ->
-    case py_env_spec:check(Options) of
-        {ok, #{instructions := []} = Environment} -> built(Environment);
-        {ok, _} -> {error, {py, {env, no_instructions()}}};
+    case checked(Options) of
+        {ok, Environment} -> built(Environment);
         {bad_option, Problem} -> py_error:badarg(1, py_options:describe(Problem), {?MODULE, build, [Options]});
         {error, _} = Error -> Error
     end.
@@ -113,8 +112,14 @@ pool_version(Pool) ->
     end.
 
 %% @private
-%% @doc Why instructions are refused.
--spec no_instructions() -> string().
+%% @doc What {@link build/1} is asked for, if that can be built here.
+-spec checked(term()) -> {ok, py_env_spec:environment()} | {bad_option, py_options:problem()} | {error, {py, py_error:reason()}}.
+checked(Options) ->
+    case py_env_spec:check(Options) of
+        {ok, #{instructions := [_ | _]}} -> {error, {py, {env, no_instructions()}}};
+        Checked -> Checked
+    end.
+
 no_instructions() ->
     case os:find_executable("docker") of
         false -> "instructions are carried out in an image, by Docker, and there is no docker on PATH; without them it can be built here";

@@ -92,9 +92,8 @@ start(Module, Function, Args, Options) ->
         {ok, #{pool := _, environment := _}} ->
             py_error:badarg(4, "`pool' and `environment' both say whose workers run it: only one of them, please", Api);
         {ok, #{environment := Asked} = Checked} ->
-            case py_env_spec:check(Asked) of
-                {ok, #{instructions := []} = Environment} -> ensured(Module, Function, Args, Checked#{environment := Environment});
-                {ok, _} -> {error, {py, {env, py_env:no_instructions()}}};
+            case py_env:checked(Asked) of
+                {ok, Environment} -> ensured(Module, Function, Args, Checked#{environment := Environment});
                 {bad_option, Problem} -> py_error:badarg(4, ["environment: ", py_options:describe(Problem)], Api);
                 {error, _} = Error -> Error
             end;
