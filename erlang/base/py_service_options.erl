@@ -44,7 +44,7 @@ check(Given) ->
         true ->
             Own = maps:with(maps:keys(Table), Options),
             Others = maps:without(maps:keys(Table), Options),
-            case {py_options:check(Own, [Table]), [Key || Key <- maps:keys(Others), not is_pool_option(Key)]} of
+            case {py_options:check(Own, [Table]), maps:keys(Others) -- pool_options()} of
                 {{ok, _}, [Key | _]} -> {error, {unknown_option, Key, lists:sort(maps:keys(Table) ++ pool_options())}};
                 {{ok, Checked}, []} -> reachable(maps:merge(py_options:defaults(Table), Checked), Others);
                 {Error, _} -> Error
@@ -57,8 +57,6 @@ check(Given) ->
 
 pool_options() -> maps:keys(py_pool_options:table()) -- ?OWN_POOL.
 
-is_pool_option(Key) -> lists:member(Key, pool_options()).
-
 table() ->
     #{
         name => {undefined, fun is_name/1, "a name of 1 to 200 bytes, an atom or a binary"},
@@ -66,18 +64,20 @@ table() ->
         init_function => {undefined, fun is_text/1, "the name of a function of the handler's module, or module:function"},
         init_parameters => {#{}, fun is_parameters/1, "a map of names to values", secret},
         source => {undefined, fun is_binary/1, "a handler of the store, as JSON"},
-        replicas => {2, fun(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 1_024 end, "a number of replicas, 1 to 1024"},
-        threads => {1, fun(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 1_024 end, "a number of threads, 1 to 1024"},
+        replicas => {2, between(1, 1_024), "a number of replicas, 1 to 1024"},
+        threads => {1, between(1, 1_024), "a number of threads, 1 to 1024"},
         max_queue => {64, natural, "a number of requests, 0 or more"},
         timeout => {30_000, timeout},
         ip => {?LOOPBACK, fun(Value) -> address(Value) =/= error end, "an address of IPv4 or IPv6"},
-        port => {0, fun(Value) -> is_integer(Value) andalso Value >= 0 andalso Value =< 65_535 end, "a port, 0 to 65535"},
-        fronts => {1, fun(Value) -> is_integer(Value) andalso Value >= 1 andalso Value =< 64 end, "a number of fronts, 1 to 64"},
+        port => {0, between(0, 65_535), "a port, 0 to 65535"},
+        fronts => {1, between(1, 64), "a number of fronts, 1 to 64"},
         hosts => {[], fun(Value) -> is_list(Value) andalso lists:all(fun is_text/1, Value) end, "a list of names"},
         token_file => {undefined, fun is_text/1, "the path of a file"},
         tls => {undefined, fun is_tls/1, "a map with certfile and keyfile"},
         max_body => {10_485_760, positive, "bytes, at least 1"}
     }.
+
+between(Least, Most) -> fun(Value) -> is_integer(Value) andalso Value >= Least andalso Value =< Most end.
 
 is_name(Name) when is_atom(Name), Name =/= undefined -> is_name(atom_to_binary(Name));
 is_name(Name) -> is_binary(Name) andalso Name =/= <<>> andalso byte_size(Name) =< 200 andalso is_list(unicode:characters_to_list(Name)).
