@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 def _get(type_: str, identifier: str, project: Any, entity_id: str | None) -> Any:
     if keys.is_key(identifier):
-        found = keys.parts(identifier)
-        if found[1] != type_:
-            raise errors.EntityError(f"{identifier} is the key of a {found[1]}, not of a {type_}")
+        _parts(type_, identifier)
         return entities.from_key(identifier)
     return entities.get(*_place(type_, identifier, project), _id(entity_id))
+
+
+def _parts(type_: str, key: str) -> tuple[str, str, str]:
+    """Project, name and id of a key. Raises `errors.EntityError` for one of another type."""
+    project, found, _, name, id_ = keys.parts(key)
+    if found != type_:
+        raise errors.EntityError(f"{key} is the key of a {found}, not of a {type_}")
+    return project, name, id_
 
 
 def _place(type_: str, identifier: str, project: Any) -> tuple[str, str, str]:
@@ -33,7 +39,7 @@ def _id(entity_id: str | None) -> str:
 
 def _versions(type_: str, identifier: str, project: Any) -> list[Any]:
     if keys.is_key(identifier):
-        project, _, _, identifier, _ = keys.parts(identifier)
+        project, identifier, _ = _parts(type_, identifier)
     return _listed(*_place(type_, identifier, project), is_latest=False)
 
 
@@ -49,9 +55,7 @@ def _listed(project: str, type_: str, name: str, *, is_latest: bool) -> list[Any
 def _delete(type_: str, identifier: str, project: Any, entity_id: str | None) -> None:
     id_ = _id(entity_id)
     if keys.is_key(identifier):
-        project, kind, _, identifier, id_ = keys.parts(identifier)
-        if kind != type_:
-            raise errors.EntityError(f"that is the key of a {kind}, not of a {type_}")
+        project, identifier, id_ = _parts(type_, identifier)
     store.delete(*_place(type_, identifier, project), id_)
 
 

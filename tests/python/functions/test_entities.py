@@ -149,6 +149,9 @@ def test_versions_of_a_function_are_found_listed_and_deleted(project: functions.
     assert project.get_function_versions("f") == made
     assert project.list_functions() == [made[2], other]
     assert functions.get_function(made[0].key.rpartition(":")[0]) == made[2]
+    for by_key in (project.get_model, project.get_model_versions, project.delete_model):
+        with pytest.raises(errors.EntityError, match="is the key of a function, not of a model"):
+            by_key(made[0].key)
     project.delete_function(made[2].key)
     assert project.get_function("f") == made[1]
     with pytest.raises(errors.UnknownEntityError):
