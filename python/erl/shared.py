@@ -18,13 +18,12 @@ import sys
 from _operator import setitem  # `operator` and `weakref` cost a worker's start more than all the rest here
 from _weakref import ref
 from io import FileIO
-from itertools import count
 from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 
 from erl import errors
 from erl.terms import Atom
 from erl.values import steps
-from erl.values.scope import current
+from erl.values.scope import Place, current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -46,24 +45,6 @@ _OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NO_FILE_KEPT: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
-class Place:
-    """Where the files of a conversation lie, and who this interpreter is there."""
-
-    __slots__ = ("_next", "directory", "maker", "most_bytes", "node")
-
-    def __init__(self, directory: str, maker: str, most_bytes: int, node: object) -> None:
-        self.directory = directory
-        self.maker = maker
-        self.most_bytes = most_bytes
-        """Of all files."""
-        self.node = node
-        self._next = count(1).__next__
-
-    def new_path(self, size: int) -> str:
-        """Where the next file of so many bytes is to be made."""
-        return f"{self.directory}/{self.maker}-{self._next()}-{size}"
-
-
 def _place() -> Place | None:
     place: Place | None = current().memory
     return place
@@ -71,10 +52,7 @@ def _place() -> Place | None:
 
 def set_place(settings: dict[str, Any] | None) -> None:
     """Say where the files lie; None: this interpreter has no part in them."""
-    current().memory = None
-    if settings is not None:
-        directory, maker = os.fsdecode(settings["directory"]), os.fsdecode(settings["maker"])
-        current().memory = Place(directory, maker, settings["max_bytes"], settings["node"])
+    current().memory = Place.told(settings)
 
 
 def is_open() -> bool:

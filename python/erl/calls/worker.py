@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from erl import api, codec, errors, shared
+from erl import api, codec, errors
 from erl.codec import Options
 from erl.names import lookup
 from erl.runtime import limits
 from erl.runtime.server import Server
 from erl.terms import Atom
-from erl.values.scope import current
+from erl.values.scope import Place, current
 from erl.wire import messages, port
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -43,7 +43,7 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     server.later.use(str(settings["event_loop"]), most if type(most) is int else None)
     scope = current()
     scope.references.set_identity(settings["worker"], settings["incarnation"])
-    shared.set_place(settings["shared"])
+    scope.memory = Place.told(settings["shared"])
     _bound_by(server, settings)
     scope.pickles.set_key(settings["key"])
     scope.pickles.set_policy(str(settings["pickle"]))

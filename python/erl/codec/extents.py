@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct  # `struct` is a file more
 
 from erl import errors
 from erl.codec import tags

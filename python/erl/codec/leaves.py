@@ -8,8 +8,8 @@ leaf is measured first and handed over alone. Closures stay as they came, too: t
 
 from __future__ import annotations
 
-from struct import Struct
-from struct import error as struct_error
+from _struct import Struct  # `struct` is a file more
+from _struct import error as struct_error  # type: ignore[attr-defined]
 
 from erl import errors, terms
 from erl.codec import tags

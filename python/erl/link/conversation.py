@@ -13,7 +13,7 @@ from erl.link.channel import Channel
 from erl.link.waiting import Future, Gate
 from erl.terms import Atom
 from erl.values import steps
-from erl.values.scope import Scope
+from erl.values.scope import Place, Scope
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -334,12 +334,7 @@ class Link:
             if type(key := self.info.get("key")) is bytes:
                 self.scope.pickles.set_key(key)
             if isinstance(place := self.info.get("shared"), dict):
-                self.scope.memory = shared.Place(
-                    os.fsdecode(place["directory"]),
-                    os.fsdecode(place["maker"]),
-                    place["max_bytes"],
-                    place["node"],
-                )
+                self.scope.memory = Place.told(place)
         self._greeted.open()
 
     def _refuse(self, event: Event) -> None:

@@ -9,12 +9,6 @@ from __future__ import annotations
 
 from _operator import _compare_digest as _is_same
 
-try:
-    # What hashlib and hmac give, for less.
-    from _blake2 import blake2b as _hashed
-except ImportError:  # a Python without hash functions of its own
-    from hashlib import blake2b as _hashed
-
 from erl import errors
 from erl.values import callout
 
@@ -100,7 +94,12 @@ class Pickles:
 
 
 def _signature(key: bytes, pickled: bytes | memoryview) -> bytes:
-    return _hashed(pickled, digest_size=SIGNATURE_BYTES, key=key).digest()
+    try:
+        # What hashlib and hmac give, for less. Like `pickle` it is imported with the first pickle.
+        from _blake2 import blake2b
+    except ImportError:  # a Python without hash functions of its own
+        from hashlib import blake2b
+    return blake2b(pickled, digest_size=SIGNATURE_BYTES, key=key).digest()
 
 
 def _pickled(value: object, protocol: int) -> bytes:

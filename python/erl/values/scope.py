@@ -5,7 +5,9 @@ A process has one, that of its port program; a context (`contextvars`) may enter
 
 from __future__ import annotations
 
+import os
 from _contextvars import Context, ContextVar  # `contextvars` is a file more
+from itertools import count
 
 from erl.values.mappings import Decoders, Encoders
 from erl.values.opaque import Pickles
@@ -56,6 +58,35 @@ if TYPE_CHECKING:
             """See `api.prepared_cast`."""
 
 
+class Place:
+    """Where the files of a conversation's shared memory lie, and who this interpreter is there.
+
+    It is here so that an interpreter knows it that has not imported `erl.shared` yet.
+    """
+
+    __slots__ = ("_next", "directory", "maker", "most_bytes", "node")
+
+    def __init__(self, directory: str, maker: str, most_bytes: int, node: object) -> None:
+        self.directory = directory
+        self.maker = maker
+        self.most_bytes = most_bytes
+        """Of all files."""
+        self.node = node
+        self._next = count(1).__next__
+
+    @staticmethod
+    def told(settings: dict[str, Any] | None) -> Place | None:
+        """The place that a worker process tells its interpreter; None: it has no part in any."""
+        if settings is None:
+            return None
+        directory, maker = os.fsdecode(settings["directory"]), os.fsdecode(settings["maker"])
+        return Place(directory, maker, settings["max_bytes"], settings["node"])
+
+    def new_path(self, size: int) -> str:
+        """Where the next file of so many bytes is to be made."""
+        return f"{self.directory}/{self.maker}-{self._next()}-{size}"
+
+
 class Scope:
     """One conversation."""
 
@@ -80,7 +111,7 @@ class Scope:
         self.bridge: Bridge | None = None
         """None where there is no Erlang to talk to."""
         self.memory: Any = None
-        """Where this interpreter shares memory: an `erl.shared.Place`, or None."""
+        """Where this interpreter shares memory: a `Place`, or None."""
         self.log: Any = None
         """The handler of `logging` that sends its records to Erlang, and the level: see `erl.runtime.logs`."""
         self.heard: Callable[[str, str, str], object] | None = None
