@@ -6,8 +6,9 @@ knows nothing of messages beyond the `Reader` that takes one apart, and nothing 
 
 The compiled one has more, which is None where it is missing: a `FrameBuffer` and an `Outlet` like those of
 `erl.wire.frames`, a `Collector` of what is printed, the `Lane`, in which `erl.runtime.server` has the common calls
-served, and what the C library is told of memory: `trim` gives back to the system what is free, `one_heap` has it taken
-from one heap.
+served, the `Promise`, `Sender`, `Intake` and `plain_call`, with which `erl.link` and `erl.futures` have common tasks
+sent and settled, and what the C library is told of memory: `trim` gives back to the system what is free, `one_heap` has
+it taken from one heap.
 """
 
 from __future__ import annotations
@@ -23,43 +24,56 @@ if TYPE_CHECKING:
 
     Collector: Callable[..., Any] | None
     FrameBuffer: Callable[[int, int], Any] | None
+    Intake: Callable[..., Any] | None
     Lane: Callable[..., Any] | None
     Outlet: Callable[[], Any] | None
+    Promise: type | None
+    Sender: Callable[..., Any] | None
     one_heap: Callable[[], None] | None
+    plain_call: Callable[[dict[Any, Any], Any, tuple[Any, ...]], bytes | None] | None
     trim: Callable[[], None] | None
 else:
     try:
         from erl.codec.native import (
             Collector,
             FrameBuffer,
+            Intake,
             Lane,
             Options,
             Outlet,
+            Promise,
             Reader,
+            Sender,
             decode,
             encode,
             encode_into,
             implementation,
             one_heap,
+            plain_call,
             trim,
         )
     except ImportError:
         from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
-        Collector = FrameBuffer = Lane = Outlet = one_heap = trim = None
+        Collector = FrameBuffer = Intake = Lane = Outlet = Promise = Sender = None
+        one_heap = plain_call = trim = None
 
 __all__ = [
     "Collector",
     "FrameBuffer",
+    "Intake",
     "Lane",
     "Options",
     "Outlet",
+    "Promise",
     "Reader",
+    "Sender",
     "decode",
     "encode",
     "encode_into",
     "implementation",
     "one_heap",
+    "plain_call",
     "trim",
 ]
 

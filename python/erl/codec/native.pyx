@@ -29,8 +29,8 @@ include "native_outlet.pxi"
 from erl.codec.options import Options
 
 __all__ = [
-    "Collector", "FrameBuffer", "Lane", "Options", "Outlet", "Reader", "decode", "encode", "encode_into", "implementation",
-    "one_heap", "trim",
+    "Collector", "FrameBuffer", "Intake", "Lane", "Options", "Outlet", "Promise", "Reader", "Sender", "decode", "encode",
+    "encode_into", "implementation", "one_heap", "plain_call", "trim",
 ]
 
 implementation = "native"
@@ -357,3 +357,4 @@ cdef int write_whole(Out* out, value, int flags, int depth, Tables tables) excep
 
 include "native_calls.pxi"
 include "native_lane.pxi"
+include "native_tasks.pxi"

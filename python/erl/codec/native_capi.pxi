@@ -71,6 +71,7 @@ cdef extern from "Python.h":
     PyObject* PyUnicode_DecodeUTF8(const char*, Py_ssize_t, const char*)
     PyObject* PyUnicode_DecodeLatin1(const char*, Py_ssize_t, const char*)
     PyObject* PyUnicode_FromKindAndData(int, const void*, Py_ssize_t)
+    const char* PyUnicode_AsUTF8AndSize(PyObject*, Py_ssize_t*)
     Py_ssize_t PyUnicode_GET_LENGTH(PyObject*)
     bint PyUnicode_IS_ASCII(PyObject*)
     int PyUnicode_KIND(PyObject*)
@@ -95,6 +96,8 @@ cdef extern from "Python.h":
     void* PyMem_Malloc(size_t)
     void PyMem_Free(void*)
     PyObject* PyErr_NoMemory()
+    void PyErr_Clear()
+    PyObject* PyBool_FromLong(long)
     PyObject* PyErr_Format(PyObject*, const char*, ...)
     int PyGC_Disable()
     int PyGC_Enable()
@@ -178,6 +181,14 @@ cdef inline void put32(unsigned char* p, uint32_t number) noexcept:
     p[1] = <unsigned char>(number >> 16)
     p[2] = <unsigned char>(number >> 8)
     p[3] = <unsigned char>number
+
+
+cdef inline void put32_low(unsigned char* p, uint32_t number) noexcept:
+    """Four bytes with the lowest first."""
+    p[0] = <unsigned char>number
+    p[1] = <unsigned char>(number >> 8)
+    p[2] = <unsigned char>(number >> 16)
+    p[3] = <unsigned char>(number >> 24)
 
 
 cdef inline void put64(unsigned char* p, uint64_t number) noexcept:

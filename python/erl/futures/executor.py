@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 import weakref
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from erl import errors
-from erl.futures import mapping
+from erl import codec, errors
+from erl.futures import functions, mapping
 from erl.futures.future import Future
 from erl.futures.pools import Pool
 from erl.futures.tasks import Task, payload_of
@@ -23,6 +24,8 @@ from erl.values import steps
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from erl.link.conversation import Link
+    from erl.link.lanes import Lane
     from erl.link.node import Node
 
 T = TypeVar("T")
@@ -38,6 +41,8 @@ _MOST_SECONDS = 4_294_967
 """As many milliseconds as a timer of Erlang's takes."""
 _LOOK_SECONDS = 1.0
 """A wait may begin when the last task has just ended."""
+
+_MOST_KNOWN = 256
 
 _is_over = False
 _forks = 0
@@ -83,6 +88,7 @@ class PoolExecutor(concurrent.futures.Executor):
         self._timeout_ms = None if timeout in (None, float("inf")) else max(1, int(timeout * 1000))
         self._retries = retries
         self._routes: dict[Any, bytes] = {}
+        self._way: _Way | None = None
         self._open: set[Future[Any]] = set()
         self._idle = Gate()
         self._is_shut = False
@@ -116,11 +122,33 @@ class PoolExecutor(concurrent.futures.Executor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """The future of `fn(*args, **kwargs)`; `fn` may be a dotted name, too."""
+        if not kwargs and self._way is not None:
+            future = self._submit_now(self._way, fn, args)
+            if future is not None:
+                return future
         return self._submit(None, fn, args, kwargs)
 
     def submit_to(self, worker: Any, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """The same on this worker, one of `workers`."""
         return self._submit(worker, fn, args, kwargs)
+
+    def _submit_now(self, way: _Way, fn: Any, args: tuple[Any, ...]) -> Future[Any] | None:
+        """The same of a call as most are, that need not wait; None for others."""
+        if self._is_shut or _is_over or self._forks != _forks or not self._pool.is_at(way.found):
+            return None
+        if "erl.tracing" in sys.modules or "opentelemetry.trace" in sys.modules:
+            return None
+        kind = type(fn)
+        if kind is not BuiltinFunctionType and kind is not FunctionType:
+            return None
+        payload = way.call(fn, args)
+        if payload is None:
+            return None
+        link, lane = way.found
+        payload = link.scope.pickles.signed(payload)
+        future: Future[Any] = Future()
+        task = Task(link, lane, way.route, future, (payload, None), self._retries, self._over, self._open)
+        return future if link.submit_now(lane, task, future, way.route, payload, self._open) else None
 
     def _submit(
         self, worker: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], retries: int = 0
@@ -145,7 +173,10 @@ class PoolExecutor(concurrent.futures.Executor):
             route = self._routes[worker] = protocol.route(
                 None if worker is not None else pool.name, worker, self._timeout_ms
             )
-        task = Task(link, lane, route, future, payload, retries or self._retries, self._over)
+        found = pool.found
+        if worker is None and lane.sender is not None and (self._way is None or self._way.found is not found):
+            self._way = None if found is None else _Way(found, route, pool.by_value)
+        task = Task(link, lane, route, future, payload, retries or self._retries, self._over, self._open)
         link.submit(lane, task, steps.each(self._open.add, future))
         return future
 
@@ -238,6 +269,32 @@ class PoolExecutor(concurrent.futures.Executor):
 
     def __repr__(self) -> str:
         return f"<PoolExecutor on {self._pool!r}, {len(self._open)} tasks open>"
+
+
+class _Way:
+    """To the workers of a pool, for calls as most are."""
+
+    __slots__ = ("_by_value", "found", "known", "route")
+
+    def __init__(self, found: tuple[Link, Lane], route: bytes, by_value: bool) -> None:
+        self.found = found
+        self.route = route
+        self.known: dict[Any, tuple[str, str, bytes]] = {}
+        """What functions are called that go by their names."""
+        self._by_value = by_value
+
+    def call(self, function: Any, args: tuple[Any, ...]) -> bytes | None:
+        """The pickle of a call of a function that goes by its name, with numbers and short texts; None for others."""
+        assert codec.plain_call is not None
+        made = codec.plain_call(self.known, function, args)
+        if made is None and function not in self.known:
+            entry = functions.named(function, self._by_value)
+            if entry is not None:
+                if len(self.known) >= _MOST_KNOWN:
+                    self.known.clear()
+                self.known[function] = entry
+                made = codec.plain_call(self.known, function, args)
+        return made
 
 
 def _check(max_workers: Any, timeout: Any, retries: Any, initializer: Any, max_tasks_per_child: Any) -> None:

@@ -7,6 +7,7 @@ each variable around it that it names, as long as they are numbers, texts, modul
 
 from __future__ import annotations
 
+import sys
 import types
 from operator import is_
 from pickle import PicklingError
@@ -50,6 +51,29 @@ def is_simple(function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any],
         if kind not in _NUMBERS and not ((kind is str or kind is bytes) and len(value) <= _SHORT):
             return False
     return type(getattr(function, "__self__", None)) in _OWNERS
+
+
+def named(function: Any, by_value: bool) -> tuple[str, str, bytes] | None:
+    """The names of a function's module and its own, and what a call's pickle begins with; None for one by value."""
+    kind = type(function)
+    if kind is types.BuiltinFunctionType:
+        if type(getattr(function, "__self__", None)) not in _OWNERS:
+            return None
+    elif kind is not types.FunctionType or not _goes_by_name(function, by_value):
+        return None
+    module, name = function.__module__, function.__qualname__
+    if (
+        type(module) is not str
+        or not (module + name).isascii()
+        or "." in name
+        or len(module) > 255
+        or len(name) > 255
+    ):
+        return None
+    if getattr(sys.modules.get(module), name, None) is not function:
+        return None
+    spelled = (b"\x8c" + bytes([len(each)]) + each.encode() for each in (module, name))
+    return module, name, b"\x80\x05(" + b"".join(spelled) + b"\x93"
 
 
 def split(function: Any, by_value: bool) -> tuple[Any, tuple[Any, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures._base import FINISHED
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from erl.link import waiting
+from erl.link import answers, waiting
 
 if TYPE_CHECKING:
     from erl.link.answers import Answer
@@ -19,9 +19,10 @@ class Future(waiting.Future[T]):
     An exception has the traceback of the worker as its `__cause__`.
     """
 
-    _task: Any = None
-    """What it is sent by, as long as it is not over."""
-    _answer: Answer | None = None
+    def check_wait(self) -> None:
+        """Raises `errors.NodeError` where waiting would be waiting for oneself."""
+        if self._link is not None:
+            self._link.check_wait()
 
     def kill(self) -> bool:
         """Cancel the task, also where it runs: it is interrupted, its worker killed where that does not help.
@@ -54,6 +55,8 @@ class Future(waiting.Future[T]):
     def _open(self) -> None:
         """Read the answer, once. An interrupt on the way leaves it to be read again."""
         answer = self._answer
+        if type(answer) is bytes:
+            answer = self._exchange(answer, answers.unopened(self._link, answer))
         if answer is None:
             return
         is_value, found = answer.open()

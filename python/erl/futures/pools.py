@@ -54,7 +54,8 @@ class Pool:
         self._broken: BaseException | None = None
         self._lock = threading.RLock()
         self._raw_path: list[str] = []
-        self._found: tuple[Link, Lane] | None = None
+        self.found: tuple[Link, Lane] | None = None
+        """The link, and where tasks wait; None before the first of them, and after the end."""
 
     @property
     def node(self) -> Node:
@@ -102,7 +103,7 @@ class Pool:
     @property
     def refused(self) -> str | None:
         """Why no code may go by value: another version of Python does not read it. None where it may."""
-        found = self._found
+        found = self.found
         python = None if found is None else found[0].pools.get(self._name, {}).get("python")
         if type(python) is not tuple or python == sys.version_info[:2]:
             return None
@@ -121,16 +122,26 @@ class Pool:
             return None
         return nodes.absolute_path()
 
+    def is_at(self, found: tuple[Link, Lane]) -> bool:
+        """Whether tasks go there, and need no path of their own."""
+        node = self._node
+        return (
+            found is self.found
+            and found[0].down is None
+            and node is not None
+            and (node.path is None or sys.path == node.raw_path)
+        )
+
     def lane(self, worker: object) -> tuple[Link, Lane]:
         """The link, and where tasks wait, or those of one worker. Raises `errors.NodeError`, `InitializerError`."""
-        found = self._found
+        found = self.found
         if found is None or found[0].down is not None:
             self._start()
             link = self.node.link
             if not self.is_own and self._name not in link.pools:
                 known = ", ".join(sorted(link.pools)) or "none"
                 raise errors.NodeError(f"the node has no pool {self._name!r}; it has: {known}")
-            found = self._found = link, link.lane(self._name)
+            found = self.found = link, link.lane(self._name)
         return found if worker is None else (found[0], found[0].lane(self._name, worker))
 
     def _start(self) -> None:
@@ -188,7 +199,7 @@ class Pool:
 
     def is_reader(self) -> bool:
         """Whether this is the thread that reads what the node says."""
-        found = self._found
+        found = self.found
         return found is not None and found[0].is_reader
 
     def close(self) -> None:
@@ -199,7 +210,7 @@ class Pool:
             if not self._is_started:
                 return
             self._is_started = False
-            self._found = None
+            self.found = None
             self._broken = errors.NodeError("the executor is shut down")
             self._is_closed = True
         try:

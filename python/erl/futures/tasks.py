@@ -33,6 +33,7 @@ class Task:
         "future",
         "id",
         "memory",
+        "opened",
         "payload",
         "retries",
         "sent",
@@ -47,7 +48,9 @@ class Task:
         payload: tuple[bytes, Any],
         retries: int,
         over: Callable[[Future[Any]], object],
+        opened: set[Future[Any]] | None = None,
     ) -> None:
+        """`over` is told when it is. It takes the future out of `opened`; who has done that need tell it of the last only."""
         self._link = link
         self._lane = lane
         self._route = route
@@ -55,11 +58,12 @@ class Task:
         self.payload, self.memory = payload
         self.retries = retries
         self._over = over
+        self.opened = opened
         self._killed = False
         self.id = 0
         self.sent = 0.0
         future._task = self
-        future.check_wait = link.check_wait
+        future._link = link
 
     @property
     def payload_bytes(self) -> int:

@@ -13,7 +13,7 @@ import sys
 import threading
 
 from erl import errors
-from erl.link.protocol import Protocol
+from erl.link.protocol import MOST_BYTES, Protocol
 from erl.values import steps
 from erl.wire.frames import is_of_a_handler
 
@@ -42,16 +42,20 @@ class Channel:
         handle: Callable[[Event], object],
         ended: Callable[[str], object],
         after: Callable[[], object],
+        intake: Callable[[Callable[[bytes], Event]], Any] | None = None,
     ) -> None:
+        """`after` is called when what was read is handled. `intake` makes what has common messages handled in C."""
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
         connection.setblocking(False)
         self._socket = connection
         self._protocol = Protocol()
+        self._intake: Any = None if intake is None else intake(self._protocol.event)
         self._handle = handle
         self._after = after
         self._ended = ended
-        self._out: list[bytes] = []
+        self.out: list[bytes] = []
+        """Frames that wait."""
         self._batch: list[bytes] = []
         self._done: list[int] = []
         """What is being written, and how many bytes of it were, noted in the step that writes them."""
@@ -76,17 +80,17 @@ class Channel:
 
     def send(self, frame: bytes) -> None:
         """Send a frame. It is written before this returns, or by whoever is writing. Waits for nothing."""
-        self._out.append(frame)
+        self.out.append(frame)
         self.flush()
 
     def adding(self, frame: bytes) -> steps.Step:
         """A step: have a frame written with the next ones."""
-        return steps.each(self._out.append, frame)
+        return steps.each(self.out.append, frame)
 
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it."""
         try:
-            while (self._out or self._batch) and not (self._is_full or self.is_over):
+            while (self.out or self._batch) and not (self._is_full or self.is_over):
                 if self._writing._is_owned():
                     return  # entered in the middle of it, by the handler of a signal
                 with self._writing:
@@ -99,7 +103,7 @@ class Channel:
 
     def _write(self) -> None:
         """Write until nothing waits, or the socket is full. Errors are the reader's, who meets them as well."""
-        out, batch, done = self._out, self._batch, self._done
+        out, batch, done = self.out, self._batch, self._done
         while out or batch:
             if not batch:
                 count, size = 0, 0
@@ -162,7 +166,7 @@ class Channel:
                 self._wake_end.close()
 
     def _read(self) -> str:
-        connection, wakes, protocol, handle = self._socket, self._wakes, self._protocol, self._handle
+        connection, wakes = self._socket, self._wakes
         poll = select.poll()
         poll.register(wakes, select.POLLIN)
         poll.register(connection, select.POLLIN)
@@ -192,10 +196,20 @@ class Channel:
                         return f"the node is gone ({error.strerror})"
                     if not size:
                         return "the node is gone"
-                    for event in protocol.receive(buffer[:size]):
-                        handle(event)
-                        del event  # a result is its future's alone
+                    self._received(buffer[:size])
                     self._after()
+
+    def _received(self, data: memoryview) -> None:
+        handle, intake = self._handle, self._intake
+        if intake is None:
+            for event in self._protocol.receive(data):
+                handle(event)
+                del event  # a result is its future's alone
+            return
+        intake.add(data)
+        while (event := intake.next(MOST_BYTES)) is not None:
+            handle(event)
+            del event
 
     @staticmethod
     def _slept(wakes: socket.socket) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from itertools import count
 
-from erl import errors, shared
+from erl import codec, errors, shared
 from erl.link import lanes, prints, protocol
 from erl.link.channel import Channel
 from erl.link.waiting import Future, Gate
@@ -62,7 +62,7 @@ class Link:
         self._refused = ""
         self._entered = False
         self.ended = Gate()
-        self._channel = Channel(connection, self._handle, self._end, self._feed)
+        self._channel = Channel(connection, self._handle, self._end, self._feed, self._intake)
         self._kinds = {
             "done": self._done,
             "failed": self._failed,
@@ -210,6 +210,17 @@ class Link:
         if found is None:
             size = self.width_of(pool) if worker is None else self.threads_of(pool)
             found = lanes.Lane(size, self._most_open, self.number, self._channel.adding, self._has_room)
+            if codec.Sender is not None:
+                found.sender = codec.Sender(
+                    found,
+                    self._channel.out,
+                    self._lanes,
+                    self._calls,
+                    self._late,
+                    self._most_open,
+                    self.number,
+                    protocol.TASK,
+                )
             found = self._lanes.setdefault(key, found)
         return found
 
@@ -236,6 +247,18 @@ class Link:
             self._channel.flush()
         if self.down is not None:
             self._lose(lane, self.down)
+
+    def submit_now(
+        self, lane: Lane, task: Task, future: object, route: bytes, payload: bytes, opened: set[Any]
+    ) -> bool:
+        """Send a common task, if it need not wait: whether it was. The same step has its future among `opened`."""
+        if not lane.sender.send(task, future, route, payload, opened):
+            return False
+        if not lane.is_busy:
+            self._channel.flush()
+        if self.down is not None:
+            self._lose(lane, self.down)
+        return True
 
     @staticmethod
     def _lose(lane: Lane, why: BaseException) -> None:
@@ -271,6 +294,9 @@ class Link:
             self._channel.send(protocol.message("release", [name]))
 
     # What comes, in the reader's thread
+
+    def _intake(self, event: Callable[[bytes], Event]) -> Any:
+        return None if codec.Intake is None else codec.Intake(self._lanes, event, _log)
 
     def _handle(self, event: Event) -> None:
         if not self._entered:
@@ -388,9 +414,13 @@ def _tell(what: Callable[..., object], *arguments: object) -> None:
     try:
         what(*arguments)
     except BaseException:
-        import logging
+        _log()
 
-        logging.getLogger("erl.link").exception("an error where a task was told of its end")
+
+def _log() -> None:
+    import logging
+
+    logging.getLogger("erl.link").exception("an error where a task was told of its end")
 
 
 def _ignore(_event: Event) -> None:

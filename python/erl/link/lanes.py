@@ -74,6 +74,8 @@ class Lane:
         self._number = number
         self._adding = adding
         self._has_room = has_room
+        self.sender: Any = None
+        """Sends common tasks in C; None where that is missing."""
         self.window = 0
         self._least = 0
         self.resize(workers)
@@ -143,14 +145,17 @@ class Lane:
         task = self.open.pop(id_, None)
         if task is None:
             return None
-        seconds = monotonic() - task.sent
+        self.learn(monotonic() - task.sent)
+        return task
+
+    def learn(self, seconds: float) -> None:
+        """A task was answered after that time."""
         if seconds < _SHORT_SECONDS:
             if self._queue:
                 # Also where more are open: those that stand behind a slow one say nothing of the others.
                 self.window = min(self._most, max(self.window, len(self.open)) + 1)
         elif seconds > _LONG_SECONDS and self.window > self._least:
             self.window = max(self._least, self.window // 2)
-        return task
 
     def forget(self, task: Task) -> bool:
         """Take out a task that waits here; whether it did."""

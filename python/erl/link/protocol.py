@@ -90,6 +90,10 @@ class Protocol:
         """How many bytes there are that no event was made of yet."""
         return len(self._left)
 
+    def event(self, frame: bytes) -> Event:
+        """The message in a frame; nothing where it can't be read and nobody is told. Raises `errors.ProtocolError`."""
+        return self._event(frame)
+
     def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """The messages that more bytes complete. Raises `errors.ProtocolError` for what is none."""
         left = self._left
@@ -187,12 +191,12 @@ def body_head(module: str, function: str) -> bytes:
     return codec.encode((Atom(module), Atom(function), [b""]), OPTIONS)[3:-6]
 
 
-_TASK: Final = body_head("erl.calls.tasks", "run")
+TASK: Final = body_head("erl.calls.tasks", "run")
 
 
 def submit(id_: int, encoded_route: bytes, payload: bytes) -> bytes:
     """The frame that has a worker run `erl.calls.tasks.run(payload)`."""
-    return submit_to(id_, encoded_route, _TASK, payload)
+    return submit_to(id_, encoded_route, TASK, payload)
 
 
 def submit_to(id_: int, encoded_route: bytes, head: bytes, payload: bytes) -> bytes:

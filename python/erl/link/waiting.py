@@ -13,6 +13,8 @@ from concurrent.futures import Future as _Future
 from concurrent.futures import TimeoutError as LateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 
+from erl import codec
+
 TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,11 +79,12 @@ def bounded(timeout: float | None) -> float:
     return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
 
-class Future(_Future[T]):
-    """As `concurrent.futures.Future`; what waits and what tells can be interrupted anywhere."""
+class _Promise:
+    """What the compiled `Promise` has, where that is missing."""
 
-    check_wait: Callable[[], object] | None = None
-    """Raises where waiting would be waiting for oneself."""
+    _answer: Any = None
+    _task: Any = None
+    _link: Any = None
 
     def _gate(self) -> Gate:
         gate: Gate = self.__dict__.setdefault("_own_gate", Gate())
@@ -91,6 +94,29 @@ class Future(_Future[T]):
         """Whether it runs or is cancelled: what was said first."""
         fate: str = self.__dict__.setdefault("_own_fate", wanted)
         return fate
+
+    def _exchange(self, old: object, new: object) -> Any:
+        """The answer, which becomes `new` where it was `old`."""
+        if self._answer is old:
+            self._answer = new
+        return self._answer
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._waited(timeout)  # type: ignore[attr-defined]
+
+
+if TYPE_CHECKING:
+    _Base = _Promise
+else:
+    _Base = codec.Promise or _Promise
+
+
+class Future(_Base, _Future[T]):
+    """As `concurrent.futures.Future`; what waits and what tells can be interrupted anywhere."""
+
+    check_wait: Callable[[], object] | None = None
+    """Raises where waiting would be waiting for oneself."""
+    _new_gate = Gate
 
     def begin(self) -> bool:
         """Whether it is still wanted; it can't be cancelled from then on. May be asked again."""
@@ -170,7 +196,8 @@ class Future(_Future[T]):
         if self._state != FINISHED:
             raise LateError
 
-    def result(self, timeout: float | None = None) -> T:
+    def _waited(self, timeout: float | None = None) -> T:
+        """The result, which may have to be waited for, or to be read."""
         try:
             self._await(timeout)
             if self._exception is not None:
