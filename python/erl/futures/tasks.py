@@ -50,7 +50,7 @@ class Task:
         over: Callable[[Future[Any]], object],
         opened: set[Future[Any]] | None = None,
     ) -> None:
-        """`over` is told when it is. It takes the future out of `opened`; who has done that need tell it of the last only."""
+        """`over` is told when it is, and takes the future out of `opened`; who has done that tells it of the last."""
         self._link = link
         self._lane = lane
         self._route = route
