@@ -74,9 +74,11 @@ recycle_serving(State) ->
 
 %% @doc See whether the last open call has ended.
 -spec emptied(#state{}) -> #state{}.
+emptied(#state{phase = recycling, is_leaving = true} = State) ->
+    State;
 emptied(#state{phase = Phase, calls = Calls} = State) when Phase =:= recycling; Phase =:= draining ->
     case {py_calls:open_calls(Calls), Phase} of
-        {0, recycling} -> py_worker_state:set_timer(recycle, ?LEAVE_MS, ask_to_leave(State));
+        {0, recycling} -> py_worker_state:set_timer(recycle, ?LEAVE_MS, (ask_to_leave(State))#state{is_leaving = true});
         {0, draining} -> drained(ok, State);
         _ -> case py_calls:is_left_alone(Calls) of true -> left_alone(State); false -> State end
     end;

@@ -61,7 +61,8 @@ died(Cause, #state{calls = Calls, owners = Owners} = State) ->
         owners = py_owners:clear(Owners),
         last_down = Reason,
         large_since = never,
-        holds = false
+        holds = false,
+        is_leaving = false
     },
     case State of
         #state{phase = recycling} -> launch(counted(recycle, Down));
@@ -147,25 +148,36 @@ terminate(#state{calls = Calls, phase = Phase} = State) ->
             ok
     end.
 
-await_exit(true, State) -> await_exit(?LEAVE_MS, py_worker_state:flush(py_draining:ask_to_leave(State)));
-await_exit(false, State) -> await_exit(0, State);
-await_exit(Grace, #state{calls = Calls} = State) ->
+await_exit(true, State) -> await_end(py_deadline:after_ms(?LEAVE_MS), py_worker_state:flush(py_draining:ask_to_leave(State)));
+await_exit(false, State) -> await_end(py_deadline:after_ms(0), State).
+
+%% One that never stops talking has as long as one that says nothing.
+await_end(Deadline, #state{calls = Calls} = State) ->
     Interpreter = py_calls:interpreter(Calls),
-    receive
-        Message ->
-            case py_interpreter:message(Message, Interpreter) of
-                %% Its exit handlers may print and log.
-                {frames, Frames, _, Next} -> await_exit(Grace, last_words(Frames, py_worker_state:updated(Next, State)));
-                {ended, Next} -> py_worker_state:updated(Next, State);
-                {Event, Next} when Event =:= ending; Event =:= none; Event =:= killed ->
-                    await_exit(Grace, py_worker_state:updated(Next, State));
-                _ -> await_exit(Grace, State)
+    case py_deadline:left_ms(Deadline) of
+        0 ->
+            case py_interpreter:is_doomed(Interpreter) of
+                false ->
+                    Killed = py_worker_state:updated(py_interpreter:kill(stopped, Interpreter), State),
+                    await_end(py_deadline:after_ms(?LEAVE_MS), Killed);
+                true ->
+                    State
+            end;
+        Left ->
+            receive
+                Message -> ended(Message, Deadline, State)
+            after Left -> await_end(Deadline, State)
             end
-    after Grace ->
-        case py_interpreter:is_doomed(Interpreter) of
-            false -> await_exit(?LEAVE_MS, py_worker_state:updated(py_interpreter:kill(stopped, Interpreter), State));
-            true -> State
-        end
+    end.
+
+ended(Message, Deadline, #state{calls = Calls} = State) ->
+    case py_interpreter:message(Message, py_calls:interpreter(Calls)) of
+        %% Its exit handlers may print and log.
+        {frames, Frames, _, Next} -> await_end(Deadline, last_words(Frames, py_worker_state:updated(Next, State)));
+        {ended, Next} -> py_worker_state:updated(Next, State);
+        {Event, Next} when Event =:= ending; Event =:= none; Event =:= killed ->
+            await_end(Deadline, py_worker_state:updated(Next, State));
+        _ -> await_end(Deadline, State)
     end.
 
 last_words(<<>>, State) ->

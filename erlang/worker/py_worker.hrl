@@ -29,6 +29,8 @@
     large_since = never :: never | integer(),
     %% Whether its interpreter says that it holds what others rely on: then it is not replaced for what it has done, or has.
     holds = false :: boolean(),
+    %% Whether its interpreter, which has nothing to do, was asked to leave: then it has `LEAVE_MS', whatever it says meanwhile.
+    is_leaving = false :: boolean(),
     timer = undefined :: undefined | reference(),
     %% Something has come that only `gen_server' can do: until the mailbox is empty it gets each message itself.
     is_stepping = false :: boolean(),

@@ -26,7 +26,8 @@
     a_worker_process_killed_while_it_is_taken_away_stays_away/1,
     whoever_restarts_a_worker_that_is_taken_away_is_told/1,
     what_a_worker_that_is_stopped_has_not_begun_another_runs/1,
-    a_call_with_a_reference_has_the_mapping_of_its_pool/1
+    a_call_with_a_reference_has_the_mapping_of_its_pool/1,
+    a_python_that_does_not_leave_when_it_is_asked_to_is_killed/1
 ]).
 %% Called from Python.
 -export([die/0, later/2]).
@@ -55,7 +56,8 @@ all() ->
         a_worker_process_killed_while_it_is_taken_away_stays_away,
         whoever_restarts_a_worker_that_is_taken_away_is_told,
         what_a_worker_that_is_stopped_has_not_begun_another_runs,
-        a_call_with_a_reference_has_the_mapping_of_its_pool
+        a_call_with_a_reference_has_the_mapping_of_its_pool,
+        a_python_that_does_not_leave_when_it_is_asked_to_is_killed
     ].
 
 init_per_testcase(_, Config) ->
@@ -286,3 +288,20 @@ a_call_with_a_reference_has_the_mapping_of_its_pool(Config) ->
     ok = pool(Config, #{strings => binary}),
     Lock = py:func(py_recovery, lock, [], #{pool => other}),
     ?assertMatch(<<"<unlocked", _/binary>>, py:method(Lock, '__repr__')).
+
+%% Neither what it says meanwhile nor an error in place of its leaving gives it more time.
+a_python_that_does_not_leave_when_it_is_asked_to_is_killed(_Config) ->
+    [
+        begin
+            [#{worker := Restarted, os_pid := OsPid}] = py:workers(default),
+            py:func(py_recovery, How),
+            ?assertEqual(ok, py:restart_worker(Restarted)),
+            py_eventually:holds(fun() -> not py_os_process:alive(OsPid) end)
+        end
+     || How <- [refuse_to_leave, ask_when_leaving, cast_when_leaving]
+    ],
+    {ok, Worker} = py:add_worker(default),
+    py:func(py_recovery, cast_when_leaving, [], #{worker => Worker}),
+    Monitor = monitor(process, Worker),
+    ok = py:remove_worker(Worker),
+    receive {'DOWN', Monitor, process, Worker, Reason} -> ?assertEqual(shutdown, Reason) end.

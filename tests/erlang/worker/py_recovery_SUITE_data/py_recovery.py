@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import sys
@@ -67,3 +68,30 @@ def lock() -> Any:
     import threading
 
     return threading.Lock()
+
+
+def refuse_to_leave() -> None:
+    """The last call of the worker process fails from now on."""
+    import erl.calls.worker
+
+    erl.calls.worker.leave = lambda: 1 // 0
+
+
+def ask_when_leaving() -> None:
+    """An exit handler that calls Erlang again and again."""
+
+    def ask() -> None:
+        while True:
+            call("erlang", "node")
+
+    atexit.register(ask)
+
+
+def cast_when_leaving() -> None:
+    """An exit handler that sends messages again and again."""
+
+    def cast() -> None:
+        while True:
+            erl.cast(erl.Atom("nobody"), 1)
+
+    atexit.register(cast)
