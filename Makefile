@@ -15,7 +15,7 @@ OWN_PYTHON := env -u PY_PYTHON -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONHOME
 VENV_BIN := $(CURDIR)/python/.venv/bin
 CODE_PATH := -pa $(CURDIR)/_build/default/lib/py/ebin
 # As seen from python/, where the tools run: from the root they would take erlang/ for the module of that name.
-PYTHON_SOURCES := . ../tests ../examples $(if $(wildcard bench),../bench)
+PYTHON_SOURCES := . ../tests ../examples ../scripts/site $(if $(wildcard bench),../bench)
 GET_LFE := There is no LFE here: git clone https://github.com/lfe/lfe && make -C lfe, then make repl LFE=lfe/bin/lfe
 
 ##@ Using it
@@ -149,6 +149,10 @@ bench-preload: build ## what preload saves, with scikit-learn: time to serve aft
 	@scripts/setup examples
 	@$(OWN_PYTHON) bench/preload/run $(CURDIR)/python/.venv-examples/bin/python $(ROUNDS)
 
+.PHONY: bench-rows
+bench-rows: build ## 1,000 rows there and back in each form that they may have: a table
+	@$(OWN_PYTHON) bench/rows/run $(VENV_BIN)/python $(ROUNDS)
+
 # SVG=file for a picture.
 .PHONY: bench-growth
 bench-growth: build ## what one costs among 1, 10, 100 times as many workers, callers, handles, sessions, streams: a table
@@ -238,9 +242,16 @@ wheel: setup ## erl-bridge with its compiled codec and its Erlang half, for othe
 docs: setup ## the modules' reference, in _build/doc
 	rebar3 edoc
 
+# A link that leads nowhere ends it. The search asks for a server: python3 -m http.server -d _build/site
+.PHONY: site
+site: docs ## the pages of docs/ as a site, with search and the references of both halves, in _build/site
+	@scripts/setup site
+	@NO_MKDOCS_2_WARNING=1 $(OWN_PYTHON) $(VENV_BIN)/mkdocs build --strict -f scripts/site/mkdocs.yml
+	@echo 'in _build/site; to look at it: python3 -m http.server -d _build/site'
+
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf _build/default/lib _build/test _build/doc python/build python/dist
+	rm -rf _build/default/lib _build/test _build/doc _build/site python/build python/dist
 
 .PHONY: distclean
 distclean: ## remove all that make has made, python/.venv too
