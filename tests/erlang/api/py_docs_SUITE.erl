@@ -13,6 +13,8 @@
 -export([
     what_the_pages_show_is_what_the_shell_shows/1,
     a_result_that_differs_is_told/1,
+    what_stands_here_for_what_others_have_runs/1,
+    configuration_that_is_shown_is_taken/1,
     every_relative_link_leads_to_a_file/1,
     every_anchor_is_a_heading/1,
     every_function_of_py_is_documented/1,
@@ -21,7 +23,7 @@
     every_make_target_that_is_named_exists/1
 ]).
 
--define(SESSIONS, [what_the_pages_show_is_what_the_shell_shows, a_result_that_differs_is_told]).
+-define(SESSIONS, [what_the_pages_show_is_what_the_shell_shows, a_result_that_differs_is_told, what_stands_here_for_what_others_have_runs]).
 -define(LEAST_RESULTS, 100).
 
 suite() -> [{timetrap, {minutes, 5}}].
@@ -29,6 +31,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 all() ->
     ?SESSIONS ++
         [
+            configuration_that_is_shown_is_taken,
             every_relative_link_leads_to_a_file,
             every_anchor_is_a_heading,
             every_function_of_py_is_documented,
@@ -70,6 +73,7 @@ what_the_pages_show_is_what_the_shell_shows(_Config) ->
 %% Its sessions need a sandbox, uvicorn, or numpy.
 is_runnable("security.md") -> os:find_executable("bwrap") =/= false;
 is_runnable("services.md") -> py:func('importlib.util', find_spec, [uvicorn]) =/= undefined;
+is_runnable("packages.md") -> py:func('importlib.util', find_spec, [numpy]) =/= undefined;
 is_runnable("arrays.md") -> py:func('importlib.util', find_spec, [numpy]) =/= undefined;
 is_runnable(_) -> true.
 
@@ -85,6 +89,52 @@ a_result_that_differs_is_told(_Config) ->
     ?assertEqual(1, Shown(["1> py:truediv(1, 1).", "** exception error: {python,'builtins.ZeroDivisionError',..."])),
     ?assertEqual(0, Shown(["1> py:print(<<\"hi\">>).", "hi", "undefined"])),
     ?assertEqual(1, Shown(["1> py:print(<<\"hi\">>).", "undefined"])).
+
+%% The right columns of the tables in coming-from.md whose head says Erlang: from top to bottom, the variables of a table are kept.
+what_stands_here_for_what_others_have_runs(_Config) ->
+    [_ | Sections] = string:split(page("coming-from.md"), "\n## ", all),
+    Tables = [rows_of_code(Section) || Section <- Sections, string:find(Section, "| Erlang here |") =/= nomatch],
+    ?assertMatch([_, _, _], Tables),
+    [
+        lists:foldl(
+            fun(Row, Bindings) ->
+                case evaluate(Row ++ ".", Bindings) of
+                    {"** " ++ _ = Failed, _} -> error({Row, Failed});
+                    {_, Next} -> Next
+                end
+            end,
+            erl_eval:new_bindings(),
+            Rows
+        )
+     || Rows <- Tables
+    ].
+
+%% A bar in a cell is written with a backslash.
+rows_of_code(Section) ->
+    {match, Found} = re:run(Section, "^\\|.*\\| `([^`]+)` \\|$", [global, multiline, {capture, all_but_first, list}]),
+    ?assert(length(Found) >= 7),
+    [lists:append(string:replace(Code, "\\|", "|", all)) || [Code] <- Found].
+
+%% An `erlang' block without a prompt that begins as a pool's, or an application's, configuration: `{ml, #{size => 8}}'.
+configuration_that_is_shown_is_taken(_Config) ->
+    Shown = [
+        {filename:basename(Page), configuration(Lines)}
+     || Page <- pages(), {"erlang", Lines} <- blocks(Page), re:run(Lines, "^{(?!ok)\\w+, (\\[|#{)", [{capture, none}]) =:= match
+    ],
+    ?assert(length(Shown) >= 8),
+    [?assertEqual([], [Wrong || Wrong <- problems(Term)], Page) || {Page, Term} <- Shown].
+
+configuration(Lines) ->
+    Text = string:trim(lists:append(lists:join("\n", Lines)), both, " \n."),
+    {ok, Tokens, _} = erl_scan:string(Text ++ "."),
+    {ok, Term} = erl_parse:parse_term(Tokens),
+    Term.
+
+problems({py, Environment}) -> lists:append([of_pools(Pools) || {pools, Pools} <- Environment]);
+problems({Other, _}) when Other =:= kernel; Other =:= deps -> [];
+problems({Name, Options}) -> of_pools([{Name, Options}]).
+
+of_pools(Pools) -> [Problem || {_, Options} <- Pools, is_map(Options), {error, Problem} <- [py_pool_options:check(Options)]].
 
 run_page(Page) ->
     Found = run_blocks(filename:basename(Page), [Block || {"erlang", Block} <- blocks(Page)]),

@@ -22,6 +22,7 @@ WANTED = {
     "arrays.md": ("numpy",),
     "kmeans": ("sklearn",),
     "dataflow.md": ("sklearn",),
+    "LiberTEM": ("numpy",),
 }
 
 
@@ -71,6 +72,36 @@ def test_a_result_that_differs_is_told() -> None:
     assert run_prompts(">>> int('x')\nTraceback (most recent call last):\n    ...\nTypeError: no\n", "page")[
         1
     ]
+
+
+TABLES = re.compile(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", re.M | re.S)
+ROWS = re.compile(r"^\|.*\| `([^`]+)` \|$", re.M)
+
+
+def right_columns() -> list[tuple[str, list[str]]]:
+    """Of `coming-from.md`: each package that has a table of Python's, and its right column."""
+    page = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    return [(title, ROWS.findall(text)) for title, text in TABLES.findall(page) if "| Python here |" in text]
+
+
+def test_there_is_a_table_for_each_of_the_python_packages() -> None:
+    assert [title for title, _ in right_columns()] == ["Twister2", "LiberTEM", "DigitalHub", "Celery", "dask"]
+    assert all(len(rows) >= 7 for _, rows in right_columns())
+
+
+@pytest.mark.parametrize(
+    ("title", "rows"), right_columns(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_right_column_of_a_table_runs(title: str, rows: list[str]) -> None:
+    import erl
+
+    skip_without(title)
+    names: dict[str, object] = {"__name__": "__main__"}
+    try:
+        for row in rows:
+            exec(row, names)
+    finally:
+        erl.start({"default": {"size": 2}}).stop()  # where a row that fails has left one
 
 
 def shown_runs() -> list[tuple[str, str]]:
