@@ -1,0 +1,5 @@
+"""The name `digitalhub_runtime_python` for programs that import it first: see `erl.names.facades`."""
+
+from erl.names.facades import stand_in
+
+stand_in(__name__)
