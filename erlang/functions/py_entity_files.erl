@@ -147,7 +147,16 @@ path(Parts, Directory) -> filename:join([Directory | Parts]).
 
 %% @doc What its file says, whatever that is.
 -spec read(py_entities:entity(), binary()) -> {ok, binary()} | {error, file:posix()}.
-read(Entity, Directory) -> first(filename:join(path(tuple_to_list(Entity), Directory), <<"entity.json">>), ?MOST_BYTES).
+read(Entity, Directory) ->
+    %% One call of the system's instead of three: a list reads thousands.
+    case file:read_file(file_of(Entity, Directory)) of
+        {ok, Text} when byte_size(Text) > ?MOST_BYTES -> {ok, binary:copy(binary:part(Text, 0, ?MOST_BYTES))};
+        Read -> Read
+    end.
+
+%% The parts are names: `filename:join/1', which looks at each character, takes longer than to read the file.
+file_of({Project, Type, Name, Id}, Directory) ->
+    <<Directory/binary, $/, Project/binary, $/, Type/binary, $/, Name/binary, $/, Id/binary, "/entity.json">>.
 
 first(File, Bytes) ->
     case file:open(File, [read, raw, binary]) of
@@ -206,7 +215,7 @@ names(Parts, Directory) ->
 %% @doc When one was written. One of another format can't be read, and was written before all others.
 -spec stored_us(py_entities:entity(), binary()) -> {ok, non_neg_integer()} | {error, file:posix()}.
 stored_us(Entity, Directory) ->
-    case first(filename:join(path(tuple_to_list(Entity), Directory), <<"entity.json">>), ?MOST_HEAD_BYTES) of
+    case first(file_of(Entity, Directory), ?MOST_HEAD_BYTES) of
         {ok, <<?HEAD, Rest/binary>>} -> {ok, number(Rest, 0)};
         {ok, _} -> {ok, 0};
         {error, _} = Error -> Error

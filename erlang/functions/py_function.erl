@@ -35,6 +35,7 @@
 
 -define(OWN, [inputs, parameters, init_parameters]).
 -define(READ_MS, 60_000).
+-define(SMALL_BYTES, 65_536).
 
 %% @doc Like {@link start/2} with no options.
 -spec start(Key :: binary()) -> {ok, py_run:id()} | {error, term()}.
@@ -186,12 +187,18 @@ of_python(Key, Pairs) when Key =:= limits; Key =:= environment -> maps:from_list
 of_python(_Key, Value) -> Value.
 
 %% @private
--spec wait_run(py_run:id(), timeout()) -> {ok, py_run:info() | timeout} | failure().
+%% @doc The end of a run, and what it has given, where it is small: who waits for a run asks for that next.
+-spec wait_run(py_run:id(), timeout()) -> {ok, {py_run:info(), binary() | none} | timeout} | failure().
 wait_run(Id, Timeout) ->
     case py_run:wait(Id, Timeout) of
+        {ok, #{state := 'COMPLETED'} = Info} -> {ok, {Info, small(document(Id))}};
+        {ok, Info} -> {ok, {Info, none}};
         {error, {py, timeout}} -> {ok, timeout};
-        Waited -> Waited
+        {error, _} = Error -> Error
     end.
+
+small({ok, Document}) when byte_size(Document) =< ?SMALL_BYTES -> Document;
+small(_) -> none.
 
 %% @private
 -spec list_runs([{atom(), term()}]) -> [py_run:info()] | failure().

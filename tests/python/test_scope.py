@@ -30,6 +30,7 @@ CACHES = {
     "erl.dataflow.hashing._nans": "the NaN of each type that stands for all",
     "erl.dataflow.tasks._specs": "stages by their numbers, read again where they are lost",
     "erl.executors.calls._scattered": "versions of scattered objects, read again where they are lost",
+    "erl.functions.job._functions": "functions by their keys, which don't change, looked at again in each run",
     "erl.functions.loading._directories": "where the sources of functions lie",
     "erl.functions.pythons._runs": "whether an interpreter starts, asked again where it is lost",
     "erl.futures.functions._codes": "which globals code looks at",

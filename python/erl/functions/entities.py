@@ -105,6 +105,8 @@ class Entity:
     @property
     def _path(self) -> str:
         """Where its content lies. Raises `errors.EntityError` where that can't be read from here."""
+        if self._content and written(self._content) is not None and os.path.lexists(self._content):
+            return self._content
         _, self._content = store.get(self.project, self.ENTITY_TYPE, self.name, self.id)
         if not os.path.lexists(self._content):
             raise errors.EntityError(
@@ -246,6 +248,15 @@ def from_key(key: str) -> Any:
     if found.kind != kind:
         raise errors.UnknownEntityError(f"there is no {key}: {found.key} is of another kind")
     return found
+
+
+def written(content: str) -> tuple[int, int] | None:
+    """Which file says what the entity is whose content lies there: another one has another; None where there is none."""
+    try:
+        found = os.stat(os.path.join(os.path.dirname(content), "entity.json"))
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def created() -> str:

@@ -19,6 +19,7 @@ from erl.functions import said as json_said
 from erl.names import lookup
 from erl.values.ended import ended
 from erl.values.running import attempt
+from erl.values.scope import current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -160,8 +161,28 @@ def python_of(function: entities.Function) -> tuple[bytes, list[bytes]]:
     ]
 
 
+_functions: dict[str, tuple[entities.Function, tuple[int, int]]] = {}
+"""Functions that this worker has run, by their keys: none changes, and the file says whether one is there still."""
+
+_MOST_FUNCTIONS: Final = 256
+
+
 def function_of(key: str) -> entities.Function:
     """The function of a key. Raises `errors.EntityError`, which says that it was deleted."""
+    known = _functions.get(key)
+    if known is not None and entities.written(known[0]._content) == known[1]:
+        return known[0]
+    found = _asked_for(key)
+    file = entities.written(found._content)
+    # Of one node, by one name: a worker has one node, and a key with an id names one version.
+    if file is not None and found.key == key and current().bridge is not None:
+        if len(_functions) >= _MOST_FUNCTIONS:
+            _functions.clear()
+        _functions[key] = found, file
+    return found
+
+
+def _asked_for(key: str) -> entities.Function:
     try:
         found = entities.from_key(key)
     except errors.UnknownEntityError:

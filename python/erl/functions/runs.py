@@ -93,10 +93,13 @@ class Run:
         """
         if not self.has_ended:
             milliseconds: Any = Atom("infinity") if timeout is None else max(0, round(timeout * 1000))
-            info = nodes.call("py_function", "wait_run", [self.id.encode(), milliseconds])
-            if info == "timeout":
+            answer = nodes.call("py_function", "wait_run", [self.id.encode(), milliseconds])
+            if answer == "timeout":
                 raise errors.AnswerTimeoutError(f"the run {self.id} has not ended in {timeout} seconds")
+            info, document = answer
             self._heard(info)
+            if document != "none":
+                self._tell(_read_document(document))
         return self
 
     def _asked(self, what: str) -> Any:
@@ -135,12 +138,15 @@ class Run:
         return self._status
 
     def _tell_warnings(self) -> None:
-        status = self._status
-        assert status is not None
         try:
-            self._given = self._document()
+            given = _read_document(nodes.call("py_function", "document", [self.id.encode()]))
         except errors.EntityError:  # it was pruned, or is of another kind
-            self._given = {"results": {}, "outputs": {}, "warnings": []}
+            given = {"results": {}, "outputs": {}, "warnings": []}
+        self._tell(given)
+
+    def _tell(self, given: dict[str, Any]) -> None:
+        status, self._given = self._status, given
+        assert status is not None
         status.warnings = [*status.warnings, *self._given["warnings"]]
         if not status.message:
             status.message = "; ".join(status.warnings)
@@ -210,13 +216,6 @@ class Run:
         assert self._given is not None  # `status` has read it
         return self._given
 
-    def _document(self) -> dict[str, Any]:
-        read: dict[str, Any] = json.loads(nodes.call("py_function", "document", [self.id.encode()]))
-        return {
-            **read,
-            "results": {name: said.from_json(value) for name, value in read["results"].items()},
-        }
-
     def outputs(self, as_key: bool = False) -> dict[str, Any]:
         """The entities that it has given, or their keys, by the names of outputs.
 
@@ -270,6 +269,11 @@ class Run:
     def __repr__(self) -> str:
         state = "not heard of" if self._status is None else self._status.state
         return f"<{type(self).__name__} {self.id}, {state}>"
+
+
+def _read_document(text: Any) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(text)
+    return {**read, "results": {name: said.from_json(value) for name, value in read["results"].items()}}
 
 
 def _status(info: dict[str, Any]) -> Status:
