@@ -54,7 +54,7 @@
 ).
 -define(OWN,
     "import os, sys\n"
-    "sys.path.append(sys.argv[1])\n"
+    "sys.path.insert(0, sys.argv[1])\n"
     "import cloudpickle, erlang\n"
     "from importlib import metadata\n"
     "def info(name):\n"

@@ -37,13 +37,27 @@
 -define(LINE_BYTES, 256).
 %% How long a killed process may take to be gone.
 -define(ENDED_MS, 1_000).
--define(BOOTSTRAP,
+-define(BOOTSTRAP(Path),
     "import sys\n"
     "if sys.version_info < (3, 10):\n"
     "    sys.exit('py needs Python 3.10 or later; ' + sys.executable + ' is ' + sys.version.split()[0])\n"
-    "sys.path.append(sys.argv.pop(1))\n"
+    Path
     "from erl.__main__ import main\n"
     "main()\n"
+).
+-define(APPENDED, "sys.path.append(sys.argv.pop(1))\n").
+%% The directory of an installed package holds all others of that Python: they are no part of an interpreter that has `erl' itself.
+-define(APPENDED_WHERE_NEEDED,
+    "path = [sys.argv.pop(1)]\n"
+    "try:\n"
+    "    import erl\n"
+    "    path = [] if erl.__file__ else path\n"
+    "except ImportError:\n"
+    "    pass\n"
+    "if path:\n"
+    "    sys.modules.pop('erl', None)\n"
+    "    sys.path += path\n"
+    "del path\n"
 ).
 
 %% @doc The interpreter that a pool's options ask for.
@@ -237,9 +251,17 @@ open_program(Python, Arguments, PortOptions, Config) ->
 
 %% @doc The interpreter's arguments that start the server with these flags.
 -spec arguments([string()]) -> [file:filename_all()].
-arguments(Flags) -> arguments(package_dir(), Flags).
+arguments(Flags) ->
+    Directory = package_dir(),
+    case is_installed(Directory) of
+        true -> ["-c", ?BOOTSTRAP(?APPENDED_WHERE_NEEDED), Directory | Flags];
+        false -> arguments(Directory, Flags)
+    end.
 
-arguments(Directory, Flags) -> ["-c", ?BOOTSTRAP, Directory | Flags].
+arguments(Directory, Flags) -> ["-c", ?BOOTSTRAP(?APPENDED), Directory | Flags].
+
+%% Whether other packages lie there, too: the application is part of the package `erl'.
+is_installed(Directory) -> Directory =/= filename:join(priv_dir(), "python").
 
 common_options(#{env := Env, cd := Cd, python_path := Paths}) ->
     [
