@@ -251,7 +251,7 @@ def from_key(key: str) -> Any:
 
 
 def written(content: str) -> tuple[int, int] | None:
-    """Which file says what the entity is whose content lies there: another one has another; None where there is none."""
+    """Which file says what the entity is whose content lies there: another one has another; None without one."""
     try:
         found = os.stat(os.path.join(os.path.dirname(content), "entity.json"))
     except OSError:
