@@ -59,7 +59,7 @@ prep_stop(State) ->
     py_dashboard:stop(),
     py_service_sup:drain(default),
     py_gateway_sup:stop(),
-    py_runs_sup:drain(),
+    _ = py_runs_sup:drain(),
     py_registry:stopping(),
     py_pools_sup:drain(py_registry:pools(), default),
     State.

@@ -2,7 +2,7 @@
 %%% pool ({@link py_pool_options}), which are its replicas'.
 -module(py_service_options).
 
--export([check/1]).
+-export([check/1, of_pairs/1]).
 -export_type([options/0, checked/0]).
 
 -type options() :: #{
@@ -11,6 +11,7 @@
     init_function => atom() | binary() | string(),
     init_parameters => #{atom() | binary() => term()},
     source => binary(),
+    log => map(),
     replicas => pos_integer(),
     threads => pos_integer(),
     max_queue => non_neg_integer(),
@@ -55,6 +56,11 @@ check(Given) ->
             {error, {no_map, Options}}
     end.
 
+%% @doc Options as Python says them, in which maps are pairs.
+%% @private
+-spec of_pairs([{atom(), term()}]) -> map().
+of_pairs(Pairs) -> maps:map(fun(tls, [_ | _] = Files) -> maps:from_list(Files); (_, Value) -> Value end, maps:from_list(Pairs)).
+
 pool_options() -> maps:keys(py_pool_options:table()) -- ?OWN_POOL.
 
 table() ->
@@ -64,6 +70,7 @@ table() ->
         init_function => {undefined, fun is_text/1, "the name of a function of the handler's module, or module:function"},
         init_parameters => {#{}, fun is_parameters/1, "a map of names to values", secret},
         source => {undefined, fun is_binary/1, "a handler of the store, as JSON"},
+        log => {undefined, fun is_map/1, "where replicas write what they print, and what is hidden of it"},
         replicas => {2, between(1, 1_024), "a number of replicas, 1 to 1024"},
         threads => {1, between(1, 1_024), "a number of threads, 1 to 1024"},
         max_queue => {64, natural, "a number of requests, 0 or more"},

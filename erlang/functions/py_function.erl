@@ -183,6 +183,7 @@ begin_run(Said, Given) ->
         [] -> {error, {py, {run, "there is no pool " ++ unicode:characters_to_list(Pool)}}}
     end.
 
+of_python(service, [Lasts, Pairs]) -> #{lasts => Lasts, options => py_service_options:of_pairs(Pairs)};
 of_python(Key, Pairs) when Key =:= limits; Key =:= environment -> maps:from_list(Pairs);
 of_python(_Key, Value) -> Value.
 

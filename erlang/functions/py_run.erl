@@ -33,14 +33,15 @@
     secrets => [Name :: binary()],
     limits => #{cpus => number(), memory => Bytes :: pos_integer()},
     strings => py_mapping:strings(),
-    dicts => py_mapping:dicts()
+    dicts => py_mapping:dicts(),
+    service => #{options := map(), lasts := boolean()}
 }.
 %% `pool': whose workers run it; `default'. `environment': it runs in a pool of that environment instead, which is built first where it is not
 %% there, and started where it is not running. `project', `function': what {@link list/1} finds it by; `default', and the name of the function that
 %% is called. `keywords': arguments by name. `key': while a run of the project with this key waits, runs or is COMPLETED, it is the one that is
 %% given back, and nothing new begins. `retries': how often it is tried again where an attempt fails or is lost; 0. `backoff': the pause
 %% before the second attempt, which doubles with each one, half of it by chance, in milliseconds; `{1000, 60000}'. `timeout': how long an
-%% attempt may take; `infinity'.
+%% attempt may take; `infinity'. `service': of `run("serve")' in Python, which says what may be in it.
 -type name() :: atom() | binary().
 -type info() :: #{
     id := id(),
@@ -53,10 +54,11 @@
     attempt := non_neg_integer(),
     retries := non_neg_integer(),
     created := Ms :: integer(),
-    process := none | py_run_state:process()
+    process := none | py_run_state:process(),
+    service => #{url => binary()}
 }.
 %% `message' says why. `transitions': the states that it has been in, in order, with the time since the epoch. `attempt': how many were
-%% begun. `process': what the last one runs in, or ran in.
+%% begun. `process': what the last one runs in, or ran in. `service': of a run that is a service, with its URL while that serves.
 -type filter() :: #{
     state => py_run_state:state() | [py_run_state:state()],
     project => name(),
@@ -66,13 +68,9 @@
 }.
 %% At most `limit' (10,000), those behind the run `after'.
 
--define(MOST_RETRIES, 1_000).
 -define(LARGE_BYTES, 65_536).
 -define(MOST_BYTES, 1 bsl 28).
 -define(MOST_NAME_BYTES, 200).
--define(MOST_KEY_BYTES, 1_024).
--define(MOST_ENV, 1_000).
--define(LEAST_MEMORY_BYTES, 1 bsl 20).
 -define(STATES, ['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING', 'COMPLETED', 'ERROR', 'STOPPED']).
 
 %% @doc Like {@link start/4} with no options.
@@ -88,7 +86,7 @@ start(Module, Function, Args, Options) ->
     py_term:is_name(Module) orelse py_error:badarg(1, "must be a name: an atom or a binary", Api),
     py_term:is_name(Function) orelse py_error:badarg(2, "must be a name: an atom or a binary", Api),
     is_list(Args) andalso length(Args) >= 0 orelse py_error:badarg(3, "must be the list of arguments", Api),
-    case py_options:check(Options, [table(), maps:with([strings, dicts], py_mapping:of_pools())]) of
+    case py_options:check(Options, [py_run_options:table(), maps:with([strings, dicts], py_mapping:of_pools())]) of
         {ok, #{pool := _, environment := _}} ->
             py_error:badarg(4, "`pool' and `environment' both say whose workers run it: only one of them, please", Api);
         {ok, #{environment := Asked} = Checked} ->
@@ -108,46 +106,6 @@ ensured(Module, Function, Args, Checked) ->
         ok -> created(Module, Function, Args, Checked);
         {error, _} = Error -> Error
     end.
-
-table() ->
-    #{
-        pool => {default, atom, "the name of a pool, an atom"},
-        environment => {undefined, fun erlang:is_map/1, "a map of what py_env:build/1 takes"},
-        project => {default, fun is_name/1, "a name of 1 to 200 bytes, an atom or a binary"},
-        function => {undefined, fun is_name/1, "a name of 1 to 200 bytes, an atom or a binary"},
-        keywords => {[], fun(Keywords) -> py_term:keywords(Keywords) =/= error end, "keywords: a list of {Name, Value} or a map"},
-        key => {undefined, fun is_key/1, "a term of at most 1024 bytes in the external format"},
-        retries => {0, fun is_retries/1, "a number of retries, 0 to 1000"},
-        backoff => {{1_000, 60_000}, fun is_backoff/1, "milliseconds, or {First, Most}"},
-        timeout => {infinity, timeout},
-        env => {[], fun is_env/1, "environment variables, [{Name, Value}] of binaries", secret},
-        secrets => {[], fun is_secrets/1, "names of files: letters, digits, _ . - and at most 128 of them"},
-        limits => {#{}, fun is_limits/1, "#{cpus => Number, memory => Bytes}, at least 1 MiB"}
-    }.
-
-is_name(Name) when is_atom(Name) -> is_name(atom_to_binary(Name));
-is_name(Name) -> is_binary(Name) andalso Name =/= <<>> andalso byte_size(Name) =< ?MOST_NAME_BYTES andalso is_list(unicode:characters_to_list(Name)).
-
-is_env(Env) -> is_list(Env) andalso length(Env) =< ?MOST_ENV andalso lists:all(fun is_variable/1, Env).
-
-is_variable({Name, Value}) when is_binary(Name), is_binary(Value), Name =/= <<>> -> binary:match(Name, [<<"=">>, <<0>>]) =:= nomatch andalso binary:match(Value, <<0>>) =:= nomatch;
-is_variable(_) -> false.
-
-is_secrets(Names) -> is_list(Names) andalso length(Names) =< ?MOST_ENV andalso lists:all(fun py_secrets:is_name/1, Names).
-
-is_limits(Limits) when is_map(Limits) -> lists:all(fun is_limit/1, maps:to_list(Limits));
-is_limits(_) -> false.
-
-is_limit({cpus, Cpus}) -> is_number(Cpus) andalso Cpus > 0;
-is_limit({memory, Bytes}) -> is_integer(Bytes) andalso Bytes >= ?LEAST_MEMORY_BYTES;
-is_limit(_) -> false.
-
-is_key(Key) -> erlang:external_size(Key) =< ?MOST_KEY_BYTES.
-
-is_retries(Retries) -> is_integer(Retries) andalso Retries >= 0 andalso Retries =< ?MOST_RETRIES.
-
-is_backoff({First, Most}) -> py_options:is_natural(First) andalso py_options:is_natural(Most) andalso First =< Most;
-is_backoff(First) -> py_options:is_natural(First).
 
 created(Module, Function, Args, Options) ->
     {ok, Keywords} = py_term:keywords(maps:get(keywords, Options, [])),
@@ -184,7 +142,7 @@ spec(Module, Function, Options) ->
         #{} -> #{}
     end,
     {Pool, Environment} = place(Options),
-    Given = maps:merge(maps:merge(Key, Environment), surroundings(maps:filter(fun(_, Value) -> Value =/= [] andalso Value =/= #{} end, maps:with([env, secrets, limits], Options)))),
+    Given = maps:merge(maps:merge(maps:merge(Key, maps:with([service], Options)), Environment), surroundings(maps:filter(fun(_, Value) -> Value =/= [] andalso Value =/= #{} end, maps:with([env, secrets, limits], Options)))),
     Given#{
         project => text(maps:get(project, Options, default)),
         function => text(maps:get(function, Options, name(Module, Function))),
@@ -271,8 +229,8 @@ found(Id) ->
             Error
     end.
 
-shown(#{id := Id, spec := Spec, state := State, message := Message, transitions := Transitions, attempt := Attempt, created_ms := Created, process := Process}) ->
-    Shown = maps:with([project, function, pool, retries], Spec),
+shown(#{id := Id, spec := Spec, state := State, message := Message, transitions := Transitions, attempt := Attempt, created_ms := Created, process := Process} = Run) ->
+    Shown = maps:merge(maps:with([project, function, pool, retries], Spec), py_run_state:shown(Run)),
     Shown#{
         id => Id, state => State, message => Message, attempt => Attempt, created => Created, process => Process,
         transitions => [#{status => Status, time => Ms, message => Said} || {Status, Ms, Said} <- lists:reverse(Transitions)]
@@ -313,8 +271,8 @@ list(Filter) ->
 checked(Filter, Name) ->
     Table = #{
         state => {undefined, fun is_states/1, "a state, or a list of states"},
-        project => {undefined, fun is_name/1, "a name"},
-        function => {undefined, fun is_name/1, "a name"},
+        project => {undefined, fun py_run_options:is_name/1, "a name"},
+        function => {undefined, fun py_run_options:is_name/1, "a name"},
         limit => {10_000, positive, "a number, at least 1"},
         'after' => {<<>>, fun erlang:is_binary/1, "the id of a run"}
     },

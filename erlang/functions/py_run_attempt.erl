@@ -18,7 +18,7 @@
 %%% @private
 -module(py_run_attempt).
 
--export([new/0, start/3, settle/3, fence/2, find/1, go/3, drop/1, stop/1, text/1, trust/1]).
+-export([new/0, start/3, settle/3, fence/2, find/1, enter/1, leave/1, say/1, go/3, drop/1, stop/1, text/1, trust/1]).
 
 -type plan() :: #{runs := file:filename_all(), worker := pid(), pool := py_config:pool_name(), is_fresh := boolean()}.
 -export_type([plan/0]).
@@ -51,27 +51,27 @@ find(Id) ->
 -spec start(py_run_state:id(), py_run_state:run(), plan()) -> {pid(), reference()}.
 start(Id, Run, Plan) ->
     spawn_monitor(fun() ->
-        ets:insert(?TABLE, {Id, self()}),
+        enter(Id),
         place(Id, Run, Plan),
-        forget(Id)
+        leave(Id)
     end).
 
 %% @doc An attempt of a server or a BEAM that is no more.
 -spec settle(py_run_state:id(), py_run_state:run(), #{runs := file:filename_all()}) -> {pid(), reference()}.
 settle(Id, #{attempt := Attempt, process := Process} = Run, #{runs := Runs}) ->
     spawn_monitor(fun() ->
-        ets:insert(?TABLE, {Id, self()}),
+        enter(Id),
         over(Id, Process),
         say({ended, self(), Id, Attempt, settled(Id, Run, Attempt, Runs, {lost, {py, interrupted}})}),
-        forget(Id)
+        leave(Id)
     end).
 
-%% @doc Wait until nothing of the last attempt can run: `{fenced, Pid, Id}'.
+%% @doc Wait until nothing of the last attempt can run: `{said, Pid, Id, fenced}'.
 -spec fence(py_run_state:id(), py_run_state:process()) -> {pid(), reference()}.
 fence(Id, Process) ->
     spawn_monitor(fun() ->
         over(Id, Process),
-        say({fenced, self(), Id})
+        say({said, self(), Id, fenced})
     end).
 
 -spec go(pid(), Attempt :: pos_integer(), py_run_state:run()) -> ok.
@@ -91,11 +91,22 @@ stop(Pid) ->
     Pid ! stop,
     ok.
 
-forget(Id) ->
+%% @doc The calling process is this run's attempt.
+-spec enter(py_run_state:id()) -> ok.
+enter(Id) ->
+    ets:insert(?TABLE, {Id, self()}),
+    ok.
+
+%% @doc It is not any more.
+-spec leave(py_run_state:id()) -> ok.
+leave(Id) ->
     _ = catch ets:delete_object(?TABLE, {Id, self()}),
     ok.
 
+%% @doc Tell the server, from an attempt's process; returns when it has heard.
+%%
 %% Until there is a server that knows it. Where the application has stopped it is known by what was written.
+-spec say(tuple()) -> ok.
 say(Message) ->
     case whereis(py_runs) of
         undefined ->
@@ -114,9 +125,11 @@ say(Message) ->
 
 place(Id, Run, #{pool := Pool} = Plan) ->
     case py_run_state:is_alone(Run) andalso py_run_queues:threads(Pool) > 1 of
-        true -> say({refused, self(), Id, <<"a run with env, secrets or limits is alone in its Python: its pool can't have threads">>});
+        true -> refused(Id, <<"a run with env, secrets or limits is alone in its Python: its pool can't have threads">>);
         false -> fresh(Id, Plan)
     end.
+
+refused(Id, Why) -> say({failed, self(), Id, {refused, term_to_binary({py, {run, unicode:characters_to_list(Why)}}), Why}}).
 
 fresh(Id, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
     _ = IsFresh andalso replaced(Worker),
@@ -139,7 +152,7 @@ asked(Id, #{worker := Worker} = Plan) ->
         {ok, #{state := serving, sandbox := bwrap, os_pid := Inner}} ->
             boxed(Id, Plan, py_worker:box_os_pid(Worker), started(py_launcher:identity(Inner)));
         {ok, #{state := serving, sandbox := docker}} ->
-            say({refused, self(), Id, <<"whether a container of docker's has ended nobody can tell after this node's death: a run's pool can't be in one">>});
+            refused(Id, <<"whether a container of docker's has ended nobody can tell after this node's death: a run's pool can't be in one">>);
         _ ->
             not_placed(Id)
     end.

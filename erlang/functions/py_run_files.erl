@@ -3,7 +3,7 @@
 %%% ```
 %%%   call      a call that is too large for the journal, as the external format has it
 %%%   result    "py run 1\n", <<Attempt:32, Crc:32>>, the frame of an answer; Python writes it (`erl.calls.runs')
-%%%   log       what the attempts have printed and logged
+%%%   log       what the attempts have printed and logged; of a service the newest of it, with what comes before in `log.1'
 %%% '''
 %%% @private
 -module(py_run_files).
@@ -73,10 +73,9 @@ add_to_log(Runs, Id, Text) ->
 
 -spec log(file:filename_all(), py_run_state:id()) -> binary().
 log(Runs, Id) ->
-    case file:read_file(filename:join(directory(Runs, Id), <<"log">>)) of
-        {ok, Text} -> Text;
-        {error, _} -> <<>>
-    end.
+    %% A service's is put aside when it is full.
+    Read = [file:read_file(filename:join(directory(Runs, Id), Name)) || Name <- [<<"log.1">>, <<"log">>]],
+    iolist_to_binary([Text || {ok, Text} <- Read]).
 
 %% @doc The last bytes of it, at most so many, and how many there are of it.
 -spec log_end(file:filename_all(), py_run_state:id(), MostBytes :: pos_integer()) -> {binary(), Bytes :: non_neg_integer()}.

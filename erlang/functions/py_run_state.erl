@@ -12,7 +12,7 @@
 %%% @private
 -module(py_run_state).
 
--export([new/2, decide/3, apply/2, has_ended/1, is_waiting/1, is_alone/1, company/1, backoff_ms/3]).
+-export([new/2, decide/3, apply/2, has_ended/1, is_waiting/1, is_alone/1, is_service/1, is_kept/1, shown/1, company/1, backoff_ms/3]).
 -export_type([id/0, state/0, run/0, spec/0, surroundings/0, event/0, change/0, effect/0, process/0, outcome/0, result/0]).
 
 -type id() :: binary().
@@ -30,6 +30,8 @@
     surroundings => surroundings(),
     %% In which it is to run, of whose pool it waits for a worker then.
     environment => map(),
+    %% It is a service, and no call: `lasts', started again with the node.
+    service => #{options := map(), lasts := boolean()},
     call := term()
 }.
 -type surroundings() :: #{env => [{binary(), binary()}], secrets => [binary()], limits => #{cpus => number(), memory => pos_integer()}}.
@@ -51,18 +53,23 @@
     is_stopping := boolean(),
     not_before_ms := integer(),
     result := none | result(),
-    error := none | binary()
+    error := none | binary(),
+    %% Where a service listens, or did last.
+    url => binary()
 }.
 -type result() :: {inline, binary()} | {file, Bytes :: non_neg_integer()}.
 -type outcome() ::
     {completed, result()}
     | {failed, Error :: binary(), Message :: binary(), none | result()}
     | {lost, Error :: binary(), Message :: binary()}
-    | {not_begun, Message :: binary()}.
+    | {not_begun, Message :: binary()}
+    %% A service that somebody has stopped.
+    | stopped.
 -type event() ::
     {building | ready, Message :: binary()}
     | {refused, Error :: binary(), Message :: binary()}
     | {'begin', process()}
+    | {serving, Url :: binary()}
     | {ended, Attempt :: pos_integer(), outcome(), PauseMs :: non_neg_integer()}
     | fenced
     | stop
@@ -72,6 +79,7 @@
     {created, Ms :: integer(), spec()}
     | {state, Ms :: integer(), 'PENDING' | 'BUILDING' | 'READY', Message :: binary()}
     | {begun, Ms :: integer(), Attempt :: pos_integer(), process()}
+    | {serving, Ms :: integer(), Attempt :: pos_integer(), Url :: binary()}
     | {returned, Ms :: integer(), Attempt :: pos_integer(), Message :: binary()}
     | {again, Ms :: integer(), Attempt :: pos_integer(), Message :: binary(), NotBeforeMs :: integer()}
     | {fenced, Ms :: integer()}
@@ -89,6 +97,7 @@
     | {fence, process()}
     | ended.
 
+-define(IS_WAITING(State), (State =:= 'PENDING' orelse State =:= 'READY' orelse State =:= 'BUILDING')).
 %% A run that is tried a thousand times shows the last of it.
 -define(MOST_TRANSITIONS, 100).
 
@@ -98,12 +107,21 @@ new(Spec, Ms) -> {[{created, Ms, Spec}, {state, Ms, 'PENDING', <<>>}], [{enqueue
 
 %% @doc What an event comes to; an error where it has no place in the run's state.
 -spec decide(event(), Ms :: integer(), run()) -> {ok, [change()], [effect()]} | {error, {run_state, state()}}.
-decide({building, Message}, Ms, #{state := 'PENDING'}) ->
+decide({building, Message}, Ms, #{state := 'PENDING', is_stopping := false}) ->
     {ok, [{state, Ms, 'BUILDING', Message}], []};
-decide({ready, Message}, Ms, #{state := State}) when State =:= 'PENDING'; State =:= 'BUILDING' ->
+decide({ready, Message}, Ms, #{state := State, is_stopping := false}) when State =:= 'PENDING'; State =:= 'BUILDING' ->
     {ok, [{state, Ms, 'READY', Message}], []};
 decide({'begin', Process}, Ms, #{state := State, is_fenced := true, attempt := Before}) when State =:= 'PENDING'; State =:= 'READY'; State =:= 'BUILDING' ->
     {ok, [{state, Ms, 'READY', <<>>} || State =:= 'BUILDING'] ++ [{begun, Ms, Before + 1, Process}], [{call, Before + 1}]};
+decide({serving, Url}, Ms, #{state := State, is_stopping := false, attempt := Before}) when ?IS_WAITING(State) ->
+    {ok, [{state, Ms, 'READY', <<>>} || State =:= 'BUILDING'] ++ [{serving, Ms, Before + 1, Url}], []};
+%% Of a service that is stopped before it serves, its attempt says when nothing of it is left.
+decide(stop, Ms, #{state := State, is_stopping := false, attempt := Attempt, spec := #{service := _}}) when ?IS_WAITING(State) ->
+    {ok, [{stopping, Ms}], [{cancel, Attempt}]};
+decide({ended, _, _, _}, Ms, #{state := State, is_stopping := true}) when ?IS_WAITING(State) ->
+    {ok, [{stopped, Ms}], [ended]};
+decide({refused, _, _}, Ms, #{is_stopping := true}) ->
+    {ok, [{stopped, Ms}], [ended]};
 decide({refused, Error, Message}, Ms, #{state := State}) when State =:= 'PENDING'; State =:= 'READY'; State =:= 'BUILDING' ->
     {ok, [{failed, Ms, Error, Message, none}], [ended]};
 decide({ended, Attempt, Outcome, PauseMs}, Ms, #{state := 'RUNNING', attempt := Attempt} = Run) ->
@@ -124,6 +142,12 @@ decide(_Event, _Ms, #{state := State}) ->
     {error, {run_state, State}}.
 
 %% What was true of processes is so no more: a start begins with what was written.
+recovered(State, Ms, #{spec := #{service := _}, is_stopping := true}) when State =:= 'RUNNING'; ?IS_WAITING(State) ->
+    {ok, [{stopped, Ms}], [ended]};
+recovered('RUNNING', Ms, #{spec := #{service := #{lasts := true}}}) ->
+    {ok, [{state, Ms, 'PENDING', <<"the node was started again">>}], [{enqueue, Ms}]};
+recovered('RUNNING', Ms, #{spec := #{service := _}}) ->
+    {ok, [{failed, Ms, term_to_binary({py, interrupted}), <<"interrupted: the program's node, which served it, has ended">>, none}], [ended]};
 recovered('RUNNING', _Ms, #{attempt := Attempt, process := Process}) ->
     {ok, [], [{settle, Attempt, Process}]};
 recovered(State, Ms, #{is_fenced := IsFenced, process := Process, not_before_ms := NotBefore}) when
@@ -136,7 +160,7 @@ recovered(_Ended, _Ms, _Run) ->
 
 ended({completed, Result}, _PauseMs, Ms, _Run) ->
     {ok, [{completed, Ms, Result}], [ended]};
-ended(_Outcome, _PauseMs, Ms, #{is_stopping := true}) ->
+ended(Outcome, _PauseMs, Ms, #{is_stopping := IsStopping}) when IsStopping; Outcome =:= stopped ->
     {ok, [{stopped, Ms}], [ended]};
 ended({not_begun, Message}, _PauseMs, Ms, #{attempt := Attempt}) ->
     {ok, [{returned, Ms, Attempt, Message}], [{enqueue, Ms}]};
@@ -161,6 +185,8 @@ apply({state, Ms, State, Message}, Run) ->
     to(State, Ms, Message, Run);
 apply({begun, Ms, Attempt, Process}, Run) ->
     to('RUNNING', Ms, attempt_text(Attempt), Run#{attempt := Attempt, process := Process, is_fenced := false});
+apply({serving, Ms, Attempt, Url}, Run) ->
+    to('RUNNING', Ms, attempt_text(Attempt), Run#{attempt := Attempt, url => Url});
 %% Nothing of it has run: it is as if it had not been tried.
 apply({returned, Ms, Attempt, Message}, Run) ->
     to('PENDING', Ms, Message, Run#{attempt := Attempt - 1, is_fenced := true, not_before_ms := Ms});
@@ -197,6 +223,21 @@ is_waiting(#{state := State, is_fenced := IsFenced}) -> IsFenced andalso (State 
 %% @doc Whether its attempts have a Python of their own.
 -spec is_alone(run()) -> boolean().
 is_alone(#{spec := Spec}) -> is_map_key(surroundings, Spec).
+
+%% @doc Whether it is a service.
+-spec is_service(run()) -> boolean().
+is_service(#{spec := Spec}) -> is_map_key(service, Spec).
+
+%% @doc Whether it comes back with the node.
+-spec is_kept(run()) -> boolean().
+is_kept(#{spec := #{service := #{lasts := Lasts}}}) -> Lasts;
+is_kept(_) -> false.
+
+%% @doc What is shown of a service beside what is shown of each run.
+-spec shown(run()) -> #{service => #{url => binary()}}.
+shown(#{spec := #{service := _}, state := 'RUNNING', url := Url}) -> #{service => #{url => Url}};
+shown(#{spec := #{service := _}}) -> #{service => #{}};
+shown(_) -> #{}.
 
 %% @doc Whose runs may have had the Python that one of its attempts has: its project's, or nobody's.
 -spec company(run()) -> alone | binary().

@@ -5,7 +5,7 @@
 %%% @private
 -module(py_run_table).
 
--export([new/0, clear/0, replay/2, changed/2, is_read/0, read/0, new_id/1, put_run/1, find/1, delete/1, count/0, counts/0, list/1, newest/2, all/0, put_key/2, id_by_key/1]).
+-export([new/0, clear/0, replay/2, changed/2, is_read/0, read/0, new_id/1, put_run/1, find/1, current/2, first/2, delete/1, count/0, counts/0, list/1, newest/2, all/0, put_key/2]).
 -export_type([filter/0]).
 
 -define(TABLE, py_runs).
@@ -118,6 +118,25 @@ find(Id) ->
     catch
         error:badarg -> error
     end.
+
+%% @doc A run with what was noted of it and is not written yet.
+-spec current(py_run_state:id(), #{py_run_state:id() => py_run_state:run() | pruned}) -> {ok, py_run_state:run()} | error.
+current(Id, Dirty) ->
+    case Dirty of
+        #{Id := pruned} -> error;
+        #{Id := Run} -> {ok, Run};
+        #{} -> find(Id)
+    end.
+
+%% @doc The run that is meant where another one with the same key is asked for. One that has failed or was stopped is in nobody's way.
+-spec first(py_run_state:spec(), #{py_run_state:id() => py_run_state:run() | pruned}) -> {ok, py_run_state:run()} | error.
+first(#{key := _} = Spec, Dirty) ->
+    case [Known || {ok, Id} <- [id_by_key(Spec)], {ok, Known} <- [current(Id, Dirty)]] of
+        [#{state := Was} = Known] when Was =/= 'ERROR', Was =/= 'STOPPED' -> {ok, Known};
+        _ -> error
+    end;
+first(_Spec, _Dirty) ->
+    error.
 
 -spec delete(py_run_state:id()) -> ok.
 delete(Id) ->

@@ -54,7 +54,7 @@ init(Directory) ->
     case py_store:open(Directory) of
         {ok, Store} ->
             %% So that what is read makes no atom.
-            _ = [{module, _} = code:ensure_loaded(Module) || Module <- [py_run_state, py_run_table, py_run_journal, py_env_spec]],
+            _ = [{module, _} = code:ensure_loaded(Module) || Module <- [py_run_state, py_run_table, py_run_journal, py_env_spec, py_service_options]],
             py_run_table:clear(),
             ok = py_run_files:ensure(runs(Directory)),
             case py_run_journal:open(filename:join(Directory, <<"journal">>)) of
@@ -76,8 +76,9 @@ handle_continue(read, #state{directory = Directory, journal = Journal} = State) 
     case py_run_journal:read(fun py_run_table:replay/2, 0, Journal) of
         {ok, Records, Damage, Read} ->
             py_run_journal:tell(Damage),
+            Recovered = recovered(Records > 10_000 + 2 * py_run_table:count(), State#state{journal = Read, base = py_run_journal:size(Read)}),
             true = py_run_table:read(),
-            recovered(Records > 10_000 + 2 * py_run_table:count(), State#state{journal = Read, base = py_run_journal:size(Read)});
+            next(Recovered);
         {error, Reason} ->
             {stop, unusable(Directory, ["the journal: ", file:format_error(Reason)]), State}
     end.
@@ -88,18 +89,17 @@ recovered(IsLong, #state{directory = Directory} = State) ->
     IsKnown = fun(Id) -> Id >= Now orelse py_run_table:find(Id) =/= error end,
     _ = spawn(fun() -> py_run_files:sweep(runs(Directory), IsKnown) end),
     Open = py_run_table:list(#{state => ['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING'], limit => ?MOST_RUNS}),
-    next(compacted(IsLong, lists:foldl(fun taken_up/2, State, Open))).
+    %% Nobody sees a state that was true of the node before.
+    committed(compacted(IsLong, lists:foldl(fun taken_up/2, State, Open))).
 
 %% An attempt that has outlived the server is the server's again.
 taken_up(#{id := Id, state := Was} = Run, State) ->
+    IsService = py_run_state:is_service(Run),
     case py_run_attempt:find(Id) of
-        {ok, Pid} when Was =:= 'RUNNING' -> adopted(Id, Pid, none, none, State);
+        {ok, Pid} when Was =:= 'RUNNING'; IsService -> attempt(Id, #attempt{pid = Pid, monitor = monitor(process, Pid)}, State);
         {ok, Pid} -> py_run_attempt:drop(Pid), decided(Id, recover, [], Run, State);
         error -> decided(Id, recover, [], Run, State)
     end.
-
-adopted(Id, Pid, Pool, Worker, State) ->
-    attempt(Id, #attempt{pid = Pid, monitor = monitor(process, Pid), pool = Pool, worker = Worker}, State).
 
 attempt(Id, #attempt{pid = Pid} = Attempt, #state{attempts = Attempts, pids = Pids} = State) ->
     State#state{attempts = Attempts#{Id => Attempt}, pids = Pids#{Pid => Id}}.
@@ -128,6 +128,10 @@ handle_call(info, _From, #state{disk = Disk, journal = Journal, queues = Queues,
 handle_call(pools, _From, #state{queues = Queues, attempts = Attempts} = State) ->
     Running = [Pool || Id <- maps:keys(Attempts), {ok, #{spec := #{pool := Pool}}} <- [current(Id, State)]],
     replied(lists:usort(py_run_queues:pools(Queues) ++ Running), State);
+%% What is the program's ends with its node.
+handle_call(drain, _From, #state{attempts = Attempts} = State) ->
+    Ends = [Id || Id <- maps:keys(Attempts), {ok, Run} <- [current(Id, State)], py_run_state:is_service(Run), not py_run_state:is_kept(Run)],
+    replied({ok, Ends}, State#state{is_draining = true});
 handle_call(key, _From, #state{store = Store} = State) ->
     replied(py_store:key(Store), State);
 handle_call(directory, _From, #state{directory = Directory} = State) ->
@@ -152,12 +156,8 @@ handle_info({placed, Pid, Id, Process}, State) ->
     next(placed(Id, Pid, Process, taken(Pid, State)));
 handle_info({unplaced, Pid, Id}, State) ->
     next(poll(requeued(Id, Pid, taken(Pid, State))));
-handle_info({refused, Pid, Id, Why}, State) ->
-    next(refused(Id, Pid, Why, taken(Pid, State)));
 handle_info({ended, Pid, Id, Attempt, Outcome}, State) ->
     next(ended(Id, Pid, Attempt, Outcome, taken(Pid, State)));
-handle_info({fenced, Pid, Id}, State) ->
-    next(event(Id, fenced, taken(Pid, State)));
 handle_info({orphans, Pid, Id, Left}, State) ->
     logger:warning("runs: the attempt before of run ~ts still has processes that can't be ended: ~w; the next one waits for them", [Id, Left], #{domain => [py]}),
     next(taken(Pid, State));
@@ -167,8 +167,10 @@ handle_info({due, Id}, State) ->
     next(due(Id, State));
 handle_info(poll, #state{queues = Queues} = State) ->
     next(dispatched_all(asked_again(State#state{queues = py_run_queues:polled(Queues)})));
-handle_info(drain, State) ->
-    next(State#state{is_draining = true});
+handle_info({said, Pid, Id, Event}, State) ->
+    next(event(Id, Event, taken(Pid, State)));
+handle_info({failed, Pid, Id, Event}, State) ->
+    next(failed(Id, Event, released(Id, Pid, taken(Pid, State))));
 handle_info({wait, Alias, Pid, Id}, #state{listeners = Listeners} = State) ->
     case current(Id, State) of
         {ok, _} -> next(answered(Id, State#state{listeners = py_run_listeners:wait(Id, Alias, Pid, Listeners)}));
@@ -206,12 +208,7 @@ terminate(_Reason, #state{journal = Journal, store = Store} = State) ->
 
 %%% Events
 
-current(Id, #state{dirty = Dirty}) ->
-    case Dirty of
-        #{Id := pruned} -> error;
-        #{Id := Run} -> {ok, Run};
-        #{} -> py_run_table:find(Id)
-    end.
+current(Id, #state{dirty = Dirty}) -> py_run_table:current(Id, Dirty).
 
 event(Id, Event, State) ->
     case current(Id, State) of
@@ -234,8 +231,8 @@ note(Id, Changes, Todo, Run, #state{noted = Noted, count = Count, dirty = Dirty}
 
 now_ms() -> erlang:system_time(millisecond).
 
-started(Id, Spec, From, State) ->
-    case first(Spec, State) of
+started(Id, Spec, From, #state{dirty = Dirty} = State) ->
+    case py_run_table:first(Spec, Dirty) of
         {ok, #{id := First}} ->
             note(First, [], [{reply, From, {ok, First}}], none, State);
         error ->
@@ -249,15 +246,6 @@ started(Id, Spec, From, State) ->
                     Noted
             end
     end.
-
-%% One that has failed or was stopped is in nobody's way.
-first(#{key := _} = Spec, State) ->
-    case [Known || {ok, Id} <- [py_run_table:id_by_key(Spec)], {ok, Known} <- [current(Id, State)]] of
-        [#{state := Was} = Known] when Was =/= 'ERROR', Was =/= 'STOPPED' -> {ok, Known};
-        _ -> error
-    end;
-first(_Spec, _State) ->
-    error.
 
 pruned(Ids, From, State) ->
     Ended = [Id || Id <- Ids, {ok, Run} <- [current(Id, State)], py_run_state:has_ended(Run), maps:get(is_fenced, Run) orelse not is_map_key(Id, State#state.attempts)],
@@ -288,12 +276,11 @@ requeued(Id, Pid, State) ->
         error -> released(Id, Pid, State)
     end.
 
-refused(Id, Pid, Why, State) ->
-    event(Id, {refused, term_to_binary({py, {run, unicode:characters_to_list(Why)}}), Why}, released(Id, Pid, State)).
-
 ended(Id, Pid, Attempt, Outcome, State) ->
     Free = released(Id, Pid, State),
     case current(Id, Free) of
+        %% It is the node that stops: the next one has it go on.
+        {ok, #{is_stopping := false, spec := #{service := #{lasts := true}}}} when State#state.is_draining -> Free;
         {ok, #{spec := Spec} = Run} ->
             Pause = py_run_state:backoff_ms(Spec, Attempt, rand:uniform()),
             decided(Id, {ended, Attempt, Outcome, Pause}, [], Run, Free);
@@ -301,10 +288,20 @@ ended(Id, Pid, Attempt, Outcome, State) ->
             Free
     end.
 
+failed(Id, Event, #state{is_draining = IsDraining} = State) ->
+    case current(Id, State) of
+        {ok, #{spec := #{service := #{lasts := Lasts}}}} when IsDraining -> if Lasts -> State; true -> event(Id, stop, State) end;
+        _ -> event(Id, Event, State)
+    end.
+
 %% Its process was killed: what it has called may run on.
 lost(Id, Pid, State) ->
     Free = released(Id, Pid, State),
     case current(Id, Free) of
+        {ok, #{spec := #{service := _}, is_stopping := IsStopping} = Run} ->
+            Next = served(Id, Run, Free),
+            _ = [py_run_attempt:stop(Again) || IsStopping, #{Id := #attempt{pid = Again}} <- [Next#state.attempts]],
+            Next;
         {ok, #{state := 'RUNNING'} = Run} -> settle(Id, Run, Free);
         {ok, Run} -> queued(Run, Free);
         error -> Free
@@ -363,8 +360,7 @@ seen(Entries, #state{directory = Directory} = State) ->
     #state{journal = Journal, base = Base} = Done,
     compacted(py_run_journal:size(Journal) > max(?REWRITE_BYTES, 4 * Base), Done).
 
-show({_, [], _}, State) ->
-    State;
+show({_, [], _}, State) -> State;
 show({Id, [pruned], _}, State) ->
     py_run_table:delete(Id),
     State;
@@ -397,9 +393,12 @@ effect({call, Attempt}, Id, #state{attempts = Attempts} = State) ->
         {_, {ok, Run}} -> settle(Id, Run, State);
         _ -> State
     end;
-effect({cancel, _Attempt}, Id, #state{attempts = Attempts} = State) ->
-    _ = [py_run_attempt:stop(Pid) || #{Id := #attempt{pid = Pid}} <- [Attempts]],
-    State;
+effect({cancel, Attempt}, Id, #state{attempts = Attempts} = State) ->
+    case Attempts of
+        #{Id := #attempt{pid = Pid}} -> py_run_attempt:stop(Pid), State;
+        %% Of a service that was to begin nothing is there.
+        #{} -> event(Id, {ended, Attempt, stopped, 0}, State)
+    end;
 effect({settle, _Attempt, _Process}, Id, State) ->
     {ok, Run} = current(Id, State),
     settle(Id, Run, State);
@@ -432,11 +431,17 @@ due(Id, State) ->
         error -> State
     end.
 
-queued(#{id := Id, spec := #{pool := Pool}} = Run, #state{queues = Queues, attempts = Attempts, environments = Known} = State) ->
-    case py_run_state:is_waiting(Run) andalso not is_map_key(Id, Attempts) of
-        true -> dispatched(Pool, events(Id, py_run_environments:informed(Run, Known), State#state{queues = py_run_queues:in(Pool, Id, Queues)}));
-        false -> State
+queued(#{id := Id} = Run, #state{queues = Queues, attempts = Attempts, environments = Known} = State) ->
+    case {py_run_state:is_waiting(Run) andalso not is_map_key(Id, Attempts), Run} of
+        {true, #{spec := #{service := _}}} -> served(Id, Run, State);
+        {true, #{spec := #{pool := Pool}}} -> dispatched(Pool, events(Id, py_run_environments:informed(Run, Known), State#state{queues = py_run_queues:in(Pool, Id, Queues)}));
+        {false, _} -> State
     end.
+
+served(_Id, _Run, #state{is_draining = true} = State) -> State;
+served(Id, Run, #state{directory = Directory} = State) ->
+    {Pid, Monitor} = py_run_service:start(Id, Run, runs(Directory)),
+    attempt(Id, #attempt{pid = Pid, monitor = Monitor}, State).
 
 asked_again(#state{queues = Queues, environments = Known} = State) ->
     First = [Run || Pool <- py_run_queues:pools(Queues), {ok, Run} <- [current(hd(py_run_queues:ids(Pool, Queues)), State)]],
@@ -459,8 +464,7 @@ events(Id, Events, State) -> lists:foldl(fun(Event, Acc) -> event(Id, Event, Acc
 dispatched_all(#state{queues = Queues} = State) ->
     lists:foldl(fun dispatched/2, State, py_run_queues:pools(Queues)).
 
-dispatched(_Pool, #state{is_draining = true} = State) ->
-    State;
+dispatched(_Pool, #state{is_draining = true} = State) -> State;
 %% The first of the pool's queue, as long as there is a worker for it.
 dispatched(Pool, #state{queues = Queues, disk = ok} = State) ->
     case py_run_queues:out(Pool, Queues) of

@@ -41,11 +41,14 @@ resume() ->
             ok
     end.
 
-%% @doc The application is about to stop: what runs may end, nothing more begins.
--spec drain() -> ok.
+%% @doc The application is about to stop: what runs may end, nothing more begins. The runs that end with the node's services.
+-spec drain() -> [py_run_state:id()].
 drain() ->
-    _ = catch py_runs ! drain,
-    ok.
+    try gen_server:call(py_runs, drain, infinity) of
+        {ok, Ids} -> Ids
+    catch
+        exit:_ -> []
+    end.
 
 %% A server that fails again and again ends its own supervisor, which says `shutdown', and nothing else of the application: the next
 %% use tries again.

@@ -57,13 +57,14 @@ config(#{replicas := Replicas, threads := Threads, timeout := Timeout} = Service
         handler => maps:get(handler, Service),
         source => maps:get(source, Service),
         init_function => maps:get(init_function, Service),
-        init_parameters => maps:get(init_parameters, Service)
+        init_parameters => maps:get(init_parameters, Service),
+        log => maps:get(log, Service)
     },
     Own = #{
         size => Replicas,
         threads => Threads,
         call_timeout => Timeout,
-        on_start => {'erl.serving.replica', start, [Spec]}
+        on_start => {'erl.serving.replica', start, [Spec, '$py.slot']}
     },
     py_pool_options:check(maps:merge(maps:merge(#{restart => ?RESTART}, Pool), Own)).
 
@@ -179,8 +180,8 @@ ended(Owner) ->
     exit(Owner, shutdown),
     receive {'EXIT', Owner, _} -> ok end.
 
-start_front(#state{config = Config, fronts = Fronts} = State) ->
-    case py_front:start_link(self(), settings(State), Config) of
+start_front(#state{config = Config, service = Service, fronts = Fronts} = State) ->
+    case py_front:start_link(self(), settings(State), maps:merge(Config, maps:get(front, Service, #{}))) of
         {ok, Front} -> State#state{fronts = Fronts#{Front => #front{}}};
         {error, {shutdown, {failed, Text}}} -> failed(text(Text), State);
         {error, Reason} -> failed(lists:flatten(io_lib:format("~tP", [Reason, 20])), State)

@@ -8,6 +8,8 @@
 
 %% What ending fronts, replicas and the socket takes beside the drain.
 -define(STOP_MS, 30_000).
+%% How long the end of a run may take to be written.
+-define(WRITTEN_MS, 2_000).
 
 -spec start_link() -> supervisor:startlink_ret().
 start_link() -> supervisor:start_link({local, ?MODULE}, ?MODULE, []).
@@ -26,9 +28,9 @@ check(Options) ->
     end.
 
 %% @doc What is wrong with options, for Python; nothing where they are right.
--spec problem(term()) -> binary().
+-spec problem([{atom(), term()}]) -> binary().
 problem(Options) ->
-    case check(Options) of
+    case check(py_service_options:of_pairs(Options)) of
         {ok, _} -> <<>>;
         {error, Problem} -> unicode:characters_to_binary(py_options:describe(Problem))
     end.
@@ -97,10 +99,14 @@ metrics() -> py_service_figures:text(infos()).
 %% @doc The application is about to stop: no new requests, and the open ones may end.
 -spec drain(timeout() | default) -> ok.
 drain(Drain) ->
+    %% Runs that are services know then why those end.
+    Ending = py_runs_sup:drain(),
     Monitors = [spawn_monitor(fun() -> stop_service(Name, Drain) end) || {Name, _} <- py_children:list(?MODULE)],
-    lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Monitors).
+    lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Monitors),
+    lists:foreach(fun(Id) -> py_run:wait(Id, ?WRITTEN_MS) end, Ending).
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     py_service_server:new(),
+    py_run_service:provide(py_service_runs),
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.

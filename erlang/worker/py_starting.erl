@@ -71,9 +71,11 @@ started(_Step, _Unreadable, State) ->
 
 on_start(#state{config = #{on_start := undefined}} = State) ->
     threads(State);
-on_start(#state{config = #{on_start := {Module, Function, Args}} = Config} = State) ->
+on_start(#state{config = #{on_start := {Module, Function, Args}} = Config, slot = Slot} = State) ->
     Flags = py_mapping:flags(maps:with([none], Config)),
-    Body = py_wire:body('erl.calls.objects', call, [Flags, Module, Function, py_secret:reveal(Args), []]),
+    %% Replicas of a service have numbers; one that is replaced has that of the one before.
+    Given = [if Arg =:= '$py.slot' -> Slot; true -> Arg end || Arg <- py_secret:reveal(Args)],
+    Body = py_wire:body('erl.calls.objects', call, [Flags, Module, Function, Given, []]),
     py_worker_state:internal(on_start, Body, State).
 
 %% Of `sys.version', which begins "3.11.2 (main, ...".

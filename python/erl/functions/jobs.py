@@ -48,14 +48,28 @@ def said_of(function: Any, asked: Asked) -> dict[str, Any]:
 
 def begun(spec: dict[str, Any], asked: Asked, environment: list[tuple[Any, Any]]) -> runs.Run:
     """A durable run: written down when this returns."""
+    return runs.Run(begin(spec, asked, environment), spec)
+
+
+def begin(
+    spec: dict[str, Any],
+    asked: Asked,
+    environment: list[tuple[Any, Any]],
+    more: list[tuple[Any, Any]] | None = None,
+) -> str:
+    """The id of a run that is written down when this returns; `more` are options of `py_run`."""
     try:
         text = json.dumps(spec, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise errors.EntityError(f"the parameters of the task are no JSON: {error}") from error
     action = Atom(spec["action"])
-    asked_for = [*options(spec, asked), (Atom("environment"), environment), (Atom("action"), action)]
-    run_id = nodes.call("py_function", "begin_run", [text, asked_for])
-    return runs.Run(nodes.text_of(run_id), spec)
+    asked_for = [
+        *options(spec, asked),
+        (Atom("environment"), environment),
+        (Atom("action"), action),
+        *(more or []),
+    ]
+    return nodes.text_of(nodes.call("py_function", "begin_run", [text, asked_for]))
 
 
 def options(spec: dict[str, Any], asked: Asked) -> list[tuple[Any, Any]]:
@@ -67,7 +81,8 @@ def options(spec: dict[str, Any], asked: Asked) -> list[tuple[Any, Any]]:
         "pool": asked.pool.encode(),
         "retries": task.retries,
     }
-    if task.timeout is not None:
+    # That of a service is of each request.
+    if task.timeout is not None and spec["action"] != "serve":
         made["timeout"] = max(1, round(task.timeout * 1000))
     if task.envs:
         made["env"] = [(name.encode(), value.encode()) for name, value in task.envs]

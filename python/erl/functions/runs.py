@@ -35,6 +35,8 @@ class Status(Fields):
     transitions: list[dict[str, str]]
     """The states that it has been in, `{"status", "time", "message"}`; times as ISO 8601 has them."""
     warnings: list[str]
+    service: dict[str, str]
+    """Of a run that serves: its `url`."""
 
 
 def run(
@@ -277,8 +279,10 @@ def _read_document(text: Any) -> dict[str, Any]:
 
 
 def _status(info: dict[str, Any]) -> Status:
+    url = (info.get("service") or {}).get("url")
     return Status(
         {
+            **({} if url is None else {"service": {"url": nodes.text_of(url)}}),
             "state": str(info["state"]),
             "message": nodes.text_of(info["message"]),
             "transitions": [
@@ -317,7 +321,8 @@ def get_run(identifier: str, project: str | None = None, **_: Any) -> Run:
 
 
 def _of(info: dict[str, Any]) -> Run:
-    run = Run(nodes.text_of(info["id"]))
+    kind: type[Run] = actions.module("serve").Run if "service" in info else Run
+    run = kind(nodes.text_of(info["id"]))
     run._heard(info)
     return run
 

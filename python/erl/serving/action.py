@@ -1,16 +1,14 @@
-"""The action `serve` of a function: `function.run("serve", replicas=2, ...)` is a service, as long as its node lives.
+"""The action `serve` of a function: `function.run("serve", replicas=2, ...)` is a run that is a service.
 
-A run of it is RUNNING while the service is there, and ERROR where it has not started; `status.service` says where it
-listens, and `invoke` asks it.
+It is RUNNING while the service is there, and ERROR where it can't start; `status.service` says where it listens, and
+`invoke` asks it. On a node of the program's own it ends with that; another node has it again when it is started again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
-import uuid
 
 from erl import errors
 from erl.functions import jobs, nodes, runs
@@ -23,6 +21,10 @@ if TYPE_CHECKING:
     from erl.functions.actions import Asked
 
 _BODIES: Final = ("data", "json", "files")
+_BEFORE: Final = ("CREATED", "PENDING", "BUILDING", "READY")
+_FIRST_PAUSE: Final = 0.005
+_MOST_PAUSE: Final = 0.1
+"""Seconds."""
 
 
 def start(function: Any, asked: Asked) -> ServeRun:
@@ -37,16 +39,23 @@ def start(function: Any, asked: Asked) -> ServeRun:
             "a service has init_parameters; the handler's parameters come with each request: "
             'run.invoke(json={"name": value})'
         )
-    if asked.task.secrets:
-        raise ValueError("a service takes no secrets yet; a file that init_function reads can hold them")
+    if asked.task.cpus is not None:
+        asked.warnings.append("resources: cpu has no effect on a service")
+    made = options(function, asked)
+    if problem := nodes.text_of(nodes.call("py_service_sup", "problem", [made])):
+        raise ValueError(f"a service: {problem}")
     spec = jobs.said_of(function, asked)
-    run = ServeRun(str(uuid.uuid4()), spec)
-    run._start(options(run.service_name, function, asked), asked.warnings)
+    # A program's own node ends with it, and the service with that; another node has it again when it is started again.
+    node = nodes.asked_one()
+    service = [node is None or not node.is_own, made]
+    run = ServeRun(jobs.begin(spec, asked, jobs.environment_of(function), [(Atom("service"), service)]), spec)
+    run._await()
+    run.status.warnings = list(asked.warnings)
     return run
 
 
-def options(name: str, function: Any, asked: Asked) -> list[tuple[Any, Any]]:
-    """The options of `py_service`."""
+def options(function: Any, asked: Asked) -> list[tuple[Any, Any]]:
+    """The options of `py_service`, but for those that the run has."""
     task = asked.task
     source = {
         "directory": function.directory,
@@ -61,20 +70,14 @@ def options(name: str, function: Any, asked: Asked) -> list[tuple[Any, Any]]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"the init_parameters of a service are what JSON can say: {error}") from error
     made: dict[str, Any] = {
-        "name": name.encode(),
         "handler": f"{function.name}:{function.handler.rpartition(':')[2]}".encode(),
         "source": text.encode(),
-        "python": sys.executable.encode(),
         **{each: _term(value) for each, value in task.serving.items()},
     }
     if task.replicas is not None:
         made["replicas"] = task.replicas
     if task.timeout is not None:
         made["timeout"] = max(1, round(task.timeout * 1000))
-    if task.memory_bytes is not None:
-        made["max_memory"] = task.memory_bytes
-    if task.envs:
-        made["env"] = [(name_.encode(), value.encode()) for name_, value in task.envs]
     return [(Atom(each), value) for each, value in made.items()]
 
 
@@ -89,82 +92,43 @@ def _term(value: Any) -> Any:
 
 
 class ServeRun(runs.Run):
-    """A service, as a run."""
+    """A run that is a service: RUNNING while it serves, and `status.service` says where."""
 
-    def __init__(self, run_id: str, spec: dict[str, Any] | None = None) -> None:
-        super().__init__(run_id, spec)
-        self._transitions: list[dict[str, Any]] = []
-        self._url = ""
-        self._token_file = ""
-        for state in ("CREATED", "PENDING"):
-            self._to(state, "")
-
-    @property
-    def service_name(self) -> str:
-        """What the node knows the service by."""
-        assert self._spec is not None
-        return f"{self._spec['project']}/{self._spec['name']}/{self.id}"
-
-    def _start(self, asked: list[tuple[Any, Any]], warnings: list[str]) -> None:
-        self._token_file = next((value.decode() for key, value in asked if key == "token_file"), "")
-        if problem := nodes.text_of(nodes.call("py_service_sup", "problem", [asked])):
-            raise ValueError(f"a service: {problem}")
-        try:
-            nodes.call("py_service", "start", [asked])
-        except errors.EntityError as error:
-            self._to("ERROR", str(error))
-        else:
-            self._url = self._found() or ""
-            self._to("RUNNING", "")
-        self.status.warnings = list(warnings)
-
-    def _found(self) -> str | None:
-        """Where it listens, as the node says; None where it is gone."""
-        for info in nodes.call("py_service", "list", []):
-            said = {str(key): value for key, value in dict(info).items()}
-            if nodes.text_of(said["name"]) == self.service_name:
-                return nodes.text_of(said["url"])
-        return None
-
-    def _to(self, state: str, message: str) -> None:
-        self._transitions.append({"status": state, "time": round(time.time() * 1000), "message": message})
-        info = {"state": state, "message": message, "transitions": self._transitions, "attempt": 1}
-        self._status = runs._status(info)
-        if state == "RUNNING":
-            self._status.__dict__["service"] = {"url": self._url}
-
-    def refresh(self) -> ServeRun:
-        """Hear whether the service is there."""
-        if self.status.state == "RUNNING" and self._found() is None:
-            self._to("STOPPED", "the service is not there any more")
-        return self
+    def _await(self) -> None:
+        """Wait until it serves, or can't."""
+        pause = _FIRST_PAUSE
+        while self.refresh().status.state in _BEFORE:
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_PAUSE)
 
     def wait(self, timeout: float | None = None) -> ServeRun:
         """Nothing: it serves already, and has no end of its own."""
-        return self.refresh()
-
-    def stop(self, wait: bool = True) -> ServeRun:
-        """Stop the service: requests that are open are answered, new ones are not taken."""
-        if self.status.state == "RUNNING":
-            with contextlib.suppress(errors.EntityError):  # it was stopped by somebody else
-                nodes.call("py_service", "stop", [self.service_name.encode()])
-            self._to("STOPPED", "")
+        self.refresh()
         return self
 
     def retry(self) -> ServeRun:
-        """Raises `errors.EntityError`: another run is another service."""
-        raise errors.EntityError("a service is not retried: run the function again")
+        """Start a service again that was stopped, or could not start; returns when it serves, or can't."""
+        super().retry()
+        self._await()
+        return self
 
-    def logs(self) -> str:
-        """Nothing: what replicas log is in the log of their node, with the ids of requests."""
-        return ""
+    def stop(self, wait: bool = True) -> ServeRun:
+        """Stop the service: requests that are open are answered, new ones are not taken."""
+        if not self.refresh().has_ended:
+            with contextlib.suppress(errors.EntityError):  # it has ended meanwhile
+                self._asked("stop")
+            if wait:
+                super().wait()
+        self.refresh()
+        return self
 
     def _gave(self) -> dict[str, Any]:
         return {"results": {}, "outputs": {}, "warnings": []}
 
     def delete(self) -> None:
-        """Stop it."""
+        """Stop it, and forget it with its log."""
         self.stop()
+        super().delete()
 
     def invoke(self, method: str = "POST", url: str | None = None, **kwargs: Any) -> Any:
         """Ask the service: the answer of `requests.request`, which takes `kwargs`; GET where there is no body.
@@ -178,7 +142,7 @@ class ServeRun(runs.Run):
             raise errors.RunError(
                 "run.invoke needs requests, of the extra serve: pip install 'erl-bridge[serve]'"
             ) from error
-        if self.status.state != "RUNNING":
+        if self.refresh().status.state != "RUNNING":
             raise errors.RunError(
                 f"the service does not run, it is {self.status.state}: {self.status.message}"
             )
@@ -186,26 +150,28 @@ class ServeRun(runs.Run):
             method = "GET"
         with requests.Session() as session:
             session.trust_env = False  # no proxy stands before a service of this machine
-            if self._token_file:
-                with open(self._token_file, encoding="ascii") as file:
+            if token_file := self._said()["task"].get("token_file"):
+                with open(token_file, encoding="ascii") as file:
                     session.headers["authorization"] = f"Bearer {file.read().strip()}"
-            return session.request(method, self._own(url), **kwargs)
+            return session.request(method, _own(url, self.status.service["url"]), **kwargs)
 
-    def _own(self, url: str | None) -> str:
-        if url is None:
-            return f"{self._url}/"
-        if url.startswith("/") and not url.startswith("//"):
-            return self._url + url
-        from urllib.parse import urlsplit
 
-        try:
-            asked, own = urlsplit(url), urlsplit(self._url)
-            is_own = (asked.scheme, asked.hostname, asked.port) == (own.scheme, own.hostname, own.port)
-        except ValueError:
-            is_own = False
-        if not is_own or asked.username is not None or asked.password is not None:
-            raise ValueError(f"{url} is none of this service's URLs, which begin with {self._url}/")
-        return url
+def _own(url: str | None, base: str) -> str:
+    """That URL, or path, of the service at `base`. Raises `ValueError` for another one's."""
+    if url is None:
+        return f"{base}/"
+    if url.startswith("/") and not url.startswith("//"):
+        return base + url
+    from urllib.parse import urlsplit
+
+    try:
+        asked, own = urlsplit(url), urlsplit(base)
+        is_own = (asked.scheme, asked.hostname, asked.port) == (own.scheme, own.hostname, own.port)
+    except ValueError:
+        is_own = False
+    if not is_own or asked.username is not None or asked.password is not None:
+        raise ValueError(f"{url} is none of this service's URLs, which begin with {base}/")
+    return url
 
 
 Run = ServeRun

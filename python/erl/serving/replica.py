@@ -12,7 +12,6 @@ import datetime
 import inspect
 import json
 import logging
-import os
 import time
 from itertools import count
 from typing import Any, Final
@@ -56,10 +55,29 @@ class _Stream:
 _replica: _Replica | None = None
 
 
-def start(spec: dict[str, Any]) -> None:
-    """Find the handler, and run its init function: `handler`, `init_function`, `init_parameters`, `number`."""
-    global _replica
+def start(spec: dict[str, Any], number: int) -> None:
+    """Find the handler, and run its init function: `handler`, `init_function`, `init_parameters`, `source`, `log`.
+
+    `number` is that of the worker in its pool, from 1 on: one that is replaced has that of the one before.
+    """
     said = {_text(key): value for key, value in spec.items()}
+    kept = said.get("log")
+    if kept in (None, Atom("undefined")):
+        _start(said, number, logging.NOTSET)
+        return
+    from erl.serving import logs
+
+    log = logs.install(_plain(kept["directory"]), [_text(name) for name in kept["hidden"]])
+    try:
+        # As jobs have it: what the handler says itself is wanted.
+        _start(said, number, logging.INFO)
+    except BaseException as error:
+        log.trace(_of_user(error))
+        raise
+
+
+def _start(said: dict[str, Any], number: int, level: int) -> None:
+    global _replica
     source = said.get("source")
     if source in (None, Atom("undefined")):
         function = handlers.find(_text(said["handler"]))
@@ -69,10 +87,9 @@ def start(spec: dict[str, Any]) -> None:
         project = None
     else:
         function, init, parameters, project = _of_source(json.loads(source))
-    # `inherit`: the pool's `log_level` says what is passed on.
-    context = Context(
-        ReplicaLogger(logging.NOTSET, "erl.serving.handler"), worker_id=os.getpid(), trigger=_TRIGGER
-    )
+    # Else the pool's `log_level` says what is passed on.
+    level = logging.NOTSET if logging.getLogger("erl.serving.handler").isEnabledFor(level) else level
+    context = Context(ReplicaLogger(level, "erl.serving.handler"), worker_id=number - 1, trigger=_TRIGGER)
     if init is not None:
         outcome = handlers.run_init(init, context, parameters)
         if inspect.isawaitable(outcome):
@@ -227,10 +244,21 @@ def _failed(error: BaseException, id_: str) -> bytes:
     if isinstance(error, handlers.RefusedError):
         said, status = {"error": str(error), "id": id_}, error.status
     else:
-        _logger.error("request %s failed: %s", id_, type(error).__name__, exc_info=error)
+        _logger.error("request %s failed: %s", id_, type(error).__name__, exc_info=_of_user(error))
         said, status = {"error": type(error).__name__, "id": id_}, 500
     error.__traceback__ = None
     return exchange.answer(status, [("content-type", "application/json")], _encode(said).encode())
+
+
+_OURS = __file__.rpartition("serving/")[0]
+
+
+def _of_user(error: BaseException) -> BaseException:
+    """Without what leads to user code, which is no news to whoever has written that."""
+    own = error.__traceback__
+    while own is not None and own.tb_frame.f_code.co_filename.startswith(_OURS):
+        own = own.tb_next
+    return error if own is None else error.with_traceback(own)
 
 
 # Streams
@@ -324,7 +352,9 @@ async def _more_later(replica: _Replica, number: int, stream: _Stream) -> bytes:
 def _broken(replica: _Replica, number: int, stream: _Stream, error: BaseException) -> None:
     replica.streams.pop(number, None)
     if not isinstance(error, errors.CallCancelled):
-        _logger.error("request %s failed in its stream: %s", stream.id, type(error).__name__, exc_info=error)
+        _logger.error(
+            "request %s failed in its stream: %s", stream.id, type(error).__name__, exc_info=_of_user(error)
+        )
 
 
 def close(data: bytes) -> Any:

@@ -172,3 +172,43 @@ the_pause_doubles_up_to_the_most_and_half_of_it_is_by_chance_test_() ->
         ?_assertEqual(Expected, {py_run_state:backoff_ms(Spec, Attempt, 0.0), py_run_state:backoff_ms(Spec, Attempt, 1.0)})
      || {Attempt, Expected} <- [{1, {100, 50}}, {2, {200, 100}}, {4, {800, 400}}, {5, {1_000, 500}}, {1_000, {1_000, 500}}]
     ].
+
+%%% Services
+
+service(Lasts) -> new(#{service => #{options => #{}, lasts => Lasts}}).
+
+a_service_runs_when_it_serves_test() ->
+    {Run, Effects} = after_events([{building, <<>>}, {serving, <<"http://x">>}], service(true)),
+    ?assertMatch(#{state := 'RUNNING', attempt := 1, url := <<"http://x">>, process := none, is_fenced := true}, Run),
+    ?assertEqual([], Effects),
+    #{transitions := Transitions} = Run,
+    ?assertEqual(['CREATED', 'PENDING', 'BUILDING', 'READY', 'RUNNING'], [State || {State, _, _} <- lists:reverse(Transitions)]),
+    ?assertMatch({error, {run_state, 'RUNNING'}}, py_run_state:decide({serving, <<"http://y">>}, 10, Run)).
+
+a_service_that_is_stopped_before_it_serves_waits_for_its_attempt_test_() ->
+    [
+        fun() ->
+            {Stopping, Effects} = after_events(Before ++ [stop], service(true)),
+            ?assertMatch(#{is_stopping := true, message := <<"is being stopped">>}, Stopping),
+            ?assertEqual([{cancel, 0}], Effects),
+            %% What comes late changes nothing.
+            [?assertMatch({error, _}, py_run_state:decide(Late, 10, Stopping)) || Late <- [{building, <<>>}, {ready, <<>>}, {serving, <<"u">>}]],
+            [?assertMatch({#{state := 'STOPPED', is_stopping := false}, [ended]}, step(Last, Stopping)) || Last <- [{ended, 1, stopped, 0}, {refused, <<"e">>, <<"why">>}, recover]]
+        end
+     || Before <- [[], [{building, <<>>}], [{building, <<>>}, {ready, <<>>}]]
+    ].
+
+a_service_that_serves_is_stopped_by_its_attempt_test() ->
+    {Stopping, Effects} = after_events([{serving, <<"u">>}, stop], service(true)),
+    ?assertEqual([{cancel, 1}], Effects),
+    {Stopped, _} = step({ended, 1, stopped, 0}, Stopping),
+    ?assertMatch(#{state := 'STOPPED'}, Stopped),
+    ?assertMatch({#{state := 'PENDING', url := <<"u">>}, [{enqueue, 10}]}, step(retry, Stopped)),
+    %% By somebody who has not asked the run.
+    ?assertMatch({#{state := 'STOPPED'}, [ended]}, after_events([{serving, <<"u">>}, {ended, 1, stopped, 0}], service(true))).
+
+a_service_comes_back_with_a_node_that_lasts_test() ->
+    Serving = [{serving, <<"u">>}],
+    ?assertMatch({#{state := 'PENDING', url := <<"u">>}, [{enqueue, _}]}, after_events(Serving ++ [recover], service(true))),
+    ?assertMatch({#{state := 'ERROR', message := <<"interrupted", _/binary>>}, [ended]}, after_events(Serving ++ [recover], service(false))),
+    [?assertMatch({#{state := 'PENDING'}, [{enqueue, _}]}, after_events([recover], service(Lasts))) || Lasts <- [true, false]].
