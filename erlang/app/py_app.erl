@@ -60,9 +60,13 @@ prep_stop(State) ->
     py_service_sup:drain(default),
     py_gateway_sup:stop(),
     _ = py_runs_sup:drain(),
+    py_nodes:part(longest_drain()),
     py_registry:stopping(),
     py_pools_sup:drain(py_registry:pools(), default),
     State.
+
+%% `infinity' is more than any number.
+longest_drain() -> lists:max([0 | [Timeout || {_, #{drain_timeout := Timeout}} <- py_registry:configs()]]).
 
 -spec stop(term()) -> ok.
 stop(_State) ->

@@ -99,7 +99,7 @@ elsewhere(Key, #call{body = Body, route = Route, owner = Owner, deadline = Deadl
     Runner = spawn(fun() ->
         receive
             {go, Alias} ->
-                py_remote:end_with(Asker),
+                py_transit:end_with(Asker),
                 Alias ! {Alias, py_route:send(Body, py_deadline:timed(Route, Deadline), Owner)}
         end
     end),

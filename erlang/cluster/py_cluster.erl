@@ -166,12 +166,9 @@ stop(Node) ->
     end.
 
 on(Node, Module, Function, Args, Timeout) ->
-    try
-        {ok, erpc:call(Node, Module, Function, Args, Timeout)}
-    catch
-        error:{erpc, timeout} -> {error, {py, timeout}};
-        error:{erpc, noconnection} -> {error, {py, {node_down, Node}}};
-        error:{exception, undef, _} -> {error, {py, not_started}}
+    case py_transit:ask(plain, Node, {Module, Function, Args}, Timeout) of
+        {ok, _} = Result -> Result;
+        {error, Reason} -> {error, {py, Reason}}
     end.
 
 %%% What there is

@@ -77,10 +77,9 @@ read(Path) ->
     end.
 
 on(Node, Module, Function, Args, Deadline) ->
-    try
-        erpc:call(Node, Module, Function, Args, py_deadline:left_ms(Deadline))
+    try py_transit:ask(plain, Node, {Module, Function, Args}, py_deadline:left_ms(Deadline)) of
+        {ok, Result} -> Result;
+        {error, Reason} -> throw(Reason)
     catch
-        error:{erpc, timeout} -> throw(timeout);
-        error:{erpc, noconnection} -> throw({node_down, Node});
         error:{exception, Reason, _} -> throw({unpack, Reason})
     end.

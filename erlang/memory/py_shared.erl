@@ -101,12 +101,9 @@ fetched({_, {_, _, _, Form}} = Shm, Timeout) ->
 fetched_bytes({_, {Node, _, _, _}} = Shm, Timeout) ->
     case bytes(Shm) of
         {error, {stale_reference, _}} when Node =/= node() ->
-            try
-                erpc:call(Node, ?MODULE, bytes, [Shm], Timeout)
-            catch
-                error:{erpc, timeout} -> {error, timeout};
-                error:{erpc, noconnection} -> {error, {node_down, Node}};
-                error:{exception, undef, _} -> {error, not_started}
+            case py_transit:ask(parts, Node, {?MODULE, bytes, [Shm]}, Timeout) of
+                {ok, Result} -> Result;
+                {error, _} = Error -> Error
             end;
         Result ->
             Result
@@ -179,7 +176,7 @@ is_shm(Position, {_, Args} = Api) ->
 -spec free(py_term:shm()) -> ok.
 free({_, {Node, Name, _, _}}) ->
     _ = py_shared_owner:free(Name),
-    Node =:= node() orelse erpc:cast(Node, py_shared_owner, free, [Name]),
+    Node =:= node() orelse py_transit:cast(Node, {py_shared_owner, free, [Name]}),
     ok.
 
 %% @doc How much there is.

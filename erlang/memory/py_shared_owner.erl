@@ -28,7 +28,7 @@
     next = 1 :: pos_integer(),
     %% Who owns each file, and what each owner has.
     files = #{} :: #{name() => #{pid() => true}},
-    owners = #{} :: #{pid() => {reference(), #{name() => [claim()]}}},
+    owners = #{} :: #{pid() => {reference() | away, #{name() => [claim()]}}},
     %% What the present interpreter of each worker process is called.
     makers = #{} :: #{pid() => {reference(), binary()}}
 }).
@@ -40,6 +40,9 @@
 -define(MAKER_BYTES, 8).
 %% An interpreter whose worker process was killed leaves within a second, and may make a file until then.
 -define(LAST_FILE_MS, 2_000).
+%% How long an owner on another node may be away, and how often it is looked for.
+-define(AWAY_MS, 10_000).
+-define(LOOK_MS, 500).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -229,9 +232,13 @@ handle_info({'DOWN', _, process, Pid, Reason}, #state{makers = Makers} = State) 
             sweep(Maker, State),
             _ = erlang:send_after(?LAST_FILE_MS, self(), {sweep, Maker}),
             {noreply, ended(Pid, Reason, State#state{makers = Left})};
+        error when Reason =:= noconnection, node(Pid) =/= node() ->
+            {noreply, away(Pid, py_deadline:after_ms(?AWAY_MS), State)};
         error ->
             {noreply, ended(Pid, Reason, State)}
     end;
+handle_info({away, Owner, Until}, State) ->
+    {noreply, looked_for(Owner, Until, State)};
 handle_info({delete, Name}, State) ->
     delete(Name),
     {noreply, State};
@@ -263,6 +270,25 @@ owned(Owner, Name, Claim, #state{files = Files, owners = Owners} = State) ->
 claimed(Claim, []) -> [Claim];
 claimed({Call, Heir}, Before) when is_pid(Heir) -> lists:keystore(Call, 1, Before, {Call, Heir});
 claimed(_Claim, Before) -> Before.
+
+%% The connection to the node of an owner is lost, perhaps for a moment only. It keeps what it has until it is found, or has been away for
+%% long; that it has ended meanwhile its new monitor says.
+away(Owner, Until, #state{owners = Owners} = State) ->
+    case Owners of
+        #{Owner := {_, Claims}} ->
+            _ = erlang:send_after(?LOOK_MS, self(), {away, Owner, Until}),
+            State#state{owners = Owners#{Owner := {away, Claims}}};
+        #{} ->
+            State
+    end.
+
+looked_for(Owner, Until, #state{owners = Owners} = State) ->
+    case {Owners, lists:member(node(Owner), nodes(connected)), py_deadline:is_over(Until)} of
+        {#{Owner := {away, Claims}}, true, _} -> State#state{owners = Owners#{Owner := {monitor(process, Owner), Claims}}};
+        {#{Owner := {away, _}}, false, false} -> away(Owner, Until, State);
+        {#{Owner := {away, _}}, false, true} -> disowned(Owner, State);
+        _ -> State
+    end.
 
 %% A process has ended: what it alone owned goes. A keeper of another node can't say in time that its owner has the results.
 ended(Pid, Reason, State) when node(Pid) =/= node(), Reason =:= normal orelse Reason =:= noproc ->
@@ -320,7 +346,7 @@ without(Owner, Name, Owners) ->
     #{Owner := {Monitor, Claims}} = Owners,
     case maps:remove(Name, Claims) of
         Left when map_size(Left) =:= 0 ->
-            demonitor(Monitor, [flush]),
+            Monitor =:= away orelse demonitor(Monitor, [flush]),
             maps:remove(Owner, Owners);
         Left ->
             Owners#{Owner := {Monitor, Left}}

@@ -42,6 +42,8 @@
     readers = queue:new() :: queue:queue(reader()),
     call = undefined :: undefined | pid(),
     again = false :: boolean(),
+    %% Where the iterator was, when the connection to it was lost.
+    lost = none :: none | node(),
     phase = idle :: idle | open | ended | {failed, term()} | {closing, gen_server:from()}
 }).
 
@@ -181,7 +183,8 @@ handle_call(close, From, State) ->
     stop(done, State).
 
 -spec handle_cast({iterator, py_term:ref()} | {take_back, reference()} | abandon, #state{}) -> result().
-handle_cast({iterator, Iterator}, State) ->
+handle_cast({iterator, {_, Worker, _, _} = Iterator}, State) ->
+    node(Worker) =:= node() orelse afar(node(Worker)),
     {noreply, State#state{iterator = Iterator}};
 handle_cast({take_back, Tag}, #state{readers = Readers} = State) ->
     Left = queue:filter(
@@ -204,13 +207,28 @@ handle_info({Call, Result}, #state{call = Call, phase = {closing, From}} = State
     gen_server:reply(From, closed(Result)),
     stop(done, State#state{call = undefined});
 handle_info({Call, Result}, #state{call = Call} = State) ->
-    serve(taken(Result, Call, State#state{call = undefined}));
+    serve(lost(taken(Result, Call, State#state{call = undefined})));
 handle_info({'EXIT', Call, Reason}, #state{call = Call} = State) ->
     handle_info({Call, {error, {py, {worker_down, Reason}}}}, State);
 handle_info({'DOWN', _, process, Owner, _}, #state{owner = Owner} = State) ->
     stop({error, {py, {stale_reference, "the process that owned the stream has ended"}}}, State);
+%% What holds the iterator there has ended with the connection. A call that is under way may have been answered already.
+handle_info({nodedown, Node}, #state{call = undefined} = State) ->
+    serve(lost(State#state{lost = Node}));
+handle_info({nodedown, Node}, State) ->
+    {noreply, State#state{lost = Node}};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+lost(#state{lost = Node, phase = Phase} = State) when Node =/= none, Phase =:= idle orelse Phase =:= open ->
+    State#state{phase = {failed, {py, {node_down, Node}}}};
+lost(State) ->
+    State.
+
+%% Without a message to that node, behind which this process would be suspended while it does not read.
+afar(Node) ->
+    true = monitor_node(Node, true),
+    py_transit:cast(Node, {py_nodes, host_stream, [self()]}).
 
 %%% Items in and out
 
@@ -229,7 +247,8 @@ without_items({ok, _}, State) ->
 without_items({error, {py, {encode, _}}}, #state{again = false} = State) ->
     start_call(take, [1, as_references(State), true], State#state{again = true});
 %% The iterator was in a Python that is no more.
-without_items({error, {py, {stale_reference, _}}}, State) -> State#state{phase = {failed, {py, {worker_down, replaced}}}};
+without_items({error, {py, {stale_reference, _}}}, #state{lost = none} = State) -> State#state{phase = {failed, {py, {worker_down, replaced}}}};
+without_items({error, {py, {stale_reference, _}}}, State) -> lost(State);
 without_items({error, Error}, State) -> State#state{phase = {failed, Error}}.
 
 ended(true, State) -> State#state{phase = ended};

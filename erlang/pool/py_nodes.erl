@@ -14,7 +14,9 @@
 %%% @private
 -module(py_nodes).
 
--export([new/0, child_spec/0, start_link/0, join/1, members/1, pools/0, pick/2, load/1, report/3]).
+-export([new/0, child_spec/0, start_link/0, join/1, weigh/2, members/1, pools/0, pick/2, load/1, report/3, part/1]).
+%% For other nodes.
+-export([host_stream/1]).
 -export_type([load/0]).
 
 -type load() :: {InHand :: non_neg_integer(), Serving :: non_neg_integer()} | none.
@@ -49,6 +51,17 @@ start_link() ->
 -spec join(py_config:pool_name()) -> ok.
 join(Pool) -> pg:join(?SCOPE, Pool, self()).
 
+%% @doc The calling process looks after so many workers. It is in the group of those as often: with pools that are called in turn or by chance,
+%% each node gets what its workers are of all.
+-spec weigh(py_config:pool_name(), Workers :: non_neg_integer()) -> ok.
+weigh(Pool, Workers) ->
+    Group = {workers, Pool},
+    case Workers - length([Pid || Pid <- pg:get_local_members(?SCOPE, Group), Pid =:= self()]) of
+        0 -> ok;
+        More when More > 0 -> pg:join(?SCOPE, Group, lists:duplicate(More, self()));
+        Fewer -> pg:leave(?SCOPE, Group, lists:duplicate(-Fewer, self()))
+    end.
+
 %% @doc The nodes that have a pool of that name, sorted; none where the application does not run here.
 -spec members(py_config:pool_name()) -> [node()].
 members(Pool) -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, Pool)]).
@@ -57,7 +70,7 @@ members(Pool) -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, Pool)])
 -spec pools() -> [py_config:pool_name()].
 pools() ->
     try
-        lists:sort(pg:which_groups(?SCOPE))
+        lists:sort([Pool || Pool <- pg:which_groups(?SCOPE), is_atom(Pool)])
     catch
         %% It has no table where it does not run.
         error:badarg -> []
@@ -68,7 +81,7 @@ pools() ->
 pick(Pool, Without) ->
     case scheduler(Pool) of
         Scheduler when Scheduler =:= random; Scheduler =:= round_robin ->
-            in_turn(Scheduler, Pool, members(Pool) -- Without);
+            in_turn(Scheduler, Pool, places(Pool, Without));
         _ ->
             case load(Pool) of
                 {InHand, Serving} when InHand < Serving, Without =:= [] -> {ok, node()};
@@ -82,6 +95,19 @@ scheduler(Pool) ->
         {ok, #{scheduler := Scheduler}} -> Scheduler;
         {error, _} -> least_busy
     end.
+
+%% A node for each worker. The first of all nodes come before the second of any.
+places(Pool, Without) ->
+    Nodes = [Node || Pid <- pg:get_members(?SCOPE, {workers, Pool}), Node <- [node(Pid)], not lists:member(Node, Without)],
+    {Places, _} = lists:mapfoldl(
+        fun(Node, Seen) ->
+            Nth = maps:get(Node, Seen, 0) + 1,
+            {{Nth, Node}, Seen#{Node => Nth}}
+        end,
+        #{},
+        Nodes
+    ),
+    [Node || {_, Node} <- lists:sort(Places)].
 
 in_turn(_Scheduler, _Pool, []) ->
     none;
@@ -166,3 +192,39 @@ report(Pool, Node, Load) ->
             error:badarg -> false
         end,
     ok.
+
+%%% The end of this node's part
+
+%% @doc The other nodes send no more calls here, and streams that they have open here may end, for so long. Afterwards nobody is waited for again.
+-spec part(timeout()) -> ok.
+part(Timeout) ->
+    case ets:insert_new(?TABLE, {parted}) of
+        true ->
+            [pg:leave(?SCOPE, Group, pg:get_local_members(?SCOPE, Group)) || Group <- pg:which_local_groups(?SCOPE)],
+            await_streams([{Host, monitor(process, Host)} || [Host] <- ets:match(?TABLE, {{stream, '$1'}})], py_deadline:after_ms(Timeout));
+        false ->
+            ok
+    end.
+
+await_streams([{Host, Monitor} | Rest], Deadline) ->
+    receive
+        {'DOWN', Monitor, process, Host, _} -> ok
+    after py_deadline:left_ms(Deadline) -> demonitor(Monitor, [flush])
+    end,
+    await_streams(Rest, Deadline);
+await_streams([], _Deadline) ->
+    ok.
+
+%% @doc A stream of another node reads an iterator of this one. The calling process stands for it, until it ends.
+-spec host_stream(pid()) -> ok.
+host_stream(Stream) ->
+    Monitor = monitor(process, Stream),
+    try
+        true = ets:insert(?TABLE, {{stream, self()}}),
+        receive {'DOWN', Monitor, process, Stream, _} -> ok end,
+        true = ets:delete(?TABLE, {stream, self()}),
+        ok
+    catch
+        %% The application has stopped, and the table with it.
+        error:badarg -> ok
+    end.

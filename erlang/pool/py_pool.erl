@@ -106,6 +106,7 @@ published(#state{name = Name, config = Config, load = Load, slots = Slots, leavi
         py_registry:put_config(Name, Config#{size := length(Slots)})
      || maps:get(size, Config) > 0, lists:keymember(Name, 1, py_registry:configs())
     ],
+    maps:get(size, Config) > 0 andalso py_nodes:weigh(Name, length(Slots)),
     State.
 
 %% The slot is none for callers until its worker says so: the supervisor may be busy with one that leaves.

@@ -48,6 +48,7 @@ drain(Drain) ->
         [] ->
             ok;
         Pools ->
+            py_nodes:part(Drain),
             py_registry:stopping(),
             py_pools_sup:drain(Pools, Drain)
     end.

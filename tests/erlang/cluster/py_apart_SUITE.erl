@@ -1,0 +1,141 @@
+%%% Nodes that lose each other, that stop, that have more or fewer workers than others.
+-module(py_apart_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([suite/0, all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+%% For other nodes.
+-export([away/0]).
+-export([
+    turns_are_by_workers/1,
+    a_stream_from_a_lost_node_says_so/1,
+    a_stream_that_is_open_may_end_before_its_node_stops/1,
+    an_array_outlives_a_moment_without_its_owner/1,
+    an_array_of_a_node_that_stays_away_goes/1
+]).
+
+suite() -> [{timetrap, {minutes, 5}}].
+
+all() ->
+    [
+        turns_are_by_workers,
+        a_stream_from_a_lost_node_says_so,
+        a_stream_that_is_open_may_end_before_its_node_stops,
+        an_array_outlives_a_moment_without_its_owner,
+        an_array_of_a_node_that_stays_away_goes
+    ].
+
+init_per_suite(Config) ->
+    Distribution = py_distribution:start(),
+    Peers = [py_distribution:start_peer() || _ <- [1, 2]],
+    [unlink(Peer) || {Peer, _} <- Peers],
+    ok = py_application:start([{default, #{size => 1}}]),
+    [{distribution, Distribution}, {peers, [Peer || {Peer, _} <- Peers]}, {nodes, [Node || {_, Node} <- Peers]} | Config].
+
+end_per_suite(Config) ->
+    [peer:stop(Peer) || Peer <- ?config(peers, Config)],
+    ok = py_application:stop(),
+    py_distribution:stop(?config(distribution, Config)).
+
+init_per_testcase(_, Config) ->
+    [{ok, started} = py_cluster:start(Node, #{pools => [{default, #{size => 1, drain_timeout => 60_000}}]}) || Node <- ?config(nodes, Config)],
+    Config.
+
+end_per_testcase(_, _Config) ->
+    case py_application:messages() of
+        [] -> ok;
+        Messages -> {fail, {messages_left, Messages}}
+    end.
+
+turns_are_by_workers(Config) ->
+    [One, Two] = ?config(nodes, Config),
+    Sizes = [{node(), 1}, {One, 2}, {Two, 3}],
+    [{ok, _} = erpc:call(Node, py, start_pool, [turns, #{size => Size, scheduler => round_robin}]) || {Node, Size} <- Sizes],
+    Places = fun(Count) ->
+        All = [py:func('erl.api', node, [], #{pool => turns, scope => cluster}) || _ <- lists:seq(1, Count)],
+        lists:sort(maps:to_list(maps:map(fun(_, Same) -> length(Same) end, maps:groups_from_list(fun(Node) -> Node end, All))))
+    end,
+    py_eventually:equals(6, fun() -> length(pg:get_members(py_nodes, {workers, turns})) end),
+    ?assertEqual(lists:sort([{node(), 2}, {One, 4}, {Two, 6}]), Places(12)),
+    %% When that changes, too.
+    ok = erpc:call(Two, py, resize, [turns, 1]),
+    py_eventually:equals(4, fun() -> length(pg:get_members(py_nodes, {workers, turns})) end),
+    ?assertEqual(lists:sort([{node(), 2}, {One, 4}, {Two, 2}]), Places(8)),
+    ?assertEqual([default, turns], py_nodes:pools()),
+    [ok = erpc:call(Node, py, stop_pool, [turns]) || {Node, _} <- Sizes],
+    ?assertError({py, {unknown_pool, turns}}, py:func(os, getpid, #{pool => turns, scope => cluster})).
+
+a_stream_from_a_lost_node_says_so(Config) ->
+    [One | _] = ?config(nodes, Config),
+    Open = fun() ->
+        Stream = py:stream(itertools, count, [], #{node => One, window => 4}),
+        ?assertEqual({ok, 0}, py:stream_next(Stream)),
+        Stream
+    end,
+    [Read, Closed, Back] = [Open() || _ <- [1, 2, 3]],
+    true = erlang:disconnect_node(One),
+    %% What has come already is there, then why no more does.
+    ?assertError({py, {node_down, One}}, py:stream_fold(fun(_, Count) -> Count + 1 end, 0, Read)),
+    ?assertEqual(done, py:stream_next(Read)),
+    ?assertEqual(ok, py:stream_close(Closed)),
+    ok = py_cluster:connect(One),
+    ?assertError({py, {node_down, One}}, py:stream_fold(fun(_, Count) -> Count + 1 end, 0, Back)).
+
+a_stream_that_is_open_may_end_before_its_node_stops(Config) ->
+    [One | _] = ?config(nodes, Config),
+    Stream = py:stream(builtins, range, [1_000], #{node => One, window => 4}),
+    ?assertEqual({ok, 0}, py:stream_next(Stream)),
+    py_eventually:holds(fun() -> hosted(One) =/= [] end),
+    Stop = py_caller:start(fun() -> py_cluster:stop(One) end),
+    %% It is sent no more calls from now on.
+    py_eventually:holds(fun() -> not lists:member(One, py_cluster:nodes()) end),
+    ?assertEqual(lists:seq(999, 1, -1), py:stream_fold(fun(Item, Acc) -> [Item | Acc] end, [], Stream)),
+    ?assertEqual({ok, {ok, stopped}}, py_caller:result(Stop)),
+    ?assertError({py, not_started}, py:func(os, getpid, #{node => One})),
+    %% One that nobody reads is not waited for for ever.
+    {ok, started} = py_cluster:start(One),
+    Unread = py:stream(itertools, count, [], #{node => One, window => 4}),
+    py_eventually:holds(fun() -> hosted(One) =/= [] end),
+    {ok, stopped} = erpc:call(One, py, stop, [0]),
+    ?assertError({py, _}, py:stream_fold(fun(_, Count) -> Count + 1 end, 0, Unread)).
+
+hosted(Node) -> erpc:call(Node, ets, match, [py_node_loads, {{stream, '$1'}}]).
+
+array(Node) -> py:func(numpy, ones, [100_000], #{node => Node, arrays => shared}).
+
+%% Owners of shared memory that are looked for.
+away() ->
+    {state, _MaxBytes, _Maker, _Next, _Files, Owners, _Makers} = sys:get_state(py_shared_owner),
+    [Owner || {Owner, {away, _}} <- maps:to_list(Owners)].
+
+an_array_outlives_a_moment_without_its_owner(Config) ->
+    [One | _] = ?config(nodes, Config),
+    {'$py.shm', _} = Array = array(One),
+    true = erlang:disconnect_node(One),
+    ok = py_cluster:connect(One),
+    %% It is looked for, and found, and its end is seen later.
+    py_eventually:equals([], fun() -> erpc:call(One, ?MODULE, away, []) end),
+    ?assertMatch({"ndarray", {_, {100_000}, _}}, py:value(Array)),
+    ?assertEqual(100_000, py:func(builtins, len, [Array], #{node => One})),
+    ok = py:release(Array),
+    py_eventually:equals(0, fun() -> maps:get(files, erpc:call(One, py_shared, info, [])) end),
+    %% One whose owner has ended meanwhile.
+    Test = self(),
+    {Owner, Monitor} = spawn_monitor(fun() -> Test ! {array, array(One)}, receive go -> ok end end),
+    receive {array, _} -> ok end,
+    true = erlang:disconnect_node(One),
+    Owner ! go,
+    receive {'DOWN', Monitor, process, Owner, _} -> ok end,
+    ok = py_cluster:connect(One),
+    py_eventually:equals(0, fun() -> maps:get(files, erpc:call(One, py_shared, info, [])) end).
+
+an_array_of_a_node_that_stays_away_goes(Config) ->
+    [One | _] = ?config(nodes, Config),
+    [Peer | _] = ?config(peers, Config),
+    _ = array(One),
+    Files = fun() -> maps:get(files, peer:call(Peer, py_shared, info, [])) end,
+    ?assertEqual(1, Files()),
+    true = erlang:disconnect_node(One),
+    py_eventually:equals(0, Files),
+    ok = py_cluster:connect(One).
