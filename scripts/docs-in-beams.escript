@@ -6,7 +6,7 @@ main([Ebin | Sources]) ->
     Directory = filename:join(filename:dirname(Ebin), "docs." ++ os:getpid()),
     Options = [{doclet, edoc_doclet_chunks}, {layout, edoc_layout_chunks}, {dir, Directory}, {preprocess, true}],
     try
-        ok = edoc:files(Sources, Options),
+        ok = edoc:files([whole(Directory, Source) || Source <- Sources], Options),
         [put_docs(Directory, Ebin, filename:basename(Source, ".erl")) || Source <- Sources]
     catch
         Class:Reason:Stack ->
@@ -15,6 +15,27 @@ main([Ebin | Sources]) ->
     after
         file:del_dir_r(Directory)
     end.
+
+%% EDoc takes no comments from files that are included. A source that includes some of its own folder is put together first.
+whole(Directory, Source) ->
+    case included(Source) of
+        [_] ->
+            Source;
+        Whole ->
+            Copy = filename:join(Directory, filename:basename(Source)),
+            ok = filelib:ensure_dir(Copy),
+            ok = file:write_file(Copy, Whole),
+            Copy
+    end.
+
+%% The file, in as many parts as there are between what it includes.
+included(File) ->
+    {ok, Text} = file:read_file(File),
+    [First | Rest] = re:split(Text, "^-include\\(\"([^\"]+)\"\\)\\.\\n", [multiline]),
+    [First | behind(filename:dirname(File), Rest)].
+
+behind(Folder, [Name, Text | Rest]) -> included(filename:join(Folder, Name)) ++ [Text | behind(Folder, Rest)];
+behind(_, []) -> [].
 
 put_docs(Directory, Ebin, Name) ->
     {ok, Docs} = file:read_file(filename:join([Directory, "chunks", Name ++ ".chunk"])),
