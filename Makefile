@@ -16,7 +16,8 @@ VENV_BIN := $(CURDIR)/python/.venv/bin
 CODE_PATH := -pa $(CURDIR)/_build/default/lib/py/ebin
 # As seen from python/, where the tools run: from the root they would take erlang/ for the module of that name.
 PYTHON_SOURCES := . ../tests ../examples ../scripts/site $(if $(wildcard bench),../bench)
-GET_LFE := There is no LFE here: git clone https://github.com/lfe/lfe && make -C lfe, then make repl LFE=lfe/bin/lfe
+# LFE is in no Debian: where none is on PATH, scripts/setup lfe builds one outside of the checkout, and says where.
+OWN_LFE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/py-lfe/bin/lfe
 
 ##@ Using it
 
@@ -42,25 +43,31 @@ examples-python: build ## Python programs that drive pools: a notebook's cells, 
 	@scripts/setup programs
 	@for each in examples/python/*.py; do echo "== $$each"; $(OWN_PYTHON) $(VENV_BIN)/python $$each || exit 1; done
 
-.PHONY: shell
+.PHONY: shell shell-no-deps
 shell: build shell-no-deps ## the Erlang shell with py running
+shell-no-deps: ## the same with what is built already
+	@erl $(CODE_PATH) -stdlib shell_prompt_func '{py_shell,prompt}'
 
-.PHONY: repl
-repl: lfe build repl-no-deps ## the LFE REPL with py running
+.PHONY: repl repl-no-deps lfe
+repl: build lfe repl-no-deps ## the LFE REPL with py running; an LFE is built where there is none, LFE=path names one
+repl-no-deps: ## the same with what is built already
+	@lfe=$$(command -v "$(LFE)" || echo '$(OWN_LFE)'); exec "$$lfe" $(CODE_PATH) -nobanner -repl py_shell
 
-.PHONY: shell-no-deps
-shell-no-deps: ## the Erlang shell with what is built already
-	@echo 'py runs here: py:func(math, sqrt, [2]).  h(py, func). says what a function does, h(py). which there are; q(). leaves.'
-	@erl $(CODE_PATH) -s py
-
-.PHONY: repl-no-deps
-repl-no-deps: lfe ## the LFE REPL with what is built already
-	@echo "py runs here: (py:func 'math 'sqrt '(2))  (h 'py 'func) says what a function does; (q) leaves."
-	@$(LFE) $(CODE_PATH) -s py
-
-.PHONY: lfe
 lfe:
-	@command -v $(LFE) >/dev/null || { echo '$(GET_LFE)'; exit 1; }
+	@LFE='$(LFE)' scripts/setup lfe
+
+.PHONY: iex iex-no-deps
+iex: build elixir _build/elixir/Elixir.Py.beam iex-no-deps ## Elixir's IEx with py running and the module Py
+iex-no-deps: ## the same with what is built already
+	@iex $(CODE_PATH) -pa _build/elixir -e ':py_shell.banner(:elixir)'
+
+_build/elixir/Elixir.Py.beam: $(wildcard lib/*.ex lib/py/*.ex)
+	@mkdir -p _build/elixir && elixirc -pa _build/default/lib/py/ebin -o _build/elixir $^
+
+.PHONY: python python-no-deps
+python: build python-no-deps ## Python's prompt with a node running and an executor over its workers
+python-no-deps: ## the same with what is built already
+	@$(OWN_PYTHON) $(VENV_BIN)/python -i scripts/prompt.py
 
 ##@ Working on it
 
@@ -131,6 +138,11 @@ test-libertem: build ## LiberTEM's own tests, fetched, with PoolJobExecutor in t
 .PHONY: test-systems
 test-systems: ## README's two commands on a fresh Debian 12 and 13: SYSTEMS=trixie, SYSTEMS=--clean
 	@scripts/test-systems $(SYSTEMS)
+
+# As root, with mmdebstrap. Some minutes for each of the four languages.
+.PHONY: test-first
+test-first: ## from nothing to numpy's answer on them, in Erlang, LFE, Elixir and Python: a table; LFE_URL=directory has a clone of LFE
+	@FIRST=1 scripts/test-systems $(SYSTEMS)
 
 # SVG=file for a picture. bench-compare measures BASE, in a clone of its own, and this tree in turns.
 ROUNDS ?= 5

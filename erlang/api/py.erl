@@ -115,6 +115,14 @@ resize(Name, Size) -> py_admin:resize(Name, Size).
 -spec add_worker(py_config:pool_name()) -> {ok, pid()} | {error, {py, term()}}.
 add_worker(Name) -> py_admin:add_worker(Name).
 
+%% @doc LFE py's name for {@link add_worker/1} of the pool `default'. Its argument, there the name of a process, is not used: a worker has none.
+-spec 'add-server'(term()) -> {ok, pid()} | {error, {py, term()}}.
+'add-server'(_Name) -> py_admin:add_worker(default).
+
+%% @doc LFE py's name for the processes of {@link workers/0}.
+-spec 'get-python-pids'() -> [pid()].
+'get-python-pids'() -> [Worker || #{worker := Worker} <- workers()].
+
 %% @doc Take a worker away: it takes no call any more, its open ones may end within `drain_timeout'. References that it holds
 %% are gone. Errors: `{py, {unknown_worker, Worker}}', `{py, {last_worker, Name}}'.
 -spec remove_worker(pid()) -> ok | {error, {py, term()}}.
@@ -173,6 +181,17 @@ stats(Pool) -> py_stats:pool(Pool).
 %% is missing, with what to do about it. Works without the application running.
 -spec doctor() -> ok.
 doctor() -> py_doctor:print(py_admin:versions()).
+
+%% @doc Print which pages {@link help/1} has.
+-spec help() -> ok.
+help() -> py_help:print().
+
+%% @doc Of an atom: print the page of that topic (`calls', `pools', `sessions', ...), what the functions of that name do (`pmap'), or
+%% a module (`py_session'); of one that is none of these, which come near. Of all else, a name of Python's in a binary or any value: the text
+%% that Python's `help' shows.
+-spec help(atom() | arg()) -> ok | value().
+help(Name) when is_atom(Name) -> py_help:print(Name);
+help(Value) -> py_call:object(help, [Value]).
 
 %% @doc Print {@link workers/0} as a table.
 -spec status() -> ok.
@@ -236,8 +255,8 @@ init(Module, Class, Args, Keywords, Options) -> py_call:func(init, [Module, Clas
 -spec const(name()) -> value().
 const(Path) -> py_call:const(const, [Path]).
 
-%% @doc `const(Module, Name)' or `const(Path, Options)'.
--spec const(name(), name() | options()) -> value().
+%% @doc `const(Module, Name)' or `const(Path, Options)'; of an object that is neither a name nor a list, as in LFE py, `const(Object, str)': what its `__str__()' gives.
+-spec const(name() | arg(), name() | options()) -> value().
 const(Module, X) -> py_call:const(const, [Module, X]).
 
 %% @doc `const(Module, Name, Type)', converted by a type such as `float', `int' or `str', or `const(Module, Name, Options)'.

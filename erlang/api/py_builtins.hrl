@@ -100,7 +100,6 @@
 -spec zip(arg(), arg(), arg()) -> value().           zip(X, Y, Z) -> py_call:builtin(zip, [X, Y, Z]).
 
 %% Additions, and those whose result Python shows but does not return.
--spec help(arg()) -> value().                        help(X) -> py_call:object(help, [X]).
 -spec vars(arg()) -> value().                        vars(X) -> py_call:object(vars, [X]).
 -spec pylist() -> value().                           pylist() -> py_call:named(pylist, builtins, list, []).
 -spec pylist(arg()) -> value().                      pylist(X) -> py_call:named(pylist, builtins, list, [X]).

@@ -3,7 +3,7 @@
 -export([start/0, stop/0, stop/1, restart/0, start_pool/2, stop_pool/1, stop_pool/2, restart_pool/1, restart_pool/2]).
 -export([child_spec/2, resize/2, start_gateway/1, stop_gateway/1, gateways/0]).
 -export([workers/0, workers/1, stats/1, add_worker/1, remove_worker/1, restart_worker/1, reload/1, reload/2]).
--export([doctor/0, status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
+-export(['add-server'/1, 'get-python-pids'/0, help/0, help/1, doctor/0, status/0, status/1, top/0, top/1, with_worker/1, with_worker/2, cast/2]).
 -export([func/1, func/2, func/3, func/4, func/5]).
 -export([init/1, init/2, init/3, init/4, init/5]).
 -export([const/1, const/2, const/3, attr/2, attr/3, method/2, method/3, method/4, method/5]).
@@ -24,7 +24,7 @@
     min/1, min/2, min/3, min/4, next/1, next/2, object/0, oct/1, open/1, open/2, ord/1, pow/2, pow/3, print/1,
     print/2, property/1, range/1, range/2, range/3, repr/1, reversed/1, round/1, round/2, set/0, set/1,
     slice/1, slice/2, slice/3, sorted/1, sorted/2, str/0, str/1, str/2, sum/1, sum/2, tuple/0, tuple/1, type/1,
-    type/3, zip/1, zip/2, zip/3, help/1, vars/1, pylist/0, pylist/1, ptype/1, prepr/1, pdir/1, pvars/1
+    type/3, zip/1, zip/2, zip/3, vars/1, pylist/0, pylist/1, ptype/1, prepr/1, pdir/1, pvars/1
 ]).
 %% Operators, in py_operators.hrl.
 -export([

@@ -70,10 +70,30 @@ environment() ->
     case application:get_env(py, show_arguments, cut) of
         Given when Given =:= cut; Given =:= none; Given =:= all ->
             Keys = [Key || {Key, _} <- application:get_all_env(py), not lists:member(Key, [included_applications, start_failure])],
-            {ok, [{unknown_option, Key, environment_keys()} || Key <- lists:sort(Keys) -- environment_keys()]};
+            {ok, [unknown(Key) || Key <- lists:sort(Keys) -- environment_keys()]};
         Other ->
             {error, {bad_config, py, {bad_option, show_arguments, Other, "cut | none | all"}}}
     end.
+
+%% LFE py's own are told what became of them.
+unknown(Key) ->
+    case [New || {Old, New} <- lfe_py_keys(), Old =:= Key] of
+        [New] -> {bad_option, Key, '...', ["given as ", New, ": it is LFE py's, see docs/lfe.md"]};
+        [] -> {unknown_option, Key, environment_keys()}
+    end.
+
+lfe_py_keys() ->
+    [
+        {'worker-count', "the option size of a pool"},
+        {'python-path', "the option python_path of a pool"},
+        {'worker-on-start', "the option on_start of a pool"},
+        {'scheduler-mod', "the option scheduler of a pool"},
+        {'scheduler-func', "the option scheduler of a pool"},
+        {'erlport-max-restarts', "the option restart of a pool"},
+        {'erlport-restart-threshold', "the option restart of a pool"},
+        {'erlport-shutdown-timeout', "the option drain_timeout of a pool"},
+        {'log-level', "the level of logger"}
+    ].
 
 environment_keys() -> [environments, gateway, max_shared_bytes, page, pools, sessions, show_arguments, state_dir, style].
 

@@ -2,7 +2,7 @@
 %%% @private
 -module(py_nearest).
 
--export([of_name/2]).
+-export([of_name/2, all/2]).
 
 %% Longer ones are nobody's slip of the finger.
 -define(MOST_CHARACTERS, 60).
@@ -11,15 +11,19 @@
 %% and the case of letters is none.
 -spec of_name(term(), [atom()]) -> {ok, atom()} | none.
 of_name(Name, Known) ->
+    case all(Name, Known) of
+        [Nearest | _] -> {ok, Nearest};
+        [] -> none
+    end.
+
+%% @doc All that differ as little, the nearest first.
+-spec all(term(), [atom()]) -> [atom()].
+all(Name, Known) ->
     case text(Name) of
         [_ | _] = Text when length(Text) =< ?MOST_CHARACTERS ->
-            Near = [{Distance, Each} || Each <- Known, Distance <- distances(Text, text(Each))],
-            case lists:sort(Near) of
-                [{_, Nearest} | _] -> {ok, Nearest};
-                [] -> none
-            end;
+            [Each || {_, Each} <- lists:sort([{Distance, Each} || Each <- Known, Distance <- distances(Text, text(Each))])];
         _ ->
-            none
+            []
     end.
 
 distances(Text, Other) ->

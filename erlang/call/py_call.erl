@@ -45,8 +45,13 @@ attr(attr = Api, [Object, Name | Rest] = All) ->
     is_name(Name, 2, {Api, All}),
     wrapped(attr, [Object, Name], options(Rest), 3, {Api, All}).
 
-%% @doc `[Path]', `[Path, Options]', `[Module, Name]', `[Module, Name, Options]' or `[Module, Name, Type]'.
+%% @doc `[Path]', `[Path, Options]', `[Module, Name]', `[Module, Name, Options]' or `[Module, Name, Type]'; and `[Object, Type]', as in LFE py:
+%% what the object's `__type__()' gives.
 -spec const(const, args()) -> term().
+const(const = Api, [Object, Type] = All) when
+    not (is_atom(Object) orelse is_binary(Object) orelse is_list(Object)), is_atom(Type) andalso Type =/= undefined
+->
+    wrapped(method, [Object, <<"__", (atom_to_binary(Type))/binary, "__">>, [], []], #{}, length(All), {Api, All});
 const(const = Api, [Module | Rest] = All) ->
     is_name(Module, 1, {Api, All}),
     {Name, Type, Options} =

@@ -12,6 +12,8 @@
     versions_in_the_lfe_repl_tell_lfes_own/1,
     a_failed_call_leaves_the_lfe_repl_alive/1,
     a_session_is_a_chain_in_the_lfe_repl/1,
+    the_pages_show_what_the_lfe_repl_shows/1,
+    the_lfe_repl_begins_with_both_banners/1,
     the_transcripts_show_the_same_in_the_erlang_shell/1,
     the_erlang_shell_prints_the_python_traceback/1,
     the_erlang_shell_explains_a_wrong_argument/1
@@ -25,6 +27,8 @@ all() ->
         versions_in_the_lfe_repl_tell_lfes_own,
         a_failed_call_leaves_the_lfe_repl_alive,
         a_session_is_a_chain_in_the_lfe_repl,
+        the_pages_show_what_the_lfe_repl_shows,
+        the_lfe_repl_begins_with_both_banners,
         the_transcripts_show_the_same_in_the_erlang_shell,
         the_erlang_shell_prints_the_python_traceback,
         the_erlang_shell_explains_a_wrong_argument
@@ -148,6 +152,30 @@ a_session_is_a_chain_in_the_lfe_repl(Config) ->
     ?assertEqual("()", typed("(py_session:list)", Terminal)),
     close(Terminal).
 
+%% Each page's blocks in one REPL; `...' stands for anything there.
+the_pages_show_what_the_lfe_repl_shows(Config) ->
+    Transcripts = [{Page, lines_of(Page)} || Page <- ["README.md", "docs/lfe.md", "docs/builtins.md", "docs/functions.md", "docs/operators.md", "docs/dotted-names.md"]],
+    [?assertNotEqual([], Lines, Page) || {Page, Lines} <- Transcripts],
+    Terminal = started(lfe_terminal(Config), "(py:start)"),
+    transcript(Terminal, lists:append([Lines || {_, Lines} <- Transcripts])).
+
+lines_of(Page) ->
+    {ok, Text} = file:read_file(filename:join(py_checkout:root(), Page)),
+    {match, Blocks} = re:run(Text, "^```lfe\n(.*?)^```", [global, multiline, dotall, {capture, all_but_first, list}]),
+    [
+        {string:trim(Typed), {like, pattern(lists:append(Shown))}}
+     || [Block] <- Blocks, Prompted <- tl(string:split("\n" ++ Block, "\nlfe> ", all)), [Typed | Shown] <- [string:split(Prompted, "\n")]
+    ].
+
+pattern(Shown) ->
+    Words = lists:append(lists:join(" ", string:lexemes(Shown, " \n\t"))),
+    Quoted = re:replace(Words, "[][{}()*+?.\\\\^$|]", "\\\\&", [global, {return, list}]),
+    "^" ++ lists:append(lists:join(".*", string:split(Quoted, "\\.\\.\\.", all))) ++ "$".
+
+the_lfe_repl_begins_with_both_banners(Config) ->
+    Shown = raw_banner("lfe> ?", [?config(lfe, Config), "-pa", ebin(), "-nobanner", "-repl", "py_shell"], Config),
+    {match, _} = re:run(Shown, "A Lisp-2\\+ on the Erlang VM.*py [0-9.]+ on Erlang/OTP.*pool default: .*\\(py:func 'math 'sqrt '\\(2\\)\\).*leaves", [dotall, unicode]).
+
 %%% Erlang
 
 erlang_transcripts() ->
@@ -223,12 +251,20 @@ is_as_expected(Shown, {like, Regexp}) -> re:run(Shown, Regexp, [unicode]) =/= no
 is_as_expected(Shown, Expected) -> Shown =:= lists:flatten(Expected).
 
 terminal(Prompt, Command, Config) ->
+    {Port, _Banner} = opened(Prompt, Command, Config),
+    Port.
+
+raw_banner(Prompt, Command, Config) ->
+    {Port, Banner} = opened(Prompt, Command, Config),
+    close(Port),
+    Banner.
+
+opened(Prompt, Command, Config) ->
     {ok, Pool} = py_pool_options:check(#{}),
     {ok, _, Python} = py_launcher:find(Pool),
     Program = filename:join(?config(data_dir, Config), "terminal.py"),
     Port = open_port({spawn_executable, Python}, [{args, [Program, Prompt | Command]}, {packet, 4}, binary, exit_status]),
-    _Banner = answer(Port),
-    Port.
+    {Port, answer(Port)}.
 
 %% What a line leads to, without its echo, in one line.
 typed(Line, Terminal) ->

@@ -216,6 +216,7 @@ builtins(Config) ->
         {getattr, [3, <<"nothing">>, 7], 7},
         {hasattr, [3, <<"real">>], true},
         {hash, [7], 7},
+        {help, [], ok},
         {help, [Int], fun(Text) -> string:find(Text, "class int") =/= nomatch end},
         {hex, [-1], "-0x1"},
         {id, [undefined], fun is_integer/1},
@@ -387,7 +388,7 @@ documented() ->
         {abs, [1]}, {all, [1]}, {any, [1]}, {ascii, [1]}, {bin, [1]}, {bool, [0, 1]}, {bytearray, [0, 1, 2, 3]},
         {bytes, [0, 1, 2, 3]}, {callable, [1]}, {chr, [1]}, {compile, [3, 4]}, {complex, [0, 1, 2]}, {dict, [0, 1]},
         {dir, [1]}, {divmod, [2]}, {enumerate, [1, 2]}, {filter, [2]}, {float, [0, 1]}, {format, [1, 2]},
-        {frozenset, [0, 1]}, {getattr, [2, 3]}, {hasattr, [2]}, {hash, [1]}, {help, [1]}, {hex, [1]}, {id, [1]},
+        {frozenset, [0, 1]}, {getattr, [2, 3]}, {hasattr, [2]}, {hash, [1]}, {help, [0, 1]}, {hex, [1]}, {id, [1]},
         {int, [1, 2]}, {isinstance, [2]}, {issubclass, [2]}, {iter, [1, 2]}, {len, [1]}, {map, [2, 3]},
         {max, [1, 2, 3, 4]}, {memoryview, [1]}, {min, [1, 2, 3, 4]}, {next, [1, 2]}, {object, [0]}, {oct, [1]},
         {open, [1, 2]}, {ord, [1]}, {pow, [2, 3]}, {print, [1, 2]}, {property, [1]}, {range, [1, 2, 3]}, {repr, [1]},
@@ -405,7 +406,7 @@ documented() ->
 %% Everything else that `py' exports.
 api() ->
     [
-        start, stop, restart, start_pool, stop_pool, restart_pool, child_spec, resize, workers, add_worker, remove_worker, restart_worker, reload, stats,
+        'add-server', 'get-python-pids', start, stop, restart, start_pool, stop_pool, restart_pool, child_spec, resize, workers, add_worker, remove_worker, restart_worker, reload, stats,
         status, doctor, top, with_worker, func, init, const, attr, method, pycall, release, cast,
         stream, stream_next, stream_fold, stream_close, source, call_all, call_n, async, await, yield, cancel, scatter, gather, gather_all, fold_done, pmap, preduce, pfold, pmap_reduce,
         send_request, check_response, receive_response, wait_response,

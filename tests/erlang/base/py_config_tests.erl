@@ -45,3 +45,16 @@ a_bad_pool_is_named() ->
         end
      || Bad <- [7, [ml], [{"ml", #{}}]]
     ].
+
+lfe_pys_keys_are_told_what_became_of_them_test() ->
+    application:set_env(py, 'worker-count', 3),
+    application:set_env(py, 'worker-cuont', 3),
+    try
+        {ok, Problems} = py_config:environment(),
+        [Old, Unknown] = [unicode:characters_to_list(py_options:describe(Each)) || Each <- Problems],
+        ?assertEqual("option 'worker-count' must be given as the option size of a pool: it is LFE py's, see docs/lfe.md", Old),
+        ?assertMatch("unknown option 'worker-cuont'" ++ _, Unknown)
+    after
+        application:unset_env(py, 'worker-count'),
+        application:unset_env(py, 'worker-cuont')
+    end.
