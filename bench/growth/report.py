@@ -41,12 +41,16 @@ def table(subjects: Subjects) -> str:
 
 
 def svg(subjects: Subjects) -> str:
-    """The cost of one item beside that at the least count, over the count; both axes are logarithmic."""
+    """The cost of one item beside that at the least count, over the count; both axes are logarithmic.
+
+    What noise has made less than nothing is in the table alone.
+    """
     left, top, width, height = 60, 50, 460, 300
     relative = {
         subject: [
-            (count, statistics.median(values) / statistics.median(next(iter(counts.values()))))
+            (count, ratio)
             for count, values in counts.items()
+            if (ratio := statistics.median(values) / statistics.median(next(iter(counts.values())))) > 0
         ]
         for subject, counts in subjects.items()
     }

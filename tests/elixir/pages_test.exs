@@ -14,6 +14,19 @@ defmodule Py.PagesTest do
     assert [] == Enum.flat_map(steps, &differences/1)
   end
 
+  test "Elixir that is shown without a prompt is Elixir" do
+    shown =
+      for file <- Path.wildcard(Path.join(@root, "docs/*.md")),
+          [_, block] <- Regex.scan(~r/^```elixir\n(.*?)^```$/ms, File.read!(file)),
+          not (block =~ ~r/^iex> /m),
+          # Sigils of two letters came with 1.15.
+          not (block =~ "~PY" and Version.match?(System.version(), "< 1.15.0")),
+          do: {Path.basename(file), Code.string_to_quoted(block)}
+
+    assert length(shown) >= 5
+    assert [] == for({page, {:error, why}} <- shown, do: {page, why})
+  end
+
   test "a result that differs is told" do
     for {shown, count} <- [
           {"iex> 1 + 1\n2\n", 0},

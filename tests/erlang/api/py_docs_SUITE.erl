@@ -15,6 +15,7 @@
     a_result_that_differs_is_told/1,
     what_stands_here_for_what_others_have_runs/1,
     configuration_that_is_shown_is_taken/1,
+    erlang_that_is_shown_is_erlang/1,
     every_relative_link_leads_to_a_file/1,
     every_anchor_is_a_heading/1,
     every_function_of_py_is_documented/1,
@@ -32,6 +33,7 @@ all() ->
     ?SESSIONS ++
         [
             configuration_that_is_shown_is_taken,
+            erlang_that_is_shown_is_erlang,
             every_relative_link_leads_to_a_file,
             every_anchor_is_a_heading,
             every_function_of_py_is_documented,
@@ -123,6 +125,26 @@ configuration_that_is_shown_is_taken(_Config) ->
     ],
     ?assert(length(Shown) >= 8),
     [?assertEqual([], [Wrong || Wrong <- problems(Term)], Page) || {Page, Term} <- Shown].
+
+%% Without a prompt: a module, functions of one, expressions, terms of a file.
+erlang_that_is_shown_is_erlang(_Config) ->
+    Shown = [{filename:basename(Page), Lines} || Page <- pages(), {"erlang", Lines} <- blocks(Page), steps(Lines) =:= []],
+    ?assert(length(Shown) >= 20),
+    ?assertEqual([], [{Page, hd(Lines)} || {Page, Lines} <- Shown, not is_erlang(lists:append(lists:join("\n", Lines)))]).
+
+is_erlang(Text) ->
+    {ok, Tokens, _} = erl_scan:string(string:trim(Text, trailing, ".\n ") ++ "."),
+    %% A macro is read as a variable.
+    lists:all(fun is_form_or_expressions/1, in_parts([Token || Token <- Tokens, element(1, Token) =/= '?'])).
+
+in_parts([]) ->
+    [];
+in_parts(Tokens) ->
+    {Part, [Dot | Rest]} = lists:splitwith(fun(Token) -> element(1, Token) =/= dot end, Tokens),
+    [Part ++ [Dot] | in_parts(Rest)].
+
+is_form_or_expressions(Tokens) ->
+    lists:any(fun({Read, _}) -> Read =:= ok end, [erl_parse:parse_form(Tokens), erl_parse:parse_exprs(Tokens)]).
 
 configuration(Lines) ->
     Text = string:trim(lists:append(lists:join("\n", Lines)), both, " \n."),

@@ -36,9 +36,6 @@ NOT_RUN = {
     ("README.md", "erlang/  "): "a list of folders",
     ("README.md", "project = erl.functions"): "wants packages; functions-runs.md has it as prompts",
     ("distributed.md", "(a@host)"): "three nodes; py_cluster_SUITE makes the same calls",
-    ("elixir.md", "defp deps do"): "a part of mix.exs; py_elixir_SUITE makes a project with it",
-    ("elixir.md", "import Config"): "configuration; py_elixir_SUITE has its like",
-    ("elixir.md", "import Py, only:"): "wants Elixir 1.15; the block behind it is run",
     (
         "environments.md",
         "{ok, #{path := Path}}",
@@ -108,6 +105,8 @@ def is_run(page: Path, language: str, text: str) -> bool:
     """Whether some test runs it, or looks whether it is right as it stands."""
     if language in RUN and re.search("^" + RUN[language][0], text, re.M):
         return True
+    if language == "elixir":
+        return True  # pages_test.exs reads it
     if language == "erlang" and re.match(r"\{(?!ok)\w+, (\[|#\{)", text):
         return True  # configuration, which py_docs_SUITE reads and checks
     if language == "python" and re.match(r"# docs_\w+\.py\n", text):
@@ -183,3 +182,17 @@ def test_the_texts_that_troubles_are_found_by_are_those_that_are_printed() -> No
         if len(piece) > 3 and piece not in printed
     ]
     assert wrong == []
+
+
+# Figures
+
+
+def rows_below(heading: str, page: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line for line in text.splitlines() if line.startswith("| ")][1:]
+
+
+def test_the_figures_of_the_readme_are_those_of_the_page_on_performance() -> None:
+    shown, all_of_them = rows_below("Speed", "README.md"), rows_below("Figures", "docs/performance.md")
+    assert len(shown) >= 5
+    assert set(shown) - set(all_of_them) == set()
