@@ -12,7 +12,7 @@
 
 -export([open/2, settings/1, connect/2, os_pid/1, box_os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
--export([kill/2, interrupt/1, look/1, is_doomed/1, is_gone/1, begun/1, paced/1, limit/2, read_us/1, reason/1, close/1]).
+-export([kill/2, interrupt/1, ring/1, look/1, is_doomed/1, is_gone/1, begun/1, paced/1, limit/2, read_us/1, reason/1, close/1]).
 -export_type([interpreter/0, paced/0]).
 
 -record(interpreter, {
@@ -51,6 +51,8 @@
 %% In the page, where every call may begin.
 -define(NO_LIMIT, 16#FFFFFFFFFFFFFFFF).
 -define(KEPT_LINES, 20).
+%% How long it may take to ring, where what was rung before is not taken.
+-define(RING_MS, 1).
 -define(KEPT_CHARACTERS, 2_000).
 %% What a sandboxed Python may write to its standard error in a second.
 -define(MOST_WRITTEN_BYTES, 262_144).
@@ -155,7 +157,7 @@ hear(#interpreter{listener = Listener, page = Page} = Interpreter) ->
     Connected =
         case gen_tcp:accept(Listener, 0) of
             {ok, Socket} ->
-                _ = inet:setopts(Socket, [{active, once}]),
+                _ = inet:setopts(Socket, [{active, once}, {send_timeout, ?RING_MS}]),
                 Interpreter#interpreter{errors = Socket};
             {error, _} ->
                 Interpreter
@@ -366,6 +368,14 @@ interrupt(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:interrup
 %% What made the box would end of the signal.
 interrupt(#interpreter{inner = undefined}) -> ok;
 interrupt(#interpreter{inner = Inner}) -> py_launcher:interrupt(Inner).
+
+%% @doc Ask for the answers that are ready, whatever Python does: by the socket of its standard error, where it reads nothing else.
+-spec ring(interpreter()) -> ok.
+ring(#interpreter{errors = undefined}) ->
+    ok;
+ring(#interpreter{errors = Socket}) ->
+    _ = gen_tcp:send(Socket, <<0>>),
+    ok.
 
 %% @doc See soon whether its process has ended without a word.
 -spec look(interpreter()) -> ok.

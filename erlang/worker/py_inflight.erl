@@ -14,7 +14,7 @@
 
 -export([new/0, size/1, in_line/1, last_bound/1, loose/1, take_above/2, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
--export([cancel_of/2, waits/2, begun/3, under_way/2, is_caller/3, speaker/2, asks/3, asking/1, asked_back/4, taken_back/2]).
+-export([cancel_of/2, waits/2, begun/3, under_way/2, is_caller/3, speaker/2, asks/3, asking/1, asked_back/4, taken_back/2, first/1]).
 -export_type([calls/0, call/0]).
 
 -type call() :: #{
@@ -41,6 +41,16 @@ size(#{open := Open, later := Later}) -> map_size(Open) + map_size(Later).
 %% @doc How many of them run one after another, or wait inside each other.
 -spec in_line(calls()) -> non_neg_integer().
 in_line(#{open := Open}) -> map_size(Open).
+
+%% @doc The number of the call whose answer is to come first, where others stand behind it.
+-spec first(calls()) -> pos_integer() | none.
+first(#{open := Open, oldest := Oldest}) when map_size(Open) > 1 ->
+    case Open of
+        #{Oldest := #{number := Number}} -> Number;
+        #{} -> none
+    end;
+first(_Calls) ->
+    none.
 
 %% @doc The number of the last open one that no other worker may have.
 -spec last_bound(calls()) -> non_neg_integer().

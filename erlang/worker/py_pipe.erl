@@ -3,7 +3,7 @@
 %%% @private
 -module(py_pipe).
 
--export([kept/1, share/1, is_stuck/1, looks/2, look_soon/1, paced/1, fill/2]).
+-export([kept/1, share/1, is_stuck/1, first/1, ring/1, looks/2, look_soon/1, paced/1, fill/2]).
 
 -include("py_calls.hrl").
 
@@ -63,6 +63,16 @@ fill(Least, #calls{window = Window} = Calls) -> Calls#calls{window = py_window:f
 is_stuck(#calls{sent = Sent} = Calls) -> py_inflight:in_line(Sent) > 1 andalso can_take_back(Calls) andalso is_old(Calls).
 
 is_old(#calls{window = Window}) -> py_window:is_old(erlang:monotonic_time(microsecond), Window).
+
+%% @doc See {@link py_inflight:first/1}. Calls in threads are answered one by one.
+-spec first(calls()) -> pos_integer() | none.
+first(#calls{threads = 1, sent = Sent}) -> py_inflight:first(Sent);
+first(_Calls) -> none.
+
+%% @doc Have Python write the answers that it has.
+-spec ring(calls()) -> ok.
+ring(#calls{interpreter = undefined}) -> ok;
+ring(#calls{interpreter = Interpreter}) -> py_interpreter:ring(Interpreter).
 
 %% @doc Whether it is time to look again.
 -spec looks(reference(), calls()) -> {boolean(), calls()}.

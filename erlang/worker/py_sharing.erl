@@ -8,6 +8,9 @@
 
 -include("py_worker.hrl").
 
+%% At so many looks in a row Python is asked for answers, and from then on at each of so many.
+-define(SOON, 20).
+
 %% @doc What the worker has in hand may have changed.
 -spec look(#state{}) -> #state{}.
 look(#state{kept = Told, calls = Calls, load = Load, slot = Slot, phase = Phase} = State) ->
@@ -70,8 +73,20 @@ tell(Pool, Slot) ->
 -spec watched(#state{}) -> #state{}.
 watched(#state{calls = Calls} = State) ->
     case py_pipe:is_stuck(Calls) of
-        true -> give(State);
-        false -> State
+        true -> give(rung(State));
+        false -> rung(State)
+    end.
+
+%% The first call may have its answer, which Python holds while it runs one behind it; or it runs, and will have.
+rung(#state{first = {Before, Looks}, calls = Calls} = State) ->
+    case py_pipe:first(Calls) of
+        none ->
+            State;
+        Before ->
+            _ = (Looks < ?SOON orelse Looks rem ?SOON =:= 0) andalso py_pipe:ring(Calls),
+            State#state{first = {Before, Looks + 1}};
+        First ->
+            State#state{first = {First, 0}}
     end.
 
 %% @doc The first call of the pipe may be a slow one by now.

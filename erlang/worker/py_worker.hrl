@@ -14,6 +14,8 @@
     %% With how many calls in hand it may have more, though others idle; what Python had said of its calls when that was looked at.
     fill = 0 :: non_neg_integer(),
     paced = {0, 0, 0} :: py_interpreter:paced(),
+    %% The call whose answer was to come first at the last look, and at how many looks before it.
+    first = {none, 0} :: {pos_integer() | none, non_neg_integer()},
     guard :: py_guard:guard() | undefined,
     atoms :: py_atoms:budget(),
     owners = py_owners:new() :: py_owners:owners(),

@@ -182,7 +182,8 @@ def main() -> None:
         faulthandler.enable(all_threads=False)
     if flags.one_heap:
         limits.one_heap()
-    port.leave_when_closed(in_fd, grace_seconds=0.5)
+    pipes = port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes)
+    pipes.watch(awaits_bell=flags.py)
     if flags.py:
         current().decoders.register(Atom("$py.source"), worker.source)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (/dev/null, for as long as the process)
@@ -191,9 +192,7 @@ def main() -> None:
 
         sys.stdin = RedirectedStdin()
     options = codec.Options.from_flags(4) if flags.py else codec.Options.from_flags(20)
-    server.Server(
-        port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes), options, flags.compressed
-    ).start()
+    server.Server(pipes, options, flags.compressed).start()
 
 
 if __name__ == "__main__":

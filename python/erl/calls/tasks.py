@@ -30,7 +30,8 @@ _MOST_WARNINGS: Final = 100
 
 _seconds = Clock.perf_counter
 _doubts = Doubts()
-"""Of functions of tasks, as the server has them of what is called: for that, all tasks are one callable."""
+"""Of functions of tasks, as the server has them of what is called: for that, all tasks are one callable. Where it
+trusts none, the answers before a task are written already."""
 
 _functions: dict[bytes, Callable[..., Any]] = {}
 """Functions that go by value, by their pickles."""

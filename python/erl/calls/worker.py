@@ -81,8 +81,7 @@ def _bound_by(server: Server, settings: dict[str, Any]) -> None:
     server.count_begun(counter)
     if counter is not None:
         counter.cast("Q")[0] = 1  # this call
-    if settings["stderr"] is not None:
-        port.redirect_errors(settings["stderr"])
+    server.hear(-1 if settings["stderr"] is None else port.redirect_errors(settings["stderr"]))
     if type(settings["max_memory"]) is int:
         limits.memory(settings["max_memory"])
 

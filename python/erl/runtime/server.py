@@ -66,6 +66,7 @@ class Server:
         self.options = options
         """How values are mapped where a call brings no options."""
         self._port = port
+        self.hear = port.hear
         self._thread = get_ident()
         self._references = self.scope.references
         self._decoders = self.scope.decoders
@@ -86,7 +87,7 @@ class Server:
         self._questions = Questions(state, self._inbox, self._out, self._interrupts, self._serve)
         self.later = Later(self._out, self._answers, self.scope)
         self._threads: Threads | None = None
-        self._doubts = Doubts()
+        self._doubts = Doubts(port)
         self._page: memoryview | None = None
         self._leaving = False
         self._strays = 0
@@ -146,7 +147,7 @@ class Server:
     def count_begun(self, page: Any) -> None:
         """Write the number of each call, before its user code runs, to the first integer of this writable buffer.
 
-        It has eight bytes, or 64 of a page that Erlang writes as well (see `erl.runtime.output`). None: do not count.
+        It has eight bytes, or 64 of a page that Erlang writes, too (see `erl.runtime.output`). None: do not count.
         """
         self._page = None if page is None else output.words(page)
         self._out.output.use_page(self._page)

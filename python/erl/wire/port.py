@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from select import PIPE_BUF as _PIPE_BUF
+from select import POLLIN as _POLLIN
 from select import POLLOUT as _POLLOUT
 from select import poll as _poll  # kept: user code that patches itself takes it away
 
@@ -29,6 +30,9 @@ _GONE = (0, 32, 104)
 """The numbers of errors by which the other end is gone: none, EPIPE, ECONNRESET."""
 _PAGE_BYTES = 64
 _MOST_MS = 1_000_000_000
+_GRACE_SECONDS = 0.5
+_RINGS = 64
+_AWAIT_MS = 500
 
 
 class PortClosedError(BaseException):
@@ -56,6 +60,10 @@ class Port:
         self.pending: list[bytes] = self._outlet.pending
         """What `flush` is to write, always the same list; a frame's length and the frame are added in one step."""
         self._pending_bytes = 0
+        self.bell = -1
+        """A descriptor by which Erlang asks for what is pending; see `hear`."""
+        self._watched = _poll()
+        self._awaits_bell = False
 
     def read(self, timeout: float | None = None, seen: int = -1) -> bool:
         """Read once, and wait for bytes as long as that, in seconds; False where another thread reads.
@@ -110,6 +118,47 @@ class Port:
             if writable.poll(0):
                 self.flush()
 
+    def watch(self, awaits_bell: bool) -> None:
+        """Start a thread that ends the process when Erlang closes the port, also while user code runs.
+
+        It sleeps in `poll` until then; the main thread has half a second to end in good order.
+        """
+        from _thread import start_new_thread
+        from time import sleep
+
+        self._awaits_bell = awaits_bell
+        self._watched.register(self._in, 0)  # hang-up is always reported
+
+        def watch() -> None:
+            while self._in not in (ready := self._ready()):
+                for bell in ready:
+                    if not self._rung(bell):
+                        self._watched.unregister(bell)
+            sleep(_GRACE_SECONDS)  # the main thread's time to run exit handlers
+            os._exit(0)
+
+        start_new_thread(watch, ())
+
+    def hear(self, bell: int) -> None:
+        """Have that thread write what is pending whenever a byte comes from this descriptor; below 0: there is none."""
+        if bell >= 0:
+            self._watched.register(bell, _POLLIN)
+        self.bell = bell
+        self._awaits_bell = False
+
+    def _ready(self) -> list[int]:
+        """The descriptors where something has happened; none, now and then, as long as one is awaited."""
+        return [descriptor for descriptor, _ in self._watched.poll(_AWAIT_MS if self._awaits_bell else None)]
+
+    def _rung(self, bell: int) -> bool:
+        """Write what is pending if somebody has rung; False where nobody will again."""
+        try:
+            is_rung = bool(os.read(bell, _RINGS))
+            self.flush()
+        except (OSError, PortClosedError):
+            return False
+        return is_rung
+
     @property
     def is_writing(self) -> bool:
         """Whether this thread was entered in the middle of `flush`: what it adds waits until that goes on."""
@@ -124,7 +173,9 @@ class Port:
         self.frames.renew()  # the calls that had arrived are the parent's to run
         os.close(self._in)
         os.close(self._out)
-        self._in = self._out = -1
+        if self.bell >= 0:
+            os.close(self.bell)
+        self._in = self._out = self.bell = -1
 
 
 def _frame_buffer(packet: int, first_bytes: int) -> Any:
@@ -171,10 +222,11 @@ def take_descriptors(in_fd: int, out_fd: int) -> tuple[int, int]:
     return moved
 
 
-def redirect_errors(path: bytes) -> None:
+def redirect_errors(path: bytes) -> int:
     """Send what is written to descriptors 1 and 2 to the socket at `path`, where the worker process listens.
 
-    Where that can't be, they stay what they are.
+    Returns another descriptor of that socket, the bell (see `Port.hear`). Where that can't be, the two stay what they
+    are, and there is none: -1.
     """
     import _socket
 
@@ -183,8 +235,9 @@ def redirect_errors(path: bytes) -> None:
         connection.connect(path)
         for descriptor in (1, 2):
             os.dup2(connection.fileno(), descriptor)
+        return private(connection.detach())
     except OSError:
-        return
+        return -1
     finally:
         connection.close()
 
@@ -220,22 +273,3 @@ def _widen(fd: int) -> None:
         fcntl.fcntl(fd, _SET_PIPE_BYTES, 1 << 20)
     except OSError:
         return
-
-
-def leave_when_closed(in_fd: int, grace_seconds: float) -> None:
-    """Start a thread that ends the process when Erlang closes the port, also while user code runs.
-
-    It sleeps in `poll` until then; the main thread has `grace_seconds` to end in good order.
-    """
-    import select
-    from _thread import start_new_thread
-    from time import sleep
-
-    def watch() -> None:
-        poll = select.poll()
-        poll.register(in_fd, 0)  # hang-up is always reported
-        poll.poll()
-        sleep(grace_seconds)  # the main thread's time to run exit handlers
-        os._exit(0)
-
-    start_new_thread(watch, ())

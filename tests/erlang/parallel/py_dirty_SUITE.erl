@@ -80,8 +80,7 @@ results_are_folded_as_they_come(_Config) ->
 
 a_fold_that_fails_cancels_the_rest(_Config) ->
     ?assertExit(enough, py:pfold(fun(_, _) -> exit(enough) end, 0, py_dirty, rows, [<<"a">>, <<"endless">>], #{chunk => 1})),
-    %% Both workers are free again. Where both items came to one that trusts the function to be fast, the first answer came with the
-    %% second, late: see "Which callables are trusted" in erl.runtime.doubts.
+    %% Both workers are free again.
     ?assertEqual([{ok, 1}, {ok, 1}], [Outcome || {_, Outcome} <- py:call_all(py_dirty, rows, [<<"a">>], #{timeout => 30_000})]).
 
 what_a_list_is_mapped_to_is_reduced_in_python(_Config) ->
