@@ -17,8 +17,8 @@
 -type task() :: {client(), queued | {given, py_registry:slot()}}.
 -record(client, {
     queue = queue:new() :: queue:queue(id()),
-    %% Those that are not over. The queue may have others.
-    tasks = #{} :: #{id() => []},
+    %% How many are not over. The queue may have others.
+    open = 0 :: non_neg_integer(),
     waiting = 0 :: non_neg_integer(),
     %% So many of the queue are not, at the most.
     unwanted = 0 :: non_neg_integer(),
@@ -53,8 +53,8 @@ new() -> #dispatch{}.
 %% @doc A new task waits, as its client's last.
 -spec queued(id(), client(), dispatch()) -> dispatch().
 queued(Id, Client, #dispatch{tasks = Tasks} = Dispatch) when not is_map_key(Id, Tasks) ->
-    #client{tasks = Own, queue = Queue} = Known = client(Client, Dispatch),
-    waits(Id, Client, Known#client{tasks = Own#{Id => []}, queue = queue:in(Id, Queue)}, Dispatch).
+    #client{open = Open, queue = Queue} = Known = client(Client, Dispatch),
+    waits(Id, Client, Known#client{open = Open + 1, queue = queue:in(Id, Queue)}, Dispatch).
 
 client(Client, #dispatch{clients = Clients}) -> maps:get(Client, Clients, #client{}).
 
@@ -68,7 +68,7 @@ turn(Client, #client{turn = none, waiting = Waiting, held = false} = Known, Disp
     Dispatch#dispatch{
         clients = Clients#{Client => Known#client{turn = Place}}, turns = queue:in({Client, Place}, Turns), places = Place
     };
-turn(Client, #client{tasks = Tasks, held = false}, #dispatch{clients = Clients} = Dispatch) when map_size(Tasks) =:= 0 ->
+turn(Client, #client{open = 0, held = false}, #dispatch{clients = Clients} = Dispatch) ->
     Dispatch#dispatch{clients = maps:remove(Client, Clients)};
 turn(Client, Known, #dispatch{clients = Clients} = Dispatch) ->
     Dispatch#dispatch{clients = Clients#{Client => Known}}.
@@ -150,8 +150,8 @@ back(Id, Now, #dispatch{tasks = Tasks, hands = Hands} = Dispatch) ->
 over(Id, Now, #dispatch{tasks = Tasks} = Dispatch) ->
     case maps:take(Id, Tasks) of
         {{Client, At}, Left} ->
-            #client{tasks = Own} = Known = client(Client, Dispatch),
-            without(At, Now, Client, Known#client{tasks = maps:remove(Id, Own)}, Dispatch#dispatch{tasks = Left});
+            #client{open = Open} = Known = client(Client, Dispatch),
+            without(At, Now, Client, Known#client{open = Open - 1}, Dispatch#dispatch{tasks = Left});
         error ->
             Dispatch
     end.
@@ -162,11 +162,13 @@ without({given, Slot}, Now, Client, Known, #dispatch{hands = Hands} = Dispatch) 
 without(queued, _Now, Client, #client{waiting = 1} = Known, #dispatch{waiting = All} = Dispatch) ->
     turn(Client, Known#client{waiting = 0, turn = none, unwanted = 0, queue = queue:new()}, Dispatch#dispatch{waiting = All - 1});
 without(queued, _Now, Client, #client{waiting = Waiting, unwanted = Unwanted} = Known, #dispatch{waiting = All} = Dispatch) ->
-    turn(Client, swept(Known#client{waiting = Waiting - 1, unwanted = Unwanted + 1}), Dispatch#dispatch{waiting = All - 1}).
+    turn(Client, swept(Client, Known#client{waiting = Waiting - 1, unwanted = Unwanted + 1}, Dispatch), Dispatch#dispatch{waiting = All - 1}).
 
-swept(#client{queue = Queue, tasks = Own, unwanted = Unwanted, waiting = Waiting} = Known) when Unwanted > Waiting + 100 ->
-    Known#client{queue = queue:filter(fun(Id) -> is_map_key(Id, Own) end, Queue), unwanted = 0};
-swept(Known) ->
+swept(Client, #client{queue = Queue, unwanted = Unwanted, waiting = Waiting} = Known, #dispatch{tasks = Tasks}) when
+    Unwanted > Waiting + 100
+->
+    Known#client{queue = queue:filter(fun(Id) -> maps:get(Id, Tasks, none) =:= {Client, queued} end, Queue), unwanted = 0};
+swept(_Client, Known, _Dispatch) ->
     Known.
 
 %% A hand that is empty is remembered for how long its tasks took.
@@ -193,8 +195,11 @@ go_on(Client, Dispatch) -> turn(Client, (client(Client, Dispatch))#client{held =
 %% @doc A client has gone: its tasks, which are over, and where they were.
 -spec gone(client(), dispatch()) -> {[{id(), queued | {given, py_registry:slot()}}], dispatch()}.
 gone(Client, #dispatch{tasks = Tasks} = Dispatch) ->
-    #client{tasks = Own} = client(Client, Dispatch),
-    Some = [{Id, element(2, map_get(Id, Tasks))} || Id <- maps:keys(Own)],
+    Some =
+        case client(Client, Dispatch) of
+            #client{open = 0} -> [];
+            _ -> [{Id, At} || {Id, {Of, At}} <- maps:to_list(Tasks), Of =:= Client]
+        end,
     Left = lists:foldl(fun({Id, _}, Acc) -> over(Id, unknown, Acc) end, Dispatch, Some),
     {Some, Left#dispatch{clients = maps:remove(Client, Left#dispatch.clients)}}.
 

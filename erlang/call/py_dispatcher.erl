@@ -27,7 +27,7 @@
 %%% @private
 -module(py_dispatcher).
 
--export([new/0, send/5, message/2, cancel/2, drop/2, hold/1, go_on/1, size/1, is_open/2, close/1]).
+-export([new/0, send/5, queue/4, flush/1, message/2, cancel/2, drop/2, hold/1, go_on/1, size/1, is_open/2, close/1]).
 -export_type([tasks/0]).
 
 -record(task, {
@@ -46,6 +46,8 @@
     %% Whose an id or a monitor is.
     keys = #{} :: #{reference() => Key :: term()},
     dispatchers = #{} :: #{pid() => Monitor :: reference()},
+    %% For one dispatcher, last first, and not told to it yet.
+    untold = none :: none | {pid(), [py_dispatcher_server:several(), ...]},
     held = false :: boolean()
 }).
 -opaque tasks() :: #tasks{}.
@@ -66,20 +68,9 @@ is_open(Key, #tasks{open = Open}) -> is_map_key(Key, Open).
 send(Key, Body, Route, Owner, #tasks{open = Open, pending = Pending} = Tasks) ->
     case py_route:is_free(Route) of
         true ->
-            case py_dispatcher_server:find(maps:get(pool, Route, default)) of
-                {ok, Dispatcher, Default} ->
-                    Task = #task{
-                        dispatcher = Dispatcher,
-                        id = make_ref(),
-                        body = Body,
-                        route = Route,
-                        owner = Owner,
-                        deadline = py_deadline:after_ms(maps:get(timeout, Route, Default)),
-                        watched = if is_pid(Owner), Owner =/= self() -> monitor(process, Owner); true -> none end
-                    },
-                    {ok, queued(Key, Task, Tasks)};
-                {error, Reason} ->
-                    {error, {py, Reason}}
+            case new_task(Body, Route, Owner) of
+                {ok, Task} -> {ok, queued(Key, Task, Tasks)};
+                {error, _} = Error -> Error
             end;
         false ->
             case py_pending:send(Key, Body, Route, Owner, Pending) of
@@ -88,11 +79,60 @@ send(Key, Body, Route, Owner, #tasks{open = Open, pending = Pending} = Tasks) ->
             end
     end.
 
-queued(Key, #task{dispatcher = Dispatcher, id = Id, watched = Watched} = Task, Before) ->
-    #tasks{open = Open, keys = Keys} = Tasks = known(Dispatcher, Before),
+new_task(Body, Route, Owner) ->
+    case py_dispatcher_server:find(maps:get(pool, Route, default)) of
+        {ok, Dispatcher, Default} ->
+            {ok, #task{
+                dispatcher = Dispatcher,
+                id = make_ref(),
+                body = Body,
+                route = Route,
+                owner = Owner,
+                deadline = py_deadline:after_ms(maps:get(timeout, Route, Default)),
+                watched = if is_pid(Owner), Owner =/= self() -> monitor(process, Owner); true -> none end
+            }};
+        {error, Reason} ->
+            {error, {py, Reason}}
+    end.
+
+queued(Key, #task{dispatcher = Dispatcher, id = Id} = Task, Tasks) ->
     Most = maps:get(most_open, Task#task.route, infinity),
     py_dispatcher_server:task(Dispatcher, Id, Task#task.body, Task#task.deadline, Task#task.owner, Most),
-    Tasks#tasks{open = Open#{Key => Task}, keys = maps:remove(none, Keys#{Id => Key, Watched => Key})}.
+    opened(Key, Task, Tasks).
+
+opened(Key, #task{dispatcher = Dispatcher, id = Id, watched = Watched} = Task, Before) ->
+    #tasks{open = Open, keys = Keys} = Tasks = known(Dispatcher, Before),
+    Known =
+        case Watched of
+            none -> Keys#{Id => Key};
+            _ -> Keys#{Id => Key, Watched => Key}
+        end,
+    Tasks#tasks{open = Open#{Key => Task}, keys = Known}.
+
+%% @doc The same with a task of the calling process's that any worker of its pool may run (see {@link py_route:is_free/1}); it waits for
+%% {@link flush/1}, which comes before anything else is done with these tasks.
+-spec queue(Key :: term(), py_wire:body(), py_route:route(), tasks()) -> {ok, tasks()} | {error, {py, py_error:reason()}}.
+queue(Key, Body, #{most_open := _} = Route, Tasks) ->
+    send(Key, Body, Route, self(), flush(Tasks));
+queue(Key, Body, Route, #tasks{untold = Untold} = Tasks) ->
+    case new_task(Body, Route, self()) of
+        {ok, #task{dispatcher = Dispatcher, id = Id, deadline = Deadline} = Task} ->
+            One = {Id, Body, Deadline},
+            case Untold of
+                {Dispatcher, Others} -> {ok, opened(Key, Task, Tasks#tasks{untold = {Dispatcher, [One | Others]}})};
+                _ -> {ok, opened(Key, Task, (flush(Tasks))#tasks{untold = {Dispatcher, [One]}})}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Tell dispatchers of what was queued.
+-spec flush(tasks()) -> tasks().
+flush(#tasks{untold = none} = Tasks) ->
+    Tasks;
+flush(#tasks{untold = {Dispatcher, Some}} = Tasks) ->
+    py_dispatcher_server:tasks(Dispatcher, lists:reverse(Some)),
+    Tasks#tasks{untold = none}.
 
 known(Dispatcher, #tasks{dispatchers = Dispatchers} = Tasks) when is_map_key(Dispatcher, Dispatchers) ->
     Tasks;
@@ -154,8 +194,14 @@ told(Id, Reason, Tasks) ->
 
 forgotten(Key, #tasks{open = Open, keys = Keys} = Tasks) ->
     {#task{id = Id, watched = Watched}, Left} = maps:take(Key, Open),
-    Watched =:= none orelse demonitor(Watched),
-    Tasks#tasks{open = Left, keys = maps:without([Id, Watched], Keys)}.
+    Fewer = maps:remove(Id, Keys),
+    case Watched of
+        none ->
+            Tasks#tasks{open = Left, keys = Fewer};
+        _ ->
+            demonitor(Watched),
+            Tasks#tasks{open = Left, keys = maps:remove(Watched, Fewer)}
+    end.
 
 %% @doc Nobody wants the answer any more: the task ends, and none comes. What is over already is so still.
 -spec cancel(Key :: term(), tasks()) -> tasks().

@@ -7,8 +7,12 @@
 -module(py_dispatcher_server).
 -behaviour(gen_server).
 
--export([find/1, task/6, cancel/2, drop/2, hold/1, go_on/1]).
+-export([find/1, task/6, tasks/2, cancel/2, drop/2, hold/1, go_on/1]).
 -export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export_type([several/0]).
+
+-type several() :: {Id :: reference(), py_wire:body(), py_deadline:deadline()}.
+%% One of several tasks.
 
 -record(task, {
     client :: pid(),
@@ -60,6 +64,10 @@ started(_Failed, Pool, _Timeout) -> {error, {unknown_pool, Pool}}.
 task(Dispatcher, Id, Body, Deadline, Owner, Most) ->
     gen_server:cast(Dispatcher, {task, self(), Id, Body, Deadline, Owner, group_leader(), Most}).
 
+%% @doc The same with several that the calling process owns, in order.
+-spec tasks(pid(), [several(), ...]) -> ok.
+tasks(Dispatcher, Some) -> gen_server:cast(Dispatcher, {tasks, self(), group_leader(), Some}).
+
 -spec cancel(pid(), Id :: reference()) -> ok.
 cancel(Dispatcher, Id) -> gen_server:cast(Dispatcher, {cancel, Id}).
 
@@ -104,6 +112,17 @@ handle_cast({task, Client, Id, Body, Deadline, Owner, Leader, _Most}, #state{cor
     Task = #task{client = Client, body = Body, owner = Owner, leader = Leader, timer = timer(Id, Deadline)},
     Queued = (watched(Client, State))#state{core = py_dispatch:queued(Id, Client, Core), tasks = Tasks#{Id => Task}},
     {noreply, bounded(Id, dispatched(Queued))};
+handle_cast({tasks, Client, Leader, Some}, State) ->
+    {Ids, Queued} = lists:foldl(
+        fun({Id, Body, Deadline}, {Ids, #state{core = Core, tasks = Tasks} = Acc}) ->
+            Task = #task{client = Client, body = Body, owner = Client, leader = Leader, timer = timer(Id, Deadline)},
+            {[Id | Ids], Acc#state{core = py_dispatch:queued(Id, Client, Core), tasks = Tasks#{Id => Task}}}
+        end,
+        {[], watched(Client, State)},
+        Some
+    ),
+    %% The last ones first: they would have been too many.
+    {noreply, lists:foldl(fun bounded/2, dispatched(Queued), Ids)};
 handle_cast({cancel, Id}, State) ->
     {noreply, dispatched(given_up(Id, cancelled, State))};
 handle_cast({drop, Id}, #state{core = Core, tasks = Tasks} = State) ->
@@ -335,7 +354,7 @@ answered_with(Answer, Id, #state{tasks = Tasks} = State) ->
 
 %% As many wait here as would in the queues of the workers.
 bounded(Id, #state{core = Core, pool = Pool} = State) ->
-    case py_dispatch:task(Id, Core) of
+    case py_dispatch:waiting(Core) > 0 andalso py_dispatch:task(Id, Core) of
         {ok, {_, queued}} ->
             case py_registry:pool(Pool) of
                 {ok, #{max_queue := Most, size := Size}} when is_integer(Most) ->

@@ -31,6 +31,7 @@
     most_bytes = py_gateway_wire:greeting_bytes() :: pos_integer(),
     atoms = py_atoms:connection() :: py_atoms:budget(),
     is_reading = true :: boolean(),
+    spelled = none :: none | py_gateway_wire:spelled(),
     tasks = py_gateway_tasks:new() :: py_gateway_tasks:tasks(),
     %% Of a front: the workers of answers that come in pieces, by the numbers of their requests. And who is told what replicas print.
     streams = #{} :: py_gateway_service:streams(),
@@ -202,23 +203,21 @@ received(Data, #state{input = Input, most_bytes = Most} = State) ->
 each(_Frames, over) ->
     over;
 each(<<>>, State) ->
-    State;
+    sent(State);
 each(Frames, #state{role = none} = State) ->
     {Frame, Rest} = py_gateway_wire:next(Frames),
     each(Rest, hello(Frame, State));
-each(Frames, #state{role = Role, atoms = Atoms} = State) ->
+each(Frames, #state{role = Role, atoms = Atoms, spelled = Spelled} = State) ->
     {Frame, Rest} = py_gateway_wire:next(Frames),
-    case py_gateway_wire:message(Frame, Role, Atoms) of
-        {ok, Message} ->
-            case py_gateway_wire:is_message(Message, Role) of
-                true -> each(Rest, message(Message, State));
-                false -> refused(bad_message, io_lib:format("~tp may not say ~tP", [Role, Message, 12]), State)
-            end;
-        {refused, Id, Text} ->
-            each(Rest, unread(Id, Text, State));
-        {error, Text} ->
-            refused(bad_message, Text, State)
+    case py_gateway_wire:read(Frame, Role, Atoms, Spelled) of
+        {ok, {submit, _, _, _} = Submit, Spelled} -> each(Rest, message(Submit, State));
+        {ok, Message, Next} -> each(Rest, message(Message, sent(State#state{spelled = Next})));
+        {refused, Id, Text} -> each(Rest, unread(Id, Text, State));
+        {error, Text} -> refused(bad_message, Text, State)
     end.
+
+%% Tasks that follow each other are on their way to their dispatcher together, before anything else is done.
+sent(#state{tasks = Tasks} = State) -> State#state{tasks = py_gateway_tasks:flush(Tasks)}.
 
 %% A message that costs more atoms than are left is one request's fault; one that nobody answers is told of in the driver's log.
 unread(none, Text, State) ->

@@ -7,7 +7,7 @@
 %%% @private
 -module(py_gateway_tasks).
 
--export([new/0, submit/4, send/4, pace/2, message/2, cancel/2, drop/2, is_open/2, count/1, body_bytes/1, close/1]).
+-export([new/0, submit/4, send/4, flush/1, pace/2, message/2, cancel/2, drop/2, is_open/2, count/1, body_bytes/1, close/1]).
 -export_type([tasks/0]).
 
 -record(lane, {
@@ -31,6 +31,8 @@
     given = py_dispatcher:new() :: py_dispatcher:tasks(),
     open = #{} :: #{py_gateway_wire:id() => #waits{} | #given{}},
     lanes = #{} :: #{Worker :: pid() => #lane{}},
+    %% The route that was given last, and what was made of it.
+    last = none :: none | {Given :: map(), py_route:route()},
     held = false :: boolean(),
     turn = 1 :: pos_integer(),
     bytes = 0 :: non_neg_integer()
@@ -56,13 +58,13 @@ body_bytes(#tasks{bytes = Bytes}) -> Bytes.
 -spec is_open(py_gateway_wire:id(), tasks()) -> boolean().
 is_open(Id, #tasks{open = Open}) -> is_map_key(Id, Open).
 
-%% @doc A new task; its deadline begins now.
+%% @doc A new task; its deadline begins now. It may wait for {@link flush/1}.
 -spec submit(py_gateway_wire:id(), map(), binary(), tasks()) -> {ok, tasks()} | {error, term()}.
 submit(Id, Given, Body, Tasks) ->
-    case py_gateway_wire:is_body(Body) andalso checked(Given) of
+    case py_gateway_wire:is_body(Body) andalso checked(Given, Tasks) of
         false ->
             {error, {link, "the body of a call is a module, a function and a list of arguments, encoded one after the other"}};
-        {ok, Route} -> send(Id, Route, Body, Tasks);
+        {ok, Route} -> send(Id, Route, Body, Tasks#tasks{last = {Given, Route}});
         {error, _} = Error -> Error
     end.
 
@@ -70,9 +72,26 @@ submit(Id, Given, Body, Tasks) ->
 -spec send(py_gateway_wire:id(), py_route:route(), binary(), tasks()) -> {ok, tasks()} | {error, term()}.
 send(Id, Route, Body, Tasks) ->
     case py_route:is_free(Route) of
-        true -> given(Id, Body, Route, none, Tasks);
+        true -> queued(Id, Body, Route, Tasks);
         false -> bound(Id, Body, Route, Tasks)
     end.
+
+%% @doc Have those that wait for others be on their way: before anything else is said of them, and before another message is waited for.
+-spec flush(tasks()) -> tasks().
+flush(#tasks{given = Given} = Tasks) -> Tasks#tasks{given = py_dispatcher:flush(Given)}.
+
+queued(Id, Body, Route, #tasks{given = Given} = Tasks) ->
+    case py_dispatcher:queue(Id, [Body], Route, Given) of
+        {ok, Next} -> {ok, opened(Id, Body, none, Tasks#tasks{given = Next})};
+        {error, {py, Reason}} -> {error, Reason}
+    end.
+
+opened(Id, Body, Lane, #tasks{open = Open, bytes = Bytes} = Tasks) ->
+    Size = byte_size(Body),
+    Tasks#tasks{open = Open#{Id => #given{lane = Lane, bytes = Size}}, bytes = Bytes + Size}.
+
+checked(Given, #tasks{last = {Given, Route}}) -> {ok, Route};
+checked(Given, _Tasks) -> checked(Given).
 
 checked(Given) ->
     Route = maps:filter(fun(_, Value) -> Value =/= undefined end, Given),
@@ -121,11 +140,10 @@ known(Lane, #tasks{lanes = Lanes}) -> maps:get(Lane, Lanes, #lane{}).
 has_room(#lane{given = Given, window = Window, average = Average}) ->
     Given < max(?LEAST_GIVEN, min(Window, ?ANSWER_BYTES div max(1, Average))).
 
-given(Id, Body, Route, Lane, #tasks{given = Given, open = Open, bytes = Bytes} = Tasks) ->
+given(Id, Body, Route, Lane, #tasks{given = Given} = Tasks) ->
     case py_dispatcher:send(Id, [Body], Route, self(), Given) of
         {ok, Sent} ->
-            Size = byte_size(Body),
-            {ok, counted(Lane, 1, none, Tasks#tasks{given = Sent, open = Open#{Id => #given{lane = Lane, bytes = Size}}, bytes = Bytes + Size})};
+            {ok, counted(Lane, 1, none, opened(Id, Body, Lane, Tasks#tasks{given = Sent}))};
         {error, {py, Reason}} ->
             {error, Reason}
     end.
@@ -166,6 +184,8 @@ timer(Id, Deadline) -> erlang:start_timer(Deadline, self(), {?MODULE, Id}, [{abs
 %% @doc Whether tasks may be given to workers. If so, as many of those that wait here are as there is room for; those that can't be any
 %% more come back with their reasons.
 -spec pace(MayGive :: boolean(), tasks()) -> {[{py_gateway_wire:id(), Reason :: term()}], tasks()}.
+pace(true, #tasks{held = false, lanes = Lanes} = Tasks) when map_size(Lanes) =:= 0 ->
+    {[], Tasks};
 pace(true, #tasks{lanes = Lanes, given = Given} = Tasks) ->
     lists:foldl(fun next/2, {[], Tasks#tasks{held = false, given = py_dispatcher:go_on(Given)}}, maps:keys(Lanes));
 pace(false, #tasks{held = true} = Tasks) ->

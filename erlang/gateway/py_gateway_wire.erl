@@ -5,21 +5,26 @@
 -module(py_gateway_wire).
 
 -export([version/0, greeting_bytes/0, packet_bytes/0, packet_bytes/1, input/0, split/3, next/1]).
--export([hello/1, message/3, is_message/2, is_body/1, atom/1]).
+-export([hello/1, read/4, is_body/1, atom/1]).
 -export([own_info/1, encode/1, done/3, failed/2, overload/1, simple/1]).
--export_type([role/0, info/0, id/0, frame/0]).
+-export_type([role/0, info/0, id/0, frame/0, spelled/0]).
 
 -type role() :: py_gateway_options:role().
 -type info() :: #{role => role(), token => binary(), log => boolean(), atom() => term()}.
 -type id() :: non_neg_integer().
 -type frame() :: {iodata(), Bytes :: pos_integer()}.
 %% A frame with its length in front, and how many bytes that is.
+-type spelled() :: {Bytes :: binary(), Route :: map()}.
 
 -define(VERSION, 1).
 -define(ETF_VERSION, 131).
 -define(GREETING_BYTES, 65_536).
 -define(GREETING_WORDS, 65_536).
 -define(PACKET_BYTES, 67_108_864).
+%% What a task begins with, up to its id, and how many bytes that is with it; a route that takes more than so many is not remembered.
+-define(SUBMIT, ?ETF_VERSION, 104, 4, 100, 6:16, "submit", 98).
+-define(SUBMIT_BYTES, 17).
+-define(MOST_SPELLED, 1_024).
 %% What a reason may hold of a list, of a text, and how deep it may be.
 -define(MOST_ITEMS, 64).
 -define(MOST_TEXT, 16_384).
@@ -115,6 +120,43 @@ number(<<97, Id, _/binary>>) -> Id;
 number(<<98, Id:32/signed, _/binary>>) when Id >= 0 -> Id;
 number(_) -> none.
 
+%% @doc What a frame says of somebody in this role, who may say it; and how the route of his last task was spelled, for the next one:
+%% drivers have few routes, and say them again and again.
+-spec read(binary(), role(), py_atoms:budget(), none | spelled()) ->
+    {ok, tuple(), none | spelled()} | {refused, id() | none, unicode:chardata()} | {error, unicode:chardata()}.
+read(Frame, Role, Atoms, Spelled) ->
+    case again(Frame, Spelled) of
+        no -> allowed(message(Frame, Role, Atoms), Frame, Role, Spelled);
+        Submit -> {ok, Submit, Spelled}
+    end.
+
+allowed({ok, Message}, Frame, Role, Before) ->
+    case is_message(Message, Role) of
+        true -> {ok, Message, spelled(Frame, Message, Before)};
+        false -> {error, io_lib:format("~tp may not say ~tP", [Role, Message, 12])}
+    end;
+allowed(Refused, _Frame, _Role, _Before) ->
+    Refused.
+
+spelled(Frame, {submit, _Id, Route, Body}, _) when byte_size(Frame) - byte_size(Body) =< ?MOST_SPELLED ->
+    Size = max(0, byte_size(Frame) - ?SUBMIT_BYTES - 5 - byte_size(Body)),
+    case Frame of
+        <<?SUBMIT, _:32, Spelled:Size/binary, 109, _/binary>> -> {binary:copy(Spelled), Route};
+        _ -> none
+    end;
+spelled(_Frame, _Message, Before) ->
+    Before.
+
+again(<<?SUBMIT, 0:1, Id:31, Rest/binary>>, {Spelled, Route}) ->
+    Size = byte_size(Spelled),
+    case Rest of
+        %% A copy: the bytes that a read has brought may be many more, and would stay as long as this task.
+        <<Spelled:Size/binary, 109, Bytes:32, Body:Bytes/binary>> -> {submit, Id, Route, binary:copy(Body)};
+        _ -> no
+    end;
+again(_Frame, _Spelled) ->
+    no.
+
 %% @doc Whether somebody in this role may say it.
 -spec is_message(tuple(), role()) -> boolean().
 is_message({submit, Id, Route, Body}, Role) -> is_id(Id) andalso is_map(Route) andalso is_binary(Body) andalso Role =/= observer;
@@ -136,6 +178,8 @@ is_order(_) -> false.
 -spec is_body(binary()) -> boolean().
 is_body(Body) ->
     case after_atom(after_atom(Body)) of
+        %% As those of nearly all tasks: one binary.
+        <<108, 1:32, 109, Size:32, _:Size/binary, 106>> -> true;
         <<Tag, _/binary>> = Args when Tag =:= 106; Tag =:= 107; Tag =:= 108 -> py_etf:is_term(Args);
         _ -> false
     end.

@@ -15,6 +15,7 @@
     a_deadline_is_kept_and_the_worker_is_free/1,
     a_cancelled_task_ends_and_one_that_waits_never_begins/1,
     what_waits_can_be_dropped_and_what_runs_can_not/1,
+    what_one_read_brings_is_done_in_its_order/1,
     a_dead_worker_costs_the_task_that_ran/1,
     erlang_functions_run_beside_each_other_and_end_with_their_driver/1,
     messages_come_in_order_and_fill_no_queue/1,
@@ -52,6 +53,7 @@ all() ->
         a_deadline_is_kept_and_the_worker_is_free,
         a_cancelled_task_ends_and_one_that_waits_never_begins,
         what_waits_can_be_dropped_and_what_runs_can_not,
+        what_one_read_brings_is_done_in_its_order,
         a_dead_worker_costs_the_task_that_ran,
         erlang_functions_run_beside_each_other_and_end_with_their_driver,
         messages_come_in_order_and_fill_no_queue,
@@ -231,6 +233,42 @@ what_waits_can_be_dropped_and_what_runs_can_not(Config) ->
     ?assertEqual(29, length(py_driver:answers(Driver, 29))),
     ok = file:delete(File),
     py_driver:close(Driver).
+
+%% As a driver spells it: an id in four bytes.
+what_one_read_brings_is_done_in_its_order(Config) ->
+    Driver = driver(Config),
+    [submit(Driver, Id, time, sleep, [60]) || Id <- [1, 2]],
+    Body = py_driver:body(math, sqrt, [4]),
+    Task = fun(Id, Route) ->
+        <<131, Spelled/binary>> = term_to_binary(Route),
+        framed([<<131, 104, 4, 100, 6:16, "submit", 98, Id:32>>, Spelled, <<109, (byte_size(Body)):32>>, Body])
+    end,
+    Message = fun(Term) -> framed(term_to_binary(Term)) end,
+    Other = #{pool => default, timeout => 60_000},
+    py_driver:bytes(Driver, [
+        [Task(Id, #{}) || Id <- lists:seq(300, 305)], Message({cancel, 300}), Message({drop, 305}), [Task(Id, Other) || Id <- [306, 307]],
+        Message({drop, 306}), Task(308, #{pool => nowhere}), Task(309, Other), Message({cancel, 301}), [Message({cancel, Id}) || Id <- [1, 2]]
+    ]),
+    ?assertEqual(
+        [
+            {1, cancelled}, {2, cancelled}, {300, cancelled}, {301, cancelled}, {302, done}, {303, done}, {304, done}, {305, dropped},
+            {306, dropped}, {307, done}, {308, {unknown_pool, nowhere}}, {309, done}
+        ],
+        lists:sort(said(Driver, 12))
+    ),
+    py_driver:close(Driver).
+
+said(_Driver, 0) ->
+    [];
+said(Driver, Count) ->
+    case py_driver:next(Driver) of
+        {done, Id, _, _} -> [{Id, done} | said(Driver, Count - 1)];
+        {failed, Id, Reason, _} -> [{Id, Reason} | said(Driver, Count - 1)];
+        {dropped, Id} -> [{Id, dropped} | said(Driver, Count - 1)];
+        Other when is_tuple(Other) -> said(Driver, Count)
+    end.
+
+framed(Bytes) -> [<<(iolist_size(Bytes)):32>>, Bytes].
 
 a_dead_worker_costs_the_task_that_ran(Config) ->
     Driver = driver(Config),
