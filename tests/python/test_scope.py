@@ -75,6 +75,7 @@ OF_THE_PROCESS = {
     "erl.tracing._found": "OpenTelemetry's module, or that there is none",
 }
 OF_THE_COMPILED_CODEC = {
+    "_last_key": "the key that was signed with last, with its first block compressed",
     "_last_scope": "whose tables were asked for last",
     "_last_tables": "those tables",
     "_last_zone": "the bytes of the zone that was written last",

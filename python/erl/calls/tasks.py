@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, CoroutineType, FunctionType
 
 from erl import codec, errors, shared
 from erl.codec import Options
@@ -16,7 +16,7 @@ from erl.names import lookup
 from erl.runtime.clock import Clock
 from erl.runtime.doubts import FAST_SECONDS, Doubts
 from erl.values import parcels, unpickled
-from erl.values.scope import current
+from erl.values.scope import Scope, current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def run(payload: bytes) -> object:
     """Run a task. Its answer, with the shared memory that belongs to it; or the exception that interrupts it."""
     warned: list[tuple[str, ...]] = []
     memory: object = None
+    scope = current()
     try:
-        answer, memory = _run(payload, warned)
+        answer, memory = _run(payload, warned, scope)
     except errors.CallCancelled:
         raise
     except BaseException as error:  # the door around user code: what it raises is the task's answer
@@ -54,45 +55,71 @@ def run(payload: bytes) -> object:
     if warned:
         listed = codec.encode([list(each) for each in warned], _TERMS)
         answer = b"".join((b"W", len(listed).to_bytes(4, "big"), listed, answer))
-    if _is_boxed():
-        return answer
-    signed = current().pickles.signed(answer)
+    if scope.memory is None:
+        return answer  # of a sandbox
+    signed = scope.pickles.signed(answer) if codec.signed is None else codec.signed(scope.pickles, answer)
     return signed if memory is None else (signed, memory)
 
 
-def _run(payload: bytes, warned: list[tuple[str, ...]]) -> tuple[bytes, object]:
-    is_boxed = _is_boxed()
+def _run(payload: bytes, warned: list[tuple[str, ...]], scope: Scope) -> tuple[bytes, object]:
+    is_boxed = scope.memory is None
     if not is_boxed:
-        current().pickles.verify(payload)
-    function, call, memory, path = pickle.loads(payload)
-    del payload
-    if path is not None and path != _used_path:
-        _use_path(path)
+        if codec.verify is None:
+            scope.pickles.verify(payload)
+        else:
+            codec.verify(scope.pickles, payload)
     args: Any
-    if function is None:
-        function, *args, keywords = _read(call, memory)
+    plain = None if codec.plain_task is None else codec.plain_task(payload)
+    if plain is None:
+        function, args, keywords = _taken_apart(payload)
     else:
-        *args, keywords = _read(call, memory)
-        function = lookup.target(function) if type(function) is str else _function(function)
-    del call
+        function, args = plain
+        keywords = None
+    del payload, plain
     key = _key(function)
     doubts = _doubts.left.get(key, 1)
     if doubts:
         _answer_others()
-    shown = _Shown(warned)
-    outer = shown.enter()
+    shown = _Shown.of_thread or _install()
+    outer, shown.now = shown.now, warned
     start = _seconds()
     try:
         value = function(*args, **keywords) if keywords else function(*args)
         del args, keywords
     finally:
-        shown.leave(outer)
+        shown.now = outer
         seconds = _seconds() - start
         if doubts or seconds > FAST_SECONDS:
             _doubts.note(key, doubts, seconds)
+    if type(value) is CoroutineType:
+        raise _unawaited(value)
     if is_boxed:
         return b"V" + codec.encode(unpickled.taken_apart(value), _TERMS), None
     return _result(value)
+
+
+def _unawaited(value: Any) -> TypeError:
+    """What a task of a coroutine function fails with: nothing here awaits what it gives."""
+    name = value.__qualname__
+    value.close()
+    return TypeError(
+        f"{name} is a coroutine function: a task would have to await what it gives. Submit a function that runs it, "
+        "as asyncio.run does"
+    )
+
+
+def _taken_apart(payload: bytes) -> tuple[Any, list[Any], Any]:
+    """The function, the arguments and the keywords of a task."""
+    function, call, memory, path = pickle.loads(payload)
+    if path is not None and path != _used_path:
+        _use_path(path)
+    args: list[Any]
+    if function is None:
+        function, *args, keywords = _read(call, memory)
+    else:
+        *args, keywords = _read(call, memory)
+        function = lookup.target(function) if type(function) is str else _function(function)
+    return function, args, keywords
 
 
 def _read(call: bytes, memory: Any) -> Any:
@@ -140,6 +167,9 @@ def _function(data: bytes) -> Callable[..., Any]:
 
 
 def _result(value: object) -> tuple[bytes, object]:
+    made = None if codec.plain_result is None else codec.plain_result(value)
+    if made is not None:
+        return made, None
     kind = type(value)
     if value is None or kind is int or kind is float or kind is bool or (kind is str and len(value) < 1000):  # type: ignore[arg-type]
         return b"R" + pickle.dumps(value, 5), None
@@ -220,52 +250,43 @@ def initialize(payload: bytes) -> None:
 
 
 class _Shown:
-    """Notes the warnings of a task in place of showing them."""
+    """The list that notes the warnings of a thread's task, in place of showing them."""
 
-    _of_thread: Any = None
-
-    def __init__(self, warned: list[tuple[str, ...]]) -> None:
-        self._warned = warned
-
-    def enter(self) -> Any:
-        """Begin, in this thread; what `leave` wants."""
-        if _Shown._of_thread is None:
-            _install()
-        outer = getattr(_Shown._of_thread, "now", None)
-        _Shown._of_thread.now = self
-        return outer
-
-    def leave(self, outer: Any) -> None:
-        """Have the thread's warnings be the outer task's again."""
-        _Shown._of_thread.now = outer
-
-    def add(self, message: object, category: type, filename: str, lineno: int) -> None:
-        """Note one."""
-        try:
-            text = str(message)
-        except Exception:
-            text = ""
-        found = (category.__module__, category.__qualname__, text, filename, str(lineno))
-        if len(self._warned) < _MOST_WARNINGS and found not in self._warned:
-            self._warned.append(found)
+    of_thread: Any = None
 
 
-def _install() -> None:
+def _note_warning(
+    warned: list[tuple[str, ...]], message: object, category: type, filename: str, lineno: int
+) -> None:
+    try:
+        text = str(message)
+    except Exception:
+        text = ""
+    found = (category.__module__, category.__qualname__, text, filename, str(lineno))
+    if len(warned) < _MOST_WARNINGS and found not in warned:
+        warned.append(found)
+
+
+def _install() -> Any:
     import threading
     import warnings
 
+    class Local(threading.local):
+        now: list[tuple[str, ...]] | None = None
+
     show: Any = warnings.showwarning
-    _Shown._of_thread = threading.local()
+    shown = _Shown.of_thread = Local()
 
     def noted(
         message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
-        now = getattr(_Shown._of_thread, "now", None)
+        now = shown.now
         if now is None or file is not None:
             show(message, category, filename, lineno, file, line)
         else:
-            now.add(message, category, filename, lineno)
+            _note_warning(now, message, category, filename, lineno)
 
     warnings.showwarning = noted
     for category in (Warning, ImportWarning, ResourceWarning):
         warnings.simplefilter("always" if category is Warning else "ignore", category)
+    return shown

@@ -7,8 +7,8 @@ knows nothing of messages beyond the `Reader` that takes one apart, and nothing 
 The compiled one has more, which is None where it is missing: a `FrameBuffer` and an `Outlet` like those of
 `erl.wire.frames`, a `Collector` of what is printed, the `Lane`, in which `erl.runtime.server` has the common calls
 served, the `Promise`, `Sender`, `Intake` and `plain_call`, with which `erl.link` and `erl.futures` have common tasks
-sent and settled, and what the C library is told of memory: `trim` gives back to the system what is free, `one_heap` has
-it taken from one heap.
+sent and settled, `plain_task`, `plain_result`, `signed` and `verify` for the worker's side of those, and what the C
+library is told of memory: `trim` gives back to the system what is free, `one_heap` has it taken from one heap.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     Sender: Callable[..., Any] | None
     one_heap: Callable[[], None] | None
     plain_call: Callable[[dict[Any, Any], Any, tuple[Any, ...]], bytes | None] | None
+    plain_result: Callable[[object], bytes | None] | None
+    plain_task: Callable[[bytes], tuple[Any, list[Any]] | None] | None
+    signed: Callable[[Any, bytes], bytes] | None
+    verify: Callable[[Any, bytes], None] | None
     trim: Callable[[], None] | None
 else:
     try:
@@ -50,13 +54,17 @@ else:
             implementation,
             one_heap,
             plain_call,
+            plain_result,
+            plain_task,
+            signed,
             trim,
+            verify,
         )
     except ImportError:
         from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
         Collector = FrameBuffer = Intake = Lane = Outlet = Promise = Sender = None
-        one_heap = plain_call = trim = None
+        one_heap = plain_call = plain_result = plain_task = signed = trim = verify = None
 
 __all__ = [
     "Collector",
@@ -74,7 +82,11 @@ __all__ = [
     "implementation",
     "one_heap",
     "plain_call",
+    "plain_result",
+    "plain_task",
+    "signed",
     "trim",
+    "verify",
 ]
 
 _FRAMES = 6000

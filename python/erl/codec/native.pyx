@@ -30,7 +30,8 @@ from erl.codec.options import Options
 
 __all__ = [
     "Collector", "FrameBuffer", "Intake", "Lane", "Options", "Outlet", "Promise", "Reader", "Sender", "decode", "encode",
-    "encode_into", "implementation", "one_heap", "plain_call", "trim",
+    "encode_into", "implementation", "one_heap", "plain_call", "plain_result", "plain_task", "signed",
+    "trim", "verify",
 ]
 
 implementation = "native"
@@ -357,4 +358,6 @@ cdef int write_whole(Out* out, value, int flags, int depth, Tables tables) excep
 
 include "native_calls.pxi"
 include "native_lane.pxi"
+include "native_signature.pxi"
+include "native_plain.pxi"
 include "native_tasks.pxi"

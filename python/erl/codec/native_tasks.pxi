@@ -5,9 +5,6 @@
 # Python's.
 
 cdef enum:
-    SIGNATURE_BYTES = 32
-    MOST_QUICK_BYTES = 1 << 14      # of a payload: a larger one is written at once
-    SHORT_TEXT = 1000
     SUBMIT_BYTES = 13               # before the id
 
 cdef double _SHORT_SECONDS = 0.004
@@ -111,148 +108,12 @@ cdef class Promise:
                 made = plain_answer(<bytes>answer)
                 if made != NULL:
                     value = given(made)
-                    self._link.scope.pickles.verify(answer)
+                    verify(self._link.scope.pickles, <bytes>answer)
                     if self._answer is answer:
                         self._result = value
                         self._answer = None
                         return value
         return self._waited(timeout)
-
-
-cdef PyObject* plain_answer(bytes answer) noexcept:
-    """The value in the pickle of a number, of a truth value, of None or of a short text; NULL, and no exception, for others."""
-    cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(<PyObject*>answer)
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(<PyObject*>answer) - SIGNATURE_BYTES, size
-    cdef double number
-    cdef uint64_t bits
-    if n < 5 or p[0] != c"R" or p[1] != 0x80 or p[2] != 5 or p[n - 1] != c".":
-        return NULL
-    p += 3
-    n -= 4
-    if n == 1:
-        if p[0] == c"N":
-            Py_INCREF(Py_None)
-            return Py_None
-        if p[0] == 0x88 or p[0] == 0x89:
-            return PyBool_FromLong(p[0] == 0x88)
-    elif n == 2 and p[0] == c"K":
-        return small_integer(p[1])
-    elif n == 3 and p[0] == c"M":
-        return PyLong_FromLong(p[1] | p[2] << 8)
-    elif n == 5 and p[0] == c"J":
-        return PyLong_FromLong(<int32_t>(p[1] | p[2] << 8 | p[3] << 16 | <uint32_t>p[4] << 24))
-    elif n == 9 and p[0] == c"G":
-        bits = u64(p + 1)
-        memcpy(&number, &bits, 8)
-        return PyFloat_FromDouble(number)
-    elif n > 12 and p[0] == 0x95 and p[9] == 0x8C and p[n - 1] == 0x94 and n == 12 + p[10]:
-        return PyUnicode_DecodeUTF8(<const char*>p + 11, p[10], NULL)
-    return NULL
-
-
-cdef bint put_short(Out* o, int tag, const char* text, Py_ssize_t size) noexcept:
-    """A tag, a length of one byte, or of four behind the tag that stands for those, and the bytes."""
-    if not fits(o, size + 5):
-        return False
-    if size < 256:
-        o.p[o.n] = <unsigned char>tag
-        o.p[o.n + 1] = <unsigned char>size
-        o.n += 2
-    else:
-        o.p[o.n] = c"X" if tag == 0x8C else c"B"
-        put32_low(o.p + o.n + 1, <uint32_t>size)
-        o.n += 5
-    memcpy(o.p + o.n, text, size)
-    o.n += size
-    return True
-
-
-cdef bint put_pickled(Out* o, PyObject* value) noexcept:
-    """The pickle of a number, of a truth value, of None or of a short text or bytes; False, and no exception, for others."""
-    cdef PyTypeObject* kind = Py_TYPE(value)
-    cdef long long number
-    cdef double real
-    cdef uint64_t bits
-    cdef int overflow = 0
-    cdef const char* text
-    cdef Py_ssize_t size
-    if not fits(o, 16):
-        PyErr_Clear()
-        return False
-    if kind == &PyLong_Type:
-        number = PyLong_AsLongLongAndOverflow(value, &overflow)
-        if overflow or number > 0x7FFFFFFF or number < -0x80000000LL:
-            return False
-        if 0 <= number < 256:
-            o.p[o.n] = c"K"
-            o.p[o.n + 1] = <unsigned char>number
-            o.n += 2
-        else:
-            o.p[o.n] = c"J"
-            put32_low(o.p + o.n + 1, <uint32_t>number)
-            o.n += 5
-    elif value == Py_None:
-        o.p[o.n] = c"N"
-        o.n += 1
-    elif kind == &PyBool_Type:
-        o.p[o.n] = 0x88 if value == Py_True else 0x89
-        o.n += 1
-    elif kind == &PyFloat_Type:
-        real = PyFloat_AS_DOUBLE(value)
-        memcpy(&bits, &real, 8)
-        o.p[o.n] = c"G"
-        put64(o.p + o.n + 1, bits)
-        o.n += 9
-    elif kind == &PyUnicode_Type:
-        text = PyUnicode_AsUTF8AndSize(value, &size)
-        if text == NULL:
-            PyErr_Clear()
-            return False
-        return size <= SHORT_TEXT and put_short(o, 0x8C, text, size)
-    elif kind == &PyBytes_Type:
-        size = PyBytes_GET_SIZE(value)
-        return size <= SHORT_TEXT and put_short(o, c"C", PyBytes_AS_STRING(value), size)
-    else:
-        return False
-    return True
-
-
-def plain_call(dict known not None, function, tuple args not None):
-    """The pickle of a task: `(None, the pickle of (function, *args, {}), None, None)`, where a function goes by its name and
-    its arguments are numbers and short texts; None for others.
-
-    `known` has, for a function, the names of its module and its own, and what a pickle begins with that has it.
-    """
-    cdef unsigned char first[FIRST_BYTES]
-    cdef Out out
-    cdef tuple entry
-    cdef Py_ssize_t size, i
-    cdef bint fine
-    cdef bytes head
-    found = known.get(function)
-    if found is None:
-        return None
-    entry = <tuple>found
-    modules = _sys.get("modules")
-    module = (<dict>modules).get(entry[0]) if type(modules) is dict else None
-    if type(module) is not _MODULE or getattr(module, <str>entry[1], None) is not function:
-        return None
-    begin(&out, first)
-    memcpy(out.p, b"\x80\x05(NB", 5)
-    out.n = 9
-    head = <bytes>entry[2]
-    fine = put(&out, PyBytes_AS_STRING(<PyObject*>head), PyBytes_GET_SIZE(<PyObject*>head))
-    for i in range(PyTuple_GET_SIZE(<PyObject*>args)):
-        if not fine:
-            break
-        fine = put_pickled(&out, PyTuple_GET_ITEM(<PyObject*>args, i))
-    size = out.n + 3 - 9
-    if not fine or size > MOST_QUICK_BYTES or not put(&out, b"}t.NNt.", 7):
-        Py_XDECREF(out.held)
-        PyErr_Clear()
-        return None
-    put32_low(out.p + 5, <uint32_t>size)
-    return given(finished(&out))
 
 
 cdef class Sender:

@@ -145,7 +145,7 @@ class PoolExecutor(concurrent.futures.Executor):
         if payload is None:
             return None
         link, lane = way.found
-        payload = link.scope.pickles.signed(payload)
+        payload = codec.signed(link.scope.pickles, payload)  # type: ignore[misc]
         future: Future[Any] = Future()
         task = Task(link, lane, way.route, future, (payload, None), self._retries, self._over, self._open)
         return future if link.submit_now(lane, task, future, way.route, payload, self._open) else None

@@ -55,6 +55,16 @@ def test_an_error_is_its_class_with_the_remote_traceback(executor: PoolExecutor)
     assert own.value.one == 1
 
 
+async def waits(number: int) -> int:
+    return number
+
+
+def test_a_coroutine_function_is_refused_with_what_to_do(executor: PoolExecutor) -> None:
+    with pytest.raises(TypeError, match=r"^waits is a coroutine function.*asyncio\.run"):
+        executor.submit(waits, 1).result(60)
+    assert executor.submit(lambda: asyncio.run(waits(1))).result(60) == 1
+
+
 def test_an_error_whose_init_wants_other_arguments_is_itself(executor: PoolExecutor) -> None:
     def failing() -> None:
         raise CantBeCalledAgainError(1, 2)
