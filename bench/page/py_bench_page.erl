@@ -1,7 +1,7 @@
 %%% What bench/page/run asks of the node.
 -module(py_bench_page).
 
--export([flood/1, ended/1, number/0, early/1, python/0, memory/0, look/1]).
+-export([flood/1, ended/1, number/0, early/2, python/0, memory/0, look/1]).
 
 %% Callers of tiny calls.
 flood(Count) -> [spawn(fun calls/0) || _ <- lists:seq(1, Count)].
@@ -17,16 +17,23 @@ server() ->
     Server.
 
 %% How many views were sent.
-number() -> element(14, sys:get_state(server())).
+number() ->
+    %% Its state is large: that is not copied for one number.
+    Self = self(),
+    Ref = make_ref(),
+    sys:replace_state(server(), fun(State) -> Self ! {Ref, element(14, State)}, State end),
+    receive {Ref, Number} -> Number end.
 
-%% The pauses between looks are over, until so many were sent.
-early(Until) ->
-    case number() of
-        Now when Now >= Until -> Now;
-        _ ->
+%% The pauses between looks are over, until so many were sent, or for so long at the most: an hour's looks in minutes.
+early(Until, Ms) -> early(number(), Until, erlang:monotonic_time(millisecond) + Ms).
+
+early(Now, Until, End) ->
+    case Now >= Until orelse erlang:monotonic_time(millisecond) >= End of
+        true -> Now;
+        false ->
             server() ! {timeout, none, look},
-            erlang:yield(),
-            early(Until)
+            %% It has looked when it answers: one look at a time, and no queue of them.
+            early(number(), Until, End)
     end.
 
 %% The number of the page's Python.

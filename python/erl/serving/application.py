@@ -68,6 +68,8 @@ class Application:
         self._prefix = os.urandom(6).hex().encode()
         self._ids = count(1)
         self._loop = asyncio.get_running_loop()
+        self._watched: set[_Watch] = set()
+        self._looker: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request."""
@@ -122,7 +124,10 @@ class Application:
             id_, scope["method"].encode(), target, scope["scheme"].encode(), scope["headers"], body
         )
         del body
-        watch = _Watch(self._loop, receive)
+        watch = _Watch(time.perf_counter(), receive)
+        self._watched.add(watch)
+        if self._looker is None:
+            self._looker = self._loop.call_later(_WATCH_SECONDS, self._look)
         try:
             number, value = await self._ask(watch, self._plain, self._handle, data)
             del data
@@ -135,7 +140,15 @@ class Application:
             status, text = _status(error)
             return await self._fail(status, text, id_, send, *([_RETRY] if status == 503 else []))
         finally:
+            self._watched.discard(watch)
             watch.end()
+
+    def _look(self) -> None:
+        """One timer for all that are open: of most requests nothing is to be looked for."""
+        now = time.perf_counter()
+        for watch in self._watched:
+            watch.late(now)
+        self._looker = self._loop.call_later(_WATCH_SECONDS, self._look) if self._watched else None
 
     async def _ask(self, watch: _Watch, route: bytes, head: bytes, data: bytes) -> tuple[int, Any]:
         link = self.link
@@ -189,24 +202,25 @@ class Application:
 
 
 class _Watch:
-    """Looks whether a client goes away, where its answer takes longer than most do."""
+    """Looks whether a client goes away, where its answer takes long; one timer of all begins it."""
 
-    __slots__ = ("_future", "_loop", "_receive", "_task", "_timer", "is_gone")
+    __slots__ = ("_begun", "_future", "_receive", "_task", "is_gone")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Any) -> None:
-        self._loop = loop
+    def __init__(self, begun: float, receive: Any) -> None:
+        self._begun = begun
         self._receive = receive
         self._future: asyncio.Future[Any] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(_WATCH_SECONDS, self._begin)
         self.is_gone = False
 
     def of(self, future: asyncio.Future[Any]) -> None:
         """Its call is this one now."""
         self._future = future
 
-    def _begin(self) -> None:
-        self._task = self._loop.create_task(self._look())
+    def late(self, now: float) -> None:
+        """Look from now on, if it was begun long enough ago."""
+        if self._task is None and now - self._begun > _WATCH_SECONDS:
+            self._task = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -217,7 +231,6 @@ class _Watch:
 
     def end(self) -> None:
         """It looks no more."""
-        self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
 

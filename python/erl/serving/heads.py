@@ -44,12 +44,14 @@ class RefusedError(Exception):
 class Messages:
     """The requests of one connection: bytes in, bytes out for the parser, up to the first that is refused."""
 
-    __slots__ = ("_body", "_hosts", "_left", "_most_body", "_rest", "_state")
+    __slots__ = ("_body", "_hosts", "_last", "_left", "_most_body", "_rest", "_state")
 
     def __init__(self, hosts: frozenset[bytes], most_body: int) -> None:
         self._hosts = hosts
         self._most_body = most_body
         self._rest = b""
+        # A head without a body that was looked at: who asks again in the same words is not looked at again.
+        self._last = b""
         self._state = _HEAD
         self._left = 0
         self._body = 0
@@ -66,6 +68,8 @@ class Messages:
 
     def receive(self, data: bytes) -> tuple[list[bytes], RefusedError | None]:
         """What may be handed on of more bytes, and why not the rest."""
+        if data == self._last and not self._rest and self._state == _HEAD:
+            return [data], None
         if self._rest:
             data, self._rest = self._rest + data, b""
         out: list[bytes] = []
@@ -75,6 +79,8 @@ class Messages:
                 at = self._next(data, at, out)
         except RefusedError as refused:
             return out, refused
+        if len(out) == 1 and out[0] == data and self._state == _HEAD and data.endswith(b"\r\n\r\n"):
+            self._last = data
         return out, None
 
     def ended(self) -> RefusedError | None:
@@ -199,7 +205,8 @@ def _request_line(head: bytes) -> re.Match[bytes]:
         raise RefusedError(414, f"the target has more than {MOST_TARGET_BYTES} bytes")
     if line[3] != b"1" or line[4] not in (b"0", b"1"):
         raise RefusedError(505, "HTTP is spoken in versions 1.0 and 1.1")
-    if line[2] == b"*" and line[1] != b"OPTIONS":
+    # CONNECT asks for a tunnel to what it names, which is no path.
+    if (line[2] == b"*" and line[1] != b"OPTIONS") or line[1].upper() == b"CONNECT":
         raise RefusedError(400, "the target is none")
     return line
 

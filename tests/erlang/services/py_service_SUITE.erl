@@ -26,6 +26,7 @@
     a_killed_front_is_replaced_at_its_port/1,
     a_full_queue_and_a_deadline_are_told/1,
     a_drain_answers_all_that_is_open/1,
+    a_stop_of_the_application_answers_all_that_is_open/1,
     a_token_or_tls_is_asked_of_others/1,
     a_front_may_have_its_replicas_called_and_nothing_else/1,
     what_can_not_start_says_why/1,
@@ -64,6 +65,7 @@ groups() ->
             a_killed_front_is_replaced_at_its_port,
             a_full_queue_and_a_deadline_are_told,
             a_drain_answers_all_that_is_open,
+            a_stop_of_the_application_answers_all_that_is_open,
             nothing_is_left_of_a_killed_node
         ]}
     ].
@@ -432,6 +434,20 @@ a_drain_answers_all_that_is_open(Config) ->
     [?assertMatch({200, _, _}, py_http:response(Socket)) || Socket <- Sockets],
     receive {'DOWN', Monitor, process, Stopper, Reason} -> ?assertEqual(normal, Reason) after ?WAIT_MS -> error(silence) end,
     ?assertEqual([], py_service:list()),
+    lists:foreach(fun py_http:close/1, [Other | Sockets]).
+
+a_stop_of_the_application_answers_all_that_is_open(Config) ->
+    {Port, Service, File} = {?config(port, Config), ?config(service, Config), file(Config, "stopped")},
+    Sockets = [py_http:connect(Port) || _ <- lists:seq(1, 8)],
+    waits(Sockets, File, Service),
+    Other = py_http:connect(Port),
+    {Stopper, Monitor} = spawn_monitor(fun() -> {ok, stopped} = py:stop(?LONG_MS) end),
+    py_eventually:holds(fun() -> element(1, py_http:get(Other, "/-/ready")) =:= 503 end, ?WAIT_MS),
+    ?assertMatch({503, #{<<"retry-after">> := _}, _}, py_http:get(Other, "/")),
+    ok = file:write_file(File, ""),
+    [?assertMatch({200, _, _}, py_http:response(Socket)) || Socket <- Sockets],
+    receive {'DOWN', Monitor, process, Stopper, Reason} -> ?assertEqual(normal, Reason) after ?WAIT_MS -> error(silence) end,
+    ?assertMatch({error, econnrefused}, gen_tcp:connect({127, 0, 0, 1}, Port, [])),
     lists:foreach(fun py_http:close/1, [Other | Sockets]).
 
 nothing_is_left_of_a_killed_node(Config) ->

@@ -31,6 +31,16 @@ def test_requests_pass_however_they_are_cut(cuts: list[int]) -> None:
     assert reader.ended() is None
 
 
+def test_a_head_that_comes_again_is_handed_on_again() -> None:
+    reader = messages()
+    for sent in (GET, GET, POST, POST, GET, GET + GET, GET[:9]):
+        parts, refused = reader.receive(sent)
+        assert refused is None
+        assert b"".join(parts) == (b"" if sent == GET[:9] else sent)
+    # Behind the begin of another one it is none.
+    assert reader.receive(GET)[1] is not None
+
+
 def test_what_asks_for_another_protocol_is_none_for_the_parser() -> None:
     parts, _ = messages().receive(GET.replace(b"X-One: 1", b"Upgrade: h2c"))
     assert b"pgrade" not in b"".join(parts)
@@ -49,6 +59,7 @@ def test_what_asks_for_another_protocol_is_none_for_the_parser() -> None:
         (GET.replace(b"X-One: 1", b"X-One: 1\rX: 2"), 400),
         (GET.replace(b"HTTP/1.1", b"HTTP/1.2"), 505),
         (GET.replace(b"/a?b=c", b"*"), 400),
+        (GET.replace(b"GET", b"CONNECT"), 400),
         (GET.replace(b"/a?b=c", b"/#a"), 400),
         (POST.replace(b"5\r\n", b"101\r\n"), 413),
         (POST.replace(b"5\r\n", b"5\r\nContent-Length: 5\r\n"), 400),
