@@ -102,7 +102,20 @@ the_tour_shows_real_results_and_ends(_Config) ->
     ?assertEqual("exception error: {py,{worker_down,{signal,9,[]}}}", after_prompt("py:await(Open).", Lines)),
     ?assertMatch("{\"Athens\"," ++ _, after_prompt("py:func(daylight, profile, [<<\"Athens\">>], #{worker => Worker}).", Lines)),
     ?assertEqual("exception error: {py,timeout}", after_prompt("py:func(time, sleep, [600], #{timeout => 200}).", Lines)),
-    ?assertMatch("That was the tour." ++ _, lists:last(Lines)).
+    ?assertMatch("That was the tour." ++ _, lists:last(Lines)),
+    ?assert(is_in_readme(Lines)).
+
+%% README shows pieces of it, in their order; white space does not count.
+is_in_readme(Lines) ->
+    {ok, Readme} = file:read_file(filename:join(py_checkout:root(), "README.md")),
+    [_, FromThere] = string:split(unicode:characters_to_list(Readme), "```console\n$ make demo\n"),
+    [Shown, _] = string:split(FromThere, "```"),
+    Pieces = string:split(squeezed(Shown), "...", all),
+    ?assert(length(Pieces) > 5),
+    Pattern = lists:join(".*", [["\\Q", Piece, "\\E"] || Piece <- Pieces]),
+    re:run(squeezed(lists:join("\n", Lines)), unicode:characters_to_binary(Pattern), [dotall, unicode, {capture, none}]) =:= match.
+
+squeezed(Text) -> re:replace(Text, "\\s+", "", [global, unicode, {return, list}]).
 
 after_prompt(Typed, Lines) ->
     [_, Result | _] = lists:dropwhile(fun(Line) -> string:find(Line, "> " ++ Typed) =:= nomatch end, Lines),
