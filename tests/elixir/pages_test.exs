@@ -27,6 +27,13 @@ defmodule Py.PagesTest do
     assert [] == for({page, {:error, why}} <- shown, do: {page, why})
   end
 
+  test "what stands here for what Pythonx has runs" do
+    [_, table] = File.read!(Path.join(@root, "docs/elixir.md")) |> String.split("| Elixir here |", parts: 2)
+    rows = Regex.scan(~r/^\|.*\| `([^`]+)` \|$/m, table)
+    assert length(rows) >= 6
+    for [_, row] <- rows, do: assert({_, _} = Code.eval_string(row))
+  end
+
   test "a result that differs is told" do
     for {shown, count} <- [
           {"iex> 1 + 1\n2\n", 0},
