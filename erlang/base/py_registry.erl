@@ -1,7 +1,8 @@
 %%% @doc Which pools and workers there are: written rarely, read by every call.
 %%%
 %%% What a pool is stands in a persistent term (20 ns to read, where a copy out of a table takes 180), which workers it has
-%%% in an ETS table: they come and go.
+%%% in an ETS table: they come and go. The pid of each is in a persistent term of its own as well, which costs nobody a collection of garbage
+%%% when it changes, as a pid is part of no other term; where that is missing the table says which there is.
 %%%
 %%% How busy a worker is stands outside the table, in the pool's `atomics' array (one counter a slot, see {@link load()}),
 %%% because it changes twice a call.
@@ -55,8 +56,12 @@ new() ->
 %% @doc Forget the pools of a tree that went down without a chance to do it.
 -spec forget_pools() -> ok.
 forget_pools() ->
-    _ = [persistent_term:erase(Key) || {{?MODULE, _} = Key, _} <- persistent_term:get()],
+    _ = [persistent_term:erase(Key) || {Key, _} <- persistent_term:get(), is_ours(Key)],
     ok.
+
+is_ours({?MODULE, _Pool}) -> true;
+is_ours({?MODULE, _Pool, _Slot}) -> true;
+is_ours(_) -> false.
 
 -spec put_worker_sup(py_config:pool_name(), pid()) -> true.
 put_worker_sup(Pool, Sup) -> ets:insert(?TABLE, {{worker_sup, Pool}, Sup}).
@@ -252,8 +257,9 @@ all_figures(Pool) -> [Figures || [Figures] <- ets:match(?TABLE, {{figures, Pool,
 
 -spec put_worker(py_config:pool_name(), slot(), pid()) -> true.
 put_worker(Pool, Slot, Pid) ->
-    Before = worker(Pool, Slot),
+    Before = listed_worker(Pool, Slot),
     ets:insert(?TABLE, [{{worker, Pool, Slot}, Pid}, {{place, Pid}, Pool, Slot}]),
+    persistent_term:put({?MODULE, Pool, Slot}, Pid),
     %% A predecessor that was killed could not take itself out; at no time is there none.
     lists:all(fun delete_worker/1, [Killed || {ok, Killed} <- [Before]]).
 
@@ -261,6 +267,8 @@ put_worker(Pool, Slot, Pid) ->
 delete_worker(Pid) ->
     case place(Pid) of
         {ok, {Pool, Slot}} ->
+            %% That of a successor which comes in between is lost as well, and is found in the table.
+            _ = persistent_term:get({?MODULE, Pool, Slot}, undefined) =:= Pid andalso persistent_term:erase({?MODULE, Pool, Slot}),
             ets:delete(?TABLE, {place, Pid}),
             ets:delete_object(?TABLE, {{worker, Pool, Slot}, Pid});
         error ->
@@ -270,6 +278,12 @@ delete_worker(Pid) ->
 %% @doc The worker process in a slot; `error' while it is being replaced.
 -spec worker(py_config:pool_name(), slot()) -> {ok, pid()} | error.
 worker(Pool, Slot) ->
+    case persistent_term:get({?MODULE, Pool, Slot}, undefined) of
+        undefined -> listed_worker(Pool, Slot);
+        Pid -> {ok, Pid}
+    end.
+
+listed_worker(Pool, Slot) ->
     try
         {ok, ets:lookup_element(?TABLE, {worker, Pool, Slot}, 2)}
     catch

@@ -38,7 +38,7 @@ accept(Call, Body, #state{calls = Calls} = State) ->
 accept_all(Calls, #state{phase = serving, config = #{max_calls := infinity}} = State) ->
     Now = now_us(),
     Accepted = py_calls:accept_all([call_of(Call, Now) || Call <- Calls], State#state.calls),
-    py_worker_state:report(py_filling:sent(State#state{calls = Accepted}));
+    py_worker_state:report(py_room:sent(py_filling:sent(State#state{calls = Accepted})));
 accept_all(Calls, State) ->
     lists:foldl(fun accept/2, State, Calls).
 

@@ -271,7 +271,7 @@ handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
             IsExcused = IsImporting andalso State#state.guard =:= undefined,
             noreply(py_worker_state:doom({deadline, killed}, State#state{calls = Next, is_excused = IsExcused}));
         {abandon, Next} -> noreply(py_draining:abandon(State#state{calls = Next}));
-        {ok, Next} -> noreply(py_filling:watched(py_sharing:watched(py_draining:look_at_memory(State#state{calls = Next}))));
+        {ok, Next} -> noreply(py_room:watched(py_filling:watched(py_sharing:watched(py_draining:look_at_memory(State#state{calls = Next})))));
         unknown -> noreply(State)
     end;
 handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->

@@ -16,6 +16,8 @@
     paced = {0, 0, 0} :: py_interpreter:paced(),
     %% The call whose answer was to come first at the last look, and at how many looks before it.
     first = {none, 0} :: {pos_integer() | none, non_neg_integer()},
+    %% The least that its heap may be, while it may be no less than a large one.
+    usual_heap = undefined :: undefined | non_neg_integer(),
     guard :: py_guard:guard() | undefined,
     atoms :: py_atoms:budget(),
     owners = py_owners:new() :: py_owners:owners(),

@@ -10,10 +10,11 @@ without_the_application_there_is_nothing_test() ->
     ?assertEqual(error, py_registry:place(self())).
 
 with_table_test_() ->
-    {foreach, fun start/0, fun(_) -> ets:delete(py_registry) end, [
+    {foreach, fun start/0, fun stop/1, [
         {"a pool is found by its name", fun a_pool_is_found_by_its_name/0},
         {"a worker is found by its slot and back", fun a_worker_is_found_by_its_slot_and_back/0},
         {"a worker that was replaced takes nothing of its successor along", fun a_replaced_worker/0},
+        {"a worker is found whose pid the persistent terms lack", fun a_worker_in_the_table_alone/0},
         {"a pool that is deleted takes its workers along", fun a_deleted_pool/0}
     ]}.
 
@@ -47,6 +48,13 @@ a_replaced_worker() ->
     ?assertEqual({ok, Successor}, py_registry:worker(ml, 1)),
     ?assertEqual({ok, {ml, 1}}, py_registry:place(Successor)).
 
+a_worker_in_the_table_alone() ->
+    py_registry:put_worker(ml, 1, self()),
+    py_registry:forget_pools(),
+    ?assertEqual({ok, self()}, py_registry:worker(ml, 1)),
+    py_registry:delete_worker(self()),
+    ?assertEqual(error, py_registry:worker(ml, 1)).
+
 a_deleted_pool() ->
     py_registry:put_worker_sup(ml, self()),
     py_registry:put_pool(ml, pool()),
@@ -60,3 +68,7 @@ a_deleted_pool() ->
 start() ->
     ok = py_registry:new(),
     true = py_registry:started().
+
+stop(_) ->
+    ets:delete(py_registry),
+    py_registry:forget_pools().

@@ -23,6 +23,7 @@
     a_full_queue_holds_for_calls_that_come_together/1,
     one_after_another_fits_into_a_queue_of_none/1,
     prints_come_before_the_answers_of_their_calls/1,
+    the_heap_is_large_as_long_as_many_calls_are_in_hand/1,
     answers_to_many_callers_are_their_own/1
 ]).
 
@@ -226,6 +227,21 @@ a_full_queue_holds_for_calls_that_come_together(_Config) ->
 
 one_after_another_fits_into_a_queue_of_none(_Config) ->
     ?assertEqual([3], lists:usort([py:func(operator, add, [1, 2]) || _ <- lists:seq(1, 2_000)])).
+
+the_heap_is_large_as_long_as_many_calls_are_in_hand(_Config) ->
+    Worker = worker(),
+    Usual = least_heap(Worker),
+    [First | Others] = together(Worker, fun() ->
+        [caller(Worker, fun() -> call(sleep, [600]) end) | [caller(Worker, fun() -> call(note, [N]) end) || N <- lists:seq(1, 20)]]
+    end),
+    py_eventually:holds(fun() -> least_heap(Worker) > 100 * Usual end),
+    py_caller:kill(First),
+    ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], py_caller:results(Others)),
+    py_eventually:equals(Usual, fun() -> least_heap(Worker) end).
+
+least_heap(Worker) ->
+    {garbage_collection, Settings} = process_info(Worker, garbage_collection),
+    proplists:get_value(min_heap_size, Settings).
 
 prints_come_before_the_answers_of_their_calls(_Config) ->
     Worker = worker(),
