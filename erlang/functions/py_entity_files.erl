@@ -10,7 +10,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([binary/1, incoming/1, sweep/1, put/6, read/2, content/2, delete/2, scan/2, stored_us/2, projects/1]).
+-export([binary/1, incoming/1, sweep/1, write/2, put/6, read/2, content/2, delete/2, scan/2, stored_us/2, projects/1]).
 
 -define(HEAD, "{\"format\": 1, \"stored_us\": ").
 -define(ENTITY, ", \"entity\": ").
@@ -74,6 +74,35 @@ own(Incoming) ->
     Random = string:lowercase(binary:encode_hex(crypto:strong_rand_bytes(8))),
     Named = case Started of <<>> -> <<"0">>; _ -> Started end,
     filename:join(Incoming, <<(integer_to_binary(OsPid))/binary, $-, Named/binary, $-, (namespace())/binary, $-, Random/binary>>).
+
+%% @doc Write what is to be one's content: the name of its directory there, `<<>>' for none. The paths of a folder's files are below it.
+-spec write(Incoming :: binary(), [] | {file, binary()} | {folder, [{Path :: binary(), binary()}]}) -> {ok, binary()} | {error, file:posix()}.
+write(_Incoming, []) ->
+    {ok, <<>>};
+write(Incoming, Content) ->
+    New = own(Incoming),
+    Place = filename:join(New, <<"content">>),
+    Written = [
+        case py_store:ensure(filename:dirname(File)) of
+            ok -> written(File, Bytes);
+            Error -> Error
+        end
+     || {File, Bytes} <- files(Content, Place)
+    ],
+    Made = case Content of {folder, _} -> py_store:ensure(Place); _ -> ok end,
+    case [Error || {error, _} = Error <- [Made | Written]] of
+        [] -> {ok, filename:basename(New)};
+        [Error | _] -> py_directory:delete(New), Error
+    end.
+
+files({file, Bytes}, Place) -> [{Place, Bytes}];
+files({folder, Files}, Place) -> [{filename:join(Place, Path), Bytes} || {Path, Bytes} <- Files].
+
+written(File, Bytes) ->
+    case py_store:write(File, Bytes) of
+        ok -> file:change_mode(File, 8#400);
+        Error -> Error
+    end.
 
 %% @doc Have one appear.
 -spec put(py_entities:entity(), pos_integer(), binary(), From :: binary(), binary(), Tries :: non_neg_integer()) -> ok | {error, eexist | {text, string()} | file:posix()}.

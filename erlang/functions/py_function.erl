@@ -12,7 +12,7 @@
 
 -export([start/1, start/2, run/1, run/2, results/1, outputs/1, warnings/1]).
 -export([list/1, get/1, wait/1, logs/1, stop/1, retry/1]).
--export([key/0, begin_run/2, wait_run/2, list_runs/1, said/1, document/1, forget/1]).
+-export([key/0, begin_run/3, is_boxed/1, wait_run/2, list_runs/1, said/1, document/1, forget/1]).
 -export_type([options/0]).
 
 -type options() :: #{
@@ -26,7 +26,8 @@
     timeout => timeout(),
     env => [{Name :: binary(), Value :: binary()}],
     secrets => [Name :: binary()],
-    limits => #{cpus => number(), memory => Bytes :: pos_integer()}
+    limits => #{cpus => number(), memory => Bytes :: pos_integer()},
+    volumes => [py_run_volumes:volume()]
 }.
 %% `inputs': the keys of data items, artifacts and models, by the names of arguments; `parameters': values, mapped as those of `py:func';
 %% `init_parameters': those of the function's `init_function'. The others are `py_run''s.
@@ -50,10 +51,10 @@ start(Key, Options) ->
     is_map(Options) orelse py_error:badarg(2, "options must be a map", Api),
     _ = [is_named(maps:get(Own, Options, #{})) orelse py_error:badarg(2, [atom_to_list(Own), " must be a map from names to values"], Api) || Own <- ?OWN],
     Pool = maps:get(pool, Options, default),
-    case read(Pool, [Key | [pairs(maps:get(Own, Options, #{})) || Own <- ?OWN]]) of
-        {ok, {Said, Project, Name, Version, Requirements}} ->
+    case read(reader(Pool), [Key | [pairs(maps:get(Own, Options, #{})) || Own <- ?OWN]]) of
+        {ok, {Said, Needs, Project, Name, Version, Requirements}} ->
             Environment = #{python_version => Version, requirements => Requirements},
-            begun(Said, placed(Environment, job, maps:merge(maps:without(?OWN, Options), #{project => Project, function => Name})));
+            begun(Said, Needs, placed(Environment, job, maps:merge(maps:without(?OWN, Options), #{project => Project, function => Name})));
         {error, _} = Error ->
             Error
     end.
@@ -64,6 +65,14 @@ pairs(Values) -> [{{bytes, text(Name)}, Value} || {Name, Value} <- maps:to_list(
 
 text(Name) when is_atom(Name) -> atom_to_binary(Name);
 text(Name) -> Name.
+
+%% Not one in a box, which is given what it needs when the run begins.
+reader(Pool) ->
+    Open = [Name || {Name, #{sandbox := none}} <- py_registry:configs()],
+    case lists:member(Pool, Open) orelse Open =:= [] of
+        true -> Pool;
+        false -> case lists:member(default, Open) of true -> default; false -> hd(Open) end
+    end.
 
 %% What is kept of a function Python reads.
 read(Pool, Args) ->
@@ -81,8 +90,8 @@ placed(Environment, Action, Options) ->
         false -> Options
     end.
 
-begun(Said, Options) ->
-    py_run:start('erl.functions.job', run, [{bytes, Said}], Options#{strings => binary, dicts => map}).
+begun(Said, Needs, Options) ->
+    py_run:start('erl.functions.job', run, [{bytes, Said}, {bytes, Needs}], Options#{strings => binary, dicts => map}).
 
 %% @doc Like {@link run/2} with no options.
 -spec run(Key :: binary()) -> {ok, #{binary() => term()}} | {error, term()}.
@@ -172,18 +181,30 @@ key() ->
     end.
 
 %% @private
--spec begin_run(binary(), [{atom(), term()}]) -> {ok, py_run:id()} | failure().
-begin_run(Said, Given) ->
+-spec begin_run(binary(), binary(), [{atom(), term()}]) -> {ok, py_run:id()} | failure().
+begin_run(Said, Needs, Given) ->
     #{pool := Pool} = Asked = maps:map(fun of_python/2, maps:from_list(Given)),
     Environment = maps:get(environment, Asked, #{}),
     Action = maps:get(action, Asked, job),
+    case py_run_volumes:checked(maps:get(volumes, Asked, [])) of
+        {ok, _} -> begin_checked(Said, Needs, Pool, Environment, Action, Asked);
+        {error, Text} -> {error, {py, {run, Text}}}
+    end.
+
+begin_checked(Said, Needs, Pool, Environment, Action, Asked) ->
     %% A name that no pool has makes no atom.
     case [Name || Name <- py_registry:pools(), atom_to_binary(Name) =:= Pool] of
-        [Name] -> begun(Said, placed(Environment, Action, (maps:without([environment, action], Asked))#{pool := Name}));
+        [Name] -> begun(Said, Needs, placed(Environment, Action, (maps:without([environment, action], Asked))#{pool := Name}));
         [] -> {error, {py, {run, "there is no pool " ++ unicode:characters_to_list(Pool)}}}
     end.
 
+%% @private
+%% @doc Whether runs of a pool are in boxes that have volumes.
+-spec is_boxed(binary()) -> {ok, boolean()}.
+is_boxed(Pool) -> {ok, lists:any(fun({Name, #{sandbox := Kind}}) -> Kind =:= bwrap andalso atom_to_binary(Name) =:= Pool end, py_registry:configs())}.
+
 of_python(service, [Lasts, Pairs]) -> #{lasts => Lasts, options => py_service_options:of_pairs(Pairs)};
+of_python(volumes, Volumes) -> [maps:from_list(Volume) || Volume <- Volumes];
 of_python(Key, Pairs) when Key =:= limits; Key =:= environment -> maps:from_list(Pairs);
 of_python(_Key, Value) -> Value.
 
@@ -209,7 +230,7 @@ list_runs(Filter) -> py_run:list(maps:from_list(Filter)).
 -spec said(py_run:id()) -> {ok, binary()} | failure().
 said(Id) ->
     case py_run:call(Id) of
-        {ok, {'erl.functions.job', run, [{bytes, Said}], _}} -> {ok, Said};
+        {ok, {'erl.functions.job', run, [{bytes, Said} | _], _}} -> {ok, Said};
         {ok, _} -> no_function();
         {error, _} = Error -> Error
     end.

@@ -32,6 +32,7 @@
     env => [{Name :: binary(), Value :: binary()}],
     secrets => [Name :: binary()],
     limits => #{cpus => number(), memory => Bytes :: pos_integer()},
+    volumes => [py_run_volumes:volume()],
     strings => py_mapping:strings(),
     dicts => py_mapping:dicts(),
     service => #{options := map(), lasts := boolean()}
@@ -41,7 +42,8 @@
 %% is called. `keywords': arguments by name. `key': while a run of the project with this key waits, runs or is COMPLETED, it is the one that is
 %% given back, and nothing new begins. `retries': how often it is tried again where an attempt fails or is lost; 0. `backoff': the pause
 %% before the second attempt, which doubles with each one, half of it by chance, in milliseconds; `{1000, 60000}'. `timeout': how long an
-%% attempt may take; `infinity'. `service': of `run("serve")' in Python, which says what may be in it.
+%% attempt may take; `infinity'. `volumes': directories of the project that it has in its box. `service': of `run("serve")' in Python, which says what
+%% may be in it.
 -type name() :: atom() | binary().
 -type info() :: #{
     id := id(),
@@ -142,7 +144,9 @@ spec(Module, Function, Options) ->
         #{} -> #{}
     end,
     {Pool, Environment} = place(Options),
-    Given = maps:merge(maps:merge(maps:merge(Key, maps:with([service], Options)), Environment), surroundings(maps:filter(fun(_, Value) -> Value =/= [] andalso Value =/= #{} end, maps:with([env, secrets, limits], Options)))),
+    {ok, Volumes} = py_run_volumes:checked(maps:get(volumes, Options, [])),
+    Own = maps:filter(fun(_, Value) -> Value =/= [] andalso Value =/= #{} end, (maps:with([env, secrets, limits], Options))#{volumes => Volumes}),
+    Given = maps:merge(maps:merge(maps:merge(Key, maps:with([service], Options)), Environment), surroundings(Own)),
     Given#{
         project => text(maps:get(project, Options, default)),
         function => text(maps:get(function, Options, name(Module, Function))),

@@ -20,7 +20,7 @@
 
 -export([new/0, start/3, settle/3, fence/2, find/1, enter/1, leave/1, say/1, go/3, drop/1, stop/1, text/1, trust/1]).
 
--type plan() :: #{runs := file:filename_all(), worker := pid(), pool := py_config:pool_name(), is_fresh := boolean()}.
+-type plan() :: #{runs := file:filename_all(), worker := pid(), pool := py_config:pool_name(), is_fresh := boolean(), mounts => [py_sandbox:mount()], may_keep => boolean()}.
 -export_type([plan/0]).
 
 -define(TABLE, ?MODULE).
@@ -124,13 +124,34 @@ say(Message) ->
 %%% The beginning
 
 place(Id, Run, #{pool := Pool} = Plan) ->
-    case py_run_state:is_alone(Run) andalso py_run_queues:threads(Pool) > 1 of
-        true -> refused(Id, <<"a run with env, secrets or limits is alone in its Python: its pool can't have threads">>);
-        false -> fresh(Id, Plan)
+    case {py_run_state:is_alone(Run) andalso py_run_queues:threads(Pool) > 1, mounts(Run, Plan)} of
+        {true, _} -> refused(Id, <<"a run with env, secrets, limits or volumes is alone in its Python: its pool can't have threads">>);
+        {false, {error, Text}} -> refused(Id, unicode:characters_to_binary(Text));
+        {false, {ok, Mounts}} -> fresh(Id, Plan#{mounts => Mounts})
     end.
 
 refused(Id, Why) -> say({failed, self(), Id, {refused, term_to_binary({py, {run, unicode:characters_to_list(Why)}}), Why}}).
 
+mounts(#{spec := #{project := Project, surroundings := #{volumes := Volumes}}}, #{pool := Pool, runs := Runs}) ->
+    case sandbox(Pool) of
+        bwrap -> py_run_volumes:mounts(filename:dirname(Runs), Project, Volumes);
+        _ -> {error, "volumes are directories of a box: the run's pool has none of bubblewrap's (sandbox => bwrap)"}
+    end;
+mounts(_Run, _Plan) ->
+    {ok, []}.
+
+sandbox(Pool) ->
+    case lists:keyfind(Pool, 1, py_registry:configs()) of
+        {_, #{sandbox := Kind}} -> Kind;
+        _ -> none
+    end.
+
+fresh(Id, #{worker := Worker, mounts := [_ | _] = Mounts} = Plan) ->
+    case mounted(Worker, Mounts) of
+        ok -> asked(Id, Plan);
+        {start, _} = Reason -> refused(Id, <<"its box with its volumes does not start: ", (text({py, {worker_down, Reason}}))/binary>>);
+        _ -> not_placed(Id)
+    end;
 fresh(Id, #{worker := Worker, is_fresh := IsFresh} = Plan) ->
     _ = IsFresh andalso replaced(Worker),
     case ets:lookup(?TABLE, {python, Worker}) of
@@ -158,10 +179,12 @@ asked(Id, #{worker := Worker} = Plan) ->
     end.
 
 %% In a box its own number is another one.
-boxed(Id, Plan, OsPid, Started) when is_integer(OsPid), Started =/= <<>> ->
-    case py_fence:box(OsPid) of
-        {ok, Process} -> placed(Id, Process, Plan, {0, Started});
-        error -> not_placed(Id)
+boxed(Id, #{worker := Worker, mounts := Mounts} = Plan, OsPid, Started) when is_integer(OsPid), Started =/= <<>> ->
+    case {py_worker:mounted(Worker), py_fence:box(OsPid)} of
+        {Mounts, {ok, Process}} -> placed(Id, Process, Plan, {0, Started});
+        {Mounts, error} -> not_placed(Id);
+        %% Those of a run whose attempt has not come to its end, or none any more.
+        {_, _} -> replaced(Worker), not_placed(Id)
     end;
 boxed(Id, _Plan, _OsPid, _Started) ->
     not_placed(Id).
@@ -188,11 +211,12 @@ not_placed(Id) ->
     say({unplaced, self(), Id}).
 
 %% The run comes with the answer, as it is then.
+-spec placed(py_run_state:id(), py_run_state:process(), plan(), {non_neg_integer(), binary()}) -> term().
 placed(Id, Process, Plan, Python) ->
     say({placed, self(), Id, Process}),
     receive
         {go, Attempt, Run} -> call(Id, Attempt, Run, Plan, Python);
-        drop -> ok
+        drop -> maps:get(mounts, Plan) =:= [] orelse replaced(maps:get(worker, Plan))
     end.
 
 call(Id, Attempt, #{spec := Spec} = Run, #{runs := Runs} = Plan, Python) ->
@@ -209,17 +233,27 @@ call(Id, Attempt, #{spec := #{timeout := Timeout} = Spec} = Run, #{runs := Runs,
         {ok, Flags, Kept} ->
             {OsPid, Started} = Python,
             Directory = directory(Run, Id, Runs, Surroundings),
-            Meta = {Directory, Attempt, OsPid, Started, Surroundings},
-            Body = py_send:around({'erl.calls.runs', run}, Flags, [Meta, Flags], Kept),
-            Route = #{pool => Pool, worker => Worker, timeout => Timeout},
-            case py_pending:send(Id, Body, Route, self(), py_pending:new()) of
-                {ok, Pending} -> wait(Id, Attempt, Run, Plan, Pending);
-                {error, Error} -> ended(Id, Attempt, {not_begun, text({py, Error})})
+            case given(Run, Id, Kept) of
+                {ok, Given} ->
+                    Meta = {Directory, Attempt, OsPid, Started, maps:merge(Surroundings, Given)},
+                    Body = py_send:around({'erl.calls.runs', run}, Flags, [Meta, Flags], Kept),
+                    Route = #{pool => Pool, worker => Worker, timeout => Timeout},
+                    case py_pending:send(Id, Body, Route, self(), py_pending:new()) of
+                        {ok, Pending} -> wait(Id, Attempt, Run, Plan#{may_keep => is_map_key(box, Given)}, Pending);
+                        {error, Error} -> ended(Id, Attempt, {not_begun, text({py, Error})})
+                    end;
+                {error, Text} ->
+                    Error = {py, {run, Text}},
+                    ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none})
             end;
         {error, Reason} ->
             Error = {py, {run, "the call can't be read from its file: " ++ lists:flatten(io_lib:format("~tp", [Reason]))}},
             ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none})
     end.
+
+%% A box can't read it itself.
+given(#{process := #{inside := _}, spec := #{project := Project}}, Id, Kept) -> py_run_box:given(Id, Project, Kept);
+given(_Run, _Id, _Kept) -> {ok, #{}}.
 
 %% A box has none.
 directory(#{process := #{inside := _}}, Id, Runs, Surroundings) ->
@@ -264,6 +298,19 @@ answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, #{process := Process} 
         false -> _ = py_run_state:is_alone(Run) andalso replaced(Worker)
     end,
     ended(Id, Attempt, outcome(Kind, Result, text_of(Message)));
+%% A box has kept something: that is there before the result is.
+answered({ok, {Kind, Bytes, Size, Message, Kept}}, Id, Attempt, #{spec := #{project := Project}} = Run, #{runs := Runs, may_keep := true} = Plan) when
+    Kind =:= 1; Kind =:= 2
+->
+    case py_run_box:keep(Runs, Id, Project, Kept) of
+        ok ->
+            answered({ok, {Kind, Bytes, Size, Message}}, Id, Attempt, Run, Plan);
+        {error, Text} ->
+            Error = {py, {run, Text}},
+            py_run_files:add_to_log(Runs, Id, [Text, $\n]),
+            _ = py_run_state:is_alone(Run) andalso replaced(maps:get(worker, Plan)),
+            ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none})
+    end;
 answered({ok, Other}, Id, Attempt, _Run, _Plan) ->
     Error = {py, {protocol, Other}},
     ended(Id, Attempt, {failed, term_to_binary(Error), text(Error), none});
@@ -347,9 +394,17 @@ leader(Worker, _Info) -> py_worker:box_os_pid(Worker).
 
 %% With its Python goes what that has forked.
 replaced(Worker) ->
-    unknown(Worker),
-    _ = gen_server:wait_response(py_worker:recycle(Worker), infinity),
+    _ = mounted(Worker, []),
     ok.
+
+%% The next one's box has these mounts.
+mounted(Worker, Mounts) ->
+    unknown(Worker),
+    case gen_server:wait_response(py_worker:recycle(Worker, Mounts), infinity) of
+        {reply, ok} -> ok;
+        {reply, {error, Reason}} -> Reason;
+        _ -> gone
+    end.
 
 text_of(Text) -> unicode:characters_to_binary(Text).
 

@@ -3,12 +3,13 @@
 %%% ```
 %%%   call      a call that is too large for the journal, as the external format has it
 %%%   result    "py run 1\n", <<Attempt:32, Crc:32>>, the frame of an answer; Python writes it (`erl.calls.runs')
+%%%   kept      which entities an attempt in a box has kept
 %%%   log       what the attempts have printed and logged; of a service the newest of it, with what comes before in `log.1'
 %%% '''
 %%% @private
 -module(py_run_files).
 
--export([directory/2, ensure/1, write_call/3, read_call/2, write_result/4, result/3, add_to_log/3, log/2, log_end/3, delete/2, sweep/2]).
+-export([directory/2, ensure/1, write_call/3, read_call/2, write_result/4, result/3, write_kept/3, kept/2, add_to_log/3, log/2, log_end/3, delete/2, sweep/2]).
 
 -define(HEAD, "py run 1\n").
 -define(MOST_LOG_BYTES, 16#1100000).
@@ -60,6 +61,26 @@ result(Runs, Id, Attempt) ->
             end;
         _ ->
             none
+    end.
+
+%% @doc Write down which entities are to appear that an attempt in a box has kept.
+-spec write_kept(file:filename_all(), py_run_state:id(), [{binary(), binary(), binary()}]) -> ok | {error, file:posix()}.
+write_kept(Runs, Id, Kept) ->
+    Directory = directory(Runs, Id),
+    case py_store:ensure(Directory) of
+        ok -> py_store:write(filename:join(Directory, <<"kept">>), term_to_binary(Kept));
+        Error -> Error
+    end.
+
+%% @doc Which those are, of an attempt before: type, name and id.
+-spec kept(file:filename_all(), py_run_state:id()) -> [{binary(), binary(), binary()}].
+kept(Runs, Id) ->
+    case file:read_file(filename:join(directory(Runs, Id), <<"kept">>)) of
+        {ok, Bytes} ->
+            try binary_to_term(Bytes, [safe])
+            catch error:badarg -> []
+            end;
+        {error, _} -> []
     end.
 
 %% @doc Add what Python could not say itself.

@@ -25,6 +25,7 @@ table() ->
         env => {[], fun is_env/1, "environment variables, [{Name, Value}] of binaries", secret},
         secrets => {[], fun is_secrets/1, "names of files: letters, digits, _ . - and at most 128 of them"},
         limits => {#{}, fun is_limits/1, "#{cpus => Number, memory => Bytes}, at least 1 MiB"},
+        volumes => {[], fun(Volumes) -> element(1, py_run_volumes:checked(Volumes)) =:= ok end, "a list of #{name => <<\"data\">>, mount_path => <<\"/data\">>}"},
         service => {undefined, fun is_service/1, "#{options => Map, lasts => Boolean}"}
     }.
 

@@ -34,7 +34,12 @@
     service => #{options := map(), lasts := boolean()},
     call := term()
 }.
--type surroundings() :: #{env => [{binary(), binary()}], secrets => [binary()], limits => #{cpus => number(), memory => pos_integer()}}.
+-type surroundings() :: #{
+    env => [{binary(), binary()}],
+    secrets => [binary()],
+    limits => #{cpus => number(), memory => pos_integer()},
+    volumes => py_run_volumes:volumes()
+}.
 %% What its attempts have in their Python, which is theirs alone.
 -type run() :: #{
     id := id(),

@@ -54,7 +54,7 @@ init(Directory) ->
     case py_store:open(Directory) of
         {ok, Store} ->
             %% So that what is read makes no atom.
-            _ = [{module, _} = code:ensure_loaded(Module) || Module <- [py_run_state, py_run_table, py_run_journal, py_env_spec, py_service_options]],
+            _ = [{module, _} = code:ensure_loaded(Module) || Module <- [py_run_state, py_run_table, py_run_journal, py_run_volumes, py_env_spec, py_service_options]],
             py_run_table:clear(),
             ok = py_run_files:ensure(runs(Directory)),
             case py_run_journal:open(filename:join(Directory, <<"journal">>)) of

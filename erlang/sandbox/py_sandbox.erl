@@ -8,8 +8,10 @@
 -module(py_sandbox).
 
 -export([command/4, diagnosis/3, settings/1, inner/2, close/1]).
--export_type([box/0, own/0, made/0, reason/0]).
+-export_type([mount/0, box/0, own/0, made/0, reason/0]).
 
+-type mount() :: {directory, Source :: binary(), Target :: binary()} | {empty, Target :: binary()}.
+%% What one box has beside its pool's directories: a directory of this machine's, to be read and written, or room of its own.
 -type command() :: #{
     program := file:filename_all(),
     args := [unicode:chardata()],

@@ -50,6 +50,7 @@ command(Config, Python, Stderr, #{arguments := Arguments, package := Package, fi
     is_usable(Said) orelse py_sandbox_host:refuse({bwrap, {version, string:trim(binary_to_list(Said))}}),
     py_sandbox_host:check_io(Config),
     User = py_sandbox_host:user(Config),
+    py_sandbox_host:give_mounts(User, Config),
     check_processes(User, Config),
     Env = environment(Config),
     own_stderr(User, Stderr),
@@ -136,6 +137,7 @@ arguments(Config, Box) ->
         system(Config),
         mounts(Box),
         shared(Config, Box),
+        added(Config),
         ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", directory(Config), "--"],
         gate(Config, Box)
     ]).
@@ -223,6 +225,18 @@ shared(#{io := Io, network := Network}, #{stderr := Stderr}) ->
             ["--ro-bind-try", File, File]
          || Network =:= host, File <- ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl/certs"]
         ]).
+
+added(#{mounts := Mounts} = Config) ->
+    Room = integer_to_list(room(Config)),
+    lists:append([
+        case Mount of
+            {directory, Source, Target} -> ["--bind", Source, Target];
+            {empty, Target} -> ["--perms", "1777", "--size", Room, "--tmpfs", Target]
+        end
+     || Mount <- Mounts
+    ]);
+added(_Config) ->
+    [].
 
 directory(#{cd := undefined}) -> "/tmp";
 directory(#{cd := Directory}) -> Directory.

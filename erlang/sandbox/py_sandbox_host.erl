@@ -2,7 +2,7 @@
 %%% @private
 -module(py_sandbox_host).
 
--export([program/1, refuse/1, text_of/1, check_io/1, user/1, own_user/0]).
+-export([program/1, refuse/1, text_of/1, check_io/1, user/1, give_mounts/2, own_user/0]).
 
 -include_lib("kernel/include/file.hrl").
 
@@ -56,8 +56,12 @@ own_user() ->
     {ok, #file_info{uid = User}} = file:read_file_info("/proc/self"),
     User.
 
-other_user(#{io := undefined}) ->
-    mapped(?FIRST_USER + rand:uniform(?USERS));
+%% All boxes with volumes of one project have one user.
+other_user(#{io := undefined} = Config) ->
+    case [filename:dirname(Source) || {directory, Source, _} <- maps:get(mounts, Config, [])] of
+        [] -> mapped(?FIRST_USER + rand:uniform(?USERS));
+        [Directory | _] -> mapped(?FIRST_USER + erlang:phash2(place(Directory), ?USERS))
+    end;
 other_user(#{io := Io, sandbox := Kind}) ->
     case file:read_file_info(Io) of
         {ok, #file_info{uid = 0, mode = Mode} = Info} ->
@@ -71,6 +75,25 @@ other_user(#{io := Io, sandbox := Kind}) ->
         {error, _} ->
             refuse({Kind, {no_directory, text_of(Io)}})
     end.
+
+%% @doc The directories that are mounted are given to whom a box of root's runs as; not what is in them.
+-spec give_mounts(undefined | non_neg_integer(), py_config:pool()) -> ok.
+give_mounts(undefined, _Config) ->
+    ok;
+give_mounts(User, #{sandbox := Kind} = Config) ->
+    lists:foreach(
+        fun
+            ({directory, Source, _}) ->
+                case file:read_link_info(Source) of
+                    {ok, #file_info{type = directory, uid = User}} -> ok;
+                    {ok, #file_info{type = directory}} -> give(Source, User, Kind);
+                    _ -> refuse({Kind, {no_directory, text_of(Source)}})
+                end;
+            ({empty, _}) ->
+                ok
+        end,
+        maps:get(mounts, Config, [])
+    ).
 
 %% A link that is neither root's nor of whom it leads to was made by somebody who may not go there: in another box, perhaps,
 %% of whose `io' this one is a part.

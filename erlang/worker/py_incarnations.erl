@@ -85,7 +85,7 @@ begun(Interpreter, State) ->
 %% One that ended before it served is asked why, by another start; unless it had come to code of the pool's own.
 reason({start, _} = Reason, _State) ->
     Reason;
-reason(Ended, #state{phase = starting, config = Config, calls = Calls}) ->
+reason(Ended, #state{phase = starting, config = Config, mounted = Mounts, calls = Calls}) ->
     Interpreter = py_calls:interpreter(Calls),
     Python = py_interpreter:python(Interpreter),
     case py_interpreter:begun(Interpreter) > ?CONFIGURED of
@@ -93,7 +93,7 @@ reason(Ended, #state{phase = starting, config = Config, calls = Calls}) ->
             Text = [py_error:text({py, {worker_down, Ended}}), "; it was in a module of the option import, or in on_start"],
             {start, {failed, Python, unicode:characters_to_list(Text)}};
         false ->
-            {start, {failed, Python, py_launcher:diagnose(Config, Python)}}
+            {start, {failed, Python, py_launcher:diagnose(Config#{mounts => Mounts}, Python)}}
     end;
 reason({exit_status, 0, _}, #state{phase = recycling}) ->
     recycled;

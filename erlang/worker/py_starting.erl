@@ -17,9 +17,10 @@
 
 %% @doc Open the next interpreter, and begin to talk to it.
 -spec open(#state{}) -> {ok, #state{}} | {error, py_launcher:reason(), #state{}}.
-open(#state{config = Config, incarnation = Before, calls = Calls, ticket = Ticket} = State) ->
+open(#state{config = Config, incarnation = Before, calls = Calls, ticket = Ticket, mounts = Mounts} = Closed) ->
     Name = lists:flatten(io_lib:format("~ts.~w", [pid_to_list(self()), Before + 1])),
-    case py_interpreter:open(Config, Name) of
+    State = Closed#state{mounts = [], mounted = Mounts},
+    case py_interpreter:open(Config#{mounts => Mounts}, Name) of
         {ok, Interpreter} ->
             py_registry:put_interpreter(Ticket, Interpreter),
             Started = State#state{

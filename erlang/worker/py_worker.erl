@@ -24,7 +24,7 @@
 -module(py_worker).
 -behaviour(gen_server).
 
--export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, box_os_pid/1, ask_info/1, told_info/2, ask_running/1, told_running/2, distrust/2, recycle/1, drain/2]).
+-export([call/5, ask/5, cast/2, release/3, ask_start/1, told_start/1, info/1, box_os_pid/1, mounted/1, ask_info/1, told_info/2, ask_running/1, told_running/2, distrust/2, recycle/1, recycle/2, drain/2]).
 -export([start_link/5]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 -export_type([info/0, kind/0]).
@@ -140,6 +140,15 @@ box_os_pid(Worker) ->
         exit:_ -> undefined
     end.
 
+%% @doc What its interpreter has in its box that {@link recycle/2} has said.
+-spec mounted(pid()) -> [py_sandbox:mount()].
+mounted(Worker) ->
+    try
+        gen_server:call(Worker, mounted, 5_000)
+    catch
+        exit:_ -> []
+    end.
+
 %% @doc Ask the worker what runs now; never waits for Python.
 -spec ask_running(pid()) -> gen_server:request_id().
 ask_running(Worker) -> gen_server:send_request(Worker, running).
@@ -165,6 +174,10 @@ said(Request, EndMs) ->
 %% not.
 -spec recycle(pid()) -> gen_server:request_id().
 recycle(Worker) -> gen_server:send_request(Worker, recycle).
+
+%% @doc The same; the new interpreter has these mounts in its box, and the one after it has not. {@link info/1} says what it has.
+-spec recycle(pid(), [py_sandbox:mount()]) -> gen_server:request_id().
+recycle(Worker, Mounts) -> gen_server:send_request(Worker, {recycle, Mounts}).
 
 %% @doc Take no call any more; answers `ok' when the open ones have ended, or `timeout' after that time.
 -spec drain(pid(), timeout()) -> gen_server:request_id().
@@ -203,6 +216,9 @@ handle_continue(unwanted, State) ->
 -spec handle_call(term(), gen_server:from(), #state{}) -> noreply().
 handle_call(await_start, From, #state{phase = starting, starters = Starters} = State) ->
     noreply(State#state{starters = [From | Starters]});
+handle_call({recycle, Mounts}, From, #state{phase = Phase} = State) ->
+    %% One that starts already starts without.
+    handle_call(recycle, From, State#state{mounts = if Phase =:= starting -> []; true -> Mounts end});
 handle_call(recycle, From, #state{phase = Phase, starters = Starters} = State) when
     Phase =:= starting; Phase =:= serving; Phase =:= recycling
 ->
@@ -219,6 +235,7 @@ told(await_start, #state{phase = serving}) -> ok;
 told(Request, #state{phase = draining}) when Request =:= await_start; Request =:= recycle -> {error, stopped};
 told(Request, #state{last_down = Reason}) when Request =:= await_start; Request =:= recycle -> {error, Reason};
 told(info, State) -> py_worker_state:info(State);
+told(mounted, #state{mounted = Mounted}) -> Mounted;
 told(box_os_pid, State) -> py_worker_state:box_os_pid(State);
 told(running, State) -> py_worker_state:running(State);
 told(_Request, _State) -> {error, unknown_request}.

@@ -39,6 +39,9 @@
     %% Something has come that only `gen_server' can do: until the mailbox is empty it gets each message itself.
     is_stepping = false :: boolean(),
     starters = [] :: [gen_server:from()],
+    %% What the next box has beside the pool's directories, and what this one has: of one interpreter alone.
+    mounts = [] :: [py_sandbox:mount()],
+    mounted = [] :: [py_sandbox:mount()],
     drainer = undefined :: undefined | gen_server:from(),
     served = 0 :: non_neg_integer(),
     %% How many this interpreter was sent by the worker itself before it served.

@@ -3,6 +3,7 @@
     > run(Meta, Flags, Module, Function, Args, Keywords)
     < (NOT_HERE, Bytes, Size, Message)              nothing has run: this is another interpreter than was written down
     < (COMPLETED | FAILED, Bytes, Size, Message)    the result is in its file, and a small one in the answer, too
+    < (COMPLETED | FAILED, Bytes, Size, Message, Kept)    of a function's run in a box: entities that the node writes
 
 The result is written before it is answered, under another name, synced, and renamed: so after any death it is known
 whether the attempt ended. Where it can't be written, as on a full disk, it goes with the answer alone. The file:
@@ -55,7 +56,7 @@ def run(
     name: object,
     args: list[object],
     keywords: list[tuple[object, object]],
-) -> tuple[int, bytes, int, bytes]:
+) -> tuple[Any, ...]:
     """Run an attempt and write its result. Raises only what interrupts it."""
     directory, attempt, os_pid, started, given = meta
     place = None if not directory else _path(directory)
@@ -65,12 +66,17 @@ def run(
     log = _Log(place, _hidden(given))
     entered = _log.set(log)
     known = running.attempt.set((place or "", attempt))
+    boxed = running.Boxed(given["box"]) if place is None and given and "box" in given else None
+    before = running.boxed.set(boxed)
     try:
         _active.append(log)
         with _surroundings(given):
             kind, frame, message = _run(Options.from_flags(flags), module, name, args, keywords, log)
     finally:
         running.attempt.reset(known)
+        running.boxed.reset(before)
+        if boxed is not None and boxed.store is not None:
+            boxed.store.close()
         _active[:] = [each for each in _active if each is not log]
         if not _active:
             _Shown.remove()
@@ -80,7 +86,8 @@ def run(
         os.getpid() != own_pid
     ):  # a child that the function has forked, and that returns from it: it is not the attempt
         return kind, b"", 0, message
-    return _answer(kind, frame, message, place, attempt)
+    answer = _answer(kind, frame, message, place, attempt)
+    return answer if boxed is None else (*answer, boxed.kept)
 
 
 _BUILTINS: Final = vars(builtins)

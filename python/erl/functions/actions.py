@@ -12,7 +12,7 @@ import importlib
 import warnings
 
 from erl import errors
-from erl.functions import tasks
+from erl.functions import nodes, tasks
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -103,10 +103,21 @@ def begin(
         raise ValueError(f"{', '.join(both)}: in inputs and in parameters")
     asked.pool, asked.key = str(pool), key
     asked.local_execution, asked.wait = bool(local_execution), bool(wait)
+    if asked.task.volumes:
+        _place_volumes(asked)
     for text in asked.warnings:
         warnings.warn(text, UserWarning, stacklevel=_LEVELS + 1)
     run = found.start(function, asked)
     return run.wait() if asked.wait else run
+
+
+def _place_volumes(asked: Asked) -> None:
+    """Volumes are mounted where a run is in a box; elsewhere there is a warning that they are not."""
+    is_job = asked.action == "job" and not asked.local_execution
+    if is_job and nodes.call("py_function", "is_boxed", [asked.pool.encode()]):
+        asked.warnings.remove(tasks.NO_BOX)
+    else:
+        asked.task.volumes = []
 
 
 def _named(what: str, given: Any) -> dict[str, Any]:

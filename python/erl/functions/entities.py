@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timezone
 
 from erl import errors
-from erl.functions import data, keys, loading, signed, store
+from erl.functions import boxed, data, keys, loading, signed, store
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -185,6 +185,9 @@ class Artifact(Entity):
         Raises `errors.DecodeError` for what this node's key has not signed, before any of it is unpickled, and for what
         can't be.
         """
+        if self.spec.get("format") == boxed.BYTES:
+            with open(self._path, "rb") as file:
+                return file.read()
         if self.spec.get("format") != signed.FORMAT:
             raise errors.DecodeError(
                 f"{self.key} is a file, as_file(): it is no object that a run has returned and signed"
@@ -195,7 +198,8 @@ class Artifact(Entity):
         """Copy it to a path, or into a directory that is there, under the name that it had; the copy's path."""
         target = os.fspath(destination) if destination is not None else "."
         if os.path.isdir(target):
-            target = os.path.join(target, os.path.basename(self.spec.get("file_name") or self.name))
+            name = os.path.basename(str(self.spec.get("file_name") or self.name))
+            target = os.path.join(target, self.name if name in ("", ".", "..") else name)
         if os.path.lexists(target) and not overwrite:
             raise errors.EntityError(f"{target} is there already")
         if os.path.isfile(target):

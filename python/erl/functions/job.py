@@ -1,6 +1,6 @@
 """A job, in the worker that runs it: what `erl.functions.jobs` has begun, and `py_function` of the Erlang side.
 
-    > run(Said)                   a JSON object: see `erl.functions.jobs`
+    > run(Said, Needs)            a JSON object: see `erl.functions.jobs`; Needs: what a box is given, keys line by line
     < (Document, Results, Outputs, Warnings)
 
 `Document` is what `Results` (terms by names), `Outputs` (keys by names) and `Warnings` are as JSON, for Python.
@@ -14,7 +14,7 @@ import logging
 import os
 
 from erl import errors
-from erl.functions import arguments, contexts, entities, handlers, loading, outputs, projects, runs
+from erl.functions import arguments, boxed, contexts, entities, handlers, loading, outputs, projects, runs
 from erl.functions import said as json_said
 from erl.names import lookup
 from erl.values.ended import ended
@@ -30,12 +30,19 @@ FORMAT: Final = 1
 """Of what a run is begun with."""
 
 
-def run(text: bytes | str) -> tuple[bytes, dict[bytes, Any], dict[bytes, bytes], list[bytes]]:
+def run(
+    text: bytes | str, needs: bytes | str = b""
+) -> tuple[bytes, dict[bytes, Any], dict[bytes, bytes], list[bytes]]:
     """Run it, and keep what it returns. Raises what the function raises, and `errors.EntityError`."""
     asked = json.loads(text)
-    own = attempt.get()
+    own, box = attempt.get(), boxed.current()
     run_id = os.path.basename(own[0]) if own is not None and own[0] else "none"
-    made = called(asked, run_id, lambda: runs.get_run(run_id), is_remote=True)
+    if box is not None:
+        run_id = box.run_id
+    run_of: Callable[[], Any] = lambda: (  # noqa: E731  # either is short
+        runs.get_run(run_id) if box is None else runs.in_box(run_id, asked)
+    )
+    made = called(asked, run_id, run_of, is_remote=True)
     document = document_of(made).encode()
     return (
         document,
@@ -113,11 +120,16 @@ def _initialize(function: Any, asked: dict[str, Any], injected: dict[str, Callab
     ended(init(*placed, **named))
 
 
+def needs_of(asked: dict[str, Any]) -> bytes:
+    """The keys of what a run works on, line by line: what a box is given with the call."""
+    return "\n".join(dict.fromkeys([asked["function"], *asked["inputs"].values()])).encode()
+
+
 def said(
     key: str, inputs: list[Any], parameters: list[Any], init_parameters: list[Any]
-) -> tuple[bytes, bytes, bytes, bytes, list[bytes]]:
-    """What a run of a function is begun with by `py_function`: this, the function's project, its name, its version of
-    Python and its requirements.
+) -> tuple[bytes, bytes, bytes, bytes, bytes, list[bytes]]:
+    """What a run of a function is begun with by `py_function`: this, what it works on, the function's project, its
+    name, its version of Python and its requirements.
     """
     function = function_of(key)
     spec = spec_of(
@@ -128,7 +140,13 @@ def said(
         lookup.keywords(init_parameters),
     )
     text = json.dumps(spec, ensure_ascii=False)
-    return text.encode(), function.project.encode(), function.name.encode(), *python_of(function)
+    return (
+        text.encode(),
+        needs_of(spec),
+        function.project.encode(),
+        function.name.encode(),
+        *python_of(function),
+    )
 
 
 def spec_of(

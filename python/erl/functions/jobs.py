@@ -69,7 +69,15 @@ def begin(
         (Atom("action"), action),
         *(more or []),
     ]
-    return nodes.text_of(nodes.call("py_function", "begin_run", [text, asked_for]))
+    return nodes.text_of(nodes.call("py_function", "begin_run", [text, job.needs_of(spec), asked_for]))
+
+
+def _volume(said: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """A volume's name, or that of its claim, where it is to be, and its type."""
+    spec = said.get("spec")
+    claim = spec.get("claim_name") if isinstance(spec, dict) else None
+    named = {"name": claim or said["name"], **{key: said.get(key) for key in ("mount_path", "volume_type")}}
+    return [(Atom(key), str(value).encode()) for key, value in named.items() if value is not None]
 
 
 def options(spec: dict[str, Any], asked: Asked) -> list[tuple[Any, Any]]:
@@ -88,6 +96,8 @@ def options(spec: dict[str, Any], asked: Asked) -> list[tuple[Any, Any]]:
         made["env"] = [(name.encode(), value.encode()) for name, value in task.envs]
     if task.secrets:
         made["secrets"] = [name.encode() for name in task.secrets]
+    if task.volumes:
+        made["volumes"] = [_volume(each) for each in task.volumes]
     limits = [(Atom("cpus"), task.cpus)] if task.cpus is not None else []
     if task.memory_bytes is not None:
         limits.append((Atom("memory"), task.memory_bytes))

@@ -17,7 +17,7 @@ import tempfile
 import uuid
 
 from erl import errors
-from erl.functions import data, entities, handlers, said, signed
+from erl.functions import boxed, data, entities, handlers, said, signed
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -100,13 +100,19 @@ def _logged_frame(project: Any, type_: str, value: Any, keywords: dict[str, Any]
 
 
 def _logged_pickle(project: Any, type_: str, value: Any, keywords: dict[str, Any]) -> str:
-    pickled = signed.dumps(value)
+    # Bytes that come out of a box are bytes.
+    is_plain = type(value) is bytes and boxed.current() is not None
+    pickled = value if is_plain else signed.dumps(value)
     with tempfile.TemporaryDirectory(prefix="py-") as directory:
         path = os.path.join(directory, f"{keywords['name']}.pickle")
         with open(path, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(pickled)
         del pickled
-        return _replaced(project, type_, {"format": signed.FORMAT, **keywords, "source_path": path})
+        return _replaced(
+            project,
+            type_,
+            {"format": boxed.BYTES if is_plain else signed.FORMAT, **keywords, "source_path": path},
+        )
 
 
 def _replaced(project: Any, type_: str, keywords: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from erl import errors
-from erl.functions import loading, nodes
+from erl.functions import boxed, loading, nodes
 from erl.values import callout, opaque
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -25,6 +25,11 @@ def dumps(value: Any) -> bytes:
 
     Raises `errors.NotPicklableError`, `errors.EncodeError`.
     """
+    if boxed.current() is not None:
+        raise errors.EncodeError(
+            f"it is of the type {type(value).__name__}, and {boxed.NO_PICKLES}: "
+            "what JSON can say, bytes, a data frame or a logged file does"
+        )
     pickles = _pickles()
     sources = [
         module for name, module in sys.modules.items() if name.startswith(loading.PREFIX) and "." not in name
@@ -78,6 +83,8 @@ def read(path: str, what: str) -> Any:
 
 
 def _pickles() -> opaque.Pickles:
+    if boxed.current() is not None:
+        raise errors.DecodeError(f"it is a pickle, and {boxed.NO_PICKLES}")
     pickles = opaque.Pickles()
     pickles.set_key(nodes.call("py_function", "key", []))
     return pickles

@@ -19,7 +19,7 @@ import warnings
 from contextlib import suppress
 
 from erl import errors
-from erl.functions import nodes
+from erl.functions import boxed, nodes
 from erl.functions.nodes import text_of
 from erl.values import running
 
@@ -62,6 +62,10 @@ def check_project(project: Any) -> str:
 
 def put(said: dict[str, Any], content: Callable[[str], object] | None = None) -> None:
     """Have an entity appear. `content` is called with a path that it makes, a file or a directory."""
+    box = boxed.current()
+    if box is not None:
+        box.put(said, content)
+        return
     parts = [said[each].encode() for each in ("project", "type", "name", "id")]
     if content is None:
         nodes.call("py_entity", "put", [*parts, _json(said), b""])
@@ -123,6 +127,10 @@ def _sync(path: str) -> None:
 
 def get(project: str, type_: str, name: str, id_: str = "") -> tuple[dict[str, Any], str]:
     """What was said of an entity, and where its content lies. Raises `errors.UnknownEntityError`."""
+    box = boxed.current()
+    if box is not None:
+        own, path = box.get(project, type_, name, id_)
+        return _said(own, project, type_, name, json.loads(own)["entity"]["id"]), path
     parts = [each.encode() for each in (project, type_, name, id_)]
     found, text, content = nodes.call("py_entity", "get", parts)
     said = _said(text, project, type_, name, text_of(found))

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 NO_EFFECT: Final = ("affinity", "node_selector", "profile", "service_type", "tolerations")
 """What a cluster's scheduler would read. There is none here."""
 
+NO_BOX: Final = (
+    "volumes have no effect outside of a box: the run finds the machine's own directories; pool='...' names a pool of "
+    "boxes (sandbox => bwrap)"
+)
+"""What there is to say of volumes, unless the run's pool has boxes."""
+
 SERVING: Final = ("fronts", "hosts", "ip", "max_body", "max_queue", "port", "threads", "tls", "token_file")
 """What a service takes beside these; the node looks at the values."""
 
@@ -30,6 +36,7 @@ _UNITS: Final = {
     "P": 10**15,
     **{f"{letter}i": 1 << (10 * power) for power, letter in enumerate("KMGTP", 1)},
 }
+_NO_VOLUMES: Final = ("config_map", "secret")
 _LEAST_MEMORY: Final = 1 << 20
 _SECRET: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 
@@ -184,11 +191,15 @@ def _read_volumes(task: Task, name: str, value: Any, warnings: list[str]) -> Non
             raise TypeError(f'{name} are a list of {{"name": ..., "mount_path": ...}}, not of {each!r}')
         if not os.path.isabs(each["mount_path"]):
             raise ValueError(f"{name}: mount_path is an absolute path, not {each['mount_path']!r}")
+        kind = each.get("volume_type")
+        if kind in _NO_VOLUMES:
+            warnings.append(
+                f"{name}: {each['name']} has no effect here: a {kind} is the cluster's; see secrets and envs"
+            )
+            continue
         task.volumes.append(dict(each))
     if task.volumes:
-        warnings.append(
-            f"{name} have no effect: they are directories of a box, and functions in boxes are not there yet"
-        )
+        warnings.append(NO_BOX)
 
 
 def _read_replicas(task: Task, name: str, value: Any, _: list[str]) -> None:
