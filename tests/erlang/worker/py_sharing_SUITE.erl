@@ -280,7 +280,8 @@ calls_that_are_given_up_do_not_run(Config) ->
      || N <- lists:seq(1, 10)
     ],
     ?assertEqual(lists:duplicate(10, {error, {py, timeout}}), py_caller:results(GivenUp)),
-    py_eventually:equals([1, 1], fun() -> [Count || #{in_flight := Count} <- py:workers()] end),
+    %% One that came within a millisecond of a long one stands in the pipe behind it.
+    py_eventually:equals(10, fun() -> #{errors := #{timeout := Count}} = py:stats(default), Count end),
     let_end(Config),
     ?assertMatch([{ok, _}, {ok, _}], py_caller:results(Long)),
     ?assertEqual(7, call(note, [File, 7])),
