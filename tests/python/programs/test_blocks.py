@@ -26,7 +26,7 @@ COMMANDS = {
     r"make ": "py_docs_SUITE looks whether the target is there; it takes minutes",
     r"examples/applications/": "py_applications_SUITE",
     r"(python3 -m venv|uv venv|uv pip|\S*pip install|\.venv/bin/pip)": "wants an index, which tests do without",
-    r"(curl|python -m erl)": "asks what the block before it has started; py_service and test_functions_command do so",
+    r"(curl|python -m erl)": "asks what the block before it has started; py_service_SUITE and test_command do so",
 }
 """Commands of a `console` block, and what runs them."""
 
@@ -39,7 +39,7 @@ NOT_RUN = {
     (
         "environments.md",
         "{ok, #{path := Path}}",
-    ): "wants an index; py_env_SUITE builds with wheels of its own",
+    ): "wants an index; py_envs_SUITE builds with wheels of its own",
     ("environments.md", "{ok, Run} = py_run:start"): "wants an index",
     ("environments.md", 'run = function.run("build"'): "wants an index; test_builds has the same",
     ("environments.md", "start(_Type, _Args)"): "wants an index",
@@ -67,7 +67,10 @@ NOT_RUN = {
     ("migrating-from-erlport.md", "{ok, Python} = python:start"): "wants ErlPort: make test-erlport",
     ("observability.md", "HTTP request"): "a drawing",
     ("parallel.md", "handle_call("): "a part of a server",
-    ("python-programs.md", 'node = erl.start({"default"'): "wants a sandbox; tests/python/link has the same",
+    (
+        "python-programs.md",
+        'node = erl.start({"default"',
+    ): "wants a sandbox; tests/python/futures/test_sandboxed has the same",
     (
         "python-programs.md",
         "python -m erl node",
@@ -83,7 +86,7 @@ NOT_RUN = {
         "services.md",
         "function = project.new_function(",
     ): "a part of a program; tests/python/serving has its like",
-    ("services.md", "# words.py"): "served by tests/python/serving/test_streaming.py in another form",
+    ("services.md", "# words.py"): "py_service_SUITE streams in the same way",
     ("services.md", "# iris_service.py"): "wants scikit-learn; examples/services/model.py is the program",
     ("sessions.md", "Session = py_session:open(#{sandbox"): "wants a sandbox; py_session_SUITE has the same",
     ("shared-arrays.md", "Shm = py:share"): "256 MB; make bench measures it",
@@ -138,6 +141,13 @@ def test_each_excuse_has_its_block() -> None:
     assert set(NOT_RUN) - found == set()
 
 
+def test_the_tests_that_are_named_exist() -> None:
+    said = " ".join([*(what for _, what in RUN.values()), *COMMANDS.values(), *NOT_RUN.values()])
+    named = set(re.findall(r"py_\w+_SUITE|\btest_\w+|tests/[\w/]+\w", said))
+    there = {path.stem for kind in ("*.erl", "*.py") for path in (ROOT / "tests").rglob(kind)}
+    assert {name for name in named if name not in there and not list(ROOT.glob(f"{name}*"))} == set()
+
+
 @pytest.mark.parametrize(
     ("page", "text"),
     [
@@ -184,7 +194,13 @@ def test_the_texts_that_troubles_are_found_by_are_those_that_are_printed() -> No
     assert wrong == []
 
 
-# Figures
+# The index, and figures
+
+
+def test_each_page_is_in_the_index_once() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[[^\]]+\]\(([\w-]+\.md)\)", index, re.M)
+    assert sorted(listed) == sorted(page.name for page in PAGES if page.name != "README.md")
 
 
 def rows_below(heading: str, page: str) -> list[str]:
