@@ -1,14 +1,14 @@
 %%% What bench/page/run asks of the node.
 -module(py_bench_page).
 
--export([flood/1, ended/1, number/0, early/2, python/0, memory/0, look/1]).
+-export([flood/2, ended/1, number/0, early/2, python/0, memory/0, look/1]).
 
-%% Callers of tiny calls.
-flood(Count) -> [spawn(fun calls/0) || _ <- lists:seq(1, Count)].
+%% Callers of tiny calls, each with a pause of so many milliseconds after each call.
+flood(Count, Pause) -> [spawn(fun() -> calls(Pause) end) || _ <- lists:seq(1, Count)].
 
-calls() ->
+calls(Pause) ->
     _ = py:func(math, sqrt, [2]),
-    calls().
+    receive after Pause -> calls(Pause) end.
 
 ended(Pids) -> lists:foreach(fun(Pid) -> exit(Pid, kill) end, Pids).
 
