@@ -7,7 +7,7 @@
 %%% A pool `default' exists without any. What a pool may be given is in {@link py_pool_options}.
 -module(py_config).
 
--export([pools/0, cluster/1, environment/0, show_arguments/0]).
+-export([pools/0, cluster/1, connection/1, environment/0, show_arguments/0]).
 -export([max_new_atoms/0, max_sandbox_atoms/0, max_connection_atoms/0, max_shared_bytes/0]).
 -export_type([pool_name/0, pool/0]).
 
@@ -131,12 +131,25 @@ pools([Other | _], _) ->
     {error, {bad_config, pools, {bad_option, pools, Other, "{Name, Options}, Name an atom"}}}.
 
 %% @doc The options of a start on another node, checked; `pools' as they came.
--spec cluster(term()) -> {ok, #{pools => term(), timeout := timeout()}} | {error, py_options:problem()}.
+-spec cluster(term()) -> {ok, #{pools => term(), timeout := timeout(), upgrade := boolean()}} | {error, py_options:problem()}.
 cluster(Options) ->
     Timeout = {Default, _} = {60_000, timeout},
-    Table = #{timeout => Timeout, pools => {undefined, fun are_pools/1, "a list of {Name, Options}"}},
+    Table = #{
+        timeout => Timeout,
+        pools => {undefined, fun are_pools/1, "a list of {Name, Options}"},
+        upgrade => {false, fun is_boolean/1, "true | false"}
+    },
     case py_options:check(Options, [Table]) of
-        {ok, Checked} -> {ok, maps:merge(#{timeout => Default}, Checked)};
+        {ok, Checked} -> {ok, maps:merge(#{timeout => Default, upgrade => false}, Checked)};
+        Error -> Error
+    end.
+
+%% @doc The options of a connection to another node, checked.
+-spec connection(term()) -> {ok, #{reconnect => boolean(), timeout := timeout()}} | {error, py_options:problem()}.
+connection(Options) ->
+    Table = #{timeout => {infinity, timeout}, reconnect => {undefined, fun is_boolean/1, "true | false"}},
+    case py_options:check(Options, [Table]) of
+        {ok, Checked} -> {ok, maps:merge(#{timeout => infinity}, Checked)};
         Error -> Error
     end.
 

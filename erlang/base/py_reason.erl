@@ -83,6 +83,17 @@ reason({not_distributed, Node}) ->
     io_lib:format("this node has no name to connect to ~tp with: start it with -sname or -name", [Node]);
 reason({ship, sandboxed}) ->
     "modules come from the pool default, and it is in sandboxes: what it says a module is is not run elsewhere";
+reason({ship, {version, Node, Version, Version}}) ->
+    io_lib:format("~tp was given another build of version ~ts of py: py_cluster:start(Node, #{upgrade => true}) stops it there and gives it this one", [Node, Version]);
+reason({ship, {version, Node, There, Here}}) ->
+    io_lib:format(
+        "~tp has version ~ts of py, this node ~ts; where it was given it by py_cluster:start, start(Node, #{upgrade => true}) stops it and gives it this one",
+        [Node, There, Here]
+    );
+reason({ship, {not_everywhere, Nodes}}) ->
+    io_lib:format("nothing was changed, since the module can't be imported on ~ts", [lists:join(", ", [io_lib:format("~tp", [Node]) || Node <- Nodes])]);
+reason({ship, {modules, Bytes, Most}}) ->
+    io_lib:format("pushed modules would have ~w bytes together, and may have ~w: py_cluster:unpush/1 takes one back", [Bytes, Most]);
 reason({ship, Reason}) -> io_lib:format("the code could not be put there: ~tP", [Reason, 20]);
 reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
 reason(cancelled) -> "the call was cancelled";

@@ -20,7 +20,7 @@
 %%% @private
 -module(py_transit).
 
--export([ask/4, ask_each/4, cast/2, end_with/1]).
+-export([ask/4, ask_each/4, cast/2, end_with/1, sender/4]).
 %% For other nodes.
 -export([run/4]).
 -export_type([how/0, mfargs/0, failure/0]).
@@ -64,11 +64,9 @@ cast(Node, {Module, Function, Args}) ->
     _ = spawn(fun() -> erpc:cast(Node, Module, Function, Args) end),
     ok.
 
--dialyzer({no_return, start/3}).
 %% The result comes as its reason to end: so nothing comes after the caller has stopped waiting.
 start(How, Node, MFArgs) ->
-    Caller = self(),
-    spawn_monitor(fun() -> exit({?MODULE, sent(How, Node, MFArgs, Caller)}) end).
+    spawn_monitor(?MODULE, sender, [How, Node, MFArgs, self()]).
 
 waited({Sender, Monitor}, Deadline) ->
     receive
@@ -81,6 +79,10 @@ waited({Sender, Monitor}, Deadline) ->
     end.
 
 %%% The sender
+
+%% @doc A process of its own.
+-spec sender(how(), node(), mfargs(), Caller :: pid()) -> no_return().
+sender(How, Node, MFArgs, Caller) -> exit({?MODULE, sent(How, Node, MFArgs, Caller)}).
 
 sent(How, Node, MFArgs, Caller) ->
     Watch = monitor(process, Caller),

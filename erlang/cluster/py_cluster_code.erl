@@ -6,7 +6,7 @@
 %%% @private
 -module(py_cluster_code).
 
--export([to/2]).
+-export([to/2, replace/2, compare/2, version/0, others/2]).
 
 -type reason() :: timeout | {node_down, node()} | {no_file, file:filename(), term()} | {unpack, term()}.
 
@@ -29,10 +29,64 @@ to(Node, Deadline) ->
         throw:Failure -> {error, Failure}
     end.
 
-%% The directory of an application has its version.
-name() ->
+%% @doc The same where the node was given another version: the application is stopped there, and its modules are loaded anew.
+-spec replace(node(), py_deadline:deadline()) -> ok | {error, reason()}.
+replace(Node, Deadline) ->
+    try
+        _ = on(Node, application, stop, [py], Deadline),
+        _ = on(Node, application, unload, [py], Deadline),
+        true = on(Node, code, del_path, [filename:dirname(on(Node, where_is_file, ["py.beam"], Deadline))], Deadline),
+        case to(Node, Deadline) of
+            ok ->
+                {ok, Modules} = application:get_key(py, modules),
+                Changed = [Module || Module <- on(Node, code, modified_modules, [], Deadline), lists:member(Module, Modules)],
+                [on(Node, Function, [Module], Deadline) || Module <- Changed, Function <- [purge, load_file]],
+                ok;
+            Error ->
+                Error
+        end
+    catch
+        throw:Failure -> {error, Failure}
+    end.
+
+on(Node, Function, Args, Deadline) -> on(Node, code, Function, Args, Deadline).
+
+%% @doc Whether a node that has the application has this version of it. `given': another one, which it was given by a node; `installed': another one.
+-spec compare(node(), py_deadline:deadline()) -> same | {given | installed, string()} | {error, compare, reason()}.
+compare(Node, Deadline) ->
+    try
+        {ok, There} = on(Node, application, get_key, [py, vsn], Deadline),
+        case string:split(on(Node, where_is_file, ["py.beam"], Deadline), "/erl-py/") of
+            [_, Given] ->
+                case There =:= version() andalso hd(string:split(Given, "/")) =:= digest(erlang_files() ++ python_files()) of
+                    true -> same;
+                    false -> {given, There}
+                end;
+            _ ->
+                case version() of
+                    There -> same;
+                    _ -> {installed, There}
+                end
+        end
+    catch
+        throw:Failure -> {error, compare, Failure}
+    end.
+
+%% @doc The version of the application here.
+-spec version() -> string().
+version() ->
+    _ = application:load(py),
     {ok, Version} = application:get_key(py, vsn),
-    "py-" ++ Version.
+    Version.
+
+%% @doc Those of these nodes that have another one.
+-spec others([node()], timeout()) -> [{node(), string()}].
+others(Nodes, Timeout) ->
+    Here = version(),
+    [{Node, There} || {Node, {ok, {ok, There}}} <- py_transit:ask_each(plain, Nodes, {application, get_key, [py, vsn]}, Timeout), There =/= Here].
+
+%% The directory of an application has its version.
+name() -> "py-" ++ version().
 
 digest(Files) -> binary_to_list(binary:encode_hex(binary:part(crypto:hash(sha256, term_to_binary(Files)), 0, 8))).
 

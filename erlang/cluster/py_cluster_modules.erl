@@ -3,7 +3,8 @@
 %%% Every node keeps what was pushed, with its files, and so can give it to those that come later:
 %%%
 %%% ```
-%%%   pusher   --take/1---> each node with pools, which writes the files and has its workers load them
+%%%   pusher   --try_out/2-> each node with pools, where a fresh Python imports it
+%%%   pusher   --take/1---> each of them, if that has failed nowhere: it writes the files and has its workers load them
 %%%   newcomer --latest/0-> each node, when the application starts there, and when the two are connected
 %%%   newcomer --module/1-> one that has the latest
 %%% '''
@@ -16,9 +17,9 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/0, new/2, gone/1, forgotten/1, is_sandboxed/1]).
+-export([start_link/0, new/2, gone/1, forgotten/1, is_sandboxed/1, summary/0]).
 %% For other nodes.
--export([take/1, latest/0, module/1]).
+-export([try_out/2, take/1, latest/0, module/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([name/0, files/0, module_/0]).
 
@@ -34,6 +35,8 @@
 %% A node that has stopped answering must not keep this one from starting.
 -define(ANSWER_MS, 2_000).
 -define(FILES_MS, 30_000).
+%% Of all modules together. Each node has them twice: in the BEAM, and where its Pythons find them.
+-define(MOST_BYTES, 134_217_728).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -41,7 +44,7 @@ start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc A module that this node pushes: later than any version of it that this node knows, whatever the clocks say.
--spec new(name(), files()) -> module_().
+-spec new(name(), files()) -> module_() | {error, term()}.
 new(Name, Files) -> gen_server:call(?MODULE, {new, Name, Files}, infinity).
 
 %% @doc The version of a module that is none: later than any that this node knows, and kept, so that nobody brings it back.
@@ -51,6 +54,31 @@ gone(Name) -> gen_server:call(?MODULE, {gone, Name}, infinity).
 %% @doc The workers here have it no more.
 -spec forgotten(name()) -> ok | {error, term()}.
 forgotten(Name) -> loaded(Name).
+
+%% @doc Whether a fresh Python of this node can import the module. Nothing of it is kept.
+-spec try_out(name(), files()) -> ok | {error, term()}.
+try_out(Name, Files) ->
+    Staging = unicode:characters_to_binary(py_directory:path(lists:concat(["try-", erlang:unique_integer([positive])]))),
+    case [Pool || Pool <- py_registry:pools(), not is_sandboxed(Pool)] of
+        [] ->
+            ok;
+        [Pool | _] ->
+            try write(Staging, Files) of
+                ok -> imported(Pool, Staging, Name);
+                {error, Reason} -> {error, {py, {ship, Reason}}}
+            after
+                file:del_dir_r(Staging)
+            end
+    end.
+
+imported(Pool, Staging, Name) ->
+    Args = ['erl.calls.pushed', tried, [Staging, Name], []],
+    case py_route:perform({wrapper, call}, Args, #{pool => Pool, timeout => ?FILES_MS}, self()) of
+        {ok, _} -> ok;
+        %% Its time is the push's, too.
+        {error, {py, timeout}} -> ok;
+        {error, _} = Error -> Error
+    end.
 
 %% @doc Have a module, unless a later version is there. Returns when the workers that had imported it have loaded it again,
 %% which those that are busy do after their calls.
@@ -76,6 +104,16 @@ module(Name) ->
         [] -> error
     end.
 
+%% @doc How many there are, and their size, as a line for people; nothing where there are none.
+-spec summary() -> iodata().
+summary() ->
+    case ets:whereis(?TABLE) =/= undefined andalso [Files || {_, _, [_ | _] = Files} <- ets:tab2list(?TABLE)] of
+        [_ | _] = All -> io_lib:format("pushed modules: ~w, ~w bytes~n", [length(All), lists:sum([size_of(Files) || Files <- All])]);
+        _ -> []
+    end.
+
+size_of(Files) -> lists:sum([byte_size(Content) || {_, Content} <- Files]).
+
 %% @doc Whether the Pythons of a pool are in sandboxes: what one of them says a module is would run everywhere, and it does not
 %% see what others send.
 -spec is_sandboxed(py_config:pool_name()) -> boolean().
@@ -93,14 +131,21 @@ init([]) ->
     %% Read without asking this process: two nodes that start together must not wait for each other.
     ?TABLE = ets:new(?TABLE, [named_table, protected, set, {read_concurrency, true}]),
     ok = net_kernel:monitor_nodes(true),
-    lists:foreach(fun(Module) -> noted(keep(Module)) end, missing(nodes())),
+    Nodes = nodes(),
+    lists:foreach(fun(Module) -> noted(keep(Module)) end, missing(Nodes)),
+    _ = spawn(fun() -> greeted(Nodes) end),
     {ok, none}.
 
 -spec handle_call({new, name(), files()} | {gone, name()} | {keep, module_()}, gen_server:from(), none) -> {reply, term(), none}.
 handle_call({new, Name, Files}, _From, State) ->
-    Module = {Name, following(version(Name)), Files},
-    true = ets:insert(?TABLE, Module),
-    {reply, Module, State};
+    case has_room(Name, Files) of
+        ok ->
+            Module = {Name, following(version(Name)), Files},
+            true = ets:insert(?TABLE, Module),
+            {reply, Module, State};
+        Error ->
+            {reply, Error, State}
+    end;
 handle_call({gone, Name}, _From, State) ->
     Module = {Name, following(version(Name)), []},
     deleted(Name),
@@ -114,10 +159,24 @@ handle_cast(_Message, State) -> {noreply, State}.
 
 -spec handle_info(term(), none) -> {noreply, none}.
 handle_info({nodeup, Node}, State) ->
-    _ = spawn(fun() -> lists:foreach(fun(Module) -> noted(take(Module)) end, missing([Node])) end),
+    _ = spawn(fun() ->
+        greeted([Node]),
+        lists:foreach(fun(Module) -> noted(take(Module)) end, missing([Node]))
+    end),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% What another version understands is not known.
+greeted(Nodes) ->
+    [
+        logger:warning(
+            "~ts has version ~ts of py, this node ~ts: calls between them may fail; all nodes of a cluster should have the same",
+            [Node, There, py_cluster_code:version()],
+            #{domain => [py]}
+        )
+     || {Node, There} <- py_cluster_code:others(Nodes, ?ANSWER_MS)
+    ].
 
 noted({error, {py, not_started}}) -> ok;
 noted({error, Error}) -> logger:warning("a module of another node: ~ts", [py_error:text(Error)], #{domain => [py]});
@@ -141,16 +200,34 @@ keep({Name, {_, Origin} = Version, Files} = Module) ->
             true = ets:insert(?TABLE, Module),
             kept;
         true ->
-            case write(directory(), Files) of
+            case kept(Name, Files) of
                 ok ->
                     delete(directory(), paths(Name) -- [Path || {Path, _} <- Files]),
                     true = ets:insert(?TABLE, Module),
                     kept;
-                {error, Reason} ->
-                    {error, {py, {ship, Reason}}}
+                {error, _} = Error ->
+                    Error
             end;
         false ->
             known
+    end.
+
+kept(Name, Files) ->
+    case has_room(Name, Files) of
+        ok ->
+            case write(directory(), Files) of
+                ok -> ok;
+                {error, Reason} -> {error, {py, {ship, Reason}}}
+            end;
+        Error ->
+            Error
+    end.
+
+has_room(Name, Files) ->
+    Others = lists:sum([size_of(Of) || {Other, _, Of} <- ets:tab2list(?TABLE), Other =/= Name]),
+    case Others + size_of(Files) of
+        Bytes when Bytes > ?MOST_BYTES -> {error, {py, {ship, {modules, Bytes, ?MOST_BYTES}}}};
+        _ -> ok
     end.
 
 paths(Name) ->
@@ -177,22 +254,34 @@ missing(Nodes) ->
 
 directory() -> unicode:characters_to_binary(py_directory:path(py_directory:modules())).
 
-%% Each file is there as a whole or not at all: somebody may be importing it.
-write(Directory, [{Path, Content} | Rest]) ->
-    File = filename:join(Directory, Path),
-    New = <<File/binary, ".new">>,
+%% All files are there before the first of them has its name: where there is no room for one, none has changed. Each is there as a whole or not at
+%% all: somebody may be importing it.
+write(Directory, Files) ->
+    Named = [{filename:join(Directory, Path), Content} || {Path, Content} <- Files],
+    case each(fun written/1, Named) of
+        ok -> each(fun({File, _}) -> file:rename(new(File), File) end, Named);
+        Error ->
+            lists:foreach(fun({File, _}) -> file:delete(new(File)) end, Named),
+            Error
+    end.
+
+new(File) -> <<File/binary, ".new">>.
+
+written({File, Content}) ->
     Later = later(File),
     Steps = [
         fun() -> filelib:ensure_dir(File) end,
-        fun() -> file:write_file(New, Content) end,
-        fun() -> file:write_file_info(New, #file_info{mtime = Later}, [{time, posix}]) end,
-        fun() -> file:rename(New, File) end
+        fun() -> file:write_file(new(File), Content) end,
+        fun() -> file:write_file_info(new(File), #file_info{mtime = Later}, [{time, posix}]) end
     ],
-    case lists:foldl(fun(Step, ok) -> Step(); (_, Error) -> Error end, ok, Steps) of
-        ok -> write(Directory, Rest);
+    lists:foldl(fun(Step, ok) -> Step(); (_, Error) -> Error end, ok, Steps).
+
+each(Fun, [{File, _} = Named | Rest]) ->
+    case Fun(Named) of
+        ok -> each(Fun, Rest);
         {error, Reason} -> {error, {File, Reason}}
     end;
-write(_Directory, []) ->
+each(_Fun, []) ->
     ok.
 
 %% Python takes what it has compiled for that of any file of the same size whose time, in seconds, is the same.

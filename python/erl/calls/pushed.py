@@ -9,13 +9,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_BYTES = 64 << 20
+_MOST_FILES = 10_000
+_IMPORT_SECONDS = 20
+_TRY = """
+import json, sys
+name, sys.path[:] = json.load(sys.stdin)
+try:
+    import importlib
+    importlib.import_module(name)
+except BaseException as error:
+    sys.__stderr__.write("\\n" + json.dumps([type(error).__name__, str(error)]))
+    sys.__stderr__.flush()
+    import os
+    os._exit(1)
+"""
 _OURS = frozenset(("erl", "erlang", "erlport", "hxpy", "cloudpickle"))
 
 
 def source(name: str | bytes, is_sent: bool = True) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """The top-level module or package that `name` is in, and its files: paths relative to a directory of `sys.path`.
 
-    Raises `ModuleNotFoundError` where it can't be imported here, `SyntaxError` where a file can't be compiled,
+    It is imported in a fresh interpreter first, see `tried`. Raises what that raises, `ModuleNotFoundError` where it
+    can't be found here, `SyntaxError` where a file can't be compiled,
     `ValueError` where it has no source file, where its files are more than 64 MiB or compiled ones are among them, and
     for what would break the workers of other nodes: this package, and where it `is_sent` what belongs to Python.
     """
@@ -42,7 +57,53 @@ def source(name: str | bytes, is_sent: bool = True) -> tuple[bytes, list[tuple[b
     for path, content in files:
         if path.endswith(b".py"):
             compile(content, path.decode(), "exec", dont_inherit=True)
+    tried(None, top)
     return top.encode(), files
+
+
+def tried(directory: str | None, name: str) -> None:
+    """Import the module in a fresh interpreter like this one, with `directory` before its path.
+
+    Raises what the import raises where that is one of Python's own exceptions, `ImportError` for others, where the
+    interpreter ends, and where it takes more than 20 seconds.
+    """
+    import json
+    import subprocess
+
+    path = sys.path if directory is None else [directory, *sys.path]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _TRY],
+            input=json.dumps([name, [str(entry) for entry in path]]).encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_IMPORT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ImportError(
+            f"{name} was not imported by a fresh Python within {_IMPORT_SECONDS} seconds"
+        ) from None
+    if done.returncode != 0:
+        raise _failure(name, done.returncode, done.stderr.decode(errors="replace"))
+
+
+def _failure(name: str, status: int, said: str) -> Exception:
+    import builtins
+    import json
+
+    try:
+        kind, text = json.loads(said.rpartition("\n")[2])
+    except ValueError:
+        return ImportError(f"a fresh Python that imported {name} ended with status {status}: {said[-2000:]}")
+    text = f"{text} (when a fresh Python imported {name})"
+    raised = getattr(builtins, str(kind), None)
+    if isinstance(raised, type) and issubclass(raised, Exception):
+        try:
+            return raised(text)
+        except TypeError:  # one with arguments of its own
+            pass
+    return ImportError(f"{kind}: {text}")
 
 
 def _package(top: str, root: Path) -> list[tuple[bytes, bytes]]:
@@ -53,6 +114,8 @@ def _package(top: str, root: Path) -> list[tuple[bytes, bytes]]:
             continue
         if path.suffix in (".so", ".pyd"):
             raise ValueError(f"{top} has compiled modules, such as {path.name}: install it on the nodes")
+        if len(files) == _MOST_FILES:
+            raise ValueError(f"{top} has more than {_MOST_FILES} files: install it on the nodes")
         content = path.read_bytes()
         left -= len(content)
         if left < 0:

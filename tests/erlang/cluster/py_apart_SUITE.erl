@@ -12,7 +12,12 @@
     a_stream_from_a_lost_node_says_so/1,
     a_stream_that_is_open_may_end_before_its_node_stops/1,
     an_array_outlives_a_moment_without_its_owner/1,
-    an_array_of_a_node_that_stays_away_goes/1
+    an_array_of_a_node_that_stays_away_goes/1,
+    a_lost_connection_is_made_again_where_that_is_asked_for/1,
+    a_start_that_nobody_waits_for_is_undone/1,
+    a_start_reads_the_application_itself/1,
+    another_version_is_refused_and_said/1,
+    an_operator_without_pools_sees_the_others/1
 ]).
 
 suite() -> [{timetrap, {minutes, 5}}].
@@ -23,7 +28,12 @@ all() ->
         a_stream_from_a_lost_node_says_so,
         a_stream_that_is_open_may_end_before_its_node_stops,
         an_array_outlives_a_moment_without_its_owner,
-        an_array_of_a_node_that_stays_away_goes
+        an_array_of_a_node_that_stays_away_goes,
+        a_lost_connection_is_made_again_where_that_is_asked_for,
+        a_start_that_nobody_waits_for_is_undone,
+        a_start_reads_the_application_itself,
+        another_version_is_refused_and_said,
+        an_operator_without_pools_sees_the_others
     ].
 
 init_per_suite(Config) ->
@@ -139,3 +149,103 @@ an_array_of_a_node_that_stays_away_goes(Config) ->
     true = erlang:disconnect_node(One),
     py_eventually:equals(0, Files),
     ok = py_cluster:connect(One).
+
+status() ->
+    {ok, Leader} = py_output:of_call(fun() -> py_cluster:status() end),
+    Text = py_output:text(Leader),
+    py_output:stop(Leader),
+    Text.
+
+is_said(Text) -> string:find(status(), Text) =/= nomatch.
+
+a_lost_connection_is_made_again_where_that_is_asked_for(Config) ->
+    [One, Two] = ?config(nodes, Config),
+    ?assertEqual(ok, py_cluster:connect([One, Two], #{reconnect => true})),
+    ?assertEqual(#{One => up, Two => up}, py_cluster_links:kept()),
+    %% OTP takes the others apart, too.
+    true = erlang:disconnect_node(One),
+    ?assert(is_said(atom_to_list(One) ++ " is not connected") orelse lists:member(One, py_cluster:nodes())),
+    py_eventually:equals(lists:sort([node(), One, Two]), fun() -> py_cluster:nodes() end),
+    py_eventually:equals(#{One => up, Two => up}, fun() -> py_cluster_links:kept() end),
+    ?assertEqual(ok, py_cluster:connect([One, Two], #{reconnect => false})),
+    ?assertEqual(#{}, py_cluster_links:kept()),
+    %% One that is not there yet.
+    ?assertEqual({error, {py, {node_down, nobody@nowhere}}}, py_cluster:connect(nobody@nowhere, #{reconnect => true})),
+    ?assert(is_said("nobody@nowhere is not connected")),
+    ?assertEqual({error, {py, timeout}}, py_cluster:connect(nobody@nowhere, #{reconnect => false, timeout => 0})),
+    ?assertNot(is_said("nobody@nowhere")),
+    ?assertError(badarg, py_cluster:connect(One, #{reconnect => 1})).
+
+runs(Node) -> erpc:call(Node, erlang, whereis, [py_sup]) =/= undefined.
+
+a_start_that_nobody_waits_for_is_undone(Config) ->
+    [One | _] = ?config(nodes, Config),
+    {ok, stopped} = py_cluster:stop(One),
+    %% Whatever it has come to when its time is over, or its caller ends.
+    [
+        begin
+            ?assertEqual({error, {py, timeout}}, py_cluster:start(One, #{timeout => Ms})),
+            py_eventually:holds(fun() -> not runs(One) andalso erpc:call(One, py_transit_SUITE, starts, []) =:= [] end)
+        end
+     || Ms <- [0, 1, 5, 15]
+    ],
+    Caller = py_caller:start(fun() -> py_cluster:start(One) end),
+    py_eventually:holds(fun() -> runs(One) end),
+    py_caller:kill(Caller),
+    py_eventually:holds(fun() -> not runs(One) end),
+    %% What ran before goes on.
+    ?assertEqual({ok, started}, py_cluster:start(One)),
+    ?assertEqual({error, {py, timeout}}, py_cluster:start(One, #{timeout => 0})),
+    ?assertEqual({ok, started}, py_cluster:start(One)),
+    ?assertEqual(3, py:func(operator, add, [1, 2], #{node => One})).
+
+a_start_reads_the_application_itself(Config) ->
+    [One, Two] = ?config(nodes, Config),
+    {ok, stopped} = py_cluster:stop(One),
+    ok = erpc:call(One, application, unload, [py]),
+    ?assertEqual({ok, started}, erpc:call(One, py_cluster, start, [Two])),
+    ?assertEqual({ok, started}, py_cluster:start(One)).
+
+another_version_is_refused_and_said(Config) ->
+    [One | _] = ?config(nodes, Config),
+    {ok, stopped} = py_cluster:stop(One),
+    Load = fun(Version) ->
+        _ = erpc:call(One, application, unload, [py]),
+        {ok, [{application, py, Keys}]} = file:consult(code:where_is_file("py.app")),
+        Vsn = case Version of own -> proplists:get_value(vsn, Keys); _ -> Version end,
+        ok = erpc:call(One, application, load, [{application, py, lists:keystore(vsn, 1, Keys, {vsn, Vsn})}])
+    end,
+    Load("0.0.9"),
+    {error, Error} = py_cluster:start(One),
+    ?assertMatch({py, {ship, {version, One, "0.0.9", _}}}, Error),
+    ?assertNotEqual(nomatch, string:find(py_error:text(Error), "has version 0.0.9 of py")),
+    %% Nor is what was installed there replaced.
+    ?assertEqual({error, Error}, py_cluster:start(One, #{upgrade => true})),
+    {ok, started} = erpc:call(One, py, start, []),
+    py_eventually:holds(fun() -> lists:member(One, py_cluster:nodes()) end),
+    ?assert(is_said(atom_to_list(One) ++ " has version 0.0.9 of py")),
+    {ok, stopped} = py_cluster:stop(One),
+    Load(own),
+    ?assertEqual({ok, started}, py_cluster:start(One)),
+    ?assertNot(is_said("has version")).
+
+an_operator_without_pools_sees_the_others(Config) ->
+    [One, Two] = Nodes = ?config(nodes, Config),
+    ok = py_cluster:connect(Nodes),
+    {ok, stopped} = py:stop(),
+    try
+        ?assertEqual(lists:sort(Nodes), py_cluster:nodes()),
+        ?assertEqual(lists:sort(Nodes), py_cluster:nodes(default)),
+        ?assertEqual([], py_cluster:nodes(none)),
+        ?assertEqual(lists:sort(Nodes), lists:usort([node(Worker) || #{worker := Worker} <- py_cluster:workers()])),
+        ?assert(is_said(atom_to_list(One))),
+        application:set_env(py, pools, [{default, none}]),
+        {ok, started} = py:start(),
+        ok = py_cluster:connect(Nodes),
+        ?assertEqual(lists:sort(Nodes), py_cluster:nodes()),
+        ?assertEqual(Two, py:func('erl.api', node, [], #{node => Two})),
+        ?assert(lists:member(py:func('erl.api', node, [], #{scope => cluster}), Nodes))
+    after
+        application:set_env(py, pools, [{default, #{size => 1}}]),
+        py:restart()
+    end.

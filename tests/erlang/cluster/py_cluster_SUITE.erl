@@ -210,8 +210,24 @@ a_node_without_the_code_is_given_it(Config) ->
         ?assertEqual({ok, started}, py_cluster:start(Two, Options)),
         ?assertEqual([Place], filelib:wildcard(filename:join([Cache, "erl-py", "*"]))),
         ?assert(filelib:is_file(filename:join(Place, "mark"))),
-        ?assertEqual(lists:sort([node(), One, Two]), py_cluster:nodes())
+        ?assertEqual(lists:sort([node(), One, Two]), py_cluster:nodes()),
+        another_build_is_replaced_where_that_is_asked_for(One, Place, Options)
     end).
+
+another_build_is_replaced_where_that_is_asked_for(Node, Place, Options) ->
+    {ok, stopped} = py_cluster:stop(Node),
+    Found = fun() -> erpc:call(Node, code, where_is_file, ["py.beam"]) end,
+    Given = Found(),
+    Other = filename:join(filename:dirname(Place), "other"),
+    "" = os:cmd(lists:concat(["cp -r ", Place, " ", Other])),
+    true = erpc:call(Node, code, del_path, [filename:dirname(Given)]),
+    true = erpc:call(Node, code, add_pathz, [filename:join([Other | lists:nthtail(length(filename:split(Place)), filename:split(filename:dirname(Given)))])]),
+    _ = [erpc:call(Node, code, Function, [py]) || Function <- [purge, load_file]],
+    {error, {py, {ship, {version, Node, Version, Version}}} = Error} = py_cluster:start(Node, Options),
+    ?assertNotEqual(nomatch, string:find(py_error:text(Error), "upgrade => true")),
+    ?assertEqual({ok, started}, py_cluster:start(Node, Options#{upgrade => true})),
+    ?assertEqual(Given, Found()),
+    ?assertEqual(3, py:func(operator, add, [1, 2], #{node => Node})).
 
 a_start_that_fails_there_says_why_here(Config) ->
     with_nodes(1, #{args => py_distribution:with_code()}, Config, fun([Node]) ->
@@ -739,12 +755,31 @@ a_module_is_pushed_to_all_nodes(Config) ->
         ok = file:write_file(filename:join(Directory, "pushed_module.py"), <<"def version():\n    return 'second'\n">>),
         ?assertEqual(lists:sort([{One, ok}, {Two, ok}]), py_cluster:push(<<"pushed-module">>)),
         ?assertEqual([{ok, "second"}, {ok, "second"}], [R || {_, R} <- py:call_all(pushed_module, version, [], On)]),
-        %% One that can't be loaded again: each node says why.
+        %% One that can't be imported is not sent.
         ok = file:write_file(filename:join(Directory, "pushed_module.py"), <<"1 / 0\n">>),
-        ?assertMatch(
-            [{_, {error, {python, 'builtins.ZeroDivisionError', _, _}}}, {Two, ok}],
-            lists:sort(fun(A, _) -> element(1, A) =:= One end, py_cluster:push(pushed_module))
-        )
+        ?assertError({python, 'builtins.ZeroDivisionError', "division by zero (when a fresh" ++ _, _}, py_cluster:push(pushed_module)),
+        ok = file:write_file(filename:join(Directory, "pushed_module.py"), <<"import pushed_submodule_that_is_lost\n">>),
+        ?assertError({python, 'builtins.ModuleNotFoundError', _, _}, py_cluster:push(pushed_module)),
+        %% Nor kept anywhere where that is so on one of the nodes.
+        ok = file:write_file(filename:join(Directory, "pushed_module.py"), [
+            "import os\nif os.environ.get('PY_TEST_NODE') == 'two': raise LookupError('not here')\n"
+        ]),
+        true = erpc:call(Two, os, putenv, ["PY_TEST_NODE", "two"]),
+        {ok, restarted} = erpc:call(Two, py, restart, []),
+        py_eventually:equals(3, fun() -> length(py_cluster:nodes()) end),
+        [{Two, {error, Why}}, {One, {error, Whole}}] = lists:sort(fun(A, _) -> element(1, A) =:= Two end, py_cluster:push(pushed_module)),
+        ?assertMatch({python, 'builtins.LookupError', "not here" ++ _, _}, Why),
+        ?assertEqual({py, {ship, {not_everywhere, [Two]}}}, Whole),
+        ?assertNotEqual(nomatch, string:find(py_error:text(Whole), "nothing was changed")),
+        ?assertEqual([{ok, "second"}, {ok, "second"}], [R || {_, R} <- py:call_all(pushed_module, version, [], On)]),
+        ?assertEqual([{ok, "second"}, {ok, "second"}], [R || {_, R} <- py:call_all(pushed_module, version, [], #{node => Two})]),
+        %% Nothing is left of the tries, nor of what there was no room for.
+        Leftovers = fun(Node, Names) -> erpc:call(Node, filelib, wildcard, [erpc:call(Node, py_directory, path, [Names])]) end,
+        ?assertEqual([[], [], [], []], [Leftovers(Node, Names) || Node <- [One, Two], Names <- ["try-*", "modules/*.new"]]),
+        Large = {<<"py_large">>, {1, Two}, [{<<"py_large.py">>, binary:copy(<<"#">>, 140_000_000)}]},
+        {error, Full} = py_cluster_modules:take(Large),
+        ?assertMatch({py, {ship, {modules, _, 134_217_728}}}, Full),
+        ?assertNotEqual(nomatch, string:find(py_error:text(Full), "unpush"))
     end).
 
 a_pushed_module_is_there_after_a_restart_of_the_worker(Config) ->

@@ -6,7 +6,7 @@
 
 -export([suite/0, all/0, init_per_suite/1, end_per_suite/1]).
 %% For other nodes.
--export([raises/1]).
+-export([raises/1, starts/0]).
 -export([
     what_is_large_arrives_as_it_was/1,
     what_a_function_raises_there_is_raised_here/1,
@@ -63,6 +63,10 @@ what_is_large_arrives_as_it_was(Config) ->
 transported(Node, Term) ->
     {ok, [Back]} = py_transit:ask(parts, Node, {lists, reverse, [[Term]]}, 60_000),
     Back.
+
+%% What starts the application for another node.
+starts() ->
+    [Pid || Pid <- processes(), {current_stacktrace, Stack} <- [process_info(Pid, current_stacktrace)], lists:keymember(py_cluster, 1, Stack)].
 
 raises(Class) -> erlang:raise(Class, why, []).
 
