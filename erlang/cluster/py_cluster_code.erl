@@ -40,7 +40,7 @@ replace(Node, Deadline) ->
             ok ->
                 {ok, Modules} = application:get_key(py, modules),
                 Changed = [Module || Module <- on(Node, code, modified_modules, [], Deadline), lists:member(Module, Modules)],
-                [on(Node, Function, [Module], Deadline) || Module <- Changed, Function <- [purge, load_file]],
+                _ = [on(Node, Function, [Module], Deadline) || Module <- Changed, Function <- [purge, load_file]],
                 ok;
             Error ->
                 Error

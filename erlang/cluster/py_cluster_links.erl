@@ -92,7 +92,7 @@ handle_call(kept, _From, Links) ->
     {reply, maps:map(fun(_, up) -> up; (_, {Since, _}) -> {down, Now - Since} end, Links), Links}.
 
 lost(Node, Links) ->
-    later(Node, ?FIRST_MS),
+    _ = later(Node, ?FIRST_MS),
     Links#{Node => {erlang:monotonic_time(millisecond), ?FIRST_MS}}.
 
 later(Node, Ms) -> erlang:send_after(Ms, self(), {try_again, Node}).
@@ -115,10 +115,11 @@ handle_info({try_again, Node}, Links) ->
             {noreply, Links}
     end;
 handle_info({tried, Node}, Links) ->
-    case Links of
-        #{Node := {_, Pause}} -> later(Node, Pause);
-        #{} -> ok
-    end,
+    _ =
+        case Links of
+            #{Node := {_, Pause}} -> later(Node, Pause);
+            #{} -> ok
+        end,
     {noreply, Links};
 handle_info(_Message, Links) ->
     {noreply, Links}.

@@ -169,14 +169,15 @@ handle_info(_Message, State) ->
 
 %% What another version understands is not known.
 greeted(Nodes) ->
-    [
+    _ = [
         logger:warning(
             "~ts has version ~ts of py, this node ~ts: calls between them may fail; all nodes of a cluster should have the same",
             [Node, There, py_cluster_code:version()],
             #{domain => [py]}
         )
      || {Node, There} <- py_cluster_code:others(Nodes, ?ANSWER_MS)
-    ].
+    ],
+    ok.
 
 noted({error, {py, not_started}}) -> ok;
 noted({error, Error}) -> logger:warning("a module of another node: ~ts", [py_error:text(Error)], #{domain => [py]});
