@@ -65,7 +65,8 @@ def _zipped(keys: list[Any], values: list[Any]) -> dict[Any, Any] | None:
 
 def told_apart(keys: list[Any], starts: list[int], data: bytes) -> list[Any] | None:
     """Keys or elements that are different terms, of which some are equal in Python: a binary is `bytes` where a string
-    of the same text stands beside it, as in a dict with the keys `'a'` and `b'a'`. None where not all are told apart.
+    of the same text stands beside it, as in a dict with the keys `'a'` and `b'a'`, and in tuples likewise. None where
+    not all are told apart.
     """
     texts = hashables(keys)
     kinds = [data[start] for start in starts]
@@ -75,7 +76,32 @@ def told_apart(keys: list[Any], starts: list[int], data: bytes) -> list[Any] | N
         text.encode() if kind == tags.BINARY and text in both and type(text) is str else text
         for text, kind in zip(texts, kinds, strict=True)
     ]
-    return apart if both and len(set(apart)) == len(apart) else None
+    if len(set(apart)) < len(apart):
+        apart = _tuples_told_apart(keys, apart)
+    return apart if len(set(apart)) == len(apart) else None
+
+
+def _tuples_told_apart(keys: list[Any], made: list[Any]) -> list[Any]:
+    equal: dict[Any, list[tuple[Any, ...]]] = {}
+    for key, value in zip(keys, made, strict=True):
+        if type(key) is tuple:
+            equal.setdefault(value, []).append(key)
+    pairs = zip(keys, made, strict=True)
+    return [_beside(key, equal[value]) if type(key) is tuple else value for key, value in pairs]
+
+
+def _beside(key: tuple[Any, ...], others: list[Any]) -> tuple[Any, ...]:
+    """A tuple for a key, with `bytes` where one of those that equal it has a string."""
+    parts: list[Any] = []
+    for at, part in enumerate(key):
+        beside = [other[at] for other in others if type(other) is tuple]
+        if type(part) is tuple:
+            parts.append(_beside(part, beside))
+        elif type(part) is str and any(type(other) is list for other in beside):
+            parts.append(part.encode())
+        else:
+            parts.append(hashable(part))
+    return tuple(parts)
 
 
 _STRINGS = frozenset((tags.NIL, tags.STRING, tags.LIST))

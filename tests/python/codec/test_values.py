@@ -400,6 +400,9 @@ MIXED: list[Any] = [
     {"ключ": 1, "ключ".encode(): 2},
     collections.OrderedDict([(b"a", 1), ("a", 2)]),
     {"a", b"a", 1},
+    {("a", 1): 1, (b"a", 1): 2, "a": 3, b"a": 4},
+    {(("a", 1), "a"): 1, ((b"a", 1), b"a"): 2, ((b"a", 1), "a"): 3},
+    {("a",), (b"a",)},
     frozenset(["", b""]),
 ]
 
@@ -418,7 +421,8 @@ def test_keys_that_are_a_text_and_its_bytes_stay_two(codec: Any, value: Any) -> 
 def test_other_keys_that_are_equal_in_python_are_no_dict(codec: Any, beam: Beam) -> None:
     for text in (
         '{"dict", [{1, a}, {1.0, b}]}.',
-        '{"dict", [{{"a"}, 1}, {{<<"a">>}, 2}]}.',
+        '{"dict", [{{1}, 1}, {{1.0}, 2}]}.',
+        '{"dict", [{{"a", 1}, 1}, {{<<"a">>, 1.0}, 2}, {{"a", 1.0}, 3}]}.',
         '{"set", [1, 1.0]}.',
     ):
         assert type(codec.decode(beam.evaluate(text), DEFAULT)) is tuple
