@@ -45,6 +45,8 @@ class _Bound:
         self.crowded = self.usual + share // 2
         self.answering = hard if is_hard else most_bytes + 4 * share
         self._set = resource.setrlimit
+        self._usage = resource.getrusage
+        self._self = resource.RUSAGE_SELF
         self._what = resource.RLIMIT_DATA
         self._hard = hard
         import mmap
@@ -65,6 +67,11 @@ class _Bound:
             each + room for each in (self.usual, self.crowded, self.answering)
         )
         self.set(self.usual)
+
+    def was_full(self) -> bool:
+        """Whether this process has held most of what user code may have, at some time: in kilobytes, getrusage(2)."""
+        most_kb: int = self._usage(self._self).ru_maxrss
+        return most_kb * 1024 > self.usual * 3 // 4
 
     def piece(self, size: int) -> Any:
         """Memory of its own. Raises `OSError` where there is none."""
@@ -163,7 +170,9 @@ def is_short(error: BaseException) -> bool:
 
 
 def _is_of_a_frame(error: BaseException) -> bool:
-    """Whether it is what CPython 3.11 raises where there is no memory for one more frame of many."""
+    """Whether it is what CPython 3.11 raises where there is no memory for a frame: for one more of many, or for the
+    object of one that an exception leaves. Then it forgets the exception, and what the frame held is free by now.
+    """
     if (
         _bound is None
         or type(error) is not SystemError
@@ -173,7 +182,7 @@ def _is_of_a_frame(error: BaseException) -> bool:
     step, frames = error.__traceback__, 0
     while step is not None:
         step, frames = step.tb_next, frames + 1
-    return frames >= _MANY_FRAMES
+    return frames >= _MANY_FRAMES or _bound.was_full()
 
 
 def answered(error: BaseException, answer: Callable[[BaseException], bytes]) -> bytes:

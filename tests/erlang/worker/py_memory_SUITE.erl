@@ -83,7 +83,7 @@ whatever_grows_is_a_memory_error(_Config) ->
             ?assertEqual(3, py:add(1, 2)),
             ?assertMatch([#{os_pid := OsPid}], py:workers())
         end
-     || Function <- [objects, dictionary, text, byte_array, deep, recursion, finalizers, cycles, in_a_thread]
+     || Function <- [objects, texts, dictionary, text, byte_array, deep, recursion, finalizers, cycles, in_a_thread]
     ],
     %% What is given, too.
     ?assertMatch({error, {python, 'builtins.MemoryError', _, _}}, grow(argument, [lists:seq(1, 1000)])),
