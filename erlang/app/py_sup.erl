@@ -28,8 +28,7 @@ stop(Sup) ->
 init([]) ->
     py_registry:new(),
     py_nodes:new(),
-    %% Where it is drawn by lot, it is drawn once: workers start side by side.
-    _ = py_key:get(),
+    py_key:begin_run(),
     Pools = #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor},
     Watchdog = #{id => py_watchdog, start => {py_watchdog, start_link, []}},
     Zygotes = #{id => py_zygote_sup, start => {py_zygote_sup, start_link, []}, type => supervisor},

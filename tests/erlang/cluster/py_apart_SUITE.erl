@@ -17,7 +17,8 @@
     a_start_that_nobody_waits_for_is_undone/1,
     a_start_reads_the_application_itself/1,
     another_version_is_refused_and_said/1,
-    an_operator_without_pools_sees_the_others/1
+    an_operator_without_pools_sees_the_others/1,
+    a_cookie_that_changes_changes_no_key_of_this_run/1
 ]).
 
 suite() -> [{timetrap, {minutes, 5}}].
@@ -33,7 +34,8 @@ all() ->
         a_start_that_nobody_waits_for_is_undone,
         a_start_reads_the_application_itself,
         another_version_is_refused_and_said,
-        an_operator_without_pools_sees_the_others
+        an_operator_without_pools_sees_the_others,
+        a_cookie_that_changes_changes_no_key_of_this_run
     ].
 
 init_per_suite(Config) ->
@@ -248,3 +250,20 @@ an_operator_without_pools_sees_the_others(Config) ->
         application:set_env(py, pools, [{default, #{size => 1}}]),
         py:restart()
     end.
+
+a_cookie_that_changes_changes_no_key_of_this_run(Config) ->
+    [One | _] = ?config(nodes, Config),
+    Opaque = py:func(builtins, range, [3], #{node => One}),
+    Own = erlang:get_cookie(),
+    Key = py_key:get(),
+    ?assertNotEqual(crypto:hash(sha256, [<<"py opaque pickles\0">>, atom_to_binary(Own, utf8)]), Key),
+    try
+        true = erlang:set_cookie(node(), another_cookie),
+        ok = py:restart_worker(hd([Worker || #{worker := Worker} <- py:workers()])),
+        %% Workers of before and after read each other's, and those of other nodes.
+        ?assertEqual(3, py:func(builtins, len, [Opaque])),
+        ?assertEqual(Key, py_key:get())
+    after
+        true = erlang:set_cookie(node(), Own)
+    end,
+    ?assertEqual(3, py:func(builtins, len, [py:func(builtins, range, [3])], #{node => One})).
