@@ -171,8 +171,9 @@ bench-growth: build ## what one costs among 1, 10, 100 times as many workers, ca
 	@$(OWN_PYTHON) bench/growth/run $(VENV_BIN)/python $(ROUNDS) $(SVG)
 
 .PHONY: bench-runs
-bench-runs: build ## durable runs a second beside one sync of this disk; listing, beginning and starting among 10,000 and 100,000: a table
+bench-runs: build ## durable runs a second, from Erlang and of functions from Python, beside one sync of this disk; listing, beginning and starting among 10,000 and 100,000: a table
 	@$(OWN_PYTHON) bench/runs/run $(VENV_BIN)/python $(DIRECTORY)
+	@$(OWN_PYTHON) $(VENV_BIN)/python bench/runs/functions.py $(DIRECTORY)
 
 .PHONY: bench-page
 bench-page: build ## the page with 64 workers, 10,000 runs and a flood: what a look costs, what browsers get, memory over an hour's looks
