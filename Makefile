@@ -251,6 +251,11 @@ docker-image: ## the image of pools with sandbox => docker, from docker/Dockerfi
 wheel: setup ## erl-bridge with its compiled codec and its Erlang half, for other machines: python/dist/*.whl
 	@$(OWN_PYTHON) $(VENV_BIN)/python -m pip wheel -q --no-deps --wheel-dir python/dist ./python && ls python/dist/*.whl
 
+# URL is the repository's, which stands in the packages. Some minutes.
+.PHONY: release
+release: setup ## what is published of the last commit, each tried where there is nothing else; prints what to upload where, uploads nothing: URL=
+	@PYTHON=$(or $(PYTHON),python3) URL='$(URL)' scripts/release
+
 .PHONY: docs
 docs: setup ## the modules' reference, in _build/doc
 	rebar3 edoc

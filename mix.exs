@@ -32,7 +32,7 @@ defmodule Py.MixProject do
     [
       licenses: Enum.map(@application[:licenses], &List.to_string/1),
       links: Map.new(@application[:links], fn {name, link} -> {List.to_string(name), List.to_string(link)} end),
-      files: ~w(erlang lib priv python/erl scripts/docs-in-beams scripts/docs-in-beams.escript scripts/release-python mix.exs rebar.config LICENSE README.md CHANGELOG.md)
+      files: ~w(erlang lib priv python/erl python/digitalhub.py python/digitalhub_runtime_python.py python/pyproject.toml python/setup.py python/MANIFEST.in python/README.md scripts/docs-in-beams scripts/docs-in-beams.escript scripts/release-python mix.exs rebar.config LICENSE README.md CHANGELOG.md)
     ]
   end
 end
