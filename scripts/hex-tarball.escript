@@ -9,6 +9,8 @@
 -mode(compile).
 
 -define(VERSION, <<"3">>).
+%% 1 January 2000. Not zero: mix takes a file of 1970 for one that has been compiled.
+-define(LONG_AGO, 946684800).
 
 main(["create", Tarball, Directory, AppSrc, Elixir, Url | Files]) ->
     {ok, [{application, App, Properties}]} = file:consult(AppSrc),
@@ -51,7 +53,7 @@ metadata(App, Properties, Elixir, Url, Files) ->
 tar(Entries, Options) ->
     File = filename:join(["/tmp", "hex-tarball." ++ os:getpid()]),
     {ok, Tar} = erl_tar:open(File, [write | Options]),
-    Times = [{atime, 0}, {mtime, 0}, {ctime, 0}, {uid, 0}, {gid, 0}],
+    Times = [{atime, ?LONG_AGO}, {mtime, ?LONG_AGO}, {ctime, ?LONG_AGO}, {uid, 0}, {gid, 0}],
     [ok = erl_tar:add(Tar, Content, Name, [dereference | Times]) || {Name, Content} <- Entries],
     ok = erl_tar:close(Tar),
     {ok, Made} = file:read_file(File),
