@@ -65,7 +65,7 @@ begun(Config, Init, Lasts) ->
     Source = #{directory => ?config(source, Config), hash => <<"0123456789abcdef">>, handler => <<"handler">>, init_function => <<"init">>,
         init_parameters => Init, project => <<"p">>},
     Options = [{handler, <<"f:handler">>}, {source, json(Source)}, {replicas, 1}, {timeout, ?WAIT_MS}],
-    {ok, Id} = py_function:begin_run(<<"{}">>, [
+    {ok, Id} = py_function:begin_run(<<"{}">>, <<>>, [
         {project, <<"p">>}, {function, <<"f">>}, {pool, <<"default">>}, {retries, 0}, {action, serve}, {environment, []}, {service, [Lasts, Options]}
     ]),
     Id.
