@@ -6,7 +6,7 @@
 
 -export([suite/0, all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 %% For other nodes.
--export([away/0]).
+-export([away/0, overdue/0]).
 -export([
     turns_are_by_workers/1,
     a_stream_from_a_lost_node_says_so/1,
@@ -149,8 +149,16 @@ an_array_of_a_node_that_stays_away_goes(Config) ->
     Files = fun() -> maps:get(files, peer:call(Peer, py_shared, info, [])) end,
     ?assertEqual(1, Files()),
     true = erlang:disconnect_node(One),
+    py_eventually:equals(1, fun() -> length(peer:call(Peer, ?MODULE, away, [])) end),
+    ?assertEqual(1, Files()),
+    %% When its time is over, which nobody waits for here.
+    ok = peer:call(Peer, ?MODULE, overdue, []),
     py_eventually:equals(0, Files),
     ok = py_cluster:connect(One).
+
+overdue() ->
+    [py_shared_owner ! {away, Owner, erlang:monotonic_time(millisecond) - 1} || Owner <- away()],
+    ok.
 
 status() ->
     {ok, Leader} = py_output:of_call(fun() -> py_cluster:status() end),
