@@ -22,9 +22,9 @@ start(_Type, _Args) ->
             Other
     end.
 
-%% Not refused: it may be another version's, or another application's of this name.
+%% Not refused: it may be another version's, or another application's of this name. Without a domain, of which OTP's own handler would show nothing.
 warn(Problem) ->
-    logger:warning("the application's environment: ~ts", [py_options:describe(Problem)], #{domain => [py]}).
+    logger:warning("the application's environment: ~ts", [py_options:describe(Problem)]).
 
 %% `py:start/0', which has set `start_failure', tells why, in one line of log. To the application's master it is no crash then, of
 %% which it would say a page.

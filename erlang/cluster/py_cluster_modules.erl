@@ -167,13 +167,12 @@ handle_info({nodeup, Node}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% What another version understands is not known.
+%% What another version understands is not known. Without a domain, of which OTP's own handler would show nothing.
 greeted(Nodes) ->
     _ = [
         logger:warning(
             "~ts has version ~ts of py, this node ~ts: calls between them may fail; all nodes of a cluster should have the same",
-            [Node, There, py_cluster_code:version()],
-            #{domain => [py]}
+            [Node, There, py_cluster_code:version()]
         )
      || {Node, There} <- py_cluster_code:others(Nodes, ?ANSWER_MS)
     ],
