@@ -9,14 +9,14 @@
 
 -include("py_worker.hrl").
 
-%% So many calls at once are worth it.
+%% So many calls with Python at once are worth it. Those that wait in this process stay for long, and a copy of each is little beside that.
 -define(MANY, 8).
 -define(WORDS, 200_000).
 
 %% @doc It has taken calls.
 -spec sent(#state{}) -> #state{}.
 sent(#state{usual_heap = undefined, calls = Calls} = State) ->
-    case py_calls:load(Calls) >= ?MANY of
+    case py_calls:open_calls(Calls) >= ?MANY of
         true -> State#state{usual_heap = process_flag(min_heap_size, ?WORDS)};
         false -> State
     end;
