@@ -45,6 +45,8 @@
 %% it. `tool': `<<"uv">>' or `<<"pip">>'. `created', `used': milliseconds since the epoch.
 
 -define(PAUSE_MS, 20).
+%% How long Docker may take to say whether its daemon is there.
+-define(PROBE_MS, 10_000).
 -define(TRIES, 50).
 
 %% @doc Like {@link build/1} of nothing but what each environment has.
@@ -121,11 +123,17 @@ checked(Options) ->
     end.
 
 no_instructions() ->
-    case os:find_executable("docker") of
-        false -> "instructions are carried out in an image, by Docker, and there is no docker on PATH; without them it can be built here";
-        _ -> "instructions are carried out in an image, and images are not built here: build one with Docker, and name it in a pool's options "
-            "(sandbox => docker, image => Name); without them it can be built here"
+    case [Program || Name <- ["docker", "podman"], Program <- [os:find_executable(Name)], Program =/= false] of
+        [] -> "instructions are carried out in an image, by Docker or Podman, and there is neither docker nor podman on PATH; without them it can be built here";
+        [Program | _] -> no_image(filename:basename(Program), py_program:run(Program, [{args, ["version", "--format", "{{.Server.Version}}"]}], ?PROBE_MS))
     end.
+
+no_image(_Name, {0, _}) ->
+    "instructions are carried out in an image, and images are not built here: build one with Docker or Podman, and name it in a pool's options "
+    "(sandbox => docker, image => Name); without them it can be built here";
+no_image(Name, {_, Said}) ->
+    First = hd(string:split(string:trim(unicode:characters_to_list(Said)), "\n")),
+    lists:flatten(["instructions are carried out in an image, by Docker or Podman, and ", Name, " has no daemon that answers (", First, "); without them it can be built here"]).
 
 %% A build that was lost with its server is begun again by its successor.
 asked(Request) ->
