@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from erl import executors
@@ -109,6 +110,10 @@ def _limit_of(executor: Executor) -> int | None:
     return None
 
 
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, Real) and float(value) > 0
+
+
 def checked(resources: Any) -> tuple[int, int] | None:
     """Workers, and bytes of memory for each; None where nothing is asked for."""
     if not resources:
@@ -118,8 +123,8 @@ def checked(resources: Any) -> tuple[int, int] | None:
         if not isinstance(each, dict) or not set(each) <= {"cpu", "ram", "instances"}:
             raise ValueError(f'resources are [{{"cpu": 2, "ram": 1024, "instances": 1}}], not {resources!r}')
         cpu, ram, instances = each.get("cpu", 1), each.get("ram"), each.get("instances", 1)
-        if cpu <= 0 or instances <= 0 or (ram is not None and ram <= 0):
-            raise ValueError(f"cpu, ram and instances are greater than 0, not {each!r}")
+        if not all(_is_amount(amount) for amount in (cpu, instances, 1 if ram is None else ram)):
+            raise ValueError(f"cpu, ram and instances are numbers greater than 0, not {each!r}")
         workers = max(1, round(cpu)) * int(instances)
         count += workers
         if ram is not None:

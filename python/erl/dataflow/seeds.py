@@ -59,8 +59,11 @@ def _seed_numpy(module: Any, digest: bytes) -> None:
 
 
 def _taking_turns(source: Any, digest: bytes) -> Iterator[Any]:
-    """A few items at a time, with the state put there before and what was there put back behind them."""
+    """A few items at a time, with the state put there before and what was there put back behind them. What the source
+    raises comes behind the items that it gave before.
+    """
     state: Any = None
+    failure: Exception | None = None
     is_more = True
     while is_more:
         items: list[Any] = []
@@ -75,13 +78,17 @@ def _taking_turns(source: Any, digest: bytes) -> Iterator[Any]:
                     _put(state)
                 is_more = _fill(items, source)
                 state = _taken()
-            except StopIteration as error:
-                raise SourceStoppedError from error
+            except Exception as error:  # the door around user code
+                failure = error
             finally:
                 if hook is not None:
                     hook.close()
                 _put(before)
         yield from items
+        if isinstance(failure, StopIteration):
+            raise SourceStoppedError from failure
+        if failure is not None:
+            raise failure
 
 
 def _fill(items: list[Any], source: Any) -> bool:

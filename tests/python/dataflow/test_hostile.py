@@ -74,8 +74,8 @@ class Failing(IntegerSource):
 
 
 def test_source_that_raises_is_not_one_that_ends(env: Environment) -> None:
-    for source, error in ((Stopping(), StopIteration), (Failing(5), LookupError)):
-        with pytest.raises(error):
+    for source, error, at in ((Stopping(), StopIteration, 0), (Failing(5), LookupError, 2)):
+        with pytest.raises(error, match=rf"partition [01], item {at}\)"):
             env.create_source(source, 2).get_data()
 
 
@@ -410,13 +410,14 @@ def test_interrupt_ends_what_runs_and_the_program_goes_on(tmp_path: Path, what: 
         [{"cpu": 1, "ram": -5, "instances": 1}],
         [{"cpu": 1, "ram": 1024, "instances": 0}],
         [{"cpu": 1, "ram": 1024, "instances": "two"}],
+        [{"cpu": None}],
         [{"cpus": 1}],
         "tea",
         [7],
     ],
 )
 def test_resources_that_are_none_are_refused(resources: Any) -> None:
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(ValueError, match=r"resources are|are numbers greater than 0"):
         Environment(resources=resources, executor=InlineExecutor()).close()
 
 
