@@ -27,7 +27,8 @@
 -define(SESSIONS, [what_the_pages_show_is_what_the_shell_shows, a_result_that_differs_is_told, what_stands_here_for_what_others_have_runs]).
 -define(LEAST_RESULTS, 100).
 
-suite() -> [{timetrap, {minutes, 5}}].
+%% All prompts of all pages are one case.
+suite() -> [{timetrap, {minutes, 15}}].
 
 all() ->
     ?SESSIONS ++

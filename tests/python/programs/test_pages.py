@@ -6,6 +6,7 @@ import doctest
 import re
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -101,7 +102,12 @@ def test_the_right_column_of_a_table_runs(title: str, rows: list[str]) -> None:
         for row in rows:
             exec(row, names)
     finally:
-        erl.start({"default": {"size": 2}}).stop()  # where a row that fails has left one
+        for kept in list(names.values()):
+            if isinstance(kept, erl.Node):
+                kept.stop()
+            elif isinstance(kept, tempfile.TemporaryDirectory):
+                kept.cleanup()
+        erl.start({"default": {"size": 2}}).stop()  # the default one, which some have started
 
 
 def shown_runs() -> list[tuple[str, str]]:
