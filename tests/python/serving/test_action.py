@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: scripts/setup serve")
 pytest.importorskip("requests", reason="requests is not installed: scripts/setup serve")
 
+pytestmark = pytest.mark.filterwarnings("ignore:Python 3.10 is not here")
+
 SOURCE = """
 import json
 import tempfile
