@@ -19,6 +19,7 @@ SECONDS = 60
 def test_an_end_that_has_no_python_value_fails_its_call(tmp_path: Path) -> None:
     stale = (Atom("$py.shm"), (Atom("n@h"), b"0123456789abcdef-1-10", (0, 10), Atom("bytes")))
     path = str(tmp_path / "node.sock")
+    is_over = asyncio.Event()
 
     async def node(reader: Any, writer: Any) -> None:
         await frame_of(reader)
@@ -31,6 +32,8 @@ def test_an_end_that_has_no_python_value_fails_its_call(tmp_path: Path) -> None:
         writer.write(protocol.message("print", b"more"))
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        is_over.set()
 
     async def asked() -> None:
         server = await asyncio.start_unix_server(node, path)
@@ -42,6 +45,7 @@ def test_an_end_that_has_no_python_value_fails_its_call(tmp_path: Path) -> None:
                 await asyncio.wait_for(future, SECONDS)
             finally:
                 link._transport.close()
+                await asyncio.wait_for(is_over.wait(), SECONDS)
 
     with pytest.raises(loop.FailedError) as raised:
         asyncio.run(asked())
