@@ -49,7 +49,7 @@ asked(Request) ->
 
 -spec init(file:filename_all()) -> {ok, binary()}.
 init(Directory) ->
-    State = py_entity_files:binary(Directory),
+    State = py_store:bytes(Directory),
     _ = spawn(fun() -> py_entity_files:sweep(py_entity_files:incoming(State)) end),
     {ok, State}.
 

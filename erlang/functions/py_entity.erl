@@ -46,7 +46,7 @@ kind(_) -> <<"other">>.
 wanted() ->
     case py_store:directory() of
         {error, _} -> <<>>;
-        {_, Directory} -> py_entity_files:binary(Directory)
+        {_, Directory} -> py_store:bytes(Directory)
     end.
 
 %% @doc Where a content is written that is to be an entity's; what nobody writes any more is deleted there.

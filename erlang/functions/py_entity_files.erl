@@ -10,7 +10,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([binary/1, incoming/1, sweep/1, write/2, put/6, read/2, content/2, delete/2, scan/2, stored_us/2, projects/1]).
+-export([incoming/1, sweep/1, write/2, put/6, read/2, content/2, delete/2, scan/2, stored_us/2, projects/1]).
 
 -define(HEAD, "{\"format\": 1, \"stored_us\": ").
 -define(ENTITY, ", \"entity\": ").
@@ -18,11 +18,6 @@
 -define(MOST_HEAD_BYTES, 64).
 %% What was written in another namespace of processes, of which nothing is known from here.
 -define(OTHERS_SECONDS, 86_400).
-
-%% @doc A path as a binary.
--spec binary(file:filename_all()) -> binary().
-binary(Path) when is_binary(Path) -> Path;
-binary(Path) -> unicode:characters_to_binary(Path, unicode, file:native_name_encoding()).
 
 %% @doc Where contents are written before they are an entity's.
 -spec incoming(binary()) -> binary().
@@ -32,7 +27,7 @@ incoming(Directory) -> filename:join(Directory, <<"incoming">>).
 -spec sweep(binary()) -> ok.
 sweep(Incoming) ->
     case file:list_dir(Incoming) of
-        {ok, Names} -> lists:foreach(fun(Name) -> is_left(Name, Incoming) andalso py_directory:delete(filename:join(Incoming, binary(Name))) end, Names);
+        {ok, Names} -> lists:foreach(fun(Name) -> is_left(Name, Incoming) andalso py_directory:delete(filename:join(Incoming, py_store:bytes(Name))) end, Names);
         {error, _} -> ok
     end.
 
@@ -44,7 +39,7 @@ is_left(Name, Incoming) ->
                 false -> is_old(filename:join(Incoming, Name))
             end;
         _ ->
-            is_old(filename:join(Incoming, binary(Name)))
+            is_old(filename:join(Incoming, py_store:bytes(Name)))
     end.
 
 is_digits(Text) -> Text =/= [] andalso lists:all(fun(C) -> C >= $0 andalso C =< $9 end, Text).

@@ -110,6 +110,6 @@ path(Path) -> Path.
 %% Under a locale that is not UTF-8 a port takes bytes.
 native(Path) ->
     case file:native_name_encoding() of
-        utf8 -> unicode:characters_to_list(Path);
-        latin1 -> binary_to_list(unicode:characters_to_binary(Path))
+        utf8 -> py_store:text(Path);
+        latin1 -> binary_to_list(py_store:bytes(Path))
     end.

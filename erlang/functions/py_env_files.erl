@@ -204,10 +204,8 @@ remove(Root, Key) ->
 -spec relocate(Built :: file:filename_all(), Final :: file:filename_all()) -> ok | {error, file:posix()}.
 relocate(Built, Final) ->
     Files = [filename:join(Built, "pyvenv.cfg") | below(filename:join(Built, "bin"))],
-    Done = [replaced(File, bytes(Built), bytes(Final)) || File <- Files],
+    Done = [replaced(File, py_store:bytes(Built), py_store:bytes(Final)) || File <- Files],
     hd([Error || {error, _} = Error <- Done] ++ [ok]).
-
-bytes(Path) -> unicode:characters_to_binary(Path, unicode, file:native_name_encoding()).
 
 replaced(File, From, To) ->
     case file:read_link_info(File) of
@@ -244,9 +242,9 @@ link_own(Site, Package) ->
 
 %% @doc Whether a pool's options name it.
 -spec is_used_by(file:filename_all(), map()) -> boolean().
-is_used_by(Path, #{python := {venv, Directory}}) -> bytes(filename:absname(Directory)) =:= bytes(Path);
+is_used_by(Path, #{python := {venv, Directory}}) -> py_store:bytes(filename:absname(Directory)) =:= py_store:bytes(Path);
 is_used_by(Path, #{python := Python}) when is_list(Python); is_binary(Python) ->
-    Bytes = bytes(filename:absname(Python)),
-    binary:longest_common_prefix([Bytes, <<(bytes(Path))/binary, "/">>]) > byte_size(bytes(Path));
+    Bytes = py_store:bytes(filename:absname(Python)),
+    binary:longest_common_prefix([Bytes, <<(py_store:bytes(Path))/binary, "/">>]) > byte_size(py_store:bytes(Path));
 is_used_by(_Path, _Config) ->
     false.

@@ -89,7 +89,7 @@ files([Relative | Others], Top, {Left, Count}, Found) ->
         {ok, #file_info{type = directory}} ->
             {ok, Names} = read(file:list_dir(Path)),
             Below = if Relative =:= <<>> -> <<>>; true -> <<Relative/binary, $/>> end,
-            files([<<Below/binary, (py_entity_files:binary(Name))/binary>> || Name <- lists:sort(Names)] ++ Others, Top, {Left, Count - 1}, Found);
+            files([<<Below/binary, (py_store:bytes(Name))/binary>> || Name <- lists:sort(Names)] ++ Others, Top, {Left, Count - 1}, Found);
         {ok, #file_info{type = regular, size = Size}} ->
             {Bytes, Rest} = bytes(Path, Size, Left),
             files(Others, Top, {Rest, Count - 1}, [{{bytes, Relative}, {bytes, Bytes}} | Found]);

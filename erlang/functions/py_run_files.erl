@@ -16,7 +16,7 @@
 
 %% @doc Where they lie: below the directory of all runs.
 -spec directory(file:filename_all(), py_run_state:id()) -> binary().
-directory(Runs, Id) -> unicode:characters_to_binary(filename:join(Runs, Id), unicode, file:native_name_encoding()).
+directory(Runs, Id) -> py_store:bytes(filename:join(Runs, Id)).
 
 %% @doc Make the directory of all runs.
 -spec ensure(file:filename_all()) -> ok | {error, file:posix()}.

@@ -80,7 +80,7 @@ mounts(Directory, Project, Volumes) ->
 mount(_Directory, _Project, {empty, _, Path}) ->
     {empty, Path};
 mount(Directory, Project, {kept, Name, Path}) ->
-    Source = py_entity_files:binary(filename:join([Directory, Project, <<".volumes">>, Name])),
+    Source = py_store:bytes(filename:join([Directory, Project, <<".volumes">>, Name])),
     case py_store:ensure(Source) of
         ok -> {directory, Source, Path};
         {error, Reason} -> {error, lists:flatten(io_lib:format("the volume ~ts: ~ts", [Name, file:format_error(Reason)]))}

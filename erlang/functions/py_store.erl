@@ -19,7 +19,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([directory/0, text/1, unusable/2, open/1, close/1, path/2, key/1]).
+-export([directory/0, text/1, bytes/1, unusable/2, open/1, close/1, path/2, key/1]).
 -export([is_name/1, is_project/1, write/2, sync_directory/1, ensure/1]).
 -export_type([store/0]).
 
@@ -74,6 +74,11 @@ posix(Reason) -> lists:flatten(io_lib:format("~ts", [file:format_error(Reason)])
 -spec text(file:filename_all()) -> string().
 text(Path) when is_binary(Path) -> unicode:characters_to_list(Path, file:native_name_encoding());
 text(Path) -> Path.
+
+%% @doc A path as the system has it: as bytes, also under a locale that is not UTF-8.
+-spec bytes(file:filename_all()) -> binary().
+bytes(Path) when is_binary(Path) -> Path;
+bytes(Path) -> unicode:characters_to_binary(Path, unicode, file:native_name_encoding()).
 
 %% @doc Make a directory and those above it, closed to others.
 -spec ensure(file:filename_all()) -> ok | {error, file:posix()}.
@@ -222,7 +227,7 @@ key(#store{directory = Directory} = Store) ->
 %% @doc Write a file: whole, or not at all, whatever dies meanwhile.
 -spec write(file:filename_all(), iodata()) -> ok | {error, file:posix()}.
 write(Path, Bytes) ->
-    New = iolist_to_binary([unicode:characters_to_binary(Path), ".new-", os:getpid(), $-, integer_to_list(erlang:unique_integer([positive]))]),
+    New = iolist_to_binary([bytes(Path), ".new-", os:getpid(), $-, integer_to_list(erlang:unique_integer([positive]))]),
     Written = case file:open(New, [write, exclusive, raw, binary]) of
         {ok, File} ->
             Done = [file:change_mode(New, 8#600), file:write(File, Bytes), file:sync(File), file:close(File)],
