@@ -66,7 +66,7 @@ line(Prompt) ->
 loop(Funs, Leader) ->
     receive
         {io_request, From, As, Request} ->
-            From ! {io_reply, As, done(Request, Funs, Leader)},
+            From ! {io_reply, As, answer(Request, Funs, Leader)},
             loop(Funs, Leader);
         {settle, Alias} ->
             Alias ! {Alias, settled},
@@ -75,6 +75,14 @@ loop(Funs, Leader) ->
             ok;
         _ ->
             loop(Funs, Leader)
+    end.
+
+%% Anybody may ask for anything.
+answer(Request, Funs, Leader) ->
+    try
+        done(Request, Funs, Leader)
+    catch
+        _:_ -> {error, request}
     end.
 
 done({put_chars, Encoding, Text}, Funs, Leader) ->
@@ -86,9 +94,8 @@ done({put_chars, Encoding, Module, Function, Args}, Funs, Leader) ->
         _:_ -> {error, Function}
     end;
 done({get_line, _Encoding, Prompt}, #{input := Fun}, _Leader) ->
-    try Fun(unicode:characters_to_binary(Prompt)) of
-        Line when is_list(Line); is_binary(Line) -> ended(unicode:characters_to_binary(Line));
-        _ -> eof
+    try
+        line_of(Fun(unicode:characters_to_binary(Prompt)))
     catch
         Class:Reason:Stack -> told(input, Class, Reason, Stack), eof
     end;
@@ -98,7 +105,11 @@ done(getopts, _Funs, _Leader) -> [{binary, true}, {encoding, unicode}];
 done({setopts, _}, _Funs, _Leader) -> ok;
 done(_Request, _Funs, _Leader) -> {error, request}.
 
-%% A line ends as lines do; a text that is none ends the input.
+%% What is no text ends the input.
+line_of(Line) when is_list(Line); is_binary(Line) -> ended(unicode:characters_to_binary(Line));
+line_of(_) -> eof.
+
+%% A line ends as lines do.
 ended(Line) when is_binary(Line) -> <<(string:trim(Line, trailing, "\r\n"))/binary, "\n">>;
 ended(_) -> eof.
 

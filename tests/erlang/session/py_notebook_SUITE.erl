@@ -121,6 +121,8 @@ a_line_is_asked_for(_Config) ->
         begin
             Session = open(#{input => Fun}),
             ?assertMatch({python, 'builtins.EOFError', _, _}, catch_error(fun() -> py_session:eval(Session, "input()") end)),
+            %% The session goes on.
+            ?assertEqual(7, py_session:eval(Session, "7")),
             py_session:close(Session)
         end
      || Fun <- [fun(_) -> eof end, fun(_) -> error(broken) end, fun(_) -> [foo] end]

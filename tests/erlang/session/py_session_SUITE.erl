@@ -593,6 +593,7 @@ closing_ends_what_runs(_Config) ->
     Session = py_session:open(),
     #{os_pid := OsPid} = py_session:status(Session),
     Caller = py_caller:start(fun() -> py_session:eval(Session, "import time\ntime.sleep(60)") end),
+    py_eventually:holds(fun() -> maps:get(state, py_session:status(Session)) =:= busy end),
     Waiting = py_caller:start(fun() -> py_session:eval(Session, "1") end),
     py_eventually:holds(fun() -> maps:get(waiting, py_session:status(Session)) =:= 1 end),
     py_session:close(Session),
