@@ -195,15 +195,15 @@ there({remove_worker, Name, Nth}, #{size := Size} = Pool) ->
         case py:remove_worker(Worker) of
             ok when Size > 1 -> Pool#{size := Size - 1};
             {error, {py, {last_worker, Name}}} when Size =:= 1 -> Pool;
-            {error, {py, {unknown_worker, Worker}}} when map_get(disturbed, Pool) -> Pool
+            {error, {py, {unknown_worker, Worker}}} when map_get(disturbed, Pool) =/= false -> Pool
         end
     end);
 there({restart_worker, Name, Nth}, Pool) ->
     with_worker(Name, Nth, Pool, fun(#{worker := Worker}) ->
         case py:restart_worker(Worker) of
             ok -> Pool;
-            {error, {py, {unknown_worker, Worker}}} when map_get(disturbed, Pool) -> Pool;
-            {error, {py, {worker_down, _}}} when map_get(disturbed, Pool) -> Pool
+            {error, {py, {unknown_worker, Worker}}} when map_get(disturbed, Pool) =/= false -> Pool;
+            {error, {py, {worker_down, _}}} when map_get(disturbed, Pool) =/= false -> Pool
         end
     end);
 there({kill_python, Name, Nth}, Pool) ->
