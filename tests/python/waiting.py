@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def eventually(is_so: Callable[[], Any], seconds: float = 20.0) -> Any:
+def eventually(is_so: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Look again and again until it is so, and return what it is then; fail where it does not become so in time."""
     end = time.monotonic() + seconds
     while not (value := is_so()):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dataflow.engines import Numbers, flat, items
+from processes import process_pool
 from waiting import eventually
 
 import erl
@@ -172,7 +171,7 @@ def test_arrays_keep_what_they_are_on_their_way(node: erl.Node) -> None:
 def test_workers_that_keep_nothing_have_their_partitions_sent() -> None:
     """Over an executor of processes no task can be sent to a certain worker."""
     with (
-        ProcessPoolExecutor(2, mp_context=get_context("spawn")) as inner,
+        process_pool(2) as inner,
         ConcurrentExecutor(inner) as executor,
         Environment(executor=executor) as own,
     ):

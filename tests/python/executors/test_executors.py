@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import gc
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from processes import process_pool
 from waiting import eventually
 
 import erl
@@ -64,10 +64,7 @@ def executor(request: pytest.FixtureRequest, node: erl.Node) -> Iterator[Executo
     elif kind == "threads":
         made = ConcurrentExecutor.make_local(2)
     elif kind == "processes":
-        inner = concurrent.futures.ProcessPoolExecutor(
-            2, mp_context=__import__("multiprocessing").get_context("spawn")
-        )
-        with inner, ConcurrentExecutor(inner) as made:
+        with process_pool(2) as inner, ConcurrentExecutor(inner) as made:
             yield made
         return
     else:
