@@ -35,7 +35,7 @@ init_per_group(boxed, Config) ->
         _ -> started(#{sandbox => bwrap}, Config)
     end;
 init_per_group(uncompiled, Config) ->
-    started(#{python_path => [uncompiled(Config), data(Config)]}, Config);
+    started(#{python_path => [py_uncompiled:directory(?config(priv_dir, Config)), data(Config)]}, Config);
 init_per_group(compiled, Config) ->
     started(#{}, Config).
 
@@ -52,13 +52,6 @@ init_per_testcase(Case, Config) ->
 end_per_testcase(_, _Config) -> py_application:stop().
 
 data(Config) -> filename:absname(?config(data_dir, Config)).
-
-%% A module that is found first, and says that there is no compiled codec.
-uncompiled(Config) ->
-    Directory = filename:absname(filename:join(?config(priv_dir, Config), "uncompiled")),
-    ok = filelib:ensure_dir(filename:join(Directory, "x")),
-    ok = file:write_file(filename:join(Directory, "sitecustomize.py"), "import sys\nsys.modules['erl.codec.native'] = None\n"),
-    Directory.
 
 one_that_sleeps(Config) -> before(py_held, number, [<<"sleeps">>], Config).
 

@@ -66,11 +66,7 @@ end_per_group(_, _Config) -> py_application:stop().
 with_codec(compiled, Options, _Config) ->
     Options;
 with_codec(uncompiled, #{python_path := Path} = Options, Config) ->
-    %% Where the compiled one can't be imported.
-    Directory = filename:absname(filename:join(?config(priv_dir, Config), "uncompiled")),
-    File = filename:join(Directory, "sitecustomize.py"),
-    ok = filelib:ensure_dir(File),
-    ok = file:write_file(File, "import sys\nsys.modules['erl.codec.native'] = None\n"),
+    Directory = py_uncompiled:directory(?config(priv_dir, Config)),
     Options#{python_path => [Directory | Path]}.
 
 call(Function, Args) -> call(Function, Args, #{}).

@@ -40,7 +40,7 @@ init_per_group(Codec, Config) -> [{codec, Codec} | Config].
 end_per_group(_, _Config) -> ok.
 
 init_per_testcase(Case, Config) ->
-    Path = [?config(data_dir, Config)] ++ [uncompiled(Config) || ?config(codec, Config) =:= uncompiled],
+    Path = [?config(data_dir, Config)] ++ [py_uncompiled:directory(?config(priv_dir, Config)) || ?config(codec, Config) =:= uncompiled],
     Pool = #{size => 2, kill_after => 300, python_path => Path, restart => #{max => 1_000, delay => 1, max_delay => 1}},
     ok = py_application:start([{default, maps:merge(Pool, options(Case))}]),
     [{file, filename:absname(filename:join(?config(priv_dir, Config), lists:concat([Case, "_", ?config(codec, Config)])))} | Config].
@@ -57,13 +57,6 @@ options(_) -> #{}.
 
 %% More workers than processors.
 many() -> erlang:system_info(schedulers_online) + 4.
-
-%% A module that is found first, and says that there is no compiled codec.
-uncompiled(Config) ->
-    Directory = filename:absname(filename:join(?config(priv_dir, Config), "uncompiled")),
-    ok = filelib:ensure_dir(filename:join(Directory, "x")),
-    ok = file:write_file(filename:join(Directory, "sitecustomize.py"), "import sys\nsys.modules['erl.codec.native'] = None\n"),
-    Directory.
 
 end_per_testcase(_, _Config) -> py_application:stop().
 

@@ -217,11 +217,7 @@ workers_and_status_tell_what_each_is_doing(Config) ->
     stop_caller(Caller).
 
 what_to_do_about_the_codec_in_python_is_said(Config) ->
-    %% Where the compiled one can't be imported.
-    Directory = filename:absname(filename:join(?config(priv_dir, Config), "uncompiled")),
-    File = filename:join(Directory, "sitecustomize.py"),
-    ok = filelib:ensure_dir(File),
-    ok = file:write_file(File, "import sys\nsys.modules['erl.codec.native'] = None\n"),
+    Directory = py_uncompiled:directory(?config(priv_dir, Config)),
     {ok, _} = py:start_pool(uncompiled, #{size => 1, python_path => [Directory]}),
     ?assertMatch([#{codec := reference}], py:workers(uncompiled)),
     ?assertEqual([1, 2], py:func(builtins, list, [[1, 2]], #{pool => uncompiled})),
