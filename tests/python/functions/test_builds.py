@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import sys
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from running import ended, function
+from wheels import write_tealeaf
 
 from erl import errors
 
@@ -32,14 +32,7 @@ def brewed():
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with one wheel, as the "binary distribution format" has it."""
     directory = tmp_path_factory.mktemp("wheels")
-    with zipfile.ZipFile(directory / "tealeaf-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("tealeaf.py", "STRENGTH = 3\n")
-        info = "tealeaf-1.0.dist-info/"
-        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tealeaf\nVersion: 1.0\n")
-        wheel.writestr(
-            info + "WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(info + "RECORD", f"tealeaf.py,,\n{info}METADATA,,\n{info}WHEEL,,\n{info}RECORD,,\n")
+    write_tealeaf(directory)
     return directory
 
 

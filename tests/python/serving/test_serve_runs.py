@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import wheels
 from waiting import eventually
 
 import erl
@@ -64,14 +64,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if shutil.which("erl") is None:
         pytest.skip("Erlang is not on PATH")
     directory = tmp_path_factory.mktemp("wheels")
-    with zipfile.ZipFile(directory / "tealeaf-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("tealeaf.py", "STRENGTH = 3\n")
-        info = "tealeaf-1.0.dist-info/"
-        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: tealeaf\nVersion: 1.0\n")
-        wheel.writestr(
-            info + "WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(info + "RECORD", f"tealeaf.py,,\n{info}METADATA,,\n{info}WHEEL,,\n{info}RECORD,,\n")
+    wheels.write_tealeaf(directory)
     with pytest.MonkeyPatch.context() as patched:
         for switch in ("UV_OFFLINE", "PIP_NO_INDEX"):
             patched.setenv(switch, "1")
