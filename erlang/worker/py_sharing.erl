@@ -72,9 +72,10 @@ tell(Pool, Slot) ->
 %% @doc It has calls, and 50 ms have passed.
 -spec watched(#state{}) -> #state{}.
 watched(#state{calls = Calls} = State) ->
+    Rung = rung(State),
     case py_pipe:is_stuck(Calls) of
-        true -> give(rung(State));
-        false -> rung(State)
+        true -> give(Rung);
+        false -> Rung
     end.
 
 %% The first call may have its answer, which Python holds while it runs one behind it; or it runs, and will have.
