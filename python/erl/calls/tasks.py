@@ -260,7 +260,7 @@ def _note_warning(
 ) -> None:
     try:
         text = str(message)
-    except Exception:
+    except Exception:  # of the `__str__` of a warning of the user's
         text = ""
     found = (category.__module__, category.__qualname__, text, filename, str(lineno))
     if len(warned) < _MOST_WARNINGS and found not in warned:

@@ -11,7 +11,7 @@ from typing import Any
 def until(file: str) -> None:
     """Come back when there is such a file."""
     while not os.path.exists(file):
-        time.sleep(0.01)
+        time.sleep(0.01)  # the pause between two looks
 
 
 def lose_standard_error() -> None:
@@ -25,14 +25,14 @@ class Endless:
     """Pickling it takes for ever."""
 
     def __reduce__(self) -> Any:
-        time.sleep(600)
+        time.sleep(600)  # for ever: its worker is killed before
         return int, ()
 
 
 def number(what: object) -> object:
     """The number itself; of a name, what it stands for."""
     if what == "sleeps":
-        time.sleep(600)
+        time.sleep(600)  # for ever: its worker is killed before
     if what == "computes":
         while True:
             pass
