@@ -40,7 +40,7 @@ failed({error, Reason} = Error) ->
 %% Sessions are opened later, memory is shared later; what is wrong with their options is told now.
 start_tree() ->
     Environment = py_config:environment(),
-    Checks = [py_config:max_shared_bytes(), py_session_options:configured(), Environment, py_gateway:configured(), py_dashboard:configured(), py_env_spec:configured()],
+    Checks = [py_config:max_shared_bytes(), py_config:former_cookies(), py_session_options:configured(), Environment, py_gateway:configured(), py_dashboard:configured(), py_env_spec:configured()],
     case [Error || {error, _} = Error <- Checks] of
         [] ->
             {ok, Unknown} = Environment,

@@ -8,7 +8,7 @@
 -module(py_config).
 
 -export([pools/0, cluster/1, connection/1, environment/0, show_arguments/0]).
--export([max_new_atoms/0, max_sandbox_atoms/0, max_connection_atoms/0, max_shared_bytes/0]).
+-export([max_new_atoms/0, max_sandbox_atoms/0, max_connection_atoms/0, max_shared_bytes/0, former_cookies/0]).
 -export_type([pool_name/0, pool/0]).
 
 -type pool_name() :: atom().
@@ -17,6 +17,8 @@
 -define(MAX_NEW_ATOMS, 65_536).
 -define(MAX_SANDBOX_ATOMS, 2_048).
 -define(MAX_SESSION_ATOMS, 256).
+%% Each costs 50 ms at the start.
+-define(MOST_COOKIES, 3).
 %% Where the system does not say how much memory it has.
 -define(SHARED_BYTES, 1_073_741_824).
 
@@ -64,6 +66,18 @@ memory_bytes() ->
             2 * ?SHARED_BYTES
     end.
 
+%% @doc The cookies of before whose opaques this node still reads: `former_cookies' of the application environment. A message has none of them.
+-spec former_cookies() -> {ok, [atom()]} | {error, {bad_config, py, py_options:problem()}}.
+former_cookies() ->
+    Cookies = application:get_env(py, former_cookies, []),
+    case are_cookies(Cookies) of
+        true -> {ok, Cookies};
+        false -> {error, {bad_config, py, {bad_option, former_cookies, '...', "a list of three cookies at most, atoms"}}}
+    end.
+
+are_cookies(Cookies) when length(Cookies) =< ?MOST_COOKIES -> lists:all(fun is_atom/1, Cookies);
+are_cookies(_) -> false.
+
 %% @doc What is wrong with the rest of the application environment, and the keys in it that nobody knows.
 -spec environment() -> {ok, Unknown :: [py_options:problem()]} | {error, {bad_config, py, py_options:problem()}}.
 environment() ->
@@ -95,7 +109,7 @@ lfe_py_keys() ->
         {'log-level', "the level of logger"}
     ].
 
-environment_keys() -> [environments, gateway, max_shared_bytes, page, pools, sessions, show_arguments, state_dir, style].
+environment_keys() -> [environments, former_cookies, gateway, max_shared_bytes, page, pools, sessions, show_arguments, state_dir, style].
 
 %% @doc What a stack shows of the arguments of a call where neither the call nor its pool says it: `show_arguments' of the
 %% application environment.

@@ -262,7 +262,7 @@ log(driver, false) -> py_leaders:open(own).
 
 %% Who may run code may have the key; nobody else gets it.
 of_role(driver, State) ->
-    Own = #{key => py_key:get(), stops => maps:get(stop, State#state.settings) =/= none},
+    Own = #{key => py_key:get(), former_keys => py_key:former(), stops => maps:get(stop, State#state.settings) =/= none},
     case py_shared_owner:place(#{sandbox => none}) of
         #{max_bytes := Most} = Place when Most > 0 ->
             Quota = Most div 2,

@@ -4,12 +4,13 @@
 
 -export([new/1]).
 
-%% @doc The key is in it: not for logs.
+%% @doc The keys are in it: not for logs.
 -spec new(py_config:pool()) -> #{atom() => term()}.
 new(Config) ->
     Same = maps:with([pickle, log_level, encoders, decoders, max_memory, event_loop, coroutines], Config),
     Same#{
         key => py_key:get(Config),
+        former_keys => py_key:former(Config),
         flags => py_mapping:flags(Config) bor 4,
         shared => py_shared_owner:place(Config),
         modules => modules(Config)

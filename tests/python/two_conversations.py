@@ -94,6 +94,7 @@ class Talk:
             "wire": messages.VERSION,
             "worker": self.pid,
             "incarnation": 1,
+            "former_keys": [],
             "flags": flags,
             "event_loop": b"asyncio",
             "coroutines": b"infinity",

@@ -45,7 +45,7 @@ def configure(settings: dict[str, Any]) -> list[tuple[Atom, object]]:
     scope.references.set_identity(settings["worker"], settings["incarnation"])
     scope.memory = Place.told(settings["shared"])
     _bound_by(server, settings)
-    scope.pickles.set_key(settings["key"])
+    scope.pickles.set_key(settings["key"], settings["former_keys"])
     scope.pickles.set_policy(str(settings["pickle"]))
     if settings["modules"] is not None:
         from erl.calls import pushed

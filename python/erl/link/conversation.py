@@ -358,7 +358,7 @@ class Link:
             self._most_open = max(2, int(self.info.get("open_tasks", _OPEN_TASKS)) - _SPARE)
             self._use_pools(self.info.get("pools"))
             if type(key := self.info.get("key")) is bytes:
-                self.scope.pickles.set_key(key)
+                self.scope.pickles.set_key(key, self.info.get("former_keys", ()))
             if isinstance(place := self.info.get("shared"), dict):
                 self.scope.memory = Place.told(place)
         self._greeted.open()

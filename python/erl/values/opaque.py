@@ -14,7 +14,7 @@ from erl.values import callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Final
 
 SIGNATURE_BYTES: Final = 32
@@ -26,27 +26,31 @@ _by_name: tuple[Callable[..., bytes], type[Exception]] | None = None
 
 
 class Pickles:
-    """The key and the policy of a conversation, and pickles under them."""
+    """The keys and the policy of a conversation, and pickles under them."""
 
-    __slots__ = ("_key", "_policy")
+    __slots__ = ("_former", "_key", "_policy")
 
     def __init__(self) -> None:
         self._key: bytes | None = None
+        self._former: tuple[bytes, ...] = ()
         self._policy = "signed"
 
-    def set_key(self, key: bytes | None) -> None:
-        """Sign with this key (1 to 64 bytes) and accept what it signed; None: sign nothing, accept nothing
-        signed.
+    def set_key(self, key: bytes | None, former: Iterable[bytes] = ()) -> None:
+        """Sign with this key (1 to 64 bytes) and accept what it, or one of the `former` ones, signed; None: sign
+        nothing, accept nothing signed.
 
         Raises ValueError for a key of another length.
         """
-        if key is not None and not 1 <= len(key) <= MAX_KEY_BYTES:
-            raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(key)}")
+        former = tuple(former)
+        for each in former if key is None else (key, *former):
+            if not 1 <= len(each) <= MAX_KEY_BYTES:
+                raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(each)}")
         self._key = key
+        self._former = former
 
     def set_policy(self, policy: str) -> None:
-        """Which pickles `loads` reads: those signed with the key (as at the start), or any. Raises ValueError
-        for others.
+        """Which pickles `loads` reads: those signed with the key or a former one (as at the start), or any.
+        Raises ValueError for others.
         """
         if policy not in ("signed", "any"):
             raise ValueError(f'the policy is "signed" or "any", not {policy!r}')
@@ -86,7 +90,8 @@ class Pickles:
                 "an opaque Python object was refused: there is no key here to verify it (pickle => any accepts it)"
             )
         end = max(0, len(data) - SIGNATURE_BYTES)
-        if not _is_same(_signature(self._key, memoryview(data)[:end]), data[end:]):
+        pickled, signature = memoryview(data)[:end], data[end:]
+        if not any(_is_same(_signature(key, pickled), signature) for key in (self._key, *self._former)):
             raise errors.DecodeError(
                 "an opaque Python object was refused: no worker of this application signed it"
                 " (pickle => any accepts it)"

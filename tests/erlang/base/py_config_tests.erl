@@ -13,7 +13,8 @@ environment_test_() ->
             {"a pool default exists without any", fun a_pool_default_exists_without_any/0},
             {"pools are a proplist or a map", fun pools_are_a_proplist_or_a_map/0},
             {"a default of one's own is kept", fun a_default_of_ones_own_is_kept/0},
-            {"a bad pool is named", fun a_bad_pool_is_named/0}
+            {"a bad pool is named", fun a_bad_pool_is_named/0},
+            {"former cookies are three at most, and in no message", fun former_cookies_are_in_no_message/0}
         ]}.
 
 a_pool_default_exists_without_any() ->
@@ -34,6 +35,22 @@ pools_are_a_proplist_or_a_map() ->
 a_default_of_ones_own_is_kept() ->
     application:set_env(py, pools, [{default, #{size => 7}}]),
     ?assertMatch({ok, #{default := #{size := 7}}}, py_config:pools()).
+
+former_cookies_are_in_no_message() ->
+    ?assertEqual({ok, []}, py_config:former_cookies()),
+    [
+        begin
+            application:set_env(py, former_cookies, Given),
+            case Expected of
+                ok -> ?assertEqual({ok, Given}, py_config:former_cookies());
+                error -> ?assertEqual(nomatch, string:find(py_error:text({py, element(2, py_config:former_cookies())}), "secret"))
+            end
+        end
+     || {Given, Expected} <- [
+            {[a, b, c], ok}, {[], ok}, {[secret, b, c, d], error}, {secret, error}, {["secret"], error}, {[secret | secret], error}
+        ]
+    ],
+    application:unset_env(py, former_cookies).
 
 a_bad_pool_is_named() ->
     application:set_env(py, pools, [{ml, #{size => 0}}]),

@@ -18,7 +18,9 @@
     a_start_reads_the_application_itself/1,
     another_version_is_refused_and_said/1,
     an_operator_without_pools_sees_the_others/1,
-    a_cookie_that_changes_changes_no_key_of_this_run/1
+    a_cookie_that_changes_changes_no_key_of_this_run/1,
+    what_former_keys_have_signed_is_still_read/1,
+    a_node_that_starts_anew_reads_what_its_former_cookies_have_signed/1
 ]).
 
 suite() -> [{timetrap, {minutes, 5}}].
@@ -35,7 +37,9 @@ all() ->
         a_start_reads_the_application_itself,
         another_version_is_refused_and_said,
         an_operator_without_pools_sees_the_others,
-        a_cookie_that_changes_changes_no_key_of_this_run
+        a_cookie_that_changes_changes_no_key_of_this_run,
+        what_former_keys_have_signed_is_still_read,
+        a_node_that_starts_anew_reads_what_its_former_cookies_have_signed
     ].
 
 init_per_suite(Config) ->
@@ -275,3 +279,59 @@ a_cookie_that_changes_changes_no_key_of_this_run(Config) ->
         true = erlang:set_cookie(node(), Own)
     end,
     ?assertEqual(3, py:func(builtins, len, [py:func(builtins, range, [3])], #{node => One})).
+
+opaque() -> py:func(builtins, range, [3]).
+
+reads(Opaque) -> py:func(builtins, len, [Opaque]).
+
+%% Keys are made when the application starts.
+with_cookie(Cookie) ->
+    {ok, stopped} = py:stop(),
+    true = erlang:set_cookie(node(), Cookie),
+    {ok, started} = py:start(),
+    py_key:get().
+
+what_former_keys_have_signed_is_still_read(_Config) ->
+    Own = erlang:get_cookie(),
+    First = {py_key:get(), opaque()},
+    try
+        [{_, Second}, {_, Third}, {_, Fourth}] = Later = [{with_cookie(Cookie), opaque()} || Cookie <- [second, third, fourth]],
+        Keys = [Key || {Key, _} <- [First | Later]],
+        ?assertEqual(4, length(lists:usort(Keys))),
+        ?assertEqual(lists:sort(lists:droplast(Keys)), py_key:former()),
+        ?assertEqual([3, 3, 3, 3], [reads(Opaque) || {_, Opaque} <- [First | Later]]),
+        %% Three of them, and none for a sandbox.
+        Fifth = with_cookie(fifth),
+        ?assertError({py, {decode, _}}, reads(element(2, First))),
+        ?assertEqual([3, 3, 3], [reads(Opaque) || Opaque <- [Second, Third, Fourth]]),
+        ?assertEqual(3, length(py_key:former())),
+        ?assertEqual([], py_key:former(#{sandbox => bwrap})),
+        ?assertNot(lists:member(py_key:get(#{sandbox => bwrap}), [Fifth | py_key:former()])),
+        %% One that comes back has its key again.
+        ?assertEqual(lists:nth(4, Keys), with_cookie(fourth)),
+        ?assertEqual([3, 3, 3], [reads(Opaque) || Opaque <- [Second, Third, Fourth]])
+    after
+        _ = with_cookie(Own)
+    end,
+    ?assertEqual(element(1, First), py_key:get()),
+    ?assertEqual(3, reads(element(2, First))).
+
+a_node_that_starts_anew_reads_what_its_former_cookies_have_signed(_Config) ->
+    Opaque = opaque(),
+    {Peer, _Node} = py_distribution:start_peer(),
+    unlink(Peer),
+    try
+        true = peer:call(Peer, erlang, set_cookie, [another_cookie]),
+        Start = fun(Cookies) ->
+            ok = peer:call(Peer, application, set_env, [[{py, [{pools, [{default, #{size => 1}}]}, {former_cookies, Cookies}]}]]),
+            peer:call(Peer, py, start, [], 60_000)
+        end,
+        {ok, started} = Start([]),
+        ?assertMatch({'EXIT', _}, catch peer:call(Peer, py, func, [builtins, len, [Opaque]], 60_000)),
+        {ok, stopped} = peer:call(Peer, py, stop, [], 60_000),
+        ?assertMatch({error, {py, {bad_config, py, _}}}, Start(no_list)),
+        {ok, started} = Start([some_other, erlang:get_cookie()]),
+        ?assertEqual(3, peer:call(Peer, py, func, [builtins, len, [Opaque]], 60_000))
+    after
+        peer:stop(Peer)
+    end.

@@ -43,6 +43,9 @@ def test_a_signature_is_that_of_hashlib(size: int) -> None:
         made = codec.signed(own, data)  # type: ignore[misc]
         assert made == data + hashlib.blake2b(data, digest_size=32, key=key).digest()
         assert codec.verify(own, made) is None  # type: ignore[misc]
+        later = pickles(b"a later one")
+        later.set_key(b"a later one", [key])
+        assert codec.verify(later, made) is None  # type: ignore[misc]
 
 
 def test_what_is_not_signed_with_the_key_is_refused() -> None:

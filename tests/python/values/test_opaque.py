@@ -73,6 +73,22 @@ def test_pickle_signed_with_another_key_is_refused(key: bytes) -> None:
         current().pickles.loads(data)
 
 
+def test_what_former_keys_have_signed_is_read_and_signed_with_the_new_one(key: bytes) -> None:
+    pickles = current().pickles
+    old, large = pickles.dumps([1]), pickles.dumps(bytes(5_000))
+    pickles.set_key(b"new", [b"another", key])
+    for data in (old, large):
+        pickles.verify(data)
+    assert pickles.loads(old) == [1]
+    new = pickles.dumps([1])
+    assert new != old
+    pickles.set_key(b"new")
+    assert pickles.loads(new) == [1]
+    for data in (old, large):
+        with pytest.raises(errors.DecodeError):
+            pickles.loads(data)
+
+
 def test_without_a_key_nothing_is_signed_and_nothing_read() -> None:
     data = current().pickles.dumps(1)
     assert data == pickle.dumps(1, 5)
@@ -95,6 +111,8 @@ def test_unknown_policy_is_refused() -> None:
 def test_key_of_a_wrong_length_is_refused(key: bytes) -> None:
     with pytest.raises(ValueError, match="bytes"):
         current().pickles.set_key(key)
+    with pytest.raises(ValueError, match="bytes"):
+        current().pickles.set_key(b"new", [key])
 
 
 @pytest.mark.parametrize(
