@@ -434,8 +434,8 @@ fold_done(Fun, Acc, Handles) -> py_parallel:fold_done(fold_done, [Fun, Acc, Hand
 fold_done(Fun, Acc, Handles, Timeout) -> py_parallel:fold_done(fold_done, [Fun, Acc, Handles, Timeout]).
 
 %% @doc Send a message to the message handler that Python code has set (`erl.set_message_handler'): to that of a worker, or of
-%% one worker of a pool, which its scheduler chooses. Whether there is one is not told. Errors: `{py, {unknown_pool, Name}}',
-%% `{py, {unknown_worker, Worker}}', `{py, overload}'.
+%% one worker of a pool, which its scheduler chooses. Whether there is one is not told. It does not wait for a node that does not read: see `docs/distributed.md'.
+%% Errors: `{py, {unknown_pool, Name}}', `{py, {unknown_worker, Worker}}', `{py, overload}'.
 -spec cast(pid() | py_config:pool_name(), term()) -> ok | {error, {py, term()}}.
 cast(To, Message) -> py_call:cast(cast, [To, Message]).
 

@@ -35,10 +35,11 @@ init([]) ->
     Shared = #{id => py_shared_owner, start => {py_shared_owner, start_link, []}},
     Sessions = #{id => py_sessions_sup, start => {py_sessions_sup, start_link, []}, type => supervisor},
     Links = #{id => py_cluster_links, start => {py_cluster_links, start_link, []}},
+    Outbox = #{id => py_outbox, start => {py_outbox, start_link, []}},
     Pushed = #{id => py_cluster_modules, start => {py_cluster_modules, start_link, []}},
     Dispatchers = #{id => py_dispatcher_sup, start => {py_dispatcher_sup, start_link, []}, type => supervisor},
     Gateways = #{id => py_gateway_sup, start => {py_gateway_sup, start_link, []}, type => supervisor},
     Services = #{id => py_service_sup, start => {py_service_sup, start_link, []}, type => supervisor},
     Page = #{id => py_dashboard_sup, start => {py_dashboard_sup, start_link, []}, type => supervisor},
-    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions, Dispatchers, Gateways, Services, Page, Links],
+    Children = [py_nodes:child_spec(), Watchdog, Zygotes, Shared, Pushed, Pools, Sessions, Dispatchers, Gateways, Services, Page, Links, Outbox],
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, Children}}.

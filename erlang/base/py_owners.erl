@@ -10,7 +10,7 @@
 -type owner() :: pid() | {pid(), Keeper :: pid()}.
 %% With a keeper: it has the result for the owner, and hands it on before it ends. What is in shared memory is the keeper's until
 %% then; a reference is the owner's from the start.
--opaque owners() :: #{pid() => {reference(), [pos_integer()]}}.
+-opaque owners() :: #{pid() => {py_transit:monitor(), [pos_integer()]}}.
 
 -spec new() -> owners().
 new() -> #{}.
@@ -22,7 +22,7 @@ own({Pid, _Keeper}, Ids, Owners) ->
 own(Pid, Ids, Owners) ->
     case Owners of
         #{Pid := {Monitor, Held}} -> Owners#{Pid := {Monitor, Ids ++ Held}};
-        #{} -> Owners#{Pid => {monitor(process, Pid), Ids}}
+        #{} -> Owners#{Pid => {py_transit:monitor(Pid), Ids}}
     end.
 
 %% @doc A process ended; the references that nobody owns now.
@@ -40,7 +40,7 @@ release(Ids, Owners) ->
         fun(Pid, {Monitor, Held}, Acc) ->
             case Held -- Ids of
                 [] ->
-                    demonitor(Monitor, [flush]),
+                    py_transit:demonitor(Monitor),
                     Acc;
                 Left ->
                     Acc#{Pid => {Monitor, Left}}
@@ -53,7 +53,7 @@ release(Ids, Owners) ->
 %% @doc The interpreter is gone and every reference with it.
 -spec clear(owners()) -> owners().
 clear(Owners) ->
-    [demonitor(Monitor, [flush]) || {Monitor, _} <- maps:values(Owners)],
+    [py_transit:demonitor(Monitor) || {Monitor, _} <- maps:values(Owners)],
     #{}.
 
 -spec count(owners()) -> non_neg_integer().

@@ -20,16 +20,19 @@
 %%% @private
 -module(py_transit).
 
--export([ask/4, ask_each/4, cast/2, end_with/1, sender/4]).
+-export([ask/4, ask_each/4, cast/2, monitor/1, demonitor/1, is_large/1, end_with/1, sender/4]).
+-compile({no_auto_import, [monitor/1, demonitor/1]}).
 %% For other nodes.
 -export([run/4]).
--export_type([how/0, mfargs/0, failure/0]).
+-export_type([how/0, mfargs/0, failure/0, monitor/0]).
 
 -type how() :: plain | parts | tied.
 %% `plain': the other node needs nothing of ours. `parts': it has this module. `tied': likewise, and what runs there ends with the
 %% process that has asked, and when its time is over.
 -type mfargs() :: {module(), Function :: atom(), Args :: [term()]}.
 -type failure() :: timeout | not_started | cancelled | {node_down, node()}.
+
+-opaque monitor() :: reference() | {Proxy :: pid(), reference()}.
 
 %% One of these is one fragment of Erlang's distribution.
 -define(PART_BYTES, 60_000).
@@ -73,7 +76,7 @@ waited({Sender, Monitor}, Deadline) ->
         {'DOWN', Monitor, process, _, {?MODULE, Answer}} -> Answer;
         {'DOWN', Monitor, process, _, _} -> {error, cancelled}
     after py_deadline:left_ms(Deadline) ->
-        demonitor(Monitor, [flush]),
+        erlang:demonitor(Monitor, [flush]),
         exit(Sender, kill),
         {error, timeout}
     end.
@@ -85,7 +88,7 @@ waited({Sender, Monitor}, Deadline) ->
 sender(How, Node, MFArgs, Caller) -> exit({?MODULE, sent(How, Node, MFArgs, Caller)}).
 
 sent(How, Node, MFArgs, Caller) ->
-    Watch = monitor(process, Caller),
+    Watch = erlang:monitor(process, Caller),
     Tag = make_ref(),
     {{Module, Function, Args}, Parts} = request(How, Tag, MFArgs),
     Request = erpc:send_request(Node, Module, Function, Args),
@@ -99,6 +102,8 @@ request(How, Tag, {_, _, Args} = MFArgs) ->
         false -> {{?MODULE, run, [How, self(), Tag, MFArgs]}, []}
     end.
 
+%% @doc Whether it goes in parts.
+-spec is_large(term()) -> boolean().
 is_large(Term) -> erlang:external_size(Term) > ?LARGE_BYTES.
 
 under_way(#{watch := Watch, tag := Tag} = Sent, Parts, Got) ->
@@ -137,7 +142,7 @@ run(How, Sender, Tag, MFArgs) ->
     Result = apply(Module, Function, Args),
     case is_large(Result) of
         true ->
-            Watch = monitor(process, Sender),
+            Watch = erlang:monitor(process, Sender),
             Sender ! {Tag, large, self()},
             ok = given(parts(Result), Tag, Watch),
             {?MODULE, parts};
@@ -146,10 +151,10 @@ run(How, Sender, Tag, MFArgs) ->
     end.
 
 taken(parts, Sender, Tag) ->
-    Watch = monitor(process, Sender),
+    Watch = erlang:monitor(process, Sender),
     Sender ! {Tag, more, self(), ?WINDOW},
     MFArgs = take(#{watch => Watch, tag => Tag, runner => Sender}, []),
-    demonitor(Watch, [flush]),
+    erlang:demonitor(Watch, [flush]),
     MFArgs;
 taken(MFArgs, _Sender, _Tag) ->
     MFArgs.
@@ -177,12 +182,43 @@ end_with(Asker) ->
     ok.
 
 watch(Asker, Runner) ->
-    Asking = monitor(process, Asker),
-    Running = monitor(process, Runner),
+    Asking = erlang:monitor(process, Asker),
+    Running = erlang:monitor(process, Runner),
     receive
         {'DOWN', Asking, process, _, _} -> exit(Runner, kill);
         {'DOWN', Running, process, _, _} -> ok
     end.
+
+%%% The end of a process
+
+%% @doc As `monitor(process, Pid)', whatever the node of that process does: the calling process is not suspended. What comes at last is a monitor's message, in which
+%% the process is the one that was meant.
+-spec monitor(pid()) -> monitor().
+monitor(Pid) when node(Pid) =:= node() ->
+    erlang:monitor(process, Pid);
+monitor(Pid) ->
+    Asker = self(),
+    Tag = make_ref(),
+    {spawn(fun() -> told(Pid, Asker, Tag) end), Tag}.
+
+told(Pid, Asker, Tag) ->
+    Asking = erlang:monitor(process, Asker),
+    Watched = erlang:monitor(process, Pid),
+    receive
+        {'DOWN', Asking, process, _, _} -> ok;
+        {'DOWN', Watched, process, _, Reason} -> Asker ! {'DOWN', Tag, process, Pid, Reason}
+    end.
+
+%% @doc The end of it. A message that is under way may still come, of a process on another node.
+-spec demonitor(monitor()) -> true.
+demonitor({Proxy, Tag}) ->
+    exit(Proxy, kill),
+    receive
+        {'DOWN', Tag, process, _, _} -> true
+    after 0 -> true
+    end;
+demonitor(Monitor) ->
+    erlang:demonitor(Monitor, [flush]).
 
 %%% Parts
 

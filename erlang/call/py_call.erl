@@ -145,7 +145,10 @@ release(release = Api, [Reference] = All) ->
 %% @doc A message for the handler of a worker, or of one worker of a pool.
 -spec cast(cast, args()) -> ok | {error, {py, term()}}.
 cast(cast, [Worker, Message]) when is_pid(Worker), node(Worker) =/= node() ->
-    py_worker:cast(Worker, Message);
+    case py_worker:cast(Worker, Message) of
+        ok -> ok;
+        {error, Reason} -> {error, {py, Reason}}
+    end;
 cast(cast, [Worker, Message]) when is_pid(Worker) ->
     case py_registry:place(Worker) of
         {ok, _} -> py_worker:cast(Worker, Message);

@@ -28,7 +28,7 @@
     next = 1 :: pos_integer(),
     %% Who owns each file, and what each owner has.
     files = #{} :: #{name() => #{pid() => true}},
-    owners = #{} :: #{pid() => {reference() | away, #{name() => [claim()]}}},
+    owners = #{} :: #{pid() => {py_transit:monitor() | away, #{name() => [claim()]}}},
     %% What the present interpreter of each worker process is called.
     makers = #{} :: #{pid() => {reference(), binary()}}
 }).
@@ -260,7 +260,7 @@ owned(Owner, Name, Claim, #state{files = Files, owners = Owners} = State) ->
     {Monitor, Claims} =
         case Owners of
             #{Owner := Known} -> Known;
-            #{} -> {monitor(process, Owner), #{}}
+            #{} -> {py_transit:monitor(Owner), #{}}
         end,
     State#state{
         files = Files#{Name => (maps:get(Name, Files, #{}))#{Owner => true}},
@@ -284,7 +284,7 @@ away(Owner, Until, #state{owners = Owners} = State) ->
 
 looked_for(Owner, Until, #state{owners = Owners} = State) ->
     case {Owners, lists:member(node(Owner), nodes(connected)), py_deadline:is_over(Until)} of
-        {#{Owner := {away, Claims}}, true, _} -> State#state{owners = Owners#{Owner := {monitor(process, Owner), Claims}}};
+        {#{Owner := {away, Claims}}, true, _} -> State#state{owners = Owners#{Owner := {py_transit:monitor(Owner), Claims}}};
         {#{Owner := {away, _}}, false, false} -> away(Owner, Until, State);
         {#{Owner := {away, _}}, false, true} -> disowned(Owner, State);
         _ -> State
@@ -346,7 +346,7 @@ without(Owner, Name, Owners) ->
     #{Owner := {Monitor, Claims}} = Owners,
     case maps:remove(Name, Claims) of
         Left when map_size(Left) =:= 0 ->
-            Monitor =:= away orelse demonitor(Monitor, [flush]),
+            Monitor =:= away orelse py_transit:demonitor(Monitor),
             maps:remove(Owner, Owners);
         Left ->
             Owners#{Owner := {Monitor, Left}}

@@ -29,6 +29,7 @@
 -define(HEARD, 5).
 -define(OLD_MS, 500).
 -define(ASK_MS, 5_000).
+-define(GROUPED_MS, 1_000).
 %% More than any number of calls can cost: a pool whose workers all start, or are degraded.
 -define(NOT_SERVING, 1 bsl 40).
 
@@ -49,17 +50,31 @@ start_link() ->
 
 %% @doc The calling process looks after the pool of that name on this node.
 -spec join(py_config:pool_name()) -> ok.
-join(Pool) -> pg:join(?SCOPE, Pool, self()).
+join(Pool) ->
+    Self = self(),
+    grouped(fun() -> pg:join(?SCOPE, Pool, Self) end).
+
+%% `pg' tells all nodes itself, and is suspended while one does not read. What was asked of it is done then.
+grouped(Change) ->
+    {Changer, Monitor} = spawn_monitor(Change),
+    receive
+        {'DOWN', Monitor, process, Changer, normal} -> ok;
+        {'DOWN', Monitor, process, Changer, Reason} -> exit(Reason)
+    after ?GROUPED_MS ->
+        demonitor(Monitor, [flush]),
+        ok
+    end.
 
 %% @doc The calling process looks after so many workers. It is in the group of those as often: with pools that are called in turn or by chance,
 %% each node gets what its workers are of all.
 -spec weigh(py_config:pool_name(), Workers :: non_neg_integer()) -> ok.
 weigh(Pool, Workers) ->
     Group = {workers, Pool},
-    case Workers - length([Pid || Pid <- pg:get_local_members(?SCOPE, Group), Pid =:= self()]) of
+    Self = self(),
+    case Workers - length([Pid || Pid <- pg:get_local_members(?SCOPE, Group), Pid =:= Self]) of
         0 -> ok;
-        More when More > 0 -> pg:join(?SCOPE, Group, lists:duplicate(More, self()));
-        Fewer -> pg:leave(?SCOPE, Group, lists:duplicate(-Fewer, self()))
+        More when More > 0 -> grouped(fun() -> pg:join(?SCOPE, Group, lists:duplicate(More, Self)) end);
+        Fewer -> grouped(fun() -> pg:leave(?SCOPE, Group, lists:duplicate(-Fewer, Self)) end)
     end.
 
 %% @doc The nodes that have a pool of that name, sorted; none where the application does not run here.
@@ -200,7 +215,7 @@ report(Pool, Node, Load) ->
 part(Timeout) ->
     case ets:insert_new(?TABLE, {parted}) of
         true ->
-            [pg:leave(?SCOPE, Group, pg:get_local_members(?SCOPE, Group)) || Group <- pg:which_local_groups(?SCOPE)],
+            grouped(fun() -> [pg:leave(?SCOPE, Group, pg:get_local_members(?SCOPE, Group)) || Group <- pg:which_local_groups(?SCOPE)] end),
             await_streams([{Host, monitor(process, Host)} || [Host] <- ets:match(?TABLE, {{stream, '$1'}})], py_deadline:after_ms(Timeout));
         false ->
             ok

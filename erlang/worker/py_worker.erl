@@ -98,12 +98,14 @@ ended(shutdown) -> moved;
 ended({shutdown, _}) -> moved;
 ended(Reason) -> {worker_down, Reason}.
 
-%% @doc A message for Python's message handler.
--spec cast(pid(), term()) -> ok.
+%% @doc A message for Python's message handler. `overload': of a worker on another node that takes nothing.
+-spec cast(pid(), term()) -> ok | {error, overload}.
+cast(Worker, Message) when node(Worker) =/= node() -> py_outbox:send(Worker, {py_cast, {message, py_wire:message(Message)}});
 cast(Worker, Message) -> gen_server:cast(Worker, {message, py_wire:message(Message)}).
 
 %% @doc Forget references of one incarnation.
 -spec release(pid(), Incarnation :: pos_integer(), [pos_integer()]) -> ok.
+release(Worker, Incarnation, Ids) when node(Worker) =/= node() -> py_outbox:post(Worker, {py_cast, {release, Incarnation, Ids}});
 release(Worker, Incarnation, Ids) -> gen_server:cast(Worker, {release, Incarnation, Ids}).
 
 %% @doc A caller could not read the frame this worker's Python sent: it is not trusted any longer.
@@ -291,6 +293,8 @@ handle_info({timeout, _, _} = Timeout, #state{calls = Calls} = State) ->
         {ok, Next} -> noreply(py_room:watched(py_filling:watched(py_sharing:watched(py_draining:look_at_memory(State#state{calls = Next})))));
         unknown -> noreply(State)
     end;
+handle_info({py_cast, Message}, State) ->
+    handle_cast(Message, State);
 handle_info({'DOWN', Monitor, process, Pid, _}, #state{owners = Owners, calls = Calls} = State) ->
     {Ids, Left} = py_owners:down(Pid, Owners),
     noreply(py_worker_state:report(py_worker_state:forget(Ids, State#state{owners = Left, calls = py_calls:cancel(Monitor, cancelled, Calls)})));
