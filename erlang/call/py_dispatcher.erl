@@ -47,7 +47,7 @@
     keys = #{} :: #{reference() => Key :: term()},
     dispatchers = #{} :: #{pid() => Monitor :: reference()},
     %% For one dispatcher, last first, and not told to it yet.
-    untold = none :: none | {pid(), [py_dispatcher_server:several(), ...]},
+    untold = none :: none | {pid(), Most :: pos_integer() | infinity, [py_dispatcher_server:several(), ...]},
     held = false :: boolean()
 }).
 -opaque tasks() :: #tasks{}.
@@ -112,15 +112,14 @@ opened(Key, #task{dispatcher = Dispatcher, id = Id, watched = Watched} = Task, B
 %% @doc The same with a task of the calling process's that any worker of its pool may run (see {@link py_route:is_free/1}); it waits for
 %% {@link flush/1}, which comes before anything else is done with these tasks.
 -spec queue(Key :: term(), py_wire:body(), py_route:route(), tasks()) -> {ok, tasks()} | {error, {py, py_error:reason()}}.
-queue(Key, Body, #{most_open := _} = Route, Tasks) ->
-    send(Key, Body, Route, self(), flush(Tasks));
 queue(Key, Body, Route, #tasks{untold = Untold} = Tasks) ->
     case new_task(Body, Route, self()) of
         {ok, #task{dispatcher = Dispatcher, id = Id, deadline = Deadline} = Task} ->
             One = {Id, Body, Deadline},
+            Most = maps:get(most_open, Route, infinity),
             case Untold of
-                {Dispatcher, Others} -> {ok, opened(Key, Task, Tasks#tasks{untold = {Dispatcher, [One | Others]}})};
-                _ -> {ok, opened(Key, Task, (flush(Tasks))#tasks{untold = {Dispatcher, [One]}})}
+                {Dispatcher, Most, Others} -> {ok, opened(Key, Task, Tasks#tasks{untold = {Dispatcher, Most, [One | Others]}})};
+                _ -> {ok, opened(Key, Task, (flush(Tasks))#tasks{untold = {Dispatcher, Most, [One]}})}
             end;
         {error, _} = Error ->
             Error
@@ -130,8 +129,8 @@ queue(Key, Body, Route, #tasks{untold = Untold} = Tasks) ->
 -spec flush(tasks()) -> tasks().
 flush(#tasks{untold = none} = Tasks) ->
     Tasks;
-flush(#tasks{untold = {Dispatcher, Some}} = Tasks) ->
-    py_dispatcher_server:tasks(Dispatcher, lists:reverse(Some)),
+flush(#tasks{untold = {Dispatcher, Most, Some}} = Tasks) ->
+    py_dispatcher_server:tasks(Dispatcher, lists:reverse(Some), Most),
     Tasks#tasks{untold = none}.
 
 known(Dispatcher, #tasks{dispatchers = Dispatchers} = Tasks) when is_map_key(Dispatcher, Dispatchers) ->

@@ -7,7 +7,7 @@
 -module(py_dispatcher_server).
 -behaviour(gen_server).
 
--export([find/1, task/6, tasks/2, cancel/2, drop/2, hold/1, go_on/1]).
+-export([find/1, task/6, tasks/3, cancel/2, drop/2, hold/1, go_on/1]).
 -export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([several/0]).
 
@@ -19,7 +19,7 @@
     body :: py_wire:body(),
     owner :: py_owners:owner(),
     leader :: pid(),
-    timer :: none | reference(),
+    timer = none :: none | reference(),
     at = none :: none | {Worker :: pid(), Alias :: reference()}
 }).
 -record(state, {
@@ -65,8 +65,8 @@ task(Dispatcher, Id, Body, Deadline, Owner, Most) ->
     gen_server:cast(Dispatcher, {task, self(), Id, Body, Deadline, Owner, group_leader(), Most}).
 
 %% @doc The same with several that the calling process owns, in order.
--spec tasks(pid(), [several(), ...]) -> ok.
-tasks(Dispatcher, Some) -> gen_server:cast(Dispatcher, {tasks, self(), group_leader(), Some}).
+-spec tasks(pid(), [several(), ...], MostOpen :: pos_integer() | infinity) -> ok.
+tasks(Dispatcher, Some, Most) -> gen_server:cast(Dispatcher, {tasks, self(), group_leader(), Some, Most}).
 
 -spec cancel(pid(), Id :: reference()) -> ok.
 cancel(Dispatcher, Id) -> gen_server:cast(Dispatcher, {cancel, Id}).
@@ -102,27 +102,13 @@ init(Pool) ->
 handle_call(_Request, _From, State) -> {reply, {error, unknown_request}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast({task, Client, Id, _Body, _Deadline, _Owner, _Leader, Most}, #state{tasks = Tasks, pool = Pool} = State) when
-    map_size(Tasks) >= Most
-->
-    py_events:emit([queue, full], #{waiting => map_size(Tasks)}, #{pool => Pool}),
-    Client ! {Id, {error, {py, overload}}},
-    {noreply, counted(overload, State)};
-handle_cast({task, Client, Id, Body, Deadline, Owner, Leader, _Most}, #state{core = Core, tasks = Tasks} = State) ->
-    Task = #task{client = Client, body = Body, owner = Owner, leader = Leader, timer = timer(Id, Deadline)},
-    Queued = (watched(Client, State))#state{core = py_dispatch:queued(Id, Client, Core), tasks = Tasks#{Id => Task}},
-    {noreply, bounded(Id, dispatched(Queued))};
-handle_cast({tasks, Client, Leader, Some}, State) ->
-    {Ids, Queued} = lists:foldl(
-        fun({Id, Body, Deadline}, {Ids, #state{core = Core, tasks = Tasks} = Acc}) ->
-            Task = #task{client = Client, body = Body, owner = Client, leader = Leader, timer = timer(Id, Deadline)},
-            {[Id | Ids], Acc#state{core = py_dispatch:queued(Id, Client, Core), tasks = Tasks#{Id => Task}}}
-        end,
-        {[], watched(Client, State)},
-        Some
-    ),
-    %% The last ones first: they would have been too many.
-    {noreply, lists:foldl(fun bounded/2, dispatched(Queued), Ids)};
+handle_cast({task, Client, Id, Body, Deadline, Owner, Leader, Most}, State) ->
+    {Ids, Queued} = queued({Id, Body, Deadline}, Most, #task{client = Client, body = Body, owner = Owner, leader = Leader}, {[], State}),
+    {noreply, taken(Ids, watched(Client, Queued))};
+handle_cast({tasks, Client, Leader, Some, Most}, State) ->
+    Task = #task{client = Client, body = [], owner = Client, leader = Leader},
+    {Ids, Queued} = lists:foldl(fun(Each, Acc) -> queued(Each, Most, Task, Acc) end, {[], State}, Some),
+    {noreply, taken(Ids, watched(Client, Queued))};
 handle_cast({cancel, Id}, State) ->
     {noreply, dispatched(given_up(Id, cancelled, State))};
 handle_cast({drop, Id}, #state{core = Core, tasks = Tasks} = State) ->
@@ -143,6 +129,20 @@ handle_cast({go_on, Client}, #state{core = Core} = State) ->
     {noreply, dispatched(State#state{core = py_dispatch:go_on(Client, Core)})};
 handle_cast(_Message, State) ->
     {noreply, State}.
+
+queued({Id, _Body, _Deadline}, Most, #task{client = Client}, {Ids, #state{tasks = Tasks, pool = Pool} = State}) when
+    map_size(Tasks) >= Most
+->
+    py_events:emit([queue, full], #{waiting => map_size(Tasks)}, #{pool => Pool}),
+    Client ! {Id, {error, {py, overload}}},
+    {Ids, counted(overload, State)};
+queued({Id, Body, Deadline}, _Most, #task{client = Client} = Task, {Ids, #state{core = Core, tasks = Tasks} = State}) ->
+    Known = Tasks#{Id => Task#task{body = Body, timer = timer(Id, Deadline)}},
+    {[Id | Ids], State#state{core = py_dispatch:queued(Id, Client, Core), tasks = Known}}.
+
+%% The last ones first: they would have been too many.
+taken([], State) -> State;
+taken(Ids, State) -> lists:foldl(fun bounded/2, dispatched(State), Ids).
 
 timer(_Id, infinity) -> none;
 timer(Id, Deadline) -> erlang:start_timer(Deadline, self(), {late, Id}, [{abs, true}]).

@@ -1,7 +1,7 @@
 """A link of the role `front`, in an event loop: encoded calls of one service's replicas, and nothing else.
 
-Calls of one turn of the loop are written together. What the node answers is told to the future of its call; who cancels
-that says so to `cancel`, too.
+Calls of one turn of the loop are written together. What the node answers is told to whoever has asked, at once, or to a
+future; who cancels that says so to `cancel`, too.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ import sys
 
 from erl import errors
 from erl.link import paths, protocol
-from erl.link.protocol import Protocol
 from erl.terms import Atom
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
+    from typing import Any, Final, Protocol
+
+    class Asker(Protocol):
+        """Who has asked, and is told what came of it: one of the two, once."""
+
+        def came(self, value: Any) -> None:
+            """It is this."""
+
+        def failed(self, error: FailedError | RaisedError) -> None:
+            """It is none."""
+
 
 _HELLO_SECONDS: Final = 10.0
 _ENDS: Final = frozenset(("done", "failed", "unread"))
@@ -41,14 +50,31 @@ class RaisedError(errors.BridgeError):
         self.name = name
 
 
+class _Future:
+    """An asker that somebody awaits."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self.future = future
+
+    def came(self, value: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def failed(self, error: FailedError | RaisedError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
 class LoopLink(asyncio.Protocol):
     """One connection to a node. `ended` is called once, with why it is over."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[str], object]) -> None:
         self._loop = loop
         self._ended: Callable[[str], object] | None = ended
-        self._protocol = Protocol()
-        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._protocol = protocol.Protocol()
+        self._calls: dict[int, Asker] = {}
         self._out: list[bytes] = []
         self._next = 0
         self._transport: Any = None
@@ -61,10 +87,18 @@ class LoopLink(asyncio.Protocol):
         transport.write(protocol.hello(info))
 
     def data_received(self, data: bytes) -> None:
-        """Answers: each to the future of its call."""
+        """Answers: each to whoever has asked."""
         try:
-            for event in self._protocol.receive(data):
-                self._told(event)
+            for frame in self._protocol.frames(data):
+                done = protocol.done_bytes(frame)
+                if done is None:
+                    event = self._protocol.event(frame)
+                    if event:
+                        self._told(event)
+                else:
+                    asker = self._calls.pop(done[0], None)
+                    if asker is not None:
+                        asker.came(done[1])
         except errors.BridgeError as error:
             self._over(str(error))
             self._transport.abort()
@@ -72,33 +106,33 @@ class LoopLink(asyncio.Protocol):
     def _told(self, event: Any) -> None:
         kind = event[0]
         if kind in _ENDS:
-            future = self._calls.pop(event[1], None)
-            if future is None or future.done():
+            asker = self._calls.pop(event[1], None)
+            if asker is None:
                 return
             if kind == "done":
-                self._answered(future, event)
+                self._answered(asker, event)
             elif kind == "failed":
-                future.set_exception(FailedError(*_reason(event[2]), _text(event[3])))
+                asker.failed(FailedError(*_reason(event[2]), _text(event[3])))
             else:
-                future.set_exception(FailedError("protocol", "", str(event[2])))
+                asker.failed(FailedError("protocol", "", str(event[2])))
         elif kind == "hello":
             self.opened.set_result(event[2])
         elif kind == "refused":
             self._over(f"the node has refused the link: {_text(event[2])}")
 
     @staticmethod
-    def _answered(future: asyncio.Future[Any], event: Any) -> None:
+    def _answered(asker: Asker, event: Any) -> None:
         try:
             is_result, value = protocol.answer(event[3], event[2] == "trusted")
         except errors.BridgeError as error:
-            future.set_exception(FailedError("protocol", "", str(error)))
+            asker.failed(FailedError("protocol", "", str(error)))
             return
         if is_result:
-            future.set_result(value)
+            asker.came(value)
         elif type(value) is tuple and len(value) == 4 and value[0] == "python":
-            future.set_exception(RaisedError(str(value[1]), _text(value[2])))
+            asker.failed(RaisedError(str(value[1]), _text(value[2])))
         else:
-            future.set_exception(FailedError(*_reason(value), "the bridge failed in the replica"))
+            asker.failed(FailedError(*_reason(value), "the bridge failed in the replica"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is answered any more."""
@@ -111,27 +145,30 @@ class LoopLink(asyncio.Protocol):
         failed = FailedError("link", "", why)
         if not self.opened.done():
             self.opened.set_exception(failed)
-        for future in self._calls.values():
-            if not future.done():
-                future.set_exception(failed)
-        self._calls.clear()
+        calls, self._calls = self._calls, {}
+        for asker in calls.values():
+            asker.failed(failed)
         ended(why)
 
-    def call(self, route: bytes, head: bytes, payload: bytes) -> tuple[int, asyncio.Future[Any]]:
-        """Have a function of a replica called with these bytes: the call's number, and what it comes to."""
-        future: asyncio.Future[Any] = self._loop.create_future()
+    def ask(self, calls: protocol.Calls, asker: Asker, *payload: bytes) -> int:
+        """Have a function of a replica called with these bytes: the call's number. What it comes to is told later."""
         if self._ended is None:
-            future.set_exception(FailedError("link", "", "the node is gone"))
-            return 0, future
+            self._loop.call_soon(asker.failed, FailedError("link", "", "the node is gone"))
+            return 0
         self._next = id_ = self._next % protocol.MOST_IDS + 1
-        self._calls[id_] = future
+        self._calls[id_] = asker
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(protocol.submit_to(id_, route, head, payload))
-        return id_, future
+        self._out.append(calls.frame(id_, *payload))
+        return id_
+
+    def call(self, calls: protocol.Calls, payload: bytes) -> tuple[int, asyncio.Future[Any]]:
+        """The same with a future for what it comes to."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        return self.ask(calls, _Future(future), payload), future
 
     def cancel(self, id_: int) -> None:
-        """Nobody wants this call's answer, or any more of its stream."""
+        """Nobody wants this call's answer, or any more of its stream; nobody is told of it any more."""
         if self._ended is None:
             return
         if not self._out:

@@ -33,6 +33,7 @@ from erl.values.scope import Scope
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Final
 
     Event = tuple[Any, ...]
@@ -96,23 +97,27 @@ class Protocol:
 
     def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """The messages that more bytes complete. Raises `errors.ProtocolError` for what is none."""
+        return [event for frame in self.frames(data) if (event := self._event(frame))]
+
+    def frames(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+        """The frames that more bytes complete, for `event`. Raises `errors.ProtocolError` for what is none."""
         left = self._left
         left += data
-        events: list[Event] = []
         start, have = 0, len(left)
-        while have - start >= 4:
-            (size,) = _LENGTH.unpack_from(left, start)
-            if not 0 < size <= MOST_BYTES:
-                raise errors.ProtocolError(f"the node has sent a frame of {size} bytes")
-            if have - start - 4 < size:
-                break
-            event = self._event(bytes(left[start + 4 : start + 4 + size]))
-            if event:
-                events.append(event)
-            start += 4 + size
-        if start:
-            del left[:start]
-        return events
+        try:
+            while have - start >= 4:
+                (size,) = _LENGTH.unpack_from(left, start)
+                if not 0 < size <= MOST_BYTES:
+                    raise errors.ProtocolError(f"the node has sent a frame of {size} bytes")
+                end = start + 4 + size
+                if have < end:
+                    break
+                frame = bytes(left[start + 4 : end])
+                start = end
+                yield frame
+        finally:
+            if start:
+                del left[:start]
 
     def _event(self, frame: bytes) -> Event:
         try:
@@ -216,6 +221,51 @@ def submit_to(id_: int, encoded_route: bytes, head: bytes, payload: bytes) -> by
             b"j",
         )
     )
+
+
+class Calls:
+    """Calls of one function of a `body_head` by one route: what is the same in their frames is made once."""
+
+    __slots__ = ("_fixed", "_head", "_parts")
+
+    def __init__(self, encoded_route: bytes, head: bytes) -> None:
+        before, behind = _SUBMIT, encoded_route + b"m"
+        self._parts = before, behind, head + b"m"
+        self._head = Struct(f">I{len(before)}sI{len(behind)}sI{len(head) + 1}sI")
+        self._fixed = len(head) + 6, self._head.size - 4 + 1
+
+    def frame(self, id_: int, *payload: bytes) -> bytes:
+        """The frame of one: the payload is these pieces, one behind the other."""
+        size = sum(map(len, payload))
+        before, behind, head = self._parts
+        body, whole = self._fixed
+        packed = self._head.pack(whole + size, before, id_, behind, body + size, head, size)
+        return b"".join((packed, *payload, b"j"))
+
+
+_DONE: Final = Struct(">10sI10sI")
+_DONE_WORDS: Final = b"\x83h\x04w\x04doneb", b"w\x07trustedm"
+_RESULT: Final = b"\x83h\x03w\x01r"
+
+
+def done_bytes(frame: bytes) -> tuple[int, bytes] | None:
+    """The id and the result of a call whose result is one binary, from a worker that is trusted; nothing for all else.
+
+    Most answers of a front's are: nothing in them has to be decoded.
+    """
+    if len(frame) < _DONE.size + 13:
+        return None
+    before, id_, behind, size = _DONE.unpack_from(frame)
+    at = _DONE.size
+    if before != _DONE_WORDS[0] or behind != _DONE_WORDS[1] or len(frame) != at + size:
+        return None
+    if not frame.startswith(_RESULT, at):
+        return None
+    at += len(_RESULT)
+    at += 2 if frame[at] == 97 else 5  # the worker's own number: SMALL_INTEGER_EXT, or INTEGER_EXT
+    if frame[at] != 109 or int.from_bytes(frame[at + 1 : at + 5], "big") != len(frame) - at - 5:
+        return None
+    return id_, frame[at + 5 :]
 
 
 _BARE: Final = Options.from_flags(20)

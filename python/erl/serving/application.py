@@ -7,6 +7,7 @@ answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -21,19 +22,24 @@ from erl.serving import exchange
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Final
 
     from erl.link.loop import LoopLink
     from erl.serving.figures import Figures
 
     Pairs = list[tuple[bytes, bytes]]
+    Begun = tuple[bytes, int, Any]
+    """Its id, the number of its call, and what that has come to."""
+
+BEGUN: Final = "erl.begun"
+"""In the scope of a request that `direct` has begun, and that is not over as its answer comes in pieces: a `Begun`."""
 
 _WATCH_SECONDS: Final = 0.05
 _ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _OWN: Final = "/-/"
-_JSON: Final = (b"content-type", b"application/json")
-_RETRY: Final = (b"retry-after", b"1")
+JSON: Final = (b"content-type", b"application/json")
+RETRY: Final = (b"retry-after", b"1")
 
 _WAITING: Final = {
     "ready": "",
@@ -59,11 +65,11 @@ class Application:
     ) -> None:
         self.link: LoopLink | None = None
         self.state = "starting"
-        self._handle, self._more, self._close = heads["handle"], heads["more"], heads["close"]
+        self._heads = heads
         self._route: Callable[[dict[str, object]], bytes] = _route(timeout_ms)
-        self._plain = self._route({})
+        self.handle = protocol.Calls(self._route({}), heads["handle"])
         self._token = None if token is None else hashlib.sha256(token).digest()
-        self._figures = figures
+        self.figures = figures
         self._rest = rest
         self._prefix = os.urandom(6).hex().encode()
         self._ids = count(1)
@@ -76,15 +82,19 @@ class Application:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        if path.startswith(_OWN) and (path in ("/-/health", "/-/ready") or self._may(scope)):
+        if path.startswith(_OWN) and (path in ("/-/health", "/-/ready") or self.may(scope["headers"])):
             await self._rest(scope, receive, send)
             return
-        figures, started = self._figures, time.perf_counter()
+        figures, started = self.figures, time.perf_counter()
         figures.begun()
-        id_ = self._id_of(scope)
+        begun = scope.get(BEGUN)
+        id_ = self.id_of(scope["headers"]) if begun is None else begun[0]
         status = 0
         try:
-            status = await self._invoke(id_, scope, receive, send)
+            if begun is None:
+                status = await self._invoke(id_, scope, receive, send)
+            else:
+                status = await self._go_on(begun, receive, send)
         except _GoneError:
             figures.left += 1
         finally:
@@ -92,30 +102,33 @@ class Application:
                 figures.answered(status, time.perf_counter() - started)
             figures.ended()
 
-    def _may(self, scope: Any) -> bool:
+    def may(self, headers: Pairs) -> bool:
+        """Whether the token is among these headers, where one is wanted."""
         if self._token is None:
             return True
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        given = [value for name, value in headers if name == b"authorization"]
         scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
         # Digests have one length, whatever was given.
         is_same = hmac.compare_digest(hashlib.sha256(token.strip()).digest(), self._token)
         return is_same and scheme.lower() == b"bearer"
 
-    def _id_of(self, scope: Any) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _ID.fullmatch(value):
-                return value  # type: ignore[no-any-return]
+    def id_of(self, headers: Pairs) -> bytes:
+        """That which a request brings, or a new one."""
+        return given_id(headers) or self.new_id()
+
+    def new_id(self) -> bytes:
+        """An id that no other request has."""
         return b"%s-%x" % (self._prefix, next(self._ids))
 
     async def _invoke(self, id_: bytes, scope: Any, receive: Any, send: Any) -> int:
-        if not self._may(scope):
+        if not self.may(scope["headers"]):
             # No challenge says which scheme: a browser would ask a person for a password.
             return await self._fail(
                 401, "the token is missing or wrong", id_, send, (b"connection", b"close")
             )
         if self.state != "ready" or self.link is None:
             why = _WAITING.get(self.state, "") or "the service starts"
-            return await self._fail(503, why, id_, send, _RETRY, (b"connection", b"close"))
+            return await self._fail(503, why, id_, send, RETRY, (b"connection", b"close"))
         body = await _body(receive)
         target = scope["raw_path"]
         if scope["query_string"]:
@@ -124,24 +137,37 @@ class Application:
             id_, scope["method"].encode(), target, scope["scheme"].encode(), scope["headers"], body
         )
         del body
+        with self._watching(receive) as watch:
+            return await self._answered(watch, data, id_, send)
+
+    async def _go_on(self, begun: Begun, receive: Any, send: Any) -> int:
+        """The rest of a request whose answer comes in pieces, and whose call is over."""
+        id_, number, value = begun
+        with self._watching(receive) as watch:
+            return await self._stream(watch, number, value, id_, send)
+
+    @contextlib.contextmanager
+    def _watching(self, receive: Any) -> Iterator[_Watch]:
         watch = _Watch(time.perf_counter(), receive)
         self._watched.add(watch)
         if self._looker is None:
             self._looker = self._loop.call_later(_WATCH_SECONDS, self._look)
         try:
-            number, value = await self._ask(watch, self._plain, self._handle, data)
+            yield watch
+        finally:
+            self._watched.discard(watch)
+            watch.end()
+
+    async def _answered(self, watch: _Watch, data: bytes, id_: bytes, send: Any) -> int:
+        try:
+            number, value = await self._ask(watch, self.handle, data)
             del data
             if type(value) is bytes:
                 return await _answer(value, id_, send)
             return await self._stream(watch, number, value, id_, send)
-        except RaisedError as error:
-            return await self._fail(500, error.name.removeprefix("builtins."), id_, send)
-        except FailedError as error:
-            status, text = _status(error)
-            return await self._fail(status, text, id_, send, *([_RETRY] if status == 503 else []))
-        finally:
-            self._watched.discard(watch)
-            watch.end()
+        except (FailedError, RaisedError) as error:
+            status, text, *more = failure(error)
+            return await self._fail(status, text, id_, send, *more)
 
     def _look(self) -> None:
         """One timer for all that are open: of most requests nothing is to be looked for."""
@@ -150,11 +176,11 @@ class Application:
             watch.late(now)
         self._looker = self._loop.call_later(_WATCH_SECONDS, self._look) if self._watched else None
 
-    async def _ask(self, watch: _Watch, route: bytes, head: bytes, data: bytes) -> tuple[int, Any]:
+    async def _ask(self, watch: _Watch, calls: protocol.Calls, data: bytes) -> tuple[int, Any]:
         link = self.link
         if link is None:
             raise FailedError("link", "", "the node is gone")
-        number, future = link.call(route, head, data)
+        number, future = link.call(calls, data)
         watch.of(future)
         try:
             return number, await future
@@ -168,6 +194,7 @@ class Application:
         """The pieces of an answer, each when the client has taken the one before."""
         first, key = value
         route = self._route({"stream": number})
+        more = protocol.Calls(route, self._heads["more"])
         name = key.to_bytes(8, "big")
         is_over = False
         try:
@@ -179,7 +206,7 @@ class Application:
                 if watch.is_gone:
                     raise _GoneError
                 try:
-                    _, said = await self._ask(watch, route, self._more, name)
+                    _, said = await self._ask(watch, more, name)
                 except (FailedError, RaisedError):
                     # Nothing can be said any more: the connection ends without the end of its answer.
                     is_over = True
@@ -191,13 +218,12 @@ class Application:
         finally:
             if self.link is not None:
                 if not is_over:
-                    _, closed = self.link.call(route, self._close, name)
+                    _, closed = self.link.call(protocol.Calls(route, self._heads["close"]), name)
                     closed.add_done_callback(_unread)
                 self.link.cancel(number)
 
     async def _fail(self, status: int, text: str, id_: bytes, send: Any, *more: tuple[bytes, bytes]) -> int:
-        body = json.dumps({"error": text, "id": id_.decode()}).encode()
-        await _send(status, [_JSON, *more], body, id_, send)
+        await _send(status, [JSON, *more], failed_body(text, id_), id_, send)
         return status
 
 
@@ -260,6 +286,16 @@ async def _body(receive: Any) -> bytes:
     return b"".join(parts)
 
 
+def given_id(headers: Pairs) -> bytes | None:
+    """The id that a request brings."""
+    return next((value for name, value in headers if name == b"x-request-id" and _ID.fullmatch(value)), None)
+
+
+def failed_body(text: str, id_: bytes) -> bytes:
+    """What is said where a request has failed."""
+    return json.dumps({"error": text, "id": id_.decode()}).encode()
+
+
 async def _answer(data: bytes, id_: bytes, send: Any) -> int:
     status, headers, body = exchange.read_answer(data)
     await _send(status, headers, body, id_, send)
@@ -274,6 +310,14 @@ async def _send(status: int, headers: Pairs, body: bytes, id_: bytes, send: Any)
     headers.append((b"x-request-id", id_))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def failure(error: FailedError | RaisedError) -> tuple[int, str] | tuple[int, str, tuple[bytes, bytes]]:
+    """What a failed call is to a client: status, text and a header more."""
+    if isinstance(error, RaisedError):
+        return 500, error.name.removeprefix("builtins.")
+    status, text = _status(error)
+    return (status, text, RETRY) if status == 503 else (status, text)
 
 
 def _status(error: FailedError) -> tuple[int, str]:

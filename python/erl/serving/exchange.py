@@ -8,6 +8,7 @@ A line ends with a newline, which HTTP has in no name and no value. Text is lati
 
 from __future__ import annotations
 
+import re
 from struct import Struct, error
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -20,17 +21,28 @@ if TYPE_CHECKING:
 _REQUEST: Final = Struct(">I")
 _ANSWER: Final = Struct(">HI")
 
+_HEADERS: Final = re.compile(r"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+\n[\t\x20-\x7e\x80-\xff]*(?:\n|\Z))*")
+
 REPLICA: Final = "erl.serving.replica"
 """The module whose functions a front may have called, and no other: `handle`, `more`, `close`."""
 
 
 def request(id_: bytes, method: bytes, target: bytes, scheme: bytes, headers: Headers, body: bytes) -> bytes:
     """The bytes of a request. A name or value with a newline is the caller's error."""
-    lines = [id_, method, target, scheme]
+    return with_id(id_, request_tail(method, target, scheme, headers)) + body
+
+
+def request_tail(method: bytes, target: bytes, scheme: bytes, headers: Headers) -> bytes:
+    """What stands behind the id in the head of a request, for `with_id`: it is the same for many."""
+    lines = [b"", method, target, scheme]
     for pair in headers:
         lines += pair
-    head = b"\n".join(lines)
-    return b"".join((_REQUEST.pack(len(head)), head, body))
+    return b"\n".join(lines)
+
+
+def with_id(id_: bytes, tail: bytes) -> bytes:
+    """The bytes of a request up to its body."""
+    return _REQUEST.pack(len(id_) + len(tail)) + id_ + tail
 
 
 def read_request(data: bytes) -> tuple[str, str, str, str, list[tuple[str, str]], bytes]:
@@ -49,10 +61,20 @@ def answer(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> byte
     for pair in headers:
         lines += pair
     text = "\n".join(lines)
-    if text.count("\n") != max(0, len(lines) - 1) or "\r" in text or "\0" in text:
-        raise ValueError("a header of the response has a line break in it")
+    if text.count("\n") != max(0, len(lines) - 1) or not _HEADERS.fullmatch(text):
+        raise ValueError(
+            "a header of the response has a line break in it, or what is no letter of a name or value"
+        )
     head = text.encode("latin-1")
     return b"".join((_ANSWER.pack(status, len(head)), head, body))
+
+
+def answer_head_bytes(data: bytes) -> int:
+    """How many bytes of an answer stand before its body. Raises `ValueError` for what is none."""
+    size = _ANSWER.size + int.from_bytes(data[2:6], "big")
+    if len(data) < size:
+        raise ValueError("what came from the replica is no answer")
+    return size
 
 
 def read_answer(data: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

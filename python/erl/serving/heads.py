@@ -44,14 +44,16 @@ class RefusedError(Exception):
 class Messages:
     """The requests of one connection: bytes in, bytes out for the parser, up to the first that is refused."""
 
-    __slots__ = ("_body", "_hosts", "_last", "_left", "_most_body", "_rest", "_state")
+    __slots__ = ("_body", "_hosts", "_known", "_known_left", "_left", "_most_body", "_rest", "_state")
 
     def __init__(self, hosts: frozenset[bytes], most_body: int) -> None:
         self._hosts = hosts
         self._most_body = most_body
         self._rest = b""
-        # A head without a body that was looked at: who asks again in the same words is not looked at again.
-        self._last = b""
+        # The last head that was looked at, without chunks behind it, and the length of its body: who asks again in the
+        # same words is not looked at again.
+        self._known = b""
+        self._known_left = 0
         self._state = _HEAD
         self._left = 0
         self._body = 0
@@ -68,7 +70,7 @@ class Messages:
 
     def receive(self, data: bytes) -> tuple[list[bytes], RefusedError | None]:
         """What may be handed on of more bytes, and why not the rest."""
-        if data == self._last and not self._rest and self._state == _HEAD:
+        if data == self._known and not self._rest and self._state == _HEAD and not self._known_left:
             return [data], None
         if self._rest:
             data, self._rest = self._rest + data, b""
@@ -79,8 +81,6 @@ class Messages:
                 at = self._next(data, at, out)
         except RefusedError as refused:
             return out, refused
-        if len(out) == 1 and out[0] == data and self._state == _HEAD and data.endswith(b"\r\n\r\n"):
-            self._last = data
         return out, None
 
     def ended(self) -> RefusedError | None:
@@ -109,7 +109,15 @@ class Messages:
         head = data[at : end + 4]
         if head.startswith(b"\r\n"):  # behind the body of a request, of clients that send one too many
             return at + 2
-        out.append(self._checked(head))
+        if head == self._known:
+            self._left = self._known_left
+            self._state = _LENGTH if self._left else _HEAD
+            out.append(head)
+            return end + 4
+        checked = self._checked(head)
+        if checked == head and self._state != _SIZE:
+            self._known, self._known_left = head, self._left
+        out.append(checked)
         return end + 4
 
     def _checked(self, head: bytes) -> bytes:

@@ -77,7 +77,7 @@ head(Socket, Data) ->
         [Head, Rest] ->
             [<<"HTTP/1.1 ", Status:3/binary, _/binary>> | Lines] = binary:split(Head, <<"\r\n">>, [global]),
             Headers = maps:from_list([
-                {string:lowercase(Name), string:trim(Value)}
+                {string:lowercase(Name), re:replace(Value, "^ +| +$", "", [global, {return, binary}])}
              || Line <- Lines, [Name, Value] <- [binary:split(Line, <<":">>)]
             ]),
             case {binary_to_integer(Status), Headers} of

@@ -20,8 +20,6 @@
     erlang_asks_without_http/1,
     the_id_of_a_request_goes_to_the_log_of_its_worker/1,
     the_front_says_how_it_is/1,
-    no_malformed_request_is_answered_as_one/1,
-    half_open_clients_hurt_nobody/1,
     a_killed_replica_costs_the_request_that_ran/1,
     a_killed_front_is_replaced_at_its_port/1,
     a_full_queue_and_a_deadline_are_told/1,
@@ -53,8 +51,6 @@ groups() ->
             a_coroutine_is_awaited,
             erlang_asks_without_http,
             the_id_of_a_request_goes_to_the_log_of_its_worker,
-            no_malformed_request_is_answered_as_one,
-            half_open_clients_hurt_nobody,
             a_token_or_tls_is_asked_of_others,
             a_front_may_have_its_replicas_called_and_nothing_else,
             what_can_not_start_says_why
@@ -274,81 +270,6 @@ the_front_says_how_it_is(Config) ->
     ?assertMatch({match, _}, re:run(Text, "py_pool_workers\\{pool=\"py_service_1\"\\} 2\n")),
     [#{name := <<"served:handler">>, state := ready, replicas := 2, threads := 1, max_queue := 64, requests := 3, statuses := #{200 := 3}}] =
         py_service:list().
-
-malformed() ->
-    H = "Host: localhost\r\n",
-    [
-        "\r\n\r\n\r\n\r\nGET\r\n\r\n",
-        "GET / HTTP/1.1\r\n\r\n",
-        ["GET / HTTP/1.1\r\n", H, H, "\r\n"],
-        ["GET  / HTTP/1.1\r\n", H, "\r\n"],
-        ["GET / HTTP/2.0\r\n", H, "\r\n"],
-        ["GET / HTTP/1.1 \r\n", H, "\r\n"],
-        ["G\0T / HTTP/1.1\r\n", H, "\r\n"],
-        ["GET /\x01 HTTP/1.1\r\n", H, "\r\n"],
-        ["GET http://localhost/ HTTP/1.1\r\n", H, "\r\n"],
-        ["CONNECT localhost:80 HTTP/1.1\r\n", H, "\r\n"],
-        ["GET / HTTP/1.1\n", "Host: localhost\n\n"],
-        ["GET / HTTP/1.1\r\n", H, "X: a\r\n b\r\n\r\n"],
-        ["GET / HTTP/1.1\r\n", H, "X : a\r\n\r\n"],
-        ["GET / HTTP/1.1\r\n", H, ": a\r\n\r\n"],
-        ["GET / HTTP/1.1\r\n", H, "X: a\0b\r\n\r\n"],
-        ["GET / HTTP/1.1\r\n", H, "no colon\r\n\r\n"],
-        ["POST / HTTP/1.1\r\n", H, "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"],
-        ["POST / HTTP/1.1\r\n", H, "Content-Length: +5\r\n\r\nhello"],
-        ["POST / HTTP/1.1\r\n", H, "Content-Length: 5, 5\r\n\r\nhello"],
-        ["POST / HTTP/1.1\r\n", H, "Content-Length: -1\r\n\r\n"],
-        ["POST / HTTP/1.1\r\n", H, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
-        ["POST / HTTP/1.1\r\n", H, "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"],
-        ["POST / HTTP/1.1\r\n", H, "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n"],
-        ["POST / HTTP/1.1\r\n", H, "Transfer-Encoding: chunked\r\n\r\n5\r\nhelloo\r\n0\r\n\r\n"],
-        ["POST / HTTP/1.0\r\n", H, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
-        ["GET / HTTP/1.1\r\n", "Host: evil.example\r\n\r\n"],
-        [22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]
-    ].
-
-no_malformed_request_is_answered_as_one(Config) ->
-    Port = ?config(port, Config),
-    All = malformed(),
-    ?assertEqual(27, length(All)),
-    Answers = [{Each, py_http:raw(Port, Each)} || Each <- All],
-    ?assertEqual([], [Each || {Each, <<>>} <- Answers]),
-    ?assertEqual([], [Each || {Each, Answer} <- Answers, binary:match(Answer, <<"HTTP/1.1 4">>) =/= {0, 10}, binary:match(Answer, <<"HTTP/1.1 505">>) =/= {0, 12}]),
-    ?assertEqual([], [Each || {Each, Answer} <- Answers, binary:match(Answer, <<" 200 ">>) =/= nomatch]),
-    H = "Host: localhost\r\n",
-    [
-        ?assertMatch(<<"HTTP/1.1 ", Status:3/binary, " ", _/binary>>, py_http:raw(Port, Bytes))
-     || {Status, Bytes} <- [
-            {<<"414">>, ["GET /", lists:duplicate(9_000, $a)]},
-            {<<"431">>, ["GET / HTTP/1.1\r\n", H, "X: ", lists:duplicate(40_000, $a)]},
-            {<<"431">>, ["GET / HTTP/1.1\r\n", H, [["X", integer_to_list(N), ": 1\r\n"] || N <- lists:seq(1, 200)], "\r\n"]},
-            {<<"413">>, ["POST / HTTP/1.1\r\n", H, "Content-Length: 99999999999\r\n\r\n"]},
-            {<<"413">>, ["POST / HTTP/1.1\r\n", H, "Transfer-Encoding: chunked\r\n\r\nfffffff\r\n"]},
-            {<<"417">>, ["POST / HTTP/1.1\r\n", H, "Expect: a miracle\r\nContent-Length: 1\r\n\r\n"]}
-        ]
-    ],
-    %% What stands behind a request is not answered before it, and one that is none ends the connection.
-    Both = py_http:raw(Port, [py_http:request("GET", "/", [], ""), "NONE\r\n\r\n"]),
-    ?assertMatch({match, [{0, _} | _]}, re:run(Both, "HTTP/1.1 200 (.|\\r|\\n)*Hello, world!HTTP/1.1 400 ")),
-    ?assertMatch({200, _, _}, py_http:once(Port, "/")).
-
-half_open_clients_hurt_nobody(Config) ->
-    Port = ?config(port, Config),
-    Sockets = [
-        begin
-            Socket = py_http:connect(Port),
-            ok = py_http:send(Socket, lists:nth(1 + N rem 3, ["", "GET / HTTP/1.1\r\nHost: loc", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1"])),
-            Socket
-        end
-     || N <- lists:seq(1, 300)
-    ],
-    Socket = py_http:connect(Port),
-    [?assertMatch({200, _, _}, py_http:get(Socket, "/")) || _ <- lists:seq(1, 50)],
-    %% Each is told that it was too slow.
-    {408, _, _} = py_http:response(hd(Sockets)),
-    {408, _, _} = py_http:response(lists:nth(3, Sockets)),
-    ?assertMatch({200, _, _}, py_http:once(Port, "/")),
-    lists:foreach(fun py_http:close/1, [Socket | Sockets]).
 
 a_killed_replica_costs_the_request_that_ran(Config) ->
     Port = ?config(port, Config),

@@ -40,7 +40,9 @@ def test_an_end_that_has_no_python_value_fails_its_call(tmp_path: Path) -> None:
         Path(path).chmod(0o600)
         async with server:
             link = await loop.connected(path, lambda why: None)
-            _, future = link.call(protocol.route(None), protocol.body_head("math", "sqrt"), b"")
+            _, future = link.call(
+                protocol.Calls(protocol.route(None), protocol.body_head("math", "sqrt")), b""
+            )
             try:
                 await asyncio.wait_for(future, SECONDS)
             finally:

@@ -72,6 +72,10 @@ def _made(context, event):
     )
 
 
+def _headers(context, event):
+    return context.Response(body="none of these", headers={event.fields["name"]: event.fields["value"]})
+
+
 def _pieces(context, event):
     def pieces():
         for number in range(3):
