@@ -7,7 +7,7 @@
 %%% A pool `default' exists without any. What a pool may be given is in {@link py_pool_options}.
 -module(py_config).
 
--export([pools/0, cluster/1, connection/1, environment/0, show_arguments/0]).
+-export([pools/0, cluster/1, connection/1, push/1, environment/0, show_arguments/0]).
 -export([max_new_atoms/0, max_sandbox_atoms/0, max_connection_atoms/0, max_shared_bytes/0, former_cookies/0]).
 -export_type([pool_name/0, pool/0]).
 
@@ -164,6 +164,14 @@ connection(Options) ->
     Table = #{timeout => {infinity, timeout}, reconnect => {undefined, fun is_boolean/1, "true | false"}},
     case py_options:check(Options, [Table]) of
         {ok, Checked} -> {ok, maps:merge(#{timeout => infinity}, Checked)};
+        Error -> Error
+    end.
+
+%% @doc The options of a push, checked.
+-spec push(term()) -> {ok, #{replace := boolean()}} | {error, py_options:problem()}.
+push(Options) ->
+    case py_options:check(Options, [#{replace => {false, fun is_boolean/1, "true | false"}}]) of
+        {ok, Checked} -> {ok, maps:merge(#{replace => false}, Checked)};
         Error -> Error
     end.
 

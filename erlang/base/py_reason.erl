@@ -94,6 +94,10 @@ reason({ship, {not_everywhere, Nodes}}) ->
     io_lib:format("nothing was changed, since the module can't be imported on ~ts", [lists:join(", ", [io_lib:format("~tp", [Node]) || Node <- Nodes])]);
 reason({ship, {modules, Bytes, Most}}) ->
     io_lib:format("pushed modules would have ~w bytes together, and may have ~w: py_cluster:unpush/1 takes one back", [Bytes, Most]);
+reason({ship, {File, Posix}}) when is_binary(File), is_atom(Posix) ->
+    io_lib:format("~ts can't be written, nothing was changed: ~ts~ts", [File, file:format_error(Posix), room(Posix, "there (with py_cluster:unpush/1, or py:release/1 of shared memory, too)")]);
+reason({ship, {unpack, {Path, Posix}}}) when is_atom(Posix) ->
+    io_lib:format("~ts can't be written: ~ts~ts", [Path, file:format_error(Posix), room(Posix, "there, or have XDG_CACHE_HOME of that node name another place")]);
 reason({ship, Reason}) -> io_lib:format("the code could not be put there: ~tP", [Reason, 20]);
 reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
 reason(cancelled) -> "the call was cancelled";
@@ -236,6 +240,9 @@ sandbox_text({_, {io_owner, Io, Posix}}) ->
     io_lib:format(
         "the directory ~ts of the pool's io option is root's, and is not given to the sandbox's user (~tp); name one below it, "
         "or one that another user than root owns", [Io, Posix]).
+
+room(enospc, Where) -> ["; make room ", Where];
+room(_, _Where) -> "".
 
 %% @doc A text as UTF-8, whatever it was made of.
 -spec utf8(term()) -> unicode:unicode_binary().

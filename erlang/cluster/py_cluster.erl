@@ -5,12 +5,12 @@
 %%% all nodes that have the pool to {@link py_nodes}.
 -module(py_cluster).
 
--export([connect/1, connect/2, start/1, start/2, stop/1, nodes/0, nodes/1, workers/0, status/0, push/1, unpush/1]).
+-export([connect/1, connect/2, start/1, start/2, stop/1, nodes/0, nodes/1, workers/0, status/0, push/1, push/2, unpush/1]).
 -compile({no_auto_import, [nodes/0, nodes/1]}).
 %% For other nodes.
 -export([start_for/1]).
 -export([wished/1]).
--export_type([start_options/0, connect_options/0]).
+-export_type([start_options/0, connect_options/0, push_options/0]).
 
 -type connect_options() :: #{reconnect => boolean(), timeout => timeout()}.
 %% `timeout': how long all of it may take, in milliseconds (default `infinity').
@@ -18,6 +18,8 @@
 %% `pools': those to start there, as in `sys.config' (default: what that node is configured with; where its code is sent from
 %% here, what this node is configured with). `timeout' in milliseconds (default 60000). `upgrade': where that node was given another version of this
 %% application's code, stop it there and give it this one.
+-type push_options() :: #{replace => boolean()}.
+%% `replace': also a module that has the name of one of Python's own, which workers of other nodes then have in its place (default `false').
 -type failure() :: {py, py_error:reason()}.
 
 %% How long the groups of a node that was just connected may take to arrive.
@@ -294,6 +296,10 @@ status() ->
 
 %%% Modules
 
+%% @doc `push(Module, #{})'.
+-spec push(py_term:name()) -> [{node(), ok | {error, term()}}].
+push(Module) -> push(Module, #{}, {?MODULE, push, [Module]}).
+
 %% @doc Give a Python module, or the package that it is in, to all other nodes that have pools: the source files that a
 %% worker of the pool `default' here would import. They are on the path of every worker there, before what is installed,
 %% also of workers that start later. Where the module is imported already it is loaded again. Nodes that come later are
@@ -304,29 +310,36 @@ status() ->
 %%
 %% Returns what became of it on each node: `{error, {py, timeout}}' where a worker was busy for half a minute, which loads it
 %% after that. Fails as a call does: with Python's `ModuleNotFoundError', or with its `ValueError' for a module that has no
-%% source file; with `{py, {ship, sandboxed}}' where the pool `default' is in sandboxes.
--spec push(py_term:name()) -> [{node(), ok | {error, term()}}].
-push(Module) ->
-    py_term:is_name(Module) orelse
-        py_error:badarg(1, "must be the name of a module: an atom or a binary", {?MODULE, push, [Module]}),
-    py_cluster_modules:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, {?MODULE, push, [Module]}),
+%% source file, and for one of Python's own without `replace => true'; with `{py, {ship, sandboxed}}' where the pool `default' is in sandboxes.
+-spec push(py_term:name(), push_options()) -> [{node(), ok | {error, term()}}].
+push(Module, Options) -> push(Module, Options, {?MODULE, push, [Module, Options]}).
+
+push(Module, Options, Api) ->
+    py_term:is_name(Module) orelse py_error:badarg(1, "must be the name of a module: an atom or a binary", Api),
+    case py_config:push(Options) of
+        {ok, #{replace := Replaces}} -> pushed(Module, Replaces, Api);
+        {error, Problem} -> py_error:badarg(2, py_options:describe(Problem), Api)
+    end.
+
+pushed(Module, Replaces, Api) ->
+    py_cluster_modules:is_sandboxed(default) andalso py_error:raise({py, {ship, sandboxed}}, Api),
     Options = #{strings => binary, binaries => bytes, arrays => opaque},
     Others = nodes() -- [node()],
     {Name, Files} =
-        case py_route:perform({wrapper, call}, ['erl.calls.pushed', source, [Module, Others =/= []], []], Options, self()) of
+        case py_route:perform({wrapper, call}, ['erl.calls.pushed', source, [Module, Others =/= [], Replaces], []], Options, self()) of
             {ok, Source} -> Source;
-            {error, Error} -> py_error:raise(Error, {?MODULE, push, [Module]})
+            {error, Error} -> py_error:raise(Error, Api)
         end,
     Tried = py_remote:multicall(Others, {py_cluster_modules, try_out, [Name, Files]}, ?PUSH_MS),
     case [Node || {Node, {ok, {error, _}}} <- Tried] of
-        [] -> given(Name, Files, Others, {?MODULE, push, [Module]});
+        [] -> given(Name, Files, Others, Api);
         Failed -> [{Node, refused(Answer, Failed)} || {Node, Answer} <- Tried]
     end.
 
 given(Name, Files, Others, Api) ->
     case py_cluster_modules:new(Name, Files) of
         {error, Error} -> py_error:raise(Error, Api);
-        New -> [{Node, pushed(Answer)} || {Node, Answer} <- py_remote:multicall(Others, {py_cluster_modules, take, [New]}, ?PUSH_MS)]
+        New -> py_cluster_modules:give(Others, New, ?PUSH_MS)
     end.
 
 refused({ok, {error, _} = Error}, _Failed) -> Error;
@@ -342,8 +355,4 @@ unpush(Module) ->
     [Top | _] = binary:split(py_term:module(Module), <<".">>),
     Gone = py_cluster_modules:gone(Top),
     Here = py_cluster_modules:forgotten(Top),
-    Answers = py_remote:multicall(nodes() -- [node()], {py_cluster_modules, take, [Gone]}, ?PUSH_MS),
-    lists:sort([{node(), Here} | [{Node, pushed(Answer)} || {Node, Answer} <- Answers]]).
-
-pushed({ok, Result}) -> Result;
-pushed({error, Reason}) -> {error, {py, Reason}}.
+    lists:sort([{node(), Here} | py_cluster_modules:give(nodes() -- [node()], Gone, ?PUSH_MS)]).

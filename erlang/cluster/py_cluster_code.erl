@@ -96,7 +96,9 @@ unpack(Node, Place, Files, Deadline) ->
     New = lists:concat([Place, ".", binary_to_list(binary:encode_hex(crypto:strong_rand_bytes(6)))]),
     case on(Node, zip, unzip, [Archive, [{cwd, New}]], Deadline) of
         {ok, _} -> ok;
-        {error, Reason} -> throw({unpack, {New, Reason}})
+        {error, Reason} ->
+            _ = on(Node, file, del_dir_r, [New], Deadline),
+            throw({unpack, {New, Reason}})
     end,
     case on(Node, file, rename, [New, Place], Deadline) of
         ok -> ok;

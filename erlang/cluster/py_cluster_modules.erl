@@ -17,7 +17,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/0, new/2, gone/1, forgotten/1, is_sandboxed/1, summary/0]).
+-export([start_link/0, new/2, gone/1, forgotten/1, give/3, is_sandboxed/1, summary/0]).
 %% For other nodes.
 -export([try_out/2, take/1, latest/0, module/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -91,6 +91,22 @@ take({Name, _, _} = Module) ->
     catch
         exit:_ -> {error, {py, not_started}}
     end.
+
+%% @doc Have other nodes {@link take/1} a module, and wait so long. One that stands still is told as soon as it goes on; if the connection to it is lost it asks
+%% by itself.
+-spec give([node()], module_(), timeout()) -> [{node(), ok | {error, term()}}].
+give(Nodes, Module, Timeout) ->
+    Take = {?MODULE, take, [Module]},
+    [
+        begin
+            _ = Answer =:= {error, timeout} andalso spawn(fun() -> py_remote:multicall([Node], Take, infinity) end),
+            {Node, result(Answer)}
+        end
+     || {Node, Answer} <- py_remote:multicall(Nodes, Take, Timeout)
+    ].
+
+result({ok, Result}) -> Result;
+result({error, Reason}) -> {error, {py, Reason}}.
 
 %% @doc The modules that this node has, each with its version.
 -spec latest() -> [{name(), version()}].
@@ -258,12 +274,24 @@ directory() -> unicode:characters_to_binary(py_directory:path(py_directory:modul
 %% all: somebody may be importing it.
 write(Directory, Files) ->
     Named = [{filename:join(Directory, Path), Content} || {Path, Content} <- Files],
-    case each(fun written/1, Named) of
-        ok -> each(fun({File, _}) -> file:rename(new(File), File) end, Named);
-        Error ->
-            lists:foreach(fun({File, _}) -> file:delete(new(File)) end, Named),
-            Error
-    end.
+    Result =
+        case each(fun written/1, Named) of
+            ok -> each(fun({File, _}) -> file:rename(new(File), File) end, Named);
+            Error -> Error
+        end,
+    undone(Result, Directory, Named).
+
+%% A directory without files would be a package without a word in it.
+undone(ok, _Directory, _Named) ->
+    ok;
+undone(Error, Directory, Named) ->
+    lists:foreach(fun({File, _}) -> file:delete(new(File)) end, Named),
+    Parents = lists:usort(lists:append([parents(filename:dirname(File), Directory) || {File, _} <- Named])),
+    lists:foreach(fun file:del_dir/1, lists:reverse(Parents)),
+    Error.
+
+parents(Directory, Directory) -> [];
+parents(Path, Directory) -> [Path | parents(filename:dirname(Path), Directory)].
 
 new(File) -> <<File/binary, ".new">>.
 

@@ -14,6 +14,8 @@ _IMPORT_SECONDS = 20
 _TRY = """
 import json, sys
 name, sys.path[:] = json.load(sys.stdin)
+for known in [each for each in sys.modules if each == name or each.startswith(name + ".")]:
+    del sys.modules[known]
 try:
     import importlib
     importlib.import_module(name)
@@ -26,13 +28,16 @@ except BaseException as error:
 _OURS = frozenset(("erl", "erlang", "erlport", "hxpy", "cloudpickle"))
 
 
-def source(name: str | bytes, is_sent: bool = True) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+def source(
+    name: str | bytes, is_sent: bool = True, replaces: bool = False
+) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """The top-level module or package that `name` is in, and its files: paths relative to a directory of `sys.path`.
 
     It is imported in a fresh interpreter first, see `tried`. Raises what that raises, `ModuleNotFoundError` where it
     can't be found here, `SyntaxError` where a file can't be compiled,
     `ValueError` where it has no source file, where its files are more than 64 MiB or compiled ones are among them, and
-    for what would break the workers of other nodes: this package, and where it `is_sent` what belongs to Python.
+    for what would break the workers of other nodes: this package, and where it `is_sent` what belongs to Python, unless
+    it `replaces` that.
     """
     import importlib.util
     from pathlib import Path
@@ -42,8 +47,10 @@ def source(name: str | bytes, is_sent: bool = True) -> tuple[bytes, list[tuple[b
     top = name_of(name).partition(".")[0]
     if top in _OURS:
         raise ValueError(f"{top} is what workers are made of: start the node with this version of py instead")
-    if is_sent and top in sys.stdlib_module_names:
-        raise ValueError(f"{top} belongs to Python: workers of other nodes have their own")
+    if is_sent and not replaces and top in sys.stdlib_module_names:
+        raise ValueError(
+            f"{top} belongs to Python: workers of other nodes have their own (replace => true sends it all the same)"
+        )
     spec = importlib.util.find_spec(top)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {top!r}", name=top)
