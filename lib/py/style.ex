@@ -56,20 +56,20 @@ defmodule Py.Style do
   defp plain_out?(map) when is_map(map), do: plain_out?(Map.keys(map)) and plain_out?(Map.values(map))
   defp plain_out?(_term), do: true
 
-  defp out(%Date{} = date), do: {@date, erl_date(Date.convert!(date, Calendar.ISO))}
+  defp out(%Date{} = date), do: {@date, erl_date(Date.convert!(date, Calendar.ISO), date)}
   defp out(%Time{} = time), do: {@time, clock(Time.convert!(time, Calendar.ISO), nil)}
 
   defp out(%NaiveDateTime{} = naive) do
-    naive = NaiveDateTime.convert!(naive, Calendar.ISO)
-    {@datetime, joined(erl_date(naive), clock(naive, nil))}
+    converted = NaiveDateTime.convert!(naive, Calendar.ISO)
+    {@datetime, joined(erl_date(converted, naive), clock(converted, nil))}
   end
 
   defp out(%DateTime{} = moment) do
-    moment = DateTime.convert!(moment, Calendar.ISO)
-    {@datetime, joined(erl_date(moment), clock(moment, zone(moment)))}
+    converted = DateTime.convert!(moment, Calendar.ISO)
+    {@datetime, joined(erl_date(converted, moment), clock(converted, zone(converted)))}
   end
 
-  defp out(%MapSet{} = set), do: {@set, Enum.map(set, &hashable/1)}
+  defp out(%MapSet{} = set), do: {@set, elements(set)}
   defp out(%Range{first: first, last: last, step: step}), do: {@range, {first, last + div(step, abs(step)), step}}
   defp out(%{__struct__: Decimal, sign: sign, coef: coef, exp: exp}), do: {@decimal, decimal(sign, coef, exp)}
   defp out(%Py.Stream{}), do: raise(ArgumentError, "a stream of Python's is no argument: Py.source(stream) makes one of it")
@@ -85,11 +85,49 @@ defmodule Py.Style do
   defp out(map) when is_map(map), do: Map.new(map, fn {key, value} -> {hashable(key), out(value)} end)
   defp out(term), do: term
 
-  defp hashable(%MapSet{} = set), do: {@frozenset, Enum.map(set, &hashable/1)}
+  defp hashable(%MapSet{} = set), do: {@frozenset, elements(set)}
   defp hashable(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> Enum.map(&hashable/1) |> List.to_tuple()
   defp hashable(term), do: out(term)
 
-  defp erl_date(%{year: year, month: month, day: day}), do: {year, month, day}
+  # What a set of Python's can't hold, or holds as one, would make a tuple of it.
+  defp elements(set) do
+    elements = Enum.map(set, &hashable/1)
+    keys = Enum.map(elements, &key/1)
+
+    if Enum.uniq(keys) != keys do
+      raise ArgumentError, "two elements of #{inspect(set, limit: 10)} are equal in Python, as 1, 1.0 and true are"
+    end
+
+    elements
+  end
+
+  # Equal where they are equal in Python.
+  defp key(true), do: 1
+  defp key(false), do: 0
+  defp key(number) when is_float(number) and number == trunc(number), do: trunc(number)
+  defp key(atom) when is_atom(atom) and atom != nil, do: {:text, Atom.to_string(atom)}
+  defp key(text) when is_binary(text), do: {:text, text}
+  defp key({@frozenset, elements}) when is_list(elements), do: {:set, elements |> Enum.map(&key/1) |> Enum.sort()}
+  defp key(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> Enum.map(&key/1) |> List.to_tuple()
+
+  defp key(map) when is_map(map), do: unhashable(map)
+  # A list there is a text; what one with another end is, Python says.
+  defp key(list) when is_list(list), do: if(text?(list), do: {:charlist, list}, else: unhashable(list))
+  defp key(term), do: term
+
+  defp text?([point | rest]), do: is_integer(point) and point in 0..0x10FFFF and text?(rest)
+  defp text?(_end), do: true
+
+  defp unhashable(term) do
+    raise ArgumentError, "a set of Python's can't hold #{inspect(term, limit: 10)}: it holds no lists and no maps"
+  end
+
+  defp erl_date(%{year: year, month: month, day: day}, _given) when year in 1..9999, do: {year, month, day}
+
+  defp erl_date(_converted, given) do
+    raise ArgumentError, "there is no Python type for #{inspect(given)}: its years are 1 to 9999"
+  end
+
   defp clock(%{hour: hour, minute: minute, second: second, microsecond: {us, _}}, zone), do: {hour, minute, second, us, zone}
   defp joined({year, month, day}, {hour, minute, second, us, zone}), do: {year, month, day, hour, minute, second, us, zone}
 
@@ -100,7 +138,8 @@ defmodule Py.Style do
     case name != "Etc/UTC" and DateTime.from_naive(DateTime.to_naive(moment), name) do
       {:ok, %{utc_offset: u, std_offset: s}} when u + s == offset -> {@zoneinfo, String.to_charlist(name)}
       {:ambiguous, %{utc_offset: u, std_offset: s}, _} when u + s == offset -> {@zoneinfo, String.to_charlist(name)}
-      _ -> {@timezone, offset}
+      _ when abs(offset) < 86_400 -> {@timezone, offset}
+      _ -> raise ArgumentError, "there is no Python type for #{inspect(moment)}: its offsets are less than a day"
     end
   end
 

@@ -13,8 +13,11 @@ defmodule Py.Work do
   def given(options) do
     {keywords, options} = options |> Map.new() |> Map.pop(:keywords, [])
     {style, options} = style(options)
-    {for({name, value} <- keywords, do: {name, Style.to_python(value, style)}), style, options}
+    {Enum.map(keywords, &keyword(&1, style)), style, options}
   end
+
+  defp keyword({name, value}, style), do: {name, Style.to_python(value, style)}
+  defp keyword(other, _style), do: raise(ArgumentError, "keywords are pairs of a name and a value, not #{inspect(other)}")
 
   defp style(options) do
     {given, options} = Map.pop(options, :style)

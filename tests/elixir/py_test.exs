@@ -76,6 +76,23 @@ defmodule Py.PyTest do
     end
   end
 
+  test "a value that Python's type can't hold is refused, and is no tuple there" do
+    far = %Date{year: 10_000, month: 1, day: 1}
+    east = %{~U[2024-01-01 10:00:00Z] | time_zone: "X", zone_abbr: "X", utc_offset: 90_000}
+    sets = for elements <- [[1, 1.0], [0, false], [:a, "a"], [{1, 2}, {1.0, 2}], [%{}], [[:a]]], do: MapSet.new(elements)
+
+    for value <- [~D[-0001-01-01], far, ~N[-0005-01-01 00:00:00], east, [MapSet.new([hd(sets)])] | sets] do
+      assert_raise ArgumentError, ~r/Python/, fn -> Py.call(:builtins, :repr, [value]) end
+    end
+
+    assert Py.call(:builtins, :len, [MapSet.new([nil, ~c"tea", "cup", {1, ~D[2024-02-29]}, MapSet.new([1])])]) == 5
+  end
+
+  test "keywords that are no pairs are refused" do
+    assert_raise ArgumentError, ~r/keywords are pairs/, fn -> Py.call(:builtins, :dict, [], keywords: [1]) end
+    assert Py.call(:builtins, :dict, [], keywords: %{a: 1..2}) == %{"a" => 1..2}
+  end
+
   test "an exception has Python's class, text and traceback" do
     error = assert_raise Py.Error, fn -> Py.call(:json, :loads, ["{"]) end
     assert error.class == "json.decoder.JSONDecodeError"
