@@ -62,25 +62,25 @@ reason({nested, Most}) ->
         "worker or pool from a function that Python calls", [Most]
     );
 reason({scheduler, Term}) -> io_lib:format("the pool's scheduler chose no worker of it: ~tP", [Term, 20]);
-reason({last_worker, Pool}) -> io_lib:format("it is the last worker of pool ~tp; py:stop_pool/1 stops the pool", [Pool]);
+reason({last_worker, Pool}) -> io_lib:format("it is the last worker of pool ~tP; py:stop_pool/1 stops the pool", [Pool, 20]);
 reason({too_many_workers, Most}) -> io_lib:format("a pool has ~w workers at most", [Most]);
-reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tp; py:status() shows those that there are", [Name]);
-reason({unknown_worker, Worker}) -> io_lib:format("~tp is no worker; py:workers() lists them", [Worker]);
+reason({unknown_pool, Name}) -> io_lib:format("there is no pool ~tP; py:status() shows those that there are", [Name, 20]);
+reason({unknown_worker, Worker}) -> io_lib:format("~tP is no worker; py:workers() lists them", [Worker, 20]);
 reason({worker_down, {start, Reason}}) -> start_text(Reason);
 reason({worker_down, Reason}) -> ["the worker's Python ended: ", down(Reason)];
 reason({other_pool, Name}) ->
-    io_lib:format("the references of the call are in pool ~tp, which may map values in another way: encode it for that pool", [Name]);
+    io_lib:format("the references of the call are in pool ~tP, which may map values in another way: encode it for that pool", [Name, 20]);
 reason({stale_reference, Text}) when is_list(Text) -> Text;
-reason({stale_reference, Reference}) -> io_lib:format("the worker of ~tp is gone", [Reference]);
+reason({stale_reference, Reference}) -> io_lib:format("the worker of ~tP is gone", [Reference, 20]);
 reason({shared_memory, Text}) -> Text;
 reason({elsewhere, Text}) -> Text;
 reason({no_shared_memory, Text}) -> Text;
 reason({encode, Text}) -> Text;
 reason({decode, Text}) -> Text;
 reason({protocol, Reason}) -> io_lib:format("Python sent what can't be read: ~tP", [Reason, 20]);
-reason({node_down, Node}) -> io_lib:format("no connection to ~tp", [Node]);
+reason({node_down, Node}) -> io_lib:format("no connection to ~tP", [Node, 20]);
 reason({not_distributed, Node}) ->
-    io_lib:format("this node has no name to connect to ~tp with: start it with -sname or -name", [Node]);
+    io_lib:format("this node has no name to connect to ~tP with: start it with -sname or -name", [Node, 20]);
 reason({ship, sandboxed}) ->
     "modules come from the pool default, and it is in sandboxes: what it says a module is is not run elsewhere";
 reason({ship, {version, Node, Version, Version}}) ->
@@ -99,7 +99,7 @@ reason({ship, {File, Posix}}) when is_binary(File), is_atom(Posix) ->
 reason({ship, {unpack, {Path, Posix}}}) when is_atom(Posix) ->
     io_lib:format("~ts can't be written: ~ts~ts", [Path, file:format_error(Posix), room(Posix, "there, or have XDG_CACHE_HOME of that node name another place")]);
 reason({ship, Reason}) -> io_lib:format("the code could not be put there: ~tP", [Reason, 20]);
-reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tp", [Pool]);
+reason({already_started, Pool}) -> io_lib:format("a pool of that name runs already: ~tP", [Pool, 20]);
 reason(cancelled) -> "the call was cancelled";
 reason(session_closed) -> "the session is closed: by py_session:close/1, by an eval that gave its value, or with its owner";
 reason({session_restarted, Reason}) ->
@@ -110,18 +110,18 @@ reason({session_restarted, Reason}) ->
     ];
 reason({too_many_sessions, Most}) ->
     io_lib:format("~w sessions are open, as many as the application's sessions => #{max => ~w} allows", [Most, Most]);
-reason({start, Pool, Reason}) -> io_lib:format("pool ~tp did not start: ~ts", [Pool, start_text(Reason)]);
+reason({start, Pool, Reason}) -> io_lib:format("pool ~tP did not start: ~ts", [Pool, 20, start_text(Reason)]);
 reason({bad_config, Pool, Problem}) ->
     io_lib:format("the configuration of ~ts: ~ts", [configured(Pool), py_options:describe(Problem)]);
 reason({page, Text}) -> ["the page: ", characters(Text)];
 reason({gateway, Path, Text}) -> io_lib:format("no gateway at ~ts: ~ts", [characters(Path), characters(Text)]);
-reason({unknown_service, Name}) -> io_lib:format("there is no service ~tp", [Name]);
+reason({unknown_service, Name}) -> io_lib:format("there is no service ~tP", [Name, 20]);
 reason({service, Name, Text}) -> io_lib:format("service ~ts: ~ts", [Name, characters(Text)]);
 reason({link, Text}) -> Text;
 reason({state_dir, Path, {locked, OsPid}}) ->
     io_lib:format("another node has the directory ~ts, process ~w: name another state_dir, or have that one do it", [characters(Path), OsPid]);
 reason({state_dir, Path, Text}) -> io_lib:format("the directory ~ts: ~ts", [characters(Path), characters(Text)]);
-reason({unknown_run, Id}) -> io_lib:format("there is no run ~tp; py_run:list() shows those that there are", [Id]);
+reason({unknown_run, Id}) -> io_lib:format("there is no run ~tP; py_run:list() shows those that there are", [Id, 20]);
 reason({run_state, State}) -> io_lib:format("the run is ~ts", [State]);
 reason({run, Text}) -> Text;
 reason({unknown_entity, Entity}) -> ["there is no ", entity(Entity)];
@@ -141,7 +141,7 @@ configured(gateway) -> "the gateway";
 configured(page) -> "the page";
 configured(environments) -> "environments";
 configured(py) -> "the application";
-configured(Pool) -> io_lib:format("pool ~tp", [Pool]).
+configured(Pool) -> io_lib:format("pool ~tP", [Pool, 20]).
 
 down({exit_status, Status, Lines}) -> io_lib:format("exit status ~w~ts", [Status, said(Lines)]);
 down({signal, Signal, Lines}) -> io_lib:format("signal ~w~ts~ts", [Signal, signal(Signal), said(Lines)]);

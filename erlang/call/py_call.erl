@@ -28,6 +28,8 @@ target({_, [Module, Function | Rest]} = Api) when
 ->
     {Args, Keywords, Options} = arguments(Rest, 3, Api),
     {Module, Function, Args, Keywords, Options};
+target({_, [Name | _]} = Api) when is_list(Name) ->
+    no_name(1, Api);
 target({_, [Target | Rest]} = Api) ->
     {Args, Keywords, Options} = arguments(Rest, 2, Api),
     {Target, undefined, Args, Keywords, Options}.
@@ -179,13 +181,19 @@ arguments([Args, Keywords], Position, Api) ->
     {Args, keywords(Keywords, Position + 1, Api), #{}};
 arguments([Args, Keywords, Options], Position, Api) ->
     is_arguments(Args, Position, Api),
-    {Args, keywords(Keywords, Position + 1, Api), Options}.
+    {Args, keywords(Keywords, Position + 1, Api), Options};
+arguments([Name | _], Position, Api) ->
+    is_name(Name, Position, Api),
+    no_name(Position - 1, Api).
 
 options([]) -> #{};
 options([Options]) -> Options.
 
 is_name(Name, _, _) when is_atom(Name); is_binary(Name) -> ok;
-is_name(_, Position, Api) -> py_error:badarg(Position, "must be a name: an atom or a binary", Api).
+is_name(_, Position, Api) -> no_name(Position, Api).
+
+-spec no_name(pos_integer(), py_error:api()) -> no_return().
+no_name(Position, Api) -> py_error:badarg(Position, "must be a name: an atom or a binary", Api).
 
 is_arguments(Args, _, _) when length(Args) >= 0 -> ok;
 is_arguments(_, Position, Api) -> py_error:badarg(Position, "must be the list of arguments", Api).

@@ -170,6 +170,43 @@ what_is_wrong_with_an_argument_is_a_binary_test() ->
      || Odd <- [[], none, [{error_info, none}], [{error_info, #{}}], [{error_info, #{cause => none}}]]
     ].
 
+%% Whatever is where: who prints an error must not get another one.
+every_reason_has_a_text_whatever_is_in_it_test() ->
+    Odd = [a, -1, 1.5, "text", <<255>>, [16#d800], [], {}, #{}, [a | b], [[1 | 2]], self(), fun() -> 1 end, "~p~s", [16#110000]],
+    Down = [{K, O} || K <- [memory, protocol, flooded, deadline, start], O <- Odd] ++ [{K, O, P} || K <- [exit_status, signal], O <- Odd, P <- Odd],
+    Start = [{K, O} || K <- [no_directory, sandbox, configure, import, on_start], O <- Odd] ++
+        [{K, O, P} || K <- [no_python, open_port, failed, no_answer], O <- Odd, P <- Odd],
+    Ship = [{version, n, O, P} || O <- Odd, P <- Odd] ++ [{not_everywhere, O} || O <- Odd] ++ [{modules, O, O} || O <- Odd],
+    Heads = [
+        scheduler, unknown_pool, unknown_worker, stale_reference, shared_memory, other_pool, elsewhere, no_shared_memory, encode, decode, nested,
+        protocol, too_many_sessions, page, unknown_service, link, unknown_run, unknown_entity, entity_exists, entity, run_state, run, env,
+        not_distributed, ship, node_down, already_started, last_worker, too_many_workers, no_directory, no_such_reason
+    ],
+    Reasons =
+        [timeout, overload, not_started, session_closed, interrupted, cancelled | Odd] ++ [{K, O} || K <- Heads, O <- Odd] ++
+            [{K, O, P} || K <- [gateway, service, state_dir, start, bad_config], O <- Odd, P <- Odd] ++ [{ship, S} || S <- Ship] ++
+            [{K, D} || K <- [worker_down, session_restarted], D <- Down] ++ [{start, p, {start, S}} || S <- Start],
+    Frames = [{O, P, "f", O} || O <- Odd, P <- Odd] ++ [{cause, 'a.B', O, P} || O <- Odd, P <- Odd] ++ [{item, O} || O <- Odd] ++ Odd,
+    Errors =
+        [{py, R} || R <- Reasons] ++ [{python, 'a.B', "t", [F]} || F <- Frames] ++ [{python, O, P, P} || O <- Odd, P <- Odd] ++
+            [{erlang, O, P, P} || O <- Odd, P <- Odd] ++ Odd,
+    Failed = [Error || Error <- Errors, not is_shown(Error)],
+    ?assertEqual([], lists:sublist(Failed, 3)).
+
+is_shown(Error) ->
+    is_binary(unicode:characters_to_binary(py_error:text(Error))) andalso
+        lists:all(
+            fun(Text) -> is_list(unicode:characters_to_list(Text)) end,
+            maps:values(py_error:format_error(Error, [{py, func, [a], [{error_info, #{module => py_error, cause => #{1 => <<"x">>}}}]}]))
+        ).
+
+a_large_term_in_a_reason_is_cut_test() ->
+    Large = lists:seq(1, 10_000),
+    [
+        ?assert(iolist_size(py_error:text({py, {Kind, {Large, Large}}})) < 1000)
+     || Kind <- [unknown_pool, unknown_worker, stale_reference, other_pool, node_down, already_started, last_worker, unknown_run]
+    ].
+
 %%% What a stack shows of the arguments
 
 shown(Args) -> shown({python, 'a.B', "x", []}, Args).

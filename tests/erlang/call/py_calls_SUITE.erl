@@ -255,6 +255,9 @@ timeout_bounds_a_call(_Config) ->
 %% {Name, wrong call, words of its explanation}.
 wrong_calls() ->
     [
+        {"module that is a string", fun() -> py:func("math", "sqrt", [2], [], #{}) end, ["argument 1", "must be a name"]},
+        {"function that is a string", fun() -> py:func(math, "sqrt", [2], [], #{}) end, ["argument 2", "must be a name"]},
+        {"path that is a string", fun() -> py:func("math.sqrt", [2]) end, ["argument 1", "must be a name"]},
         {"unknown option", fun() -> py:func(math, sqrt, [2], #{timeuot => 1}) end, ["argument 4:", "timeuot", "timeout"]},
         {"keywords as a last map", fun() -> py:func(builtins, int, [<<"1">>], #{base => 2}) end, [
             "base", "keywords as a map need an options map after them"
