@@ -6,6 +6,7 @@ import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
 from erl.compute import specs
+from erl.executors.local import over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ class Context:
         if executor is None:
             executor = specs.factory_of("pool")()
         elif isinstance(executor, concurrent.futures.Executor):
-            executor = _over(executor)
+            executor = over(executor)
         elif not callable(getattr(executor, "run_calls", None)):
             raise TypeError(f"executor is one of erl.executors, or None: not a {type(executor).__name__}")
         self._executor: Executor = executor
@@ -240,16 +241,6 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context on {type(self._executor).__name__}{', closed' if self._is_closed else ''}>"
-
-
-def _over(executor: concurrent.futures.Executor) -> Executor:
-    """An executor of jobs over one of calls."""
-    from erl.executors import ConcurrentExecutor, OtpExecutor
-    from erl.futures import PoolExecutor
-
-    if isinstance(executor, PoolExecutor):  # its workers keep what is scattered
-        return OtpExecutor(executor.node, executor.pool)
-    return ConcurrentExecutor(executor)
 
 
 _NAMES = ("sum", "mask", "disk", "ring", "point", "com", "pick")

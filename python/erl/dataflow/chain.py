@@ -91,13 +91,23 @@ class Step:
         )
 
 
-def through(batches: Batches, steps: Iterable[Step], context: Callable[[Step], Any]) -> Batches:
-    """What comes out behind these steps."""
+def through(
+    batches: Batches, steps: Iterable[Step], context: Callable[[Step], Any], stop: Any = None
+) -> Batches:
+    """What comes out behind these steps, until nobody wants it any more (`stop`)."""
+    if stop is not None:
+        batches = watched(batches, stop)
+    maps: list[tuple[Callable[[Any], Any], Step]] = []
     for step in steps:
         function = step.function
+        if step.kind != "map" and maps:
+            batches, maps = _map(maps, batches, stop), []
         if step.kind in ("map", "sink", "for_each"):
             call = _with_context(function, context(step)) if step.positional > 1 else function
-            batches = _map(call, batches, step) if step.kind == "map" else _each(call, batches, step)
+            if step.kind == "map":
+                maps.append((call, step))
+            else:
+                batches = _each(call, batches, step)
         elif step.kind == "flat_map":
             if step.positional > 1:
                 own = context(step) if step.positional > 2 else None
@@ -107,7 +117,9 @@ def through(batches: Batches, steps: Iterable[Step], context: Callable[[Step], A
             batches = _flat_map(call, batches, step)
         else:
             batches = _compute(function, batches, step, context(step))
-    return batches
+        if stop is not None and not maps:
+            batches = watched(batches, stop)
+    return _map(maps, batches, stop) if maps else batches
 
 
 def _with_context(function: Callable[..., Any], context: Any) -> Callable[[Any], Any]:
@@ -123,20 +135,25 @@ def _collecting(function: Callable[..., Any], context: Any) -> Callable[[Any], A
     return collected
 
 
-def _map(function: Callable[[Any], Any], batches: Batches, step: Step) -> Batches:
+def _map(maps: list[tuple[Callable[[Any], Any], Step]], batches: Batches, stop: Any) -> Batches:
+    """One after another, however many they are: generators inside one another would reach the recursion limit."""
     done, most = 0, 1
     for batch in batches:
         at = 0
         while at < len(batch):
-            part: Any = iter(batch if not at and most >= len(batch) else batch[at : at + most])
-            size = part.__length_hint__()
-            try:
-                made = [function(item) for item in part]
-            except CAUGHT as error:
-                raise Located(error, step, done + size - part.__length_hint__() - 1) from None
+            made = batch if not at and most >= len(batch) else batch[at : at + most]
+            size, most = len(made), extents.MOST_ITEMS
+            for function, step in maps:
+                part: Any = iter(made)
+                try:
+                    made = [function(item) for item in part]
+                except CAUGHT as error:
+                    raise Located(error, step, done + size - part.__length_hint__() - 1) from None
+                most = min(most, extents.room(made[-1]))
+                if stop is not None and stop.is_set():
+                    raise StoppedError
             at += size
             done += size
-            most = extents.room(made[-1])
             yield made
 
 

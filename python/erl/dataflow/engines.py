@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from erl import executors
+from erl.executors.local import over
 from erl.link import nodes, sizes
 
 if TYPE_CHECKING:
@@ -87,12 +89,20 @@ class Engine:
         return type(self.executor).__name__
 
 
-def engine(executor: Executor | str | None, node: Node | None, resources: tuple[int, int] | None) -> Engine:
+def engine(
+    executor: Executor | concurrent.futures.Executor | str | None,
+    node: Node | None,
+    resources: tuple[int, int] | None,
+) -> Engine:
     """The engine of an environment; `resources` are workers, and bytes for each, as `checked` gives them."""
+    if isinstance(executor, concurrent.futures.Executor):
+        executor = over(executor)
     if isinstance(executor, executors.Executor):
         return Engine(executor, False, _limit_of(executor))
     if executor not in (None, *_NAMES):
-        raise TypeError(f"executor is one of erl.executors, or one of {', '.join(_NAMES)}, not {executor!r}")
+        raise TypeError(
+            f"executor is one of erl.executors or concurrent.futures, or one of {', '.join(_NAMES)}, not {executor!r}"
+        )
     count, limit = resources or (sizes.processors(), None)
     if executor == "inline":
         return Engine(executors.InlineExecutor(), True, None)

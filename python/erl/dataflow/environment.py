@@ -14,6 +14,7 @@ from erl.dataflow.functions import Functions, SourceFunc, described
 from erl.dataflow.sets import KeyedTSet, TSet
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable
 
     from erl.dataflow.report import Report
@@ -29,8 +30,8 @@ class Environment:
     `resources`  `[{"cpu": 2, "ram": 1024, "instances": 1}]`: instances x cpu workers, each with ram / cpu MB of
                  memory of its own; a worker for each processor where there is none
     `node`       the default node where there is none (`erl.link.default`)
-    `executor`   one of `erl.executors`, or "inline", "threads" or "pool", in place of workers of its own; it is the
-                 caller's to close
+    `executor`   one of `erl.executors` or of `concurrent.futures`, or "inline", "threads" or "pool", in place of
+                 workers of its own; it is the caller's to close
     `seed`       of `random` and `numpy.random` in the sources; drawn by lot where there is none
     `mpi_aware`  is one of Twister2's, and changes nothing: there is no MPI here
 
@@ -44,11 +45,13 @@ class Environment:
         resources: list[dict[str, Any]] | None = None,
         *,
         node: Node | None = None,
-        executor: Executor | str | None = None,
+        executor: Executor | concurrent.futures.Executor | str | None = None,
         seed: int | None = None,
         mpi_aware: bool = False,
     ) -> None:
         self.name = name or "dataflow"
+        if config is not None and not isinstance(config, Mapping):
+            raise TypeError(f"config is a dictionary, not {type(config).__name__}")
         self.config: dict[str, Any] = dict(config or {})
         self.functions = Functions()
         """`functions.partition.load_balanced`."""
@@ -111,6 +114,7 @@ class Environment:
         return self._operation(kind, None, (), self._count(parallelism), {"items": items})
 
     def _count(self, parallelism: int) -> int:
+        self._runner.check_open()
         if type(parallelism) is not int or parallelism < 0:
             raise ValueError(f"parallelism is a number of partitions, or 0, not {parallelism!r}")
         return parallelism or self._engine.size
@@ -123,6 +127,7 @@ class Environment:
         parallelism: int,
         options: dict[str, Any],
     ) -> plan.Operation:
+        self._runner.check_open()
         return plan.Operation(kind, next(self._numbers), function, parents, parallelism, options)
 
     def close(self) -> None:

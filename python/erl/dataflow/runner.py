@@ -87,7 +87,7 @@ class Runner:
     def keep(self, operation: plan.Operation, kind: str, path: Any) -> plan.Operation:
         """The set that keeps what it gives, from now on, or from its first use on."""
         with self._lock:
-            self._check_open()
+            self.check_open()
             frozen = plan.freeze(operation)
             if operation.is_kept and kind != "persist":
                 if kind == "cache":
@@ -128,7 +128,8 @@ class Runner:
         if self._place is not None:
             self._place.forget(range(self._first_file, self._first_file + _FILES))
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises `RuntimeError` once it is closed."""
         if self._is_closed:
             raise RuntimeError("the environment is closed")
 
@@ -136,7 +137,7 @@ class Runner:
 
     def setup(self) -> tasks.Setup:
         """What all tasks have in common; the node is started for that."""
-        self._check_open()
+        self.check_open()
         if self._setup is None:
             engine, place = self.engine, self.engine.place
             if place is not None:
@@ -237,7 +238,7 @@ class Runner:
             return
         if kept.plan is None:
             raise errors.WorkerLostError(f"set {kept.set_id} is gone, and nothing says how it was made")
-        self._check_open()
+        self.check_open()
         work = StageWork(self, self._unfolded(kept.plan), self._keep_sink(kept), kept)
         scheduling.run(work, missing, self.engine, self.report, self.name)
         if not kept.is_made:
@@ -394,7 +395,7 @@ class Runner:
         """How many chunks a partition has, and the items of one of them."""
         for _ in range(_MOST_FETCHES):
             with self._lock:
-                self._check_open()
+                self.check_open()
                 self.ensure(kept, [index])
                 if index in kept.values:
                     blocks = kept.values[index]

@@ -247,12 +247,7 @@ class _Run:
             batches = self._leaf(tree.leaf)
         else:
             batches = (batch for part in tree.parts for batch in self._tree(part))
-        if self._job.stop is None:
-            return chain.through(batches, tree.steps, self._context)
-        batches = chain.watched(batches, self._job.stop)
-        for step in tree.steps:
-            batches = chain.watched(chain.through(batches, [step], self._context), self._job.stop)
-        return batches
+        return chain.through(batches, tree.steps, self._context, self._job.stop)
 
     def _leaf(self, number: int) -> Batches:
         """The items of a base, which functions may change."""

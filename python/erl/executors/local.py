@@ -123,3 +123,13 @@ class ConcurrentExecutor(_Scattering):
         super().close()
         if self._is_own:
             self._executor.shutdown(cancel_futures=True)
+
+
+def over(executor: concurrent.futures.Executor) -> Executor:
+    """An executor of jobs over one of calls, which is the caller's to shut down."""
+    from erl.executors.otp import OtpExecutor
+    from erl.futures import PoolExecutor
+
+    if isinstance(executor, PoolExecutor):  # its workers keep what is scattered
+        return OtpExecutor(executor.node, executor.pool)
+    return ConcurrentExecutor(executor)

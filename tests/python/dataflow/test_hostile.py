@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,7 +221,9 @@ def test_sets_of_a_closed_environment_say_so(env: Environment) -> None:
         kept.cache,
         lambda: kept.for_each(print),
         lambda: list(data.get_partition(0).consumer()),
-        lambda: env.parallelize_list([1], 1).cache(),
+        lambda: env.parallelize_list([1], 1),
+        lambda: env.create_source(IntegerSource(3), 1),
+        lambda: kept.reduce(operator.add),
     ):
         with pytest.raises(Exception, match="closed"):
             use()
@@ -300,9 +303,9 @@ def test_compute_that_reads_nothing_or_twice(env: Environment) -> None:
 
 def test_deep_plans_end(env: Environment) -> None:
     made: Any = env.parallelize_list([1, 2], 2)
-    for _ in range(2_000):
+    for _ in range(3_000):
         made = made.map(lambda x: x + 1)
-    assert items(made) == [2001, 2002]
+    assert items(made) == [3001, 3002]
     union: Any = env.parallelize_list([1], 1)
     for _ in range(200):
         union = union.union(env.parallelize_list([1], 1))
@@ -419,6 +422,19 @@ def test_interrupt_ends_what_runs_and_the_program_goes_on(tmp_path: Path, what: 
 def test_resources_that_are_none_are_refused(resources: Any) -> None:
     with pytest.raises(ValueError, match=r"resources are|are numbers greater than 0"):
         Environment(resources=resources, executor=InlineExecutor()).close()
+
+
+@pytest.mark.parametrize("config", [3, "tea", [("a", 1)]])
+def test_config_that_is_no_dictionary_is_refused(config: Any) -> None:
+    with pytest.raises(TypeError, match="config is a dictionary, not"):
+        Environment(config=config, executor=InlineExecutor())
+
+
+def test_executor_of_concurrent_futures_is_taken_and_stays_open() -> None:
+    with ThreadPoolExecutor(2) as threads:
+        with Environment(executor=threads) as env:
+            assert items(env.parallelize_list([1, 2, 3], 2).map(lambda x: x + 1)) == [2, 3, 4]
+        assert threads.submit(abs, -1).result() == 1
 
 
 def test_context_of_another_signature(env: Environment) -> None:
