@@ -58,10 +58,29 @@ def text_of(error: BaseException, with_suggestion: bool = False) -> str:
         text = str(error)
         if with_suggestion and type(error) in _SUGGESTED:
             text += _suggested(error, text)
-        notes = getattr(error, "__notes__", ())
-        return "\n".join([text, *map(str, notes)]) if notes else text
     except BaseException as second:  # user code, as behind the server's door
         return f"<exception str() failed with {type(second).__name__}>"
+    return "\n".join([text, *_notes(error)])
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was added to it, as CPython shows it: one that is no list by its `repr`, one that fails is said to."""
+    try:
+        notes = getattr(error, "__notes__", None)
+        if notes is None:
+            return []
+        if not isinstance(notes, (list, tuple)):
+            return [repr(notes)]
+    except BaseException as second:
+        return [f"<__notes__ failed with {type(second).__name__}>"]
+    return [_note(note) for note in notes]
+
+
+def _note(note: object) -> str:
+    try:
+        return str(note)
+    except BaseException as second:
+        return f"<note str() failed with {type(second).__name__}>"
 
 
 def _suggested(error: BaseException, text: str) -> str:

@@ -78,6 +78,32 @@ def test_text_has_the_nearest_name(fail: Any, text: str) -> None:
     assert messages.text_of(caught(fail), True) == text
 
 
+class Dumb:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("notes", "text"),
+    [
+        (None, "tea"),
+        ([], "tea"),
+        (["one", "two"], "tea\none\ntwo"),
+        (("one", 2), "tea\none\n2"),
+        ("one", "tea\n'one'"),
+        (7, "tea\n7"),
+        (0, "tea\n0"),
+        (["one", Dumb()], "tea\none\n<note str() failed with SystemExit>"),
+    ],
+)
+def test_text_has_the_notes_whatever_they_are(notes: Any, text: str) -> None:
+    error = ValueError("tea")
+    error.__notes__ = notes  # type: ignore[attr-defined]
+    assert messages.text_of(error) == text
+
+
 def test_text_of_erlports_users_is_as_it_was() -> None:
     error = caught(lambda: math.sqr)  # type: ignore[attr-defined]
     assert messages.text_of(error) == "module 'math' has no attribute 'sqr'"
