@@ -63,10 +63,12 @@ def _zipped(keys: list[Any], values: list[Any]) -> dict[Any, Any] | None:
         return None
 
 
-def told_apart(keys: list[Any], starts: list[int], data: bytes) -> list[Any] | None:
+def told_apart(
+    keys: list[Any], starts: list[int], data: bytes, raw: Callable[[bytes], Any]
+) -> list[Any] | None:
     """Keys or elements that are different terms, of which some are equal in Python: a binary is `bytes` where a string
-    of the same text stands beside it, as in a dict with the keys `'a'` and `b'a'`, and in tuples likewise. None where
-    not all are told apart.
+    of the same text stands beside it, as in a dict with the keys `'a'` and `b'a'`, in tuples and frozensets likewise.
+    None where not all are told apart. `raw` reads a term with its binaries as `bytes`.
     """
     texts = hashables(keys)
     kinds = [data[start] for start in starts]
@@ -78,7 +80,26 @@ def told_apart(keys: list[Any], starts: list[int], data: bytes) -> list[Any] | N
     ]
     if len(set(apart)) < len(apart):
         apart = _tuples_told_apart(keys, apart)
+    if len(set(apart)) < len(apart):
+        apart = _sets_told_apart(apart, starts, data, raw)
     return apart if len(set(apart)) == len(apart) else None
+
+
+def _sets_told_apart(
+    made: list[Any], starts: list[int], data: bytes, raw: Callable[[bytes], Any]
+) -> list[Any]:
+    """The same with binaries as `bytes` in each `frozenset` that equals another one."""
+    from collections import Counter
+
+    from erl.codec.extents import end_of_term
+
+    count = Counter(made)
+    return [
+        raw(b"\x83" + data[start : end_of_term(data, start)])
+        if type(value) is frozenset and count[value] > 1
+        else value
+        for value, start in zip(made, starts, strict=True)
+    ]
 
 
 def _tuples_told_apart(keys: list[Any], made: list[Any]) -> list[Any]:

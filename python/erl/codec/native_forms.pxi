@@ -264,7 +264,7 @@ cdef int same_spelling(Walk* w, Pair* pairs, Py_ssize_t n) except -1:
     cdef list keys = [<object>pairs[k].key for k in range(n)], starts = [pairs[k].start for k in range(n)]
     if same_terms(w, keys, starts):
         return 1
-    apart = forms.told_apart(keys, starts, <bytes>w.data)
+    apart = forms.told_apart(keys, starts, <bytes>w.data, raw_term)
     if apart is None:
         return 0
     for k in range(n):
@@ -272,6 +272,13 @@ cdef int same_spelling(Walk* w, Pair* pairs, Py_ssize_t n) except -1:
         Py_DECREF(pairs[k].key)
         pairs[k].key = <PyObject*>apart[k]
     return TOLD_APART
+
+
+def raw_term(data):
+    """A whole term, binaries as `bytes`."""
+    from erl.codec.options import BINARIES_BYTES, Options
+
+    return decode(data, Options.from_flags(BINARIES_BYTES))
 
 
 cdef bint same_terms(Walk* w, list keys, list starts) except -1:
@@ -375,7 +382,7 @@ cdef object read_set(Walk* w, Form form, Py_ssize_t head, Py_ssize_t limit, int 
     if w.p[w.i] == NIL:
         members = forms.dict_of(elements, elements)
         if members is not None and len(members) != count and not same_terms(w, elements, starts):
-            apart = forms.told_apart(elements, starts, <bytes>w.data)
+            apart = forms.told_apart(elements, starts, <bytes>w.data, raw_term)
             members = None if apart is None else forms.dict_of(apart, apart)
         if members is not None:
             w.i += 1

@@ -17,6 +17,7 @@ cdef enum:
     USER_FORM
 
 cdef enum:
+    STRINGS_BINARY = 1
     FORMS = 2016            # the flags that add forms: bits 5 to 10
     PLAIN_MODE = 256
     MODES = 257

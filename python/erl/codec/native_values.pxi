@@ -89,7 +89,8 @@ cdef Way way_of(kind, Out* o):
     way = ways.get(kind)
     if way is None:
         what = f"finding out how to encode a {kind.__name__}"
-        way = callout.run(errors.EncodeError, what, _find_way, kind, tables.encoders, mode.tagged, mode.forms)
+        flags = mode.forms | STRINGS_BINARY if mode.strings_binary else mode.forms
+        way = callout.run(errors.EncodeError, what, _find_way, kind, tables.encoders, mode.tagged, flags)
         if len(ways) >= MAX_WAYS:
             ways.clear()
         ways[kind] = way

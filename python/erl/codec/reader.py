@@ -83,6 +83,9 @@ class Reader(TaggedWalk):
         """The next term, binaries as `bytes`."""
         return self._read(_RAW, 1)[0]
 
+    def _raw(self, term: bytes) -> Any:
+        return decode(term, _RAW)
+
     def args(self, options: Options) -> list[Any]:
         """A whole list as a list of values; DecodeError for a term that is no proper list."""
         values = self._string_as_list()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 
+from erl import errors
 from erl.terms import Tag
+from erl.values import callout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +108,29 @@ def _complex(value: Any) -> object:
 
 def _elements(value: Any) -> object:
     return Tag(type(value).__name__), list(value)
+
+
+def elements_apart(value: Any) -> object:
+    """The form of a set where a `str` is written as its bytes are. Raises `EncodeError` for two elements that would be
+    one.
+    """
+    first: dict[Any, Any] = {}
+    for element in value:
+        other = first.setdefault(_as_bytes(element), element)
+        if other is not element:
+            both = f"{callout.shown(other)} and {callout.shown(element)}"
+            raise errors.EncodeError(f"the elements {both} of a set are the same term")
+    return _elements(value)
+
+
+def _as_bytes(element: Any) -> Any:
+    """What is the same for elements that are written the same."""
+    kind = type(element)
+    if kind is str:
+        return element.encode("utf-8", "surrogatepass")
+    if kind is tuple or kind is frozenset:
+        return kind(map(_as_bytes, element))
+    return element
 
 
 def _bytearray(value: Any) -> object:

@@ -212,7 +212,7 @@ class TaggedWalk(Walk):
         if len(keys) == count and data[end] == tags.NIL:
             content = forms.dict_of(keys, values)
             if content is not None and len(content) != count and not self._same_spelling(keys, starts):
-                apart = forms.told_apart(keys, starts, data)
+                apart = forms.told_apart(keys, starts, data, self._raw)
                 content = None if apart is None else forms.dict_of(apart, values)
             if content is not None:
                 self.position = end + 1
@@ -247,7 +247,7 @@ class TaggedWalk(Walk):
         if data[end] == tags.NIL:
             members = forms.dict_of(elements, elements)
             if members is not None and len(members) != count and not self._same_spelling(elements, starts):
-                apart = forms.told_apart(elements, starts, data)
+                apart = forms.told_apart(elements, starts, data, self._raw)
                 members = None if apart is None else forms.dict_of(apart, apart)
             if members is not None:
                 self.position = end + 1
@@ -298,6 +298,10 @@ class TaggedWalk(Walk):
                 return made, None
             return made, content.decode() if self._text else content
         return NOT_FIT, self._items(i, 1, depth)[0]
+
+    def _raw(self, term: bytes) -> Any:
+        """A whole term, binaries as `bytes`."""
+        raise NotImplementedError
 
     def _same_spelling(self, keys: list[Any], starts: list[int]) -> bool:
         """Whether keys that are equal in Python are the same term as well (1 and true, say, are not)."""

@@ -14,7 +14,15 @@ from struct import Struct
 from erl import errors, terms
 from erl.codec import leaves, simplify, spelling, standard, tags
 from erl.codec.extents import end_of_term
-from erl.codec.options import ARRAYS_SHARED, MAX_DEPTH, MAX_INTEGER_BYTES, PLAIN, WAYS, Options
+from erl.codec.options import (
+    ARRAYS_SHARED,
+    MAX_DEPTH,
+    MAX_INTEGER_BYTES,
+    PLAIN,
+    STRINGS_BINARY,
+    WAYS,
+    Options,
+)
 from erl.terms import Atom
 from erl.values import callout, plain
 from erl.values.scope import current
@@ -443,7 +451,8 @@ def _find_writer(kind: type, mode: _Mode) -> Writer:
     if writer is not None:
         return writer
     if tagged:
-        simplifier = simplify.of_type(kind, mode.forms)
+        flags = mode.forms | STRINGS_BINARY if mode.strings_binary else mode.forms
+        simplifier = simplify.of_type(kind, flags)
         if simplifier is not None:
             return _by_form(simplifier)
     if kind.__module__ == "erlang":

@@ -22,6 +22,9 @@ MAX_KEY_BYTES: Final = 64
 
 _PROTOCOL: Final = 5
 
+_NOT_ITS_OWN: Final = (MemoryError, errors.StaleReferenceError, errors.CallCancelled, KeyboardInterrupt)
+"""What is raised while a value is pickled, and is not the value's fault: a limit, an interruption."""
+
 _by_name: tuple[Callable[..., bytes], type[Exception]] | None = None
 
 
@@ -113,9 +116,9 @@ def _pickled(value: object, protocol: int) -> bytes:
         return dump(value, protocol)
     except unnamed_error as cause:
         return _pickled_by_value(value, protocol, cause)
-    except (MemoryError, errors.StaleReferenceError):
+    except _NOT_ITS_OWN:
         raise
-    except Exception as cause:  # of a `__reduce__`, a `__getstate__`, a property
+    except BaseException as cause:  # of a `__reduce__`, a `__getstate__`, a property
         raise _not_picklable(value, cause) from cause
 
 
@@ -136,14 +139,14 @@ def pickled_by(pickler: Any, value: object, protocol: int = _PROTOCOL) -> bytes:
     stream = io.BytesIO()
     try:
         pickler(stream, protocol).dump(value)
-    except (MemoryError, errors.StaleReferenceError):
+    except _NOT_ITS_OWN:
         raise
-    except Exception as cause:  # of a `__reduce__`, a `__getstate__`, a property
+    except BaseException as cause:  # of a `__reduce__`, a `__getstate__`, a property
         raise _not_picklable(value, cause) from cause
     return stream.getvalue()
 
 
-def _not_picklable(value: object, cause: Exception) -> errors.NotPicklableError:
+def _not_picklable(value: object, cause: BaseException) -> errors.NotPicklableError:
     return errors.NotPicklableError(f"a {type(value).__name__} can't be pickled: {callout.described(cause)}")
 
 

@@ -285,7 +285,7 @@ def test_value_that_nothing_serves_is_an_error_that_names_its_type() -> None:
 class Broken:
     """Its `__reduce__` raises what no pickle raises."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
     def __reduce__(self) -> Any:
@@ -308,9 +308,16 @@ class Closed:
 
 @pytest.mark.usefixtures("worker")
 def test_value_that_does_not_pickle_is_a_reference_whatever_that_raises() -> None:
-    for value in (*map(Broken, (RuntimeError("out of ink"), KeyError("x"), Silent())), Closed()):
+    raised = RuntimeError("out of ink"), KeyError("x"), Silent(), SystemExit(3), GeneratorExit()
+    for value in (*map(Broken, raised), Closed()):
         [found] = decode(encode({"a": [value]}, WHOLE), BYTES)[b"a"]
         assert found is value
+
+
+@pytest.mark.parametrize("error", [errors.CallCancelled(), KeyboardInterrupt()], ids=repr)
+def test_interruption_while_a_value_is_pickled_goes_on(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        encode({"a": Broken(error)}, DEFAULT)
 
 
 def test_value_without_memory_for_its_pickle_is_an_error_that_names_its_type() -> None:
@@ -336,6 +343,15 @@ def test_value_of_a_class_that_can_not_be_hashed_is_an_error() -> None:
 def test_keys_that_are_one_term_in_a_map_are_an_error_that_names_both(value: Any) -> None:
     with pytest.raises(errors.EncodeError, match=r"'a'.* and .*b'a'.* same term"):
         encode(value, WHOLE)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_elements_of_a_set_that_are_one_term_are_an_error_that_names_both(codec: Any) -> None:
+    for value in ({"a", b"a"}, frozenset((("a", 1), (b"a", 1))), [{frozenset(("a",)), frozenset((b"a",))}]):
+        with pytest.raises(errors.EncodeError, match="same term"):
+            codec.encode(value, WHOLE)
+        assert codec.decode(bytes(codec.encode(value, DEFAULT)), DEFAULT) == value
+    assert codec.decode(bytes(codec.encode({"a", b"b", 1}, WHOLE)), BYTES) == {b"a", b"b", 1}
 
 
 def test_keys_that_differ_in_a_map_are_no_error() -> None:
@@ -403,6 +419,13 @@ MIXED: list[Any] = [
     {("a", 1): 1, (b"a", 1): 2, "a": 3, b"a": 4},
     {(("a", 1), "a"): 1, ((b"a", 1), b"a"): 2, ((b"a", 1), "a"): 3},
     {("a",), (b"a",)},
+    {frozenset(("a", 1)): 1, frozenset((b"a", 1)): 2, "a": 3},
+    {
+        frozenset((b"a",)),
+        frozenset(("a",)),
+        frozenset((frozenset((b"a",)),)),
+        frozenset((frozenset(("a",)),)),
+    },
     frozenset(["", b""]),
 ]
 
