@@ -209,13 +209,14 @@ counted(Frames, trusted) ->
 counted(Frames, boxed) ->
     all(Frames, Frames, 0, 0, 0).
 
-requests(<<>>, Answers, Bytes, Count) ->
-    {Answers, Bytes, Count};
 requests(Frames, Answers, Bytes, Count) ->
-    case py_wire:next(Frames) of
-        {{answer, _}, _, Rest} -> requests(Rest, Answers + 1, Bytes, Count);
-        {request, Frame, Rest} -> requests(Rest, Answers, Bytes + byte_size(Frame), Count + 1)
+    case py_wire:answers(Frames) of
+        {More, <<>>} -> {Answers + More, Bytes, Count};
+        {More, Rest} -> first_request(py_wire:next(Rest), Answers + More, Bytes, Count)
     end.
+
+first_request({{answer, _}, _, Rest}, Answers, Bytes, Count) -> requests(Rest, Answers + 1, Bytes, Count);
+first_request({request, Frame, Rest}, Answers, Bytes, Count) -> requests(Rest, Answers, Bytes + byte_size(Frame), Count + 1).
 
 %% To look where a compressed frame goes is to inflate it: a box may send none.
 all(<<>>, Frames, Answers, Bytes, Count) ->

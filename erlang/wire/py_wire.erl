@@ -26,7 +26,7 @@
 
 -export([version/0, body/3, kept/1, kept_terms/1, kept_bytes/1, around/4, keeps/2, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, taken/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
--export([frame/1, input/0, split/3, next/1, names/1, name/1]).
+-export([frame/1, input/0, split/3, next/1, answers/1, next_answer/1, names/1, name/1]).
 -export_type([body/0, kept/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
@@ -55,6 +55,9 @@
 -define(SMALL_ATOM, 115).
 -define(SMALL_ATOM_UTF8, 119).
 -define(LARGE_BYTES, 65_536).
+%% Of an answer with a large number: all before its value.
+-define(HEAD_BYTES, 11).
+-define(SMALL_BYTES, 48).
 
 %% @doc The number of this wire, which both halves must agree on when a worker starts.
 -spec version() -> pos_integer().
@@ -251,6 +254,15 @@ answer(Frame) -> answer(Frame, node).
 
 %% @doc The same with new atoms from this budget.
 -spec answer(binary(), py_atoms:budget()) -> {ok, term()} | {error, term()} | {refused, string()} | error.
+%% A small result without its head: to look up the atom there takes as long as all the rest, and callers meet at its lock.
+answer(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, ?INTEGER, _:32, Tag, Value/binary>>, Budget) when
+    Tag =/= $P, byte_size(Value) =< ?SMALL_BYTES
+->
+    case py_atoms:decode(<<?VERSION, Tag, Value/binary>>, Budget) of
+        {ok, _} = Result -> Result;
+        {refused, _} = Refused -> Refused;
+        error -> error
+    end;
 answer(Frame, Budget) ->
     case py_atoms:decode(Frame, Budget) of
         {ok, {r, _Id, Value}} -> {ok, Value};
@@ -291,19 +303,22 @@ split(Data, {_, []}, Most) ->
 split(Data, {_, Parts}, Most) ->
     split_at(0, iolist_to_binary(lists:reverse(Parts, [Data])), Most).
 
-split_at(At, Data, _Most) when At =:= byte_size(Data) ->
+%% One match context for all of them: no garbage is made of a frame.
+split_at(At, Data, Most) -> split_at(Data, At, Data, Most).
+
+split_at(<<>>, _At, Data, _Most) ->
     {ok, Data, input()};
-split_at(At, Data, Most) ->
-    case Data of
-        <<_:At/binary, Length:32, ?VERSION, _/binary>> when Length > 0, Length =< Most ->
-            case At + 4 + Length of
-                Next when Next =< byte_size(Data) -> split_at(Next, Data, Most);
-                Next -> {ok, binary:part(Data, 0, At), {Next - byte_size(Data), [rest(At, Data)]}}
-            end;
-        _ when byte_size(Data) - At < 5 ->
-            {ok, binary:part(Data, 0, At), {At + 5 - byte_size(Data), [rest(At, Data)]}};
-        _ ->
-            {error, binary:part(Data, At, min(64, byte_size(Data) - At))}
+split_at(<<Length:32, ?VERSION, Rest/binary>>, At, Data, Most) when Length > 0, Length =< Most ->
+    split_behind(Rest, Length - 1, At, Data, Most);
+split_at(_, At, Data, _Most) when byte_size(Data) - At < 5 ->
+    {ok, binary:part(Data, 0, At), {At + 5 - byte_size(Data), [rest(At, Data)]}};
+split_at(_, At, Data, _Most) ->
+    {error, binary:part(Data, At, min(64, byte_size(Data) - At))}.
+
+split_behind(Rest, Skip, At, Data, Most) ->
+    case Rest of
+        <<_:Skip/binary, Next/binary>> -> split_at(Next, At + Skip + 5, Data, Most);
+        <<_/binary>> -> {ok, binary:part(Data, 0, At), {At + Skip + 5 - byte_size(Data), [rest(At, Data)]}}
     end.
 
 rest(At, Data) -> binary:part(Data, At, byte_size(Data) - At).
@@ -311,6 +326,32 @@ rest(At, Data) -> binary:part(Data, At, byte_size(Data) - At).
 %% @doc The first of some frames, where it goes, and the others.
 -spec next(Frames :: binary()) -> {{answer, id()} | request, Frame :: binary(), Frames :: binary()}.
 next(<<Length:32, Frame:Length/binary, Rest/binary>>) -> {route(Frame), Frame, Rest}.
+
+%% @doc How many answers stand first among some frames, as our Python writes them, and what stands behind them: it may begin with one, too.
+-spec answers(Frames :: binary()) -> {Count :: non_neg_integer(), Frames :: binary()}.
+answers(Frames) -> answers(Frames, 0, 0, Frames).
+
+answers(<<Length:32, ?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, Kind, ?INTEGER, _:32, Rest/binary>>, Count, At, Frames) when
+    Length >= ?HEAD_BYTES, Kind =:= $r orelse Kind =:= $e
+->
+    answers(Rest, Length - ?HEAD_BYTES, Count, At + 4 + Length, Frames);
+answers(_, Count, At, Frames) ->
+    {Count, rest(At, Frames)}.
+
+answers(Rest, Skip, Count, Next, Frames) ->
+    <<_:Skip/binary, Behind/binary>> = Rest,
+    answers(Behind, Count + 1, Next, Frames).
+
+%% @doc The first of some frames, if it is an answer: its call, whether it is a result and no exception, and the others.
+-spec next_answer(Frames :: binary()) -> {id(), IsResult :: boolean(), Frame :: binary(), Frames :: binary()} | none.
+next_answer(<<Length:32, ?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, ?INTEGER, Id:32, _/binary>> = Frames) when Length >= ?HEAD_BYTES ->
+    <<_:32, Frame:Length/binary, Rest/binary>> = Frames,
+    {Id, true, Frame, Rest};
+next_answer(Frames) ->
+    case next(Frames) of
+        {{answer, Id}, Frame, Rest} -> {Id, is_result(Frame), Frame, Rest};
+        {request, _, _} -> none
+    end.
 
 -define(NAMES_BYTES, 512).
 -define(MOST_NAME_BYTES, 200).

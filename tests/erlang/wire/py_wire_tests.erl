@@ -199,6 +199,75 @@ frames_of_one_read_are_given_with_where_they_go_test() ->
     {_, _, Rest} = py_wire:next(Frames),
     ?assertEqual({request, Request, <<>>}, py_wire:next(Rest)).
 
+%% As Python writes it: `{Kind, Id, Value}'.
+answer_of(Kind, Id, Value) ->
+    <<131, Bytes/binary>> = term_to_binary(Value),
+    <<131, 104, 3, 119, 1, Kind, 98, Id:32, Bytes/binary>>.
+
+%% Those that are answers, however their heads are written, among those that are none.
+some_frames() ->
+    [
+        answer_of($r, 7, x), answer_of($r, 16#7fffffff, lists:seq(1, 100)), answer_of($e, 8, oops), term_to_binary({r, 9, x}), term_to_binary({r, 70_000, x}),
+        term_to_binary({e, 70_000, x}), term_to_binary({r, 9, lists:seq(1, 1_000)}, [compressed]), <<131, 104, 3, 119, 1, $r, 97, 3, 106>>,
+        <<131, 104, 3, 119, 1, $r, 98, 1, 2>>, term_to_binary({'P', "text"}), term_to_binary({r, x, y}), term_to_binary({r, 1}), <<131>>, <<131, 106>>
+    ].
+
+next_ones(<<>>) ->
+    [];
+next_ones(Frames) ->
+    case py_wire:next(Frames) of
+        {{answer, Id}, Frame, Rest} -> [{Id, py_wire:is_result(Frame), Frame} | next_ones(Rest)];
+        {request, Frame, Rest} -> [{request, Frame} | next_ones(Rest)]
+    end.
+
+next_answers(<<>>) ->
+    [];
+next_answers(Frames) ->
+    case py_wire:next_answer(Frames) of
+        {Id, IsResult, Frame, Rest} ->
+            [{Id, IsResult, Frame} | next_answers(Rest)];
+        none ->
+            {request, Frame, Rest} = py_wire:next(Frames),
+            [{request, Frame} | next_answers(Rest)]
+    end.
+
+answers_are_found_as_all_frames_are_test_() ->
+    [
+        fun() ->
+            Frames = iolist_to_binary([py_wire:frame(F) || F <- [First, Second, First]]),
+            Each = next_ones(Frames),
+            ?assertEqual(Each, next_answers(Frames)),
+            {Count, Rest} = py_wire:answers(Frames),
+            ?assertEqual(lists:nthtail(Count, Each), next_ones(Rest)),
+            ?assert(lists:all(fun(One) -> tuple_size(One) =:= 3 end, lists:sublist(Each, Count)))
+        end
+     || First <- some_frames(), Second <- some_frames()
+    ].
+
+answers_of_ours_are_counted_in_one_go_test() ->
+    Answers = [answer_of(Kind, Id, Value) || Kind <- [$r, $e], Id <- [1, 300, 16#7fffffff], Value <- [x, [], "text", #{a => 1.5}]],
+    Request = py_wire:frame(term_to_binary({'P', "text"})),
+    Frames = iolist_to_binary([py_wire:frame(F) || F <- Answers]),
+    ?assertEqual({length(Answers), <<>>}, py_wire:answers(Frames)),
+    ?assertEqual({length(Answers), iolist_to_binary(Request)}, py_wire:answers(iolist_to_binary([Frames, Request]))).
+
+a_small_result_is_what_the_whole_frame_has_test_() ->
+    [
+        ?_assertEqual({Value, {ok, Value}}, {element(3, binary_to_term(answer_of($r, 300, Value))), py_wire:answer(answer_of($r, 300, Value))})
+     || Value <- [3, -1, 1.5, x, [], "text", <<"bin">>, {a, [b]}, #{a => 1}, 1 bsl 200, lists:seq(1, 44), lists:seq(1, 45), lists:seq(1, 300)]
+    ] ++
+    [
+        ?_assertEqual(error, py_wire:answer(Frame))
+     || Frame <- [
+            <<(answer_of($r, 300, x))/binary, 0>>,
+            <<131, 104, 3, 119, 1, $r, 98, 300:32, 131, 106>>,
+            %% A compressed term stands for itself only.
+            <<131, 104, 3, 119, 1, $r, 98, 300:32, (binary:part(term_to_binary(lists:duplicate(30, $x), [compressed]), 1, 11))/binary>>,
+            iolist_to_binary([<<131, 104, 3, 119, 1, $r, 98, 300:32>>, tl(binary_to_list(term_to_binary(lists:duplicate(300, $x), [compressed])))]),
+            <<131, 104, 3, 119, 1, $r, 98, 300:32, 104, 2, 106>>
+        ]
+    ].
+
 a_call_behind_its_length_is_the_call_test() ->
     Bodies = [py_wire:body(operator, add, [1, 2]), py_wire:body(operator, add, [binary:copy(<<"x">>, 70_000), 2])],
     [
