@@ -25,6 +25,65 @@ cdef extern from *:
     #define erl_string_ready(string) 0
     #endif
 
+    /* Whether an int has 60 bits at most, and its value: those have two digits. Where digits are others, it is asked for. */
+    #include <stdint.h>
+    #if PY_VERSION_HEX < 0x030B0000
+    #include <longintrepr.h>
+    #endif
+    #if PYLONG_BITS_IN_DIGIT == 30 && PY_VERSION_HEX < 0x030F0000 && !defined(PYPY_VERSION) && !defined(Py_LIMITED_API)
+    static CYTHON_INLINE int erl_is_short_int(PyObject *value, long long *number) {
+    #if PY_VERSION_HEX >= 0x030C0000
+        const uintptr_t tag = ((PyLongObject *)value)->long_value.lv_tag;   /* count << 3 | 2 for a negative one, 1 for zero */
+        const digit *digits = ((PyLongObject *)value)->long_value.ob_digit;
+        const uintptr_t count = tag >> 3;
+        const int negative = (tag & 3) == 2;
+    #else
+        const Py_ssize_t size = Py_SIZE(value);
+        const digit *digits = ((PyLongObject *)value)->ob_digit;
+        const int negative = size < 0;
+        const size_t count = (size_t)(negative ? -size : size);
+    #endif
+        long long magnitude;
+        if (count == 0) {
+            *number = 0;
+            return 1;
+        }
+        if (count > 2) return 0;
+        /* No branch: among numbers of 31 bits every other would be guessed wrong. */
+        magnitude = ((long long)digits[count >> 1] << 30 & -(long long)(count >> 1)) | digits[0];
+        *number = (magnitude ^ -(long long)negative) + negative;
+        return 1;
+    }
+
+    /* An int of 32 bits: of two digits, of which the higher may not count. CPython has the smallest as they are; to count the
+       digits of others, as it does, is to guess wrong with every other number of 31 bits. */
+    static CYTHON_INLINE PyObject *erl_int32(int32_t number) {
+        const uint32_t magnitude = number < 0 ? 0 - (uint32_t)number : (uint32_t)number;
+        const unsigned count = 1 + (((magnitude >> 30) + 1) >> 1);     /* no branch; the quotient is 0, 1 or 2 */
+        PyLongObject *made;
+        if (magnitude <= 1024) return PyLong_FromLong(number);
+        made = _PyLong_New(2);
+        if (made == NULL) return NULL;
+    #if PY_VERSION_HEX >= 0x030C0000
+        made->long_value.ob_digit[0] = magnitude & 0x3FFFFFFF;
+        made->long_value.ob_digit[1] = magnitude >> 30;
+        made->long_value.lv_tag = (uintptr_t)count << 3 | (number < 0 ? 2 : 0);
+    #else
+        made->ob_digit[0] = magnitude & 0x3FFFFFFF;
+        made->ob_digit[1] = magnitude >> 30;
+        Py_SET_SIZE(made, number < 0 ? -(Py_ssize_t)count : (Py_ssize_t)count);
+    #endif
+        return (PyObject *)made;
+    }
+    #else
+    #define erl_int32(number) PyLong_FromLong(number)
+    static CYTHON_INLINE int erl_is_short_int(PyObject *value, long long *number) {
+        int overflow;
+        *number = PyLong_AsLongLongAndOverflow(value, &overflow);
+        return !overflow;
+    }
+    #endif
+
     #if PY_VERSION_HEX >= 0x030D0000
     #define erl_int_from_digits(bytes, size, fallback) PyLong_FromUnsignedNativeBytes( \\
         bytes, size, Py_ASNATIVEBYTES_LITTLE_ENDIAN)
@@ -34,6 +93,8 @@ cdef extern from *:
     """
     object given "erl_given" (PyObject*)
     int string_ready "erl_string_ready" (PyObject*)
+    bint is_short_int "erl_is_short_int" (PyObject*, long long*) noexcept
+    PyObject* int32 "erl_int32" (int32_t) noexcept
     PyObject* int_from_digits "erl_int_from_digits" (const unsigned char*, Py_ssize_t,
         PyObject* (*)(const unsigned char*, Py_ssize_t))
 

@@ -78,7 +78,7 @@ cdef PyObject* read_term(Walk* w, Py_ssize_t limit, int depth, bint key) noexcep
         if room < 5:
             return truncated()
         w.i += 5
-        return PyLong_FromLong(<int32_t>u32(p + 1))
+        return int32(<int32_t>u32(p + 1))
     elif tag == NEW_FLOAT:
         return read_float(w, p, room)
     elif tag == SMALL_ATOM_UTF8 or tag == SMALL_ATOM:
@@ -233,6 +233,8 @@ cdef PyObject* read_list(Walk* w, Py_ssize_t limit, int depth) noexcept:
     cdef Py_ssize_t n, k = 0, i = w.i + 5
     cdef PyObject* made
     cdef PyObject* item
+    cdef uint64_t bits
+    cdef double number
     if depth > max_depth:
         return too_deep()
     if i > limit:
@@ -248,7 +250,7 @@ cdef PyObject* read_list(Walk* w, Py_ssize_t limit, int depth) noexcept:
     while k < n:
         i = w.i
         while k < n and p[i] == INTEGER and limit + k - i >= 5:
-            item = PyLong_FromLong(<int32_t>u32(p + i + 1))
+            item = int32(<int32_t>u32(p + i + 1))
             if item == NULL:
                 Py_DECREF(made)
                 return NULL
@@ -259,6 +261,18 @@ cdef PyObject* read_list(Walk* w, Py_ssize_t limit, int depth) noexcept:
             PyList_SET_ITEM(made, k, small_integer(p[i + 1]))
             k += 1
             i += 2
+        while k < n and p[i] == NEW_FLOAT and limit + k - i >= 9:
+            bits = u64(p + i + 1)
+            if (bits >> 52) & 0x7FF == 0x7FF:
+                break
+            memcpy(&number, &bits, 8)
+            item = PyFloat_FromDouble(number)
+            if item == NULL:
+                Py_DECREF(made)
+                return NULL
+            PyList_SET_ITEM(made, k, item)
+            k += 1
+            i += 9
         w.i = i
         if k == n:
             break

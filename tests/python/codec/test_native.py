@@ -351,6 +351,65 @@ def test_integer_at_the_edge_of_a_spelling_is_the_same_term(bits: int, sign: int
         assert native.decode(written, DEFAULT) == value
 
 
+EDGES = [
+    sign * (2**bits + more)
+    for bits in (0, 8, 15, 30, 31, 45, 60, 62, 63, 64)
+    for more in (-1, 0, 1)
+    for sign in (1, -1)
+]
+
+
+@pytest.mark.parametrize("other", [None, 2**70, 1.5, float("nan"), "x", True])
+def test_runs_of_numbers_in_a_list_are_the_same_terms(other: object) -> None:
+    """Integers of one, two and more digits of CPython's, and finite floats, in runs that something else ends."""
+    for run in (EDGES, EDGES[::-1], [0, *EDGES, 0], [edge / 3 for edge in EDGES], [-0.0, 1e308, 5e-324]):
+        for value in (run, [*run, other], [other, *run], [*run, other, *run, 1, 2.5, *run]):
+            written = native.encode(value, DEFAULT)
+            assert written == reference.encode(value, DEFAULT)
+            # The floats that are none come back as atoms, which are equal to themselves.
+            read = native.decode(written, DEFAULT)
+            assert read == reference.decode(written, DEFAULT)
+            assert [type(each) for each in read] == [
+                type(each) for each in reference.decode(written, DEFAULT)
+            ]
+
+
+@pytest.mark.parametrize("bits", [0x7FF0000000000000, 0xFFF0000000000000, 0x7FF8000000000000])
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_float_that_is_none_is_refused_in_a_run_of_floats(bits: int, before: int) -> None:
+    one = b"F" + (0x3FF8000000000000).to_bytes(8, "big")
+    term = (
+        b"\x83l"
+        + (before + 2).to_bytes(4, "big")
+        + one * before
+        + b"F"
+        + bits.to_bytes(8, "big")
+        + one
+        + b"j"
+    )
+    for codec in (native, reference):
+        with pytest.raises(errors.DecodeError, match="is not finite"):
+            codec.decode(term, DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "number", [-5, -1, 0, 1, 256, 257, 1024, 1025, -1024, -1025, 2**30, -(2**30), 2**31 - 1, -(2**31)]
+)
+def test_integer_of_32_bits_is_an_int_like_any_other(number: int) -> None:
+    """One that is made here is equal to, and hashes, counts, shows and ends as, one that CPython has made."""
+    read = native.decode(b"\x83l\0\0\0\1b" + number.to_bytes(4, "big", signed=True) + b"j", DEFAULT)[0]
+    for ask in (
+        hash,
+        int.bit_length,
+        repr,
+        lambda each: each + 1,
+        lambda each: -each,
+        lambda each: each >> 3,
+    ):
+        assert ask(read) == ask(number)
+    assert read == number
+
+
 def test_integer_that_no_beam_reads_is_refused() -> None:
     with pytest.raises(errors.EncodeError, match="8388608 bytes"):
         native.encode(1 << (8 * 8388608 - 1), DEFAULT)
