@@ -319,7 +319,8 @@ value(Shm) -> py_shared:value([Shm]).
 -spec split(py_term:shm(), Count :: pos_integer()) -> [py_term:shm()].
 split(Shm, Count) -> py_shared:split([Shm, Count]).
 
-%% @doc How many files of shared memory there are, how many bytes they have, and how many they may have (`max_shared_bytes').
+%% @doc How many files of shared memory there are, how many bytes are in use, how many of those by what a Python maps after its
+%% release, and how many there may be (`max_shared_bytes').
 -spec shared_memory() -> py_shared_owner:info() | {error, {py, not_started}}.
 shared_memory() -> py_shared:info().
 

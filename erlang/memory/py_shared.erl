@@ -8,6 +8,8 @@
 %%% @private
 -module(py_shared).
 
+-include_lib("kernel/include/file.hrl").
+
 -export([share/1, value/1, split/1, free/1, info/0, by_value/3, bytes/1]).
 -export_type([value/0]).
 
@@ -68,7 +70,7 @@ written(Binary) ->
 write(Path, <<>>) -> write(Path, <<0>>);
 write(Path, Binary) ->
     case file:write_file(Path, Binary, [raw]) of
-        ok -> file:change_mode(Path, ?READ_ONLY);
+        ok -> file:write_file_info(Path, #file_info{mode = ?READ_ONLY}, [raw]);
         {error, _} = Error -> Error
     end.
 

@@ -20,7 +20,9 @@
 
 -type name() :: binary().
 %% Of a file: its maker, a number, its size.
--type info() :: #{files := non_neg_integer(), bytes := non_neg_integer(), max_bytes := non_neg_integer()}.
+-type info() :: #{
+    files := non_neg_integer(), bytes := non_neg_integer(), released_bytes := non_neg_integer(), max_bytes := non_neg_integer()
+}.
 
 -record(state, {
     max_bytes :: non_neg_integer(),
@@ -29,9 +31,14 @@
     %% Who owns each file, and what each owner has.
     files = #{} :: #{name() => #{pid() => true}},
     owners = #{} :: #{pid() => {py_transit:monitor() | away, #{name() => [claim()]}}},
-    %% What the present interpreter of each worker process is called.
-    makers = #{} :: #{pid() => {reference(), binary()}}
+    %% What the present interpreter of each worker process is called, and whether it has ended.
+    makers = #{} :: #{pid() => {reference(), binary(), living | ended}},
+    %% The process that looks who maps what, who waits for room until it ends, and who has asked since it began.
+    look = none :: none | {reference(), [request()]},
+    late = none :: none | [request()]
 }).
+
+-type request() :: {gen_server:from(), Bytes :: pos_integer(), Owner :: pid()}.
 
 -type claim() :: {Call :: reference() | none, Heir :: pid() | none}.
 %% The call that gave it, and who has it after this owner. Of a keeper there is one for each call that gave it, of others the first.
@@ -43,6 +50,8 @@
 %% How long an owner on another node may be away, and how often it is looked for.
 -define(AWAY_MS, 10_000).
 -define(LOOK_MS, 500).
+%% How often it is looked who still maps what, where nobody else says it, and how long that may take.
+-define(MAPS_MS, 5_000).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -52,7 +61,8 @@ start_link() ->
 %% @doc What the interpreter that the calling worker process is about to configure must know to share anything; `undefined'
 %% where it must not. A sandboxed pool has no part in the files: what it is sent, it gets by value.
 -spec place(py_config:pool()) ->
-    #{directory := binary(), maker := binary(), max_bytes := non_neg_integer(), node := node()} | undefined.
+    #{directory := binary(), marks := binary(), maker := binary(), max_bytes := non_neg_integer(), node := node()}
+    | undefined.
 place(#{sandbox := Sandbox}) when Sandbox =/= none -> undefined;
 place(_Config) -> gen_server:call(?MODULE, place, infinity).
 
@@ -104,7 +114,8 @@ new(Bytes) -> ask({new, Bytes, self()}).
 -spec free(name()) -> ok | {error, not_started}.
 free(Name) -> ask({free, Name}).
 
-%% @doc How many files there are, and how many bytes they have, those that nobody owns yet among them.
+%% @doc How many files there are, those that nobody owns yet among them; how many bytes are in use, and how many of those by what is
+%% mapped after its release.
 -spec info() -> info() | {error, not_started}.
 info() -> ask(info).
 
@@ -123,9 +134,23 @@ path(Name) ->
         false -> error
     end.
 
-is_name(Name) ->
-    is_binary(Name) andalso
-        re:run(Name, "\\A[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}\\z", [{capture, none}]) =:= match.
+%% Looked at several times for each file: without an expression.
+is_name(<<Maker:(2 * ?MAKER_BYTES)/binary, $-, Rest/binary>>) ->
+    case binary:split(Rest, <<"-">>) of
+        [Number, <<First, _/binary>> = Bytes] when First =/= $0 ->
+            are(fun is_hex_digit/1, Maker, 2 * ?MAKER_BYTES) andalso are(fun is_digit/1, Number, 15) andalso are(fun is_digit/1, Bytes, 18);
+        _ ->
+            false
+    end;
+is_name(_) ->
+    false.
+
+are(Is, Characters, Most) ->
+    Characters =/= <<>> andalso byte_size(Characters) =< Most andalso lists:all(Is, binary_to_list(Characters)).
+
+is_digit(Character) -> Character >= $0 andalso Character =< $9.
+
+is_hex_digit(Character) -> is_digit(Character) orelse Character >= $a andalso Character =< $f.
 
 directory() -> py_directory:path(?DIRECTORY).
 
@@ -138,6 +163,8 @@ init([]) ->
     ok = py_directory:delete(Directory),
     ok = file:make_dir(Directory),
     _ = file:change_mode(Directory, 8#700),
+    ok = py_shared_marks:make_directory(),
+    _ = erlang:send_after(?MAPS_MS, self(), look),
     {ok, MaxBytes} = py_config:max_shared_bytes(),
     {ok, #state{max_bytes = MaxBytes, maker = new_maker()}}.
 
@@ -148,46 +175,92 @@ handle_call(place, {Worker, _}, #state{makers = Makers, max_bytes = MaxBytes} = 
     Maker = new_maker(),
     Monitor =
         case Makers of
-            #{Worker := {Known, _}} -> Known;
+            #{Worker := {Known, _, _}} -> Known;
             #{} -> monitor(process, Worker)
         end,
     Place = #{
-        directory => unicode:characters_to_binary(directory()), maker => Maker, max_bytes => MaxBytes, node => node()
+        directory => unicode:characters_to_binary(directory()),
+        marks => unicode:characters_to_binary(py_shared_marks:directory()),
+        maker => Maker,
+        max_bytes => MaxBytes,
+        node => node()
     },
-    {reply, Place, State#state{makers = Makers#{Worker => {Monitor, Maker}}}};
-handle_call({new, Bytes, Owner}, _From, State) ->
-    %% Whoever has died while it waited needs none.
-    case is_process_alive(Owner) of
-        true -> made(Bytes, Owner, State);
-        false -> {noreply, State}
-    end;
+    {reply, Place, State#state{makers = Makers#{Worker => {Monitor, Maker, living}}}};
+handle_call({new, Bytes, Owner}, From, State) ->
+    {noreply, asked({From, Bytes, Owner}, true, State)};
 handle_call({free, Name}, _From, State) ->
     {reply, ok, freed(Name, State)};
 handle_call({given, Call, Owner}, _From, #state{owners = Owners} = State) ->
     {_, Claims} = maps:get(Owner, Owners, {none, #{}}),
     {reply, [Name || {Name, Of} <- maps:to_list(Claims), lists:keymember(Call, 1, Of)], State};
 handle_call(info, _From, #state{max_bytes = MaxBytes} = State) ->
-    Sizes = [size_of(Name) || Name <- names()],
-    {reply, #{files => length(Sizes), bytes => lists:sum(Sizes), max_bytes => MaxBytes}, State};
+    Files = names(),
+    {Used, Released} = in_use(Files),
+    {reply, #{files => length(Files), bytes => Used, released_bytes => Released, max_bytes => MaxBytes}, State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
+
+%% Whoever has died while it waited needs none.
+asked({From, Bytes, Owner} = Request, MayLook, State) ->
+    case is_process_alive(Owner) andalso made(Bytes, Owner, State) of
+        false ->
+            State;
+        {ok, Name, Next} ->
+            gen_server:reply(From, {ok, Name}),
+            Next;
+        full when MayLook ->
+            looking([Request], State);
+        full ->
+            {Used, Released} = in_use(names()),
+            gen_server:reply(From, {error, {shared_memory, no_room(Bytes, Used, Released, State#state.max_bytes)}}),
+            State;
+        {error, Text} ->
+            gen_server:reply(From, {error, {shared_memory, Text}}),
+            State
+    end.
 
 made(Bytes, Owner, #state{maker = Maker, next = Next, max_bytes = MaxBytes} = State) ->
     Name = iolist_to_binary(io_lib:format("~ts-~w-~w", [Maker, Next, Bytes])),
     {ok, Path} = path(Name),
-    %% First made, then counted, as Python does it: no two see room for themselves that is there for one.
+    %% First made, then counted, as Python does it: no two see room for themselves that is there for one. Nobody else enters the
+    %% directory, so it is closed as it is.
     case file:write_file(Path, <<>>, [raw, exclusive]) of
         ok ->
-            _ = file:change_mode(Path, 8#600),
-            case used_bytes() of
-                Used when Used =< MaxBytes ->
-                    {reply, {ok, Name}, owned(Owner, Name, {none, none}, State#state{next = Next + 1})};
-                Used ->
+            case in_use(names()) of
+                {Used, _} when Used =< MaxBytes ->
+                    {ok, Name, owned(Owner, Name, {none, none}, State#state{next = Next + 1})};
+                _ ->
                     delete(Name),
-                    {reply, {error, {shared_memory, no_room(Bytes, Used - Bytes, MaxBytes)}}, State}
+                    full
             end;
         {error, Reason} ->
-            {reply, {error, {shared_memory, file:format_error(Reason)}}, State}
+            {error, file:format_error(Reason)}
+    end.
+
+%%% Looking who maps what
+
+%% Who waits has the outcome of a look that began after it has asked.
+looking(Requests, #state{look = none} = State) ->
+    case py_shared_marks:left([Maker || {_, Maker, living} <- maps:values(State#state.makers)]) of
+        [] -> lists:foldl(fun(Request, Acc) -> asked(Request, false, Acc) end, State, Requests);
+        Left -> State#state{look = {begun(Left), Requests}}
+    end;
+looking(Requests, #state{late = none} = State) ->
+    State#state{late = Requests};
+looking(Requests, #state{late = Late} = State) ->
+    State#state{late = Late ++ Requests}.
+
+%% A process whose maps can't be read holds up nothing but the process that reads them.
+begun(Left) ->
+    {Looker, Monitor} = spawn_monitor(fun() -> py_shared_marks:look(Left) end),
+    _ = erlang:send_after(?MAPS_MS, self(), {kill, Looker}),
+    Monitor.
+
+looked(Requests, #state{late = Late} = State) ->
+    Told = lists:foldl(fun(Request, Acc) -> asked(Request, false, Acc) end, State#state{look = none, late = none}, Requests),
+    case Late of
+        none -> Told;
+        _ -> looking(Late, Told)
     end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
@@ -218,20 +291,24 @@ handle_cast({kept, Keeper}, State) ->
     {noreply, handed_on(Keeper, State)};
 handle_cast({ended, Worker}, #state{makers = Makers} = State) ->
     case Makers of
-        #{Worker := {_, Maker}} -> sweep(Maker, State);
-        #{} -> ok
-    end,
-    {noreply, State};
+        #{Worker := {Monitor, Maker, _}} ->
+            sweep(Maker, State),
+            {noreply, looking([], State#state{makers = Makers#{Worker := {Monitor, Maker, ended}}})};
+        #{} ->
+            {noreply, State}
+    end;
 handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({'DOWN', Monitor, process, _, _}, #state{look = {Monitor, Requests}} = State) ->
+    {noreply, looked(Requests, State)};
 handle_info({'DOWN', _, process, Pid, Reason}, #state{makers = Makers} = State) ->
     case maps:take(Pid, Makers) of
-        {{_, Maker}, Left} ->
+        {{_, Maker, _}, Left} ->
             sweep(Maker, State),
             _ = erlang:send_after(?LAST_FILE_MS, self(), {sweep, Maker}),
-            {noreply, ended(Pid, Reason, State#state{makers = Left})};
+            {noreply, looking([], ended(Pid, Reason, State#state{makers = Left}))};
         error when Reason =:= noconnection, node(Pid) =/= node() ->
             {noreply, away(Pid, py_deadline:after_ms(?AWAY_MS), State)};
         error ->
@@ -244,6 +321,12 @@ handle_info({delete, Name}, State) ->
     {noreply, State};
 handle_info({sweep, Maker}, State) ->
     sweep(Maker, State),
+    {noreply, looking([], State)};
+handle_info(look, State) ->
+    _ = erlang:send_after(?MAPS_MS, self(), look),
+    {noreply, looking([], State)};
+handle_info({kill, Looker}, State) ->
+    exit(Looker, kill),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.
@@ -370,7 +453,15 @@ names() ->
         {error, _} -> []
     end.
 
-used_bytes() -> lists:sum([size_of(Name) || Name <- names()]).
+%% Of these files and of those that something maps after their release, which are counted later: of what is freed meanwhile there is a
+%% mark.
+in_use(Files) ->
+    Released =
+        case py_shared_marks:files() of
+            [] -> 0;
+            Mapped -> lists:sum([size_of(Name) || Name <- Mapped -- Files, is_name(Name)])
+        end,
+    {lists:sum([size_of(Name) || Name <- Files]) + Released, Released}.
 
 %% For each file of the directory whenever one is made: no more is looked at than what is needed.
 size_of(Name) ->
@@ -401,9 +492,9 @@ delete(Name) ->
             ok
     end.
 
-no_room(Bytes, Used, MaxBytes) ->
-    lists:flatten(
-        io_lib:format(
-            "no room for ~w bytes of shared memory: max_shared_bytes is ~w, ~w are in use", [Bytes, MaxBytes, Used]
-        )
-    ).
+no_room(Bytes, Used, Released, MaxBytes) ->
+    Format = "no room for ~w bytes of shared memory: max_shared_bytes is ~w, ~w are in use",
+    lists:flatten([io_lib:format(Format, [Bytes, MaxBytes, Used]), still_mapped(Released)]).
+
+still_mapped(0) -> "";
+still_mapped(Bytes) -> io_lib:format(", ~w of them still mapped after their release", [Bytes]).

@@ -2,9 +2,10 @@
 
 The term is ``{'$py.shm', {Node, Name, {Offset, Bytes}, Form}}``; `Form` is the atom ``bytes`` or ``{Dtype, Shape}``.
 The file `Name` lies in a directory of the application's. Its name is who made it (eight random bytes, drawn for each
-interpreter), a number, and its size: what is in use is the sum of what the names say, so that no count can be left
-wrong by a process that was killed. Who is about to make a file makes it first and adds up then, so two at the same time
-may both be refused and never both be let through.
+interpreter), a number, and its size: what is in use is the sum of what the names say, of the files and of what is
+mapped after its release (`erl.values.marks`), so that no count can be left wrong by a process that was killed. Who is
+about to make a file makes it first and adds up then, so two at the same time may both be refused and never both be let
+through.
 
 A file belongs to this process until its term has been sent, then to Erlang, which deletes it with its owner
 (`py_shared_owner`). A map of it lives until nothing refers to it any more, also when the file is deleted. A file that
@@ -22,7 +23,7 @@ from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 
 from erl import errors
 from erl.terms import Atom
-from erl.values import steps
+from erl.values import marks, steps
 from erl.values.scope import Place, current
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
@@ -35,7 +36,6 @@ MARKER: Final = "$py.shm"
 LEAST_BYTES: Final = 65536
 """What is smaller than this goes by value, unless it was shared by `share` or `zeros`."""
 
-_MOST_DIGITS: Final = 18
 _NAME: Final = r"[0-9a-f]{16}-[0-9]{1,15}-[1-9][0-9]{0,17}"
 _READ_ONLY: Final = 0o400
 _WRITABLE: Final = 0o600
@@ -109,6 +109,11 @@ class Memory:
             self._map = ref(found)
         return found
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether it is mapped already."""
+        return self._map is not None and self._map() is not None
+
     def handing_over(self) -> steps.Step:
         """A step: the file is Erlang's from now on."""
         return steps.each(_unsent.pop, self.name, None)
@@ -131,9 +136,12 @@ class Map(mmap):
     """A file of shared memory where this process sees it."""
 
     memory: Memory
+    hold: marks.Hold | None
 
 
 def _mapped(memory: Memory) -> Map:
+    place = _place()
+    hold = None if place is None else marks.mark(place, memory.name)
     fd = os.open(memory.path, os.O_RDONLY | _OPEN_FLAGS)
     try:
         status = os.fstat(fd)
@@ -146,6 +154,7 @@ def _mapped(memory: Memory) -> Map:
     finally:
         os.close(fd)
     made.memory = memory
+    made.hold = hold
     return made
 
 
@@ -380,11 +389,14 @@ def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, FileIO
         raise _no_room(nbytes, cause) from None
     try:
         os.fchmod(file.fileno(), _WRITABLE)
-        used = sum(_bytes_of(name) for name in os.listdir(place.directory))
+        used, released = marks.in_use(place)
+        if used > place.most_bytes and marks.look(place):
+            used, released = marks.in_use(place)
         if used > place.most_bytes:
+            mapped = f", {released} of them still mapped after their release" if released else ""
             raise errors.SharedMemoryError(
                 f"no room for {nbytes} bytes of shared memory: max_shared_bytes is {place.most_bytes},"
-                f" {used - size} are in use"
+                f" {used - size} are in use{mapped}"
             )
         # Without its pages a file would end the process that touches it where the file system is full.
         if not content_follows or size != nbytes:
@@ -396,12 +408,6 @@ def _created(nbytes: int, content_follows: bool = False) -> tuple[Memory, FileIO
         file.close()
         raise
     return memory, file
-
-
-def _bytes_of(name: str) -> int:
-    """How many bytes a file's name says it has; 0 for what is none of ours."""
-    digits = name.rpartition("-")[2]
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS else 0
 
 
 def _no_room(nbytes: int, cause: OSError) -> errors.SharedMemoryError:
@@ -441,8 +447,8 @@ def decode(payload: Any) -> object:
         raise errors.NoSharedMemoryError("this worker has no part in the node's shared memory")
     memory = _known().get(text) or Memory(f"{place.directory}/{text}")
     try:
-        # Also of one that is mapped still: what was freed is gone for everybody.
-        os.stat(memory.path)
+        if memory.is_mapped:  # what was freed is gone for everybody
+            os.stat(memory.path)
         found = memory.map()
     except FileNotFoundError:
         if node == place.node:

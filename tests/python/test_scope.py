@@ -72,6 +72,8 @@ OF_THE_PROCESS = {
     "erl.runtime.limits.spare": "memory that is left free",
     "erl.serving.replica._replica": "what a replica's Python serves, which is one thing",
     "erl.shared._unsent": "what deletes the files that are its own",
+    "erl.values.marks._looked_at": "how many of its marks are looked through next",
+    "erl.values.marks._marks": "what deletes its marks of what it maps",
     "erl.tracing._found": "OpenTelemetry's module, or that there is none",
 }
 OF_THE_COMPILED_CODEC = {

@@ -127,7 +127,7 @@ def _read(call: bytes, memory: Any) -> Any:
         if memory is None:
             return pickle.loads(call)
         name, sizes, digest = memory
-        return parcels.unpacked(call, shared.path_of(name), sizes, digest)
+        return parcels.unpacked(call, shared.path_of(name), sizes, digest, current().memory)
     except Exception as error:
         _note(error, "raised where the task was read, in the worker")
         raise

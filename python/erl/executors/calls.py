@@ -83,7 +83,9 @@ class Scattered:
             import pickle
 
             return pickle.loads(self.head)
-        return parcels.unpacked(self.head, shared.path_of(self.name), self.sizes, self.digest)
+        return parcels.unpacked(
+            self.head, shared.path_of(self.name), self.sizes, self.digest, current().memory
+        )
 
 
 def _forget_unused() -> None:

@@ -120,8 +120,9 @@ class Answer:
             head, sizes, digest = pickle.loads(content)
             if self._file is None:
                 raise errors.SharedMemoryError("the result's shared memory is missing")
-            path = self._link.scope.context().run(shared.path_of, self._file)
-            return True, parcels.unpacked(head, path, sizes, digest)
+            scope = self._link.scope
+            path = scope.context().run(shared.path_of, self._file)
+            return True, parcels.unpacked(head, path, sizes, digest, scope.memory)
         if kind == b"E":
             error, trace = pickle.loads(content)
             return False, _with_trace(error, trace)

@@ -23,12 +23,14 @@ from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 
 from erl import errors
 from erl.values import by_value as by_value_pickler
-from erl.values import opaque
+from erl.values import marks, opaque
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Final
+
+    from erl.values.scope import Place
 
 LEAST_BYTES: Final = 65536
 """What is smaller than this goes with the message."""
@@ -220,12 +222,12 @@ def packed(
     return b"", write([memoryview(head), *views]), digest(head)
 
 
-def unpacked(head: bytes, path: str, sizes: tuple[int, ...], expected: bytes) -> object:
-    """The value of a parcel that lies in a file, for whose head, sizes and digest a signature stood.
+def unpacked(head: bytes, path: str, sizes: tuple[int, ...], expected: bytes, place: Place | None) -> object:
+    """The value of a parcel that lies in a file of this place, for whose head, sizes and digest a signature stood.
 
     Raises what `pickle` raises, `errors.SharedMemoryError` where the file is gone.
     """
-    mapped = _mapped(path)
+    mapped = _mapped(path, place)
     parts = [mapped[start : start + size] for start, size in zip(starts(sizes), sizes, strict=True)]
     if not head:
         head = bytes(parts[0])
@@ -234,7 +236,13 @@ def unpacked(head: bytes, path: str, sizes: tuple[int, ...], expected: bytes) ->
     return pickle.loads(head, buffers=parts[1:])
 
 
-def _mapped(path: str) -> memoryview:
+class _Map(mmap):
+    """A file where this process sees it."""
+
+    hold: marks.Hold | None
+
+
+def _mapped(path: str, place: Place | None) -> memoryview:
     """A copy of a file that this process may change."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -244,9 +252,10 @@ def _mapped(path: str) -> memoryview:
         size = os.fstat(fd).st_size
         if size >= _MAPPED_BYTES and fd < _most_descriptors() // 2:  # a map keeps one, before Python 3.13
             try:
-                return memoryview(
-                    mmap(fd, size, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE, **_NO_FILE_KEPT)
-                )
+                hold = None if place is None else marks.mark(place, path.rpartition("/")[2])
+                made = _Map(fd, size, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE, **_NO_FILE_KEPT)
+                made.hold = hold
+                return memoryview(made)
             except OSError:
                 pass
         copy = memoryview(bytearray(size))

@@ -64,15 +64,21 @@ class Place:
     It is here so that an interpreter knows it that has not imported `erl.shared` yet.
     """
 
-    __slots__ = ("_next", "directory", "maker", "most_bytes", "node")
+    __slots__ = ("_next", "_next_mark", "_pid", "directory", "maker", "marks", "most_bytes", "node")
 
-    def __init__(self, directory: str, maker: str, most_bytes: int, node: object) -> None:
+    def __init__(
+        self, directory: str, maker: str, most_bytes: int, node: object, marks: str | None = None
+    ) -> None:
         self.directory = directory
+        self.marks = marks
+        """Where what is mapped is noted (`erl.values.marks`); None where nobody asks."""
         self.maker = maker
         self.most_bytes = most_bytes
         """Of all files."""
         self.node = node
         self._next = count(1).__next__
+        self._next_mark = count(1).__next__
+        self._pid = os.getpid()
 
     @staticmethod
     def told(settings: dict[str, Any] | None) -> Place | None:
@@ -80,11 +86,24 @@ class Place:
         if settings is None:
             return None
         directory, maker = os.fsdecode(settings["directory"]), os.fsdecode(settings["maker"])
-        return Place(directory, maker, settings["max_bytes"], settings["node"])
+        marks = settings.get("marks")
+        return Place(
+            directory,
+            maker,
+            settings["max_bytes"],
+            settings["node"],
+            None if marks is None else os.fsdecode(marks),
+        )
 
     def new_path(self, size: int) -> str:
         """Where the next file of so many bytes is to be made."""
         return f"{self.directory}/{self.maker}-{self._next()}-{size}"
+
+    def new_mark(self, name: str) -> str:
+        """The next mark of the file of that name; a forked child's is one that its parent's end does not delete."""
+        pid = os.getpid()
+        own = "" if pid == self._pid else f"-{pid}"
+        return f"{self.marks}/{name}.{self.maker}-{self._next_mark()}{own}"
 
 
 class Scope:
