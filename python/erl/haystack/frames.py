@@ -148,8 +148,10 @@ def _index_levels(frame: Any) -> Iterable[tuple[Any, Any]]:
     named = any(name is not None for name in index.names)
     if not named and index.nlevels == 1 and getattr(index.dtype, "kind", "O") in "iu":
         return []
+    # As `reset_index` calls them.
+    is_free = index.nlevels == 1 and _INDEX not in map(str, frame.columns)
     names = [
-        name if name is not None else "index" if index.nlevels == 1 else f"level_{place}"
+        name if name is not None else _INDEX if is_free else f"level_{place}"
         for place, name in enumerate(index.names)
     ]
     return [(name, index.get_level_values(place).to_series()) for place, name in enumerate(names)]

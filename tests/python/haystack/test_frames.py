@@ -181,6 +181,8 @@ def test_index_that_says_something_is_a_column() -> None:
     pd.testing.assert_frame_equal(Grid.from_dataframe(frame).to_dataframe(), frame)
     several = frame.reset_index().set_index(["id", "a"])
     assert Grid.from_dataframe(several).names == ("id", "a")
+    beside = pd.DataFrame({"index": [1, 2]}, index=["x", "y"])  # as `reset_index` has it
+    assert Grid.from_dataframe(beside).names == tuple(beside.reset_index().columns) == ("level_0", "index")
     times = pd.DataFrame({"v": [1.5]}, index=pd.DatetimeIndex([NOON]))
     assert Grid.from_dataframe(times).column("index") == [NOON]
 
