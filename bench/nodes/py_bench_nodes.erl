@@ -6,6 +6,9 @@
 -define(WORKERS, 4).
 -define(WORK_MS, 10).
 -define(ROUND_TRIPS_MS, [0, 2, 10, 40]).
+-define(LARGE_BYTES, 20_000_000).
+-define(SMALL, 2_000).
+-define(ROUNDS, 4).
 %% What one cell of the table takes at least.
 -define(CELL_MS, 1_500).
 
@@ -17,16 +20,73 @@ main() ->
     ok = application:set_env(py, pools, [{default, #{size => 1, python => Python}}]),
     {ok, started} = py:start(),
     Peers = [peer(Number, Python) || Number <- lists:seq(1, list_to_integer(Nodes))],
+    Peers =:= [] orelse table(Peers),
+    beside(Python),
+    {ok, stopped} = py:stop(),
+    halt(0).
+
+table(Peers) ->
     io:format("~w workers on each node, ~w ms of work a call; calls/s, beside what the workers can do~n~n", [?WORKERS, ?WORK_MS]),
     io:format("| round trip | nodes | scatter, window 2 | scatter, window 16 | pmap | pmap, window 16 | of nothing: scatter, window 16, calls/s | pmap, items/s | one by one, ms a call |~n"),
     io:format("|---|---|---|---|---|---|---|---|---|~n"),
     [row(RoundTrip, lists:sublist(Peers, Count), Peers)
      || RoundTrip <- ?ROUND_TRIPS_MS, Count <- counts(length(Peers))],
     [peer:stop(Peer) || {Peer, _, _} <- Peers],
-    {ok, stopped} = py:stop(),
-    halt(0).
+    ok.
 
 counts(Most) -> [Count || Count <- [1, 2, 4, 8, 16, 32], Count =< Most].
+
+%% Small calls beside large ones on the same connection, which nothing delays. Quiet and loaded in turn: what the machine does otherwise is in both.
+beside(Python) ->
+    {ok, Peer, Node} = peer:start_link(#{
+        name => lists:concat([py_beside_, os:getpid()]), connection => standard_io, args => ["-pa", filename:dirname(code:which(py))]
+    }),
+    {ok, started} = py_cluster:start(Node, #{pools => [{default, #{size => 2, python => Python}}]}),
+    [Small, Large] = [Worker || #{worker := Worker} <- erpc:call(Node, py, workers, [])],
+    Bytes = {bytes, binary:copy(<<0>>, ?LARGE_BYTES)},
+    Loads = [
+        {"arguments", fun() -> py:func(builtins, len, [Bytes], #{worker => Large}) end},
+        {"results", fun() -> py:func(builtins, bytes, [?LARGE_BYTES], #{worker => Large, binaries => bytes}) end}
+    ],
+    Call = fun() -> py:func(operator, add, [1, 2], #{worker => Small}) end,
+    _ = [Fun() || Fun <- [Call | [Load || {_, Load} <- Loads]]],
+    io:format("~n~w small calls beside calls of ~w MB, one after the other, to another worker of the same node; ms~n~n", [?SMALL, ?LARGE_BYTES div 1_000_000]),
+    io:format("| large | p95 quiet | p95 loaded | ratio | median quiet | median loaded | large calls/s |~n|---|---|---|---|---|---|---|~n"),
+    [beside(Name, Load, Call) || {Name, Load} <- Loads],
+    peer:stop(Peer).
+
+beside(Name, Load, Call) ->
+    {Quiet, Loaded, Rates} = lists:unzip3([
+        begin
+            Before = times(Call),
+            Self = self(),
+            Loader = spawn_link(fun() -> Self ! {count, repeated(Load, 0)} end),
+            Start = erlang:monotonic_time(millisecond),
+            Beside = times(Call),
+            Took = erlang:monotonic_time(millisecond) - Start,
+            Loader ! stop,
+            {Before, Beside, receive {count, Count} -> 1000 * Count / Took end}
+        end
+     || _ <- lists:seq(1, ?ROUNDS)
+    ]),
+    [Q95, L95, Q50, L50] = [lists:nth(round(Part * length(All)), lists:sort(All)) / 1000
+        || Part <- [0.95, 0.5], All <- [lists:append(Quiet), lists:append(Loaded)]],
+    io:format("| ~ts | ~.2f | ~.2f | ~.1f | ~.2f | ~.2f | ~.1f |~n", [Name, Q95, L95, L95 / Q95, Q50, L50, lists:sum(Rates) / ?ROUNDS]).
+
+%% In microseconds, with a pause between two, as calls of others come.
+times(Call) ->
+    [
+        begin
+            receive after 1 -> ok end,
+            {Us, 3} = timer:tc(Call),
+            Us
+        end
+     || _ <- lists:seq(1, ?SMALL div ?ROUNDS)
+    ].
+
+repeated(Load, Count) ->
+    _ = Load(),
+    receive stop -> Count + 1 after 0 -> repeated(Load, Count + 1) end.
 
 %% Each node is reached through a delay of its own, and knows this node only.
 peer(Number, Python) ->

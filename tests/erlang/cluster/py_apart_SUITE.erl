@@ -16,6 +16,7 @@
     a_lost_connection_is_made_again_where_that_is_asked_for/1,
     a_start_that_nobody_waits_for_is_undone/1,
     a_start_reads_the_application_itself/1,
+    a_host_that_says_nothing_is_waited_for_no_longer_than_was_said/1,
     another_version_is_refused_and_said/1,
     an_operator_without_pools_sees_the_others/1,
     a_cookie_that_changes_changes_no_key_of_this_run/1,
@@ -35,6 +36,7 @@ all() ->
         a_lost_connection_is_made_again_where_that_is_asked_for,
         a_start_that_nobody_waits_for_is_undone,
         a_start_reads_the_application_itself,
+        a_host_that_says_nothing_is_waited_for_no_longer_than_was_said,
         another_version_is_refused_and_said,
         an_operator_without_pools_sees_the_others,
         a_cookie_that_changes_changes_no_key_of_this_run,
@@ -218,6 +220,36 @@ a_start_reads_the_application_itself(Config) ->
     ok = erpc:call(One, application, unload, [py]),
     ?assertEqual({ok, started}, erpc:call(One, py_cluster, start, [Two])),
     ?assertEqual({ok, started}, py_cluster:start(One)).
+
+%% A node that others find, takes connections, and says nothing on them: OTP waits seven seconds for one.
+a_host_that_says_nothing_is_waited_for_no_longer_than_was_said(_Config) ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}]),
+    {ok, Port} = inet:port(Listener),
+    Name = list_to_binary("py_silent_" ++ os:getpid()),
+    Mapper = mapped(Name, Port),
+    [_, Host] = string:split(atom_to_list(node()), "@"),
+    Silent = binary_to_atom(<<Name/binary, "@", (list_to_binary(Host))/binary>>),
+    %% The connection is still being made when each of them is over: OTP's own end of it would be `node_down'.
+    try
+        [
+            ?assertEqual({error, {py, timeout}}, Fun(Silent, #{timeout => 100}))
+         || Fun <- [fun py_cluster:connect/2, fun py_cluster:start/2]
+        ],
+        ?assertError({py, timeout}, py:func(os, getpid, [], #{node => Silent, timeout => 100})),
+        ?assertError({py, timeout}, py:call_all(os, getpid, [], #{node => Silent, timeout => 100})),
+        ?assertEqual(3, py:func(operator, add, [1, 2], #{scope => cluster}))
+    after
+        gen_tcp:close(Listener),
+        gen_tcp:close(Mapper)
+    end.
+
+%% What a node says to its port mapper (ERTS' distribution protocol, ALIVE2_REQ), which knows it as long as the socket is open.
+mapped(Name, Port) ->
+    {ok, Mapper} = gen_tcp:connect("localhost", list_to_integer(os:getenv("ERL_EPMD_PORT", "4369")), [binary, {active, false}, {packet, 2}]),
+    ok = gen_tcp:send(Mapper, <<120, Port:16, 77, 0, 6:16, 5:16, (byte_size(Name)):16, Name/binary, 0:16>>),
+    ok = inet:setopts(Mapper, [{packet, raw}]),
+    {ok, <<_, 0, _/binary>>} = gen_tcp:recv(Mapper, 0, 60_000),
+    Mapper.
 
 another_version_is_refused_and_said(Config) ->
     [One | _] = ?config(nodes, Config),
