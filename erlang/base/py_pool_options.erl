@@ -57,7 +57,8 @@
 }.
 %% What a pool may be given. Times are milliseconds.
 -type checked() :: #{atom() => term()}.
-%% Checked and complete: every key of {@link options()}; `owner', a process, where the pool is a child of somebody else's.
+%% Checked and complete: every key of {@link options()}; `owner', a process, where the pool is a child of somebody else's; `numbered => true'
+%% where `on_start' is given the worker's number in its pool, from 1 on, behind its arguments.
 
 -define(MAX_WORKERS, 1024).
 -define(MAX_THREADS, 1024).

@@ -29,11 +29,13 @@
 %% with a context and `init_parameters'. `replicas': Pythons that run it, 2; `threads': requests that each of them runs at a time, 1.
 %% `max_queue': requests that may wait beside those, 64. `timeout': how long one may take, in milliseconds, 30,000. `ip', `port': where it listens; 127.0.0.1,
 %% and a port that the system chooses. `fronts': processes that speak HTTP, 1. `hosts': names in `Host' beside those of the address. `token_file', `tls':
-%% what an `ip' that is none of this machine's own needs. `max_body': bytes of a request's body, 10 MiB.
+%% what an `ip' that is none of this machine's own needs. `max_body': bytes of a request's body, 10 MiB; 63 MiB at the most.
 -type checked() :: {Service :: map(), Pool :: map()}.
 %% The options of the service, complete, and those of the pool.
 
 -define(LOOPBACK, {127, 0, 0, 1}).
+%% With its head it is one packet of the gateway's.
+-define(MOST_BODY, 66_060_288).
 -define(OWN_POOL, [size, threads, max_queue, call_timeout, on_start, scheduler]).
 
 %% @doc Options of a service and of its pool, apart. Those of the pool are not checked.
@@ -81,7 +83,7 @@ table() ->
         hosts => {[], fun(Value) -> is_list(Value) andalso lists:all(fun is_text/1, Value) end, "a list of names"},
         token_file => {undefined, fun is_text/1, "the path of a file"},
         tls => {undefined, fun is_tls/1, "a map with certfile and keyfile"},
-        max_body => {10_485_760, positive, "bytes, at least 1"}
+        max_body => {10_485_760, between(1, ?MOST_BODY), "bytes, 1 to 66060288 (63 MiB)"}
     }.
 
 between(Least, Most) -> fun(Value) -> is_integer(Value) andalso Value >= Least andalso Value =< Most end.

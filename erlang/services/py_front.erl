@@ -1,9 +1,13 @@
 %%% @doc A front: a Python that speaks HTTP for a service, from its start to its end.
 %%%
 %%% ```
-%%% > {start, 1, Settings}  > {state, State}  > {metrics, Id, Text}
+%%% > {start, 1, Settings}  > {state, State}  > {metrics, Id, Text}  > {ping, Number}
 %%% < {listening, 1, Info}  < {failed, Reason, Text}  < {figures, Figures}  < {metrics, Id}  < {drained, 0}  < {log, Level, Text}
+%%% < {pong, Number}
 %%% '''
+%%%
+%%% One that does not answer for half a minute (it is stopped, or frozen) would let clients wait for ever: it is killed, and another one
+%%% takes its place. That is counted in pings, so that neither a machine that stood still nor a clock that jumps counts.
 %%%
 %%% What it says here is decoded as what a front says at the gateway: no new atoms, nothing that stays, nothing large. "Services" in
 %%% docs/architecture.md has the states.
@@ -20,13 +24,18 @@
     os_pid :: non_neg_integer(),
     input = py_gateway_wire:input() :: py_wire:input(),
     is_listening = false :: boolean(),
-    failure = none :: none | binary()
+    failure = none :: none | binary(),
+    %% Pings without an answer, and the timer of the next one.
+    unanswered = 0 :: non_neg_integer(),
+    pings = none :: none | reference()
 }).
 
 -define(VERSION, 1).
 -define(FRAME_BYTES, 1_048_576).
 -define(FRAME_WORDS, 65_536).
 -define(START_MS, 60_000).
+-define(PING_MS, 5_000).
+-define(MOST_UNANSWERED, 6).
 
 %% @doc Start one for the calling process. That is told `{py_front, Front, What}': `{listening, OsPid}', `{failed, Text}', `{figures, Figures}',
 %% `{metrics, Id}', `drained'.
@@ -91,10 +100,19 @@ handle_info({Port, eof}, #state{port = Port} = State) ->
     {noreply, State};
 handle_info({timeout, _, start}, #state{is_listening = false, failure = none} = State) ->
     {stop, {shutdown, {failed, <<"the front does not start">>}}, State};
+handle_info({timeout, _, ping}, #state{unanswered = Many} = State) when Many >= ?MOST_UNANSWERED ->
+    {stop, {shutdown, silent}, State};
+handle_info({timeout, _, ping}, State) ->
+    {noreply, pinged(State)};
 handle_info({'EXIT', Owner, Reason}, #state{owner = Owner} = State) ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+pinged(#state{port = Port, unanswered = Many, pings = Before} = State) ->
+    _ = Before =/= none andalso erlang:cancel_timer(Before),
+    said({ping, Many}, Port),
+    State#state{unanswered = Many + 1, pings = erlang:start_timer(?PING_MS, self(), ping)}.
 
 each(<<>>, State) ->
     {noreply, State};
@@ -112,7 +130,9 @@ each(Frames, State) ->
     end.
 
 told({listening, ?VERSION, _Info}, #state{os_pid = OsPid} = State) ->
-    tells({listening, OsPid}, State#state{is_listening = true});
+    tells({listening, OsPid}, pinged(State#state{is_listening = true}));
+told({pong, _Number}, State) ->
+    State#state{unanswered = 0};
 told({failed, _Reason, Text}, State) when is_binary(Text) ->
     %% Its exit status comes next; one that says it and stays is ended by who waits for its start.
     tells({failed, Text}, State#state{failure = Text});

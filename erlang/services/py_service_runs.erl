@@ -19,21 +19,30 @@ start(Name, Options, #{limits := Limits, directory := Directory, env := Env, sec
     Log = #{log => #{directory => Directory, hidden => [Secret || {Secret, _} <- Secrets]}},
     #{env := Before} = Own = maps:merge(#{env => []}, of_environment(Place)),
     Asked = maps:merge(maps:merge(Own, Options), maps:merge(Memory, Log#{name => Name, env => Before ++ Env ++ Secrets})),
-    case {py_service_sup:check(Asked), pool(Place)} of
-        {{ok, {_, _}}, {ok, #{sandbox := Sandbox}}} when Sandbox =/= none, not is_map_key(venv, Place) ->
-            {error, {py, {service, Name, "its pool is a box: the replicas of a run's service are in none"}}};
-        {{ok, {Service, Config}}, Found} ->
+    case {py_service_sup:check(Asked), named(Place)} of
+        {{ok, {_, _}}, {ok, #{sandbox := Sandbox}}} when Sandbox =/= none ->
+            {error, {py, {service, Name, no_box(Place)}}};
+        {{ok, {Service, Config}}, _} ->
+            Found = pool(Place),
             py_service_sup:start_service(Name, at_port(Service#{front => front(Found, Place)}, Place), placed(Config, Found, Place));
         {{error, Problem}, _} ->
             {error, {py, {service, Name, unicode:characters_to_list(py_options:describe(Problem))}}}
     end.
 
+%% Whoever names a box does not trust the handler, whatever Python that would run in.
+no_box(#{pool := Pool}) ->
+    Text = "the pool ~ts has boxes, and replicas of a run's service are in none: they run with the rights of the node's user. "
+        "Name a pool without the option sandbox for a handler that is trusted; py_service:start/1 with sandbox => bwrap serves a module in boxes",
+    lists:flatten(io_lib:format(Text, [Pool])).
+
 of_environment(#{venv := Venv}) -> (maps:without(?NOT_OF_POOL, py_env_spec:setting(pool)))#{python => {venv, Venv}};
 of_environment(_) -> #{}.
 
 %% That whose runs it would be among; of an environment's the one that front and run have in common.
-pool(#{pool := Pool, venv := _}) when Pool =/= <<"default">> -> pool(#{pool => <<"default">>});
-pool(#{pool := Pool}) ->
+pool(#{venv := _}) -> named(#{pool => <<"default">>});
+pool(Place) -> named(Place).
+
+named(#{pool := Pool}) ->
     case [Config || {Name, Config} <- py_registry:configs(), atom_to_binary(Name) =:= Pool] of
         [Config] -> {ok, Config};
         [] -> none

@@ -64,9 +64,12 @@ config(#{replicas := Replicas, threads := Threads, timeout := Timeout} = Service
         size => Replicas,
         threads => Threads,
         call_timeout => Timeout,
-        on_start => {'erl.serving.replica', start, [Spec, '$py.slot']}
+        on_start => {'erl.serving.replica', start, [Spec]}
     },
-    py_pool_options:check(maps:merge(maps:merge(#{restart => ?RESTART}, Pool), Own)).
+    case py_pool_options:check(maps:merge(maps:merge(#{restart => ?RESTART}, Pool), Own)) of
+        {ok, Config} -> {ok, Config#{numbered => true}};
+        {error, _} = Error -> Error
+    end.
 
 -spec start_link(Service :: map(), py_config:pool()) -> gen_server:start_ret().
 start_link(#{name := Name} = Service, Config) ->

@@ -75,7 +75,7 @@ on_start(#state{config = #{on_start := undefined}} = State) ->
 on_start(#state{config = #{on_start := {Module, Function, Args}} = Config, slot = Slot} = State) ->
     Flags = py_mapping:flags(maps:with([none], Config)),
     %% Replicas of a service have numbers; one that is replaced has that of the one before.
-    Given = [if Arg =:= '$py.slot' -> Slot; true -> Arg end || Arg <- py_secret:reveal(Args)],
+    Given = py_secret:reveal(Args) ++ [Slot || maps:get(numbered, Config, false)],
     Body = py_wire:body('erl.calls.objects', call, [Flags, Module, Function, Given, []]),
     py_worker_state:internal(on_start, Body, State).
 

@@ -130,7 +130,7 @@ class LoopLink(asyncio.Protocol):
         if is_result:
             asker.came(value)
         elif type(value) is tuple and len(value) == 4 and value[0] == "python":
-            asker.failed(RaisedError(str(value[1]), _text(value[2])))
+            asker.failed(RaisedError(_text(value[1]), _text(value[2])))
         else:
             asker.failed(FailedError(*_reason(value), "the bridge failed in the replica"))
 

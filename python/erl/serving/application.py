@@ -332,4 +332,6 @@ def _status(error: FailedError) -> tuple[int, str]:
         return 502, "the replica that ran the request died"
     if error.reason in ("link", "unknown_pool", "not_started", "unknown_service"):
         return 503, "no replica runs"
+    if error.reason == "encode":
+        return 502, "the answer is too large for one: it can be streamed"
     return 502, "the request could not be run"

@@ -5,10 +5,12 @@ Its descriptors 3 and 4 lead to that process; frames with their length in four b
     > {start, 1, Settings}      what `_Settings` has
     > {state, ready | starting | draining}
     > {metrics, Id, Text}
+    > {ping, Number}
     < {listening, 1, Info}
     < {failed, Reason, Text}    and it ends
     < {figures, Figures}        each half a second in which they have changed
     < {metrics, Id}             it wants the text of all metrics
+    < {pong, Number}
     < {drained, Open}           nothing is open any more, since it was told to drain
     < {log, Level, Text}
 
@@ -199,6 +201,8 @@ class _Front:
             self._application.state = str(message[1])
             self._is_draining = message[1] == "draining"
             self._drained()
+        elif message[0] == "ping":
+            self._control.say("pong", message[1])
         elif message[0] == "metrics":
             future = self._metrics.pop(message[1], None)
             if future is not None and not future.done():

@@ -22,6 +22,7 @@
     the_front_says_how_it_is/1,
     a_killed_replica_costs_the_request_that_ran/1,
     a_killed_front_is_replaced_at_its_port/1,
+    a_front_that_does_not_answer_is_replaced/1,
     a_full_queue_and_a_deadline_are_told/1,
     a_drain_answers_all_that_is_open/1,
     a_stop_of_the_application_answers_all_that_is_open/1,
@@ -59,6 +60,7 @@ groups() ->
             the_front_says_how_it_is,
             a_killed_replica_costs_the_request_that_ran,
             a_killed_front_is_replaced_at_its_port,
+            a_front_that_does_not_answer_is_replaced,
             a_full_queue_and_a_deadline_are_told,
             a_drain_answers_all_that_is_open,
             a_stop_of_the_application_answers_all_that_is_open,
@@ -176,6 +178,7 @@ what_a_handler_raises_stays_in_the_log(Config) ->
     Socket = py_http:connect(?config(port, Config)),
     {500, _, Body} = py_http:get(Socket, "/fail", [{"x-request-id", "the-id"}]),
     ?assertEqual(<<"{\"error\": \"LookupError\", \"id\": \"the-id\"}">>, Body),
+    ?assertMatch({500, _, <<"{\"error\": \"MemoryError\", ", _/binary>>}, py_http:get(Socket, "/memory")),
     ?assertMatch({200, _, _}, py_http:get(Socket, "/")),
     py_http:close(Socket).
 
@@ -307,6 +310,22 @@ killed(Left, Port) ->
         {502, _, _} ->
             killed(Left, Port)
     end.
+
+a_front_that_does_not_answer_is_replaced(Config) ->
+    Port = ?config(port, Config),
+    [#{fronts := [Front]}] = py_service:list(),
+    [Process] = [Each || Each <- processes(), proc_lib:translate_initial_call(Each) =:= {py_front, init, 1}],
+    %% One that answers stays, however often it is asked: what it says of itself comes behind its answer.
+    [begin Process ! {timeout, make_ref(), ping}, {200, _, _} = py_http:once(Port, "/-/metrics") end || _ <- lists:seq(1, 10)],
+    ?assertMatch([#{fronts := [Front]}], py_service:list()),
+    [] = os:cmd(["kill -STOP ", integer_to_list(Front)]),
+    Monitor = monitor(process, Process),
+    %% They are 5 s apart else.
+    [Process ! {timeout, make_ref(), ping} || _ <- lists:seq(1, 7)],
+    receive {'DOWN', Monitor, _, _, Reason} -> ?assertEqual({shutdown, silent}, Reason) after ?WAIT_MS -> error(still_there) end,
+    py_eventually:holds(fun() -> [#{fronts := Fronts}] = py_service:list(), length(Fronts) =:= 1 andalso Fronts =/= [Front] end, ?WAIT_MS),
+    {200, _, _} = py_http:once(Port, "/"),
+    py_eventually:equals(false, fun() -> py_os_process:alive(Front) end, ?WAIT_MS).
 
 a_killed_front_is_replaced_at_its_port(Config) ->
     Port = ?config(port, Config),
@@ -445,7 +464,7 @@ what_can_not_start_says_why(Config) ->
     ?assertMatch({error, {py, {service, <<"served:handler">>, _}}}, start(Config, #{})),
     [
         ?assertError(badarg, start(Config, Options))
-     || Options <- [#{handler => "nothing"}, #{replicas => 0}, #{size => 3}, #{port => 70_000}, #{ip => "example.org"}, #{unknown => 1}]
+     || Options <- [#{handler => "nothing"}, #{replicas => 0}, #{size => 3}, #{port => 70_000}, #{max_body => 66_060_289}, #{ip => "example.org"}, #{unknown => 1}]
     ],
     ?assertError(badarg, py_service:start(#{})),
     ?assertMatch([_], py_service:list()).

@@ -9,6 +9,7 @@
     the_death_of_its_attempt_and_of_the_server_of_runs_is_not_the_service_s/1,
     one_that_is_stopped_while_it_starts_leaves_nothing/1,
     one_that_is_stopped_by_its_name_is_a_stopped_run/1,
+    one_that_is_asked_for_in_a_box_does_not_run_out_of_it/1,
     one_that_ends_with_its_supervisor_is_started_again/1,
     an_application_that_is_started_again_has_those_that_last/1
 ]).
@@ -20,6 +21,7 @@ all() ->
         the_death_of_its_attempt_and_of_the_server_of_runs_is_not_the_service_s,
         one_that_is_stopped_while_it_starts_leaves_nothing,
         one_that_is_stopped_by_its_name_is_a_stopped_run,
+        one_that_is_asked_for_in_a_box_does_not_run_out_of_it,
         one_that_ends_with_its_supervisor_is_started_again,
         an_application_that_is_started_again_has_those_that_last
     ].
@@ -61,12 +63,14 @@ end_per_testcase(_Case, _Config) ->
     py_eventually:equals([], fun() -> py_run:list(#{state => ['PENDING', 'BUILDING', 'READY', 'RUNNING']}) end, ?WAIT_MS).
 
 %% As `erl.serving.action' begins one.
-begun(Config, Init, Lasts) ->
+begun(Config, Init, Lasts) -> begun(Config, Init, Lasts, <<"default">>).
+
+begun(Config, Init, Lasts, Pool) ->
     Source = #{directory => ?config(source, Config), hash => <<"0123456789abcdef">>, handler => <<"handler">>, init_function => <<"init">>,
         init_parameters => Init, project => <<"p">>},
     Options = [{handler, <<"f:handler">>}, {source, json(Source)}, {replicas, 1}, {timeout, ?WAIT_MS}],
     {ok, Id} = py_function:begin_run(<<"{}">>, <<>>, [
-        {project, <<"p">>}, {function, <<"f">>}, {pool, <<"default">>}, {retries, 0}, {action, serve}, {environment, []}, {service, [Lasts, Options]}
+        {project, <<"p">>}, {function, <<"f">>}, {pool, Pool}, {retries, 0}, {action, serve}, {environment, []}, {service, [Lasts, Options]}
     ]),
     Id.
 
@@ -106,6 +110,21 @@ the_death_of_its_attempt_and_of_the_server_of_runs_is_not_the_service_s(Config) 
     ok = py_run:stop(Id),
     {ok, #{state := 'STOPPED'}} = py_run:wait(Id),
     ?assertEqual([], py_service:list()).
+
+one_that_is_asked_for_in_a_box_does_not_run_out_of_it(Config) ->
+    case py:start_pool(boxed, #{size => 1, sandbox => bwrap}) of
+        {ok, _} ->
+            Id = serving(begun(Config, #{}, true, <<"boxed">>), 'ERROR'),
+            {ok, #{message := Message}} = py_run:get(Id),
+            ?assertMatch({match, _}, re:run(Message, "the pool boxed has boxes, .* Name a pool without the option sandbox")),
+            %% Nor in an environment, whose Python is no pool's.
+            Place = #{pool => <<"boxed">>, venv => "/nowhere", env => [], secrets => [], limits => #{}, directory => ?config(priv_dir, Config)},
+            ?assertMatch({error, {py, {service, <<"s">>, "the pool boxed has boxes" ++ _}}}, py_service_runs:start(<<"s">>, #{handler => <<"f:handler">>}, Place)),
+            ?assertEqual([], py_service:list()),
+            ok = py:stop_pool(boxed);
+        {error, Reason} ->
+            {skip, lists:flatten(io_lib:format("there are no boxes here: ~tP", [Reason, 20]))}
+    end.
 
 killed(Server) ->
     exit(Server, kill),

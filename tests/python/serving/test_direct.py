@@ -148,6 +148,7 @@ def test_what_no_replica_of_ours_says_is_502(data: bytes) -> None:
     [
         (RaisedError("builtins.MemoryError", ""), 500, "MemoryError"),
         (FailedError("overload", "", ""), 503, "the queue is full"),
+        (FailedError("encode", "", ""), 502, "the answer is too large for one: it can be streamed"),
         (FailedError("timeout", "", ""), 504, "the deadline is over"),
         (FailedError("worker_down", "noproc", ""), 502, "the replica that ran the request died"),
         (FailedError("worker_down", "restarting", ""), 503, "no replica runs"),

@@ -43,6 +43,10 @@ def _fail(context, event):
     raise LookupError("what the client must not see")
 
 
+def _memory(context, event):
+    raise MemoryError("what the client must not see")
+
+
 def _greet(context, event):
     return {"greeting": context.user_data.greeting, "inits": context.user_data.inits}
 
