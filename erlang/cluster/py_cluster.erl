@@ -286,11 +286,12 @@ status() ->
     Workers = workers(),
     py_pool_table:cluster(Workers),
     Nodes = nodes(),
+    Silent = Nodes -- [node(Worker) || #{worker := Worker} <- Workers],
     Here = py_cluster_code:version(),
     io:put_chars([
         [io_lib:format("~ts is not connected, for ~w s; it is tried again~n", [Node, Ms div 1000]) || {Node, {down, Ms}} <- lists:sort(maps:to_list(py_cluster_links:kept()))],
-        [io_lib:format("~ts does not answer~n", [Node]) || Node <- Nodes -- [node(Worker) || #{worker := Worker} <- Workers]],
-        [io_lib:format("~ts has version ~ts of py, this node ~ts~n", [Node, There, Here]) || {Node, There} <- py_cluster_code:others(Nodes -- [node()], ?ANSWER_MS)],
+        [io_lib:format("~ts does not answer~n", [Node]) || Node <- Silent],
+        [io_lib:format("~ts has version ~ts of py, this node ~ts~n", [Node, There, Here]) || {Node, There} <- py_cluster_code:others(Nodes -- [node() | Silent], ?ANSWER_MS)],
         py_cluster_modules:summary()
     ]).
 
