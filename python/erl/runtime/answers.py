@@ -50,6 +50,9 @@ class Answers:
 
     def failure(self, id_: int | None, error: BaseException) -> bytes:
         """The frame of an exception in a call, or in the message handler. Raises nothing, whatever the exception is."""
+        if self._out.is_forked:
+            self._out.ended_by = error
+            return b""
         frame = None
         try:
             if not limits.is_short(error):
@@ -97,6 +100,8 @@ class Answers:
 
     def send(self, id_: int | None, frame: bytes) -> None:
         """Send the answer to a call, or the message handler's exception; if it is too long, say that instead."""
+        if self._out.is_forked and get_ident() != self._thread:
+            self._out.end_fork()
         answered: tuple[steps.Step, ...] = ()
         if id_ in self._open:
             answered = (map(self._open.remove, (id_,)), steps.each(self._references.since.pop, id_, None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from erl.runtime import console, output
@@ -14,6 +15,7 @@ from erl.wire import messages
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from erl.codec import Options
     from erl.values.scope import Scope
@@ -33,6 +35,8 @@ class Outgoing:
         self.flush: Callable[[], None] = port.flush
         """Writes what is pending, in a call."""
         self.is_forked = False
+        self.ended_by: BaseException | None = None
+        """Of a process that was forked in a call: the exception by which that call has ended in it."""
         self.waited = 0
         """The id of the call that runs, if Erlang may take what it prints for another's since it has waited; or 0."""
         self._compressed = compressed
@@ -151,3 +155,28 @@ class Outgoing:
         self.stdout.bytes.parts.clear()
         self.output.use_page(None)
         self.is_forked = True
+
+    def closed(self, error: int) -> None:
+        """The main thread has no port any more, by this number of an error or 0; a forked process ends as its call."""
+        if self.is_forked:
+            if self.ended_by is not None:
+                raise self.ended_by from None
+        elif error:
+            sys.exit(f"erl: the port's descriptors were closed or replaced: {os.strerror(error)}")
+
+    def end_fork(self) -> NoReturn:
+        """End a process that was forked in a call as that call has ended: in another thread than the main one."""
+        status, error = 0, self.ended_by
+        try:
+            if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+                status = error.code or 0
+            elif error is not None:
+                status = 1
+                if isinstance(error, SystemExit):
+                    print(error.code, file=sys.stderr)
+                else:
+                    sys.excepthook(type(error), error, error.__traceback__)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status & 0xFF)

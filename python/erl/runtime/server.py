@@ -180,8 +180,7 @@ class Server:
         try:
             self.serve()
         except PortClosedError as closed:
-            if closed.error:
-                sys.exit(f"erl: the port's descriptors were closed or replaced: {os.strerror(closed.error)}")
+            self._out.closed(closed.error)
 
     def serve(self) -> None:
         """Serve until Erlang closes the port, which is `PortClosedError`, or asks to leave."""

@@ -12,6 +12,7 @@
     a_callback_whose_process_is_killed_fails_in_python/1,
     a_callback_to_a_missing_function_fails_in_python/1,
     a_forked_child_does_not_touch_the_port/1,
+    a_forked_child_ends_with_its_call/1,
     forked_workers_of_multiprocessing_do_their_work/1,
     a_reference_that_was_cast_lives_though_its_call_failed/1,
     names_that_are_values_in_python_are_errors_there/1,
@@ -42,6 +43,7 @@ all() ->
         a_callback_whose_process_is_killed_fails_in_python,
         a_callback_to_a_missing_function_fails_in_python,
         a_forked_child_does_not_touch_the_port,
+        a_forked_child_ends_with_its_call,
         forked_workers_of_multiprocessing_do_their_work,
         a_reference_that_was_cast_lives_though_its_call_failed,
         names_that_are_values_in_python_are_errors_there,
@@ -149,6 +151,15 @@ a_callback_to_a_missing_function_fails_in_python(_Config) ->
 
 a_forked_child_does_not_touch_the_port(_Config) ->
     ?assertEqual(7, py:func(py_recovery, fork_and_print)),
+    ?assertEqual(3, py:add(1, 2)).
+
+%% As one of a Python of its own would.
+a_forked_child_ends_with_its_call(_Config) ->
+    Ways = [<<"exit">>, <<"text">>, <<"raise">>, <<"return">>],
+    [
+        ?assertEqual([3, 1, 1, 0], [py:func(py_recovery, Function, [How]) || How <- Ways], Function)
+     || Function <- [end_of_fork, end_of_fork_later]
+    ],
     ?assertEqual(3, py:add(1, 2)).
 
 forked_workers_of_multiprocessing_do_their_work(_Config) ->

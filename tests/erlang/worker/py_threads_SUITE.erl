@@ -19,7 +19,8 @@
     coroutines_run_beside_threads/1,
     messages_are_heard_in_order/1,
     threads_of_user_code_ask/1,
-    a_fork_is_a_fork/1
+    a_fork_is_a_fork/1,
+    a_fork_ends_with_its_call/1
 ]).
 -export([
     a_call_is_interrupted_in_its_thread/1,
@@ -74,6 +75,7 @@ groups() ->
             a_call_that_imports_threading_has_not_the_main_thread,
             threads_of_user_code_ask,
             a_fork_is_a_fork,
+            a_fork_ends_with_its_call,
             a_call_that_has_not_begun_never_runs,
             a_caller_that_dies_ends_its_call,
             an_import_is_not_interrupted,
@@ -298,6 +300,12 @@ threads_of_user_code_ask(_Config) ->
 
 a_fork_is_a_fork(_Config) ->
     ?assertEqual([{ok, "child"} || _ <- lists:seq(1, 4)], py_caller:results(callers(fork, [[] || _ <- lists:seq(1, 4)]))),
+    ?assertEqual(3, py:add(1, 2)).
+
+%% No thread of it waits for calls that never come.
+a_fork_ends_with_its_call(_Config) ->
+    Ways = [<<"exit">>, <<"text">>, <<"raise">>, <<"return">>],
+    [?assertEqual([3, 1, 1, 0], [call(Function, [How]) || How <- Ways], Function) || Function <- [end_of_fork, end_of_fork_later]],
     ?assertEqual(3, py:add(1, 2)).
 
 %%% Calls that nobody wants
