@@ -19,6 +19,7 @@
     what_fills_a_worker_does_not_wait_for_a_slow_call/1,
     slow_calls_have_a_worker_each/1,
     a_queue_of_none_is_not_exceeded/1,
+    a_queue_has_the_room_of_what_is_given_up/1,
     calls_that_are_given_up_do_not_run/1,
     none_begins_twice_whatever_dies/1
 ]).
@@ -50,6 +51,7 @@ options(what_is_bound_stays_in_the_pipe) -> #{size => 1};
 options(a_python_that_has_lost_calls_serves_on) -> #{size => 1};
 options(a_worker_that_comes_back_takes_what_waits) -> #{size => 2};
 options(a_queue_of_none_is_not_exceeded) -> #{max_queue => 0};
+options(a_queue_has_the_room_of_what_is_given_up) -> #{size => 1, max_queue => 1};
 options(tiny_calls_fill_few_workers) -> #{size => many()};
 options(what_fills_a_worker_does_not_wait_for_a_slow_call) -> #{size => many()};
 options(slow_calls_have_a_worker_each) -> #{size => many()};
@@ -263,6 +265,26 @@ a_queue_of_none_is_not_exceeded(Config) ->
 
 is_answer({ok, Pid}) -> is_integer(Pid);
 is_answer(Error) -> Error =:= {error, {py, overload}}.
+
+%% At once, though Python is busy with another call.
+a_queue_has_the_room_of_what_is_given_up(Config) ->
+    Long = long(Config),
+    GivenUp = py:async(py_shared_work, pid, [0]),
+    py_eventually:holds(fun() -> [#{in_flight := Count}] = py:workers(), Count =:= 2 end),
+    ?assertError({py, overload}, call(pid, [0])),
+    ok = py:cancel(GivenUp),
+    ?assertError({py, timeout}, in_the_queue()),
+    ?assertError({py, timeout}, in_the_queue()),
+    let_end(Config),
+    ?assertMatch({ok, _}, py_caller:result(Long)).
+
+%% As soon as the one before it has left.
+in_the_queue() ->
+    try
+        call(pid, [0], #{timeout => 100})
+    catch
+        error:{py, overload} -> receive after 10 -> in_the_queue() end
+    end.
 
 calls_that_are_given_up_do_not_run(Config) ->
     File = <<(file(Config))/binary, ".noted">>,
