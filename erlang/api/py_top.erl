@@ -43,9 +43,20 @@ summary(Workers, Before, Now) ->
     Serving = length([Worker || #{state := serving} = Worker <- Workers]),
     InFlight = lists:sum([Count || #{in_flight := Count} <- Workers]),
     Memory = lists:sum([Bytes || #{memory_bytes := Bytes} <- Workers, is_integer(Bytes)]),
-    io_lib:format("py: ~w of ~w workers serve, ~ts calls/s, ~w in flight, ~w MB", [
-        Serving, length(Workers), rate(calls(Workers), Before, Now), InFlight, Memory div 1_000_000
-    ]).
+    [
+        io_lib:format("py: ~w of ~w workers serve, ~ts calls/s, ~w in flight, ~w MB", [
+            Serving, length(Workers), rate(calls(Workers), Before, Now), InFlight, Memory div 1_000_000
+        ]),
+        shared(py_shared:info())
+    ].
+
+%% Said where there is any.
+shared(#{bytes := Bytes, released_bytes := Released}) when Released > 0 ->
+    io_lib:format(", ~w MB shared, ~w of them mapped after their release", [Bytes div 1_000_000, Released div 1_000_000]);
+shared(#{bytes := Bytes}) when Bytes > 0 ->
+    io_lib:format(", ~w MB shared", [Bytes div 1_000_000]);
+shared(_) ->
+    "".
 
 rate(Calls, #{at := At, calls := Before}, Now) when Now > At -> integer_to_list(max(0, Calls - Before) * 1000 div (Now - At));
 rate(_, _, _) -> "-".

@@ -34,7 +34,17 @@ node_families() ->
         gauge(<<"py_node_processes">>, <<"Erlang processes.">>, [{[], erlang:system_info(process_count)}]),
         gauge(<<"py_node_atoms">>, <<"Atoms, which are never freed.">>, [{[], erlang:system_info(atom_count)}]),
         gauge(<<"py_node_run_queue">>, <<"Erlang processes that wait for a scheduler.">>, [{[], erlang:statistics(total_run_queue_lengths)}])
-    ].
+    ] ++ shared_families(py_shared:info()).
+
+%% None where the application stops.
+shared_families(#{bytes := Bytes, released_bytes := Released, max_bytes := Most}) ->
+    [
+        gauge(<<"py_node_shared_bytes">>, <<"Shared memory in use.">>, [{[], Bytes}]),
+        gauge(<<"py_node_shared_released_bytes">>, <<"Shared memory in use that was released and is still mapped.">>, [{[], Released}]),
+        gauge(<<"py_node_shared_max_bytes">>, <<"The most shared memory that may be in use.">>, [{[], Most}])
+    ];
+shared_families({error, _}) ->
+    [].
 
 version() ->
     case application:get_key(py, vsn) of

@@ -141,7 +141,14 @@ class Map(mmap):
 
 def _mapped(memory: Memory) -> Map:
     place = _place()
-    hold = None if place is None else marks.mark(place, memory.name)
+    try:
+        hold = None if place is None else marks.mark(place, memory.name)
+    except FileNotFoundError:
+        raise
+    except OSError as cause:
+        raise errors.SharedMemoryError(
+            f"no room to note that shared memory is mapped: {cause.strerror}"
+        ) from None
     fd = os.open(memory.path, os.O_RDONLY | _OPEN_FLAGS)
     try:
         status = os.fstat(fd)

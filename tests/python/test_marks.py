@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import gc
 import os
 import pickle
@@ -274,11 +275,17 @@ def test_where_the_directories_have_gone_a_map_goes_in_silence(
     assert marks._marks == {}
 
 
-def test_a_mark_that_can_not_be_made_is_an_error_and_maps_nothing(place: Place) -> None:
+def test_a_mark_that_can_not_be_made_is_an_error_and_maps_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     held = shared.share(LARGE)
-    marks_directory, place.marks = place.marks, f"{place.directory}/none"
-    with pytest.raises(errors.StaleReferenceError):
-        held.value  # noqa: B018
-    place.marks = marks_directory
-    assert held.value == LARGE
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "symlink", fail)
+        with pytest.raises(errors.SharedMemoryError, match="No space left on device"):
+            held.value  # noqa: B018
+    gc.collect()
     assert marks._marks == {}
+    assert held.value == LARGE

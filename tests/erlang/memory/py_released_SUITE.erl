@@ -54,6 +54,8 @@ pool(Config, More) -> More#{python_path => [?config(data_dir, Config)]}.
 what_a_worker_keeps_counts_until_it_lets_go(_Config) ->
     [keep(keep, shared()) || _ <- [1, 2, 3]],
     ?assertEqual({0, 3 * ?LARGE, 3 * ?LARGE, ?MOST}, numbers()),
+    Said = io_lib:format("py_node_shared_released_bytes ~w", [3 * ?LARGE]),
+    ?assertNotEqual(nomatch, string:find(iolist_to_binary(py_metrics:text()), iolist_to_binary(Said))),
     Last = py:share(content(?LARGE)),
     ?assertEqual({1, ?MOST, 3 * ?LARGE, ?MOST}, numbers()),
     full(),
