@@ -58,6 +58,7 @@
 %% Of an answer with a large number: all before its value.
 -define(HEAD_BYTES, 11).
 -define(SMALL_BYTES, 48).
+-define(LARGE_FRAME_BYTES, 262_144).
 
 %% @doc The number of this wire, which both halves must agree on when a worker starts.
 -spec version() -> pos_integer().
@@ -124,13 +125,24 @@ arguments(Body) ->
     {_Module, _Function, Args} = binary_to_term(iolist_to_binary([<<?VERSION, ?SMALL_TUPLE, 3>> | Body])),
     Args.
 
-%% @doc Whether a tuple of that size that begins with that atom may occur in the body. A large binary in the arguments is an
-%% element of its own, so this costs a search at memory speed and no second walk over the terms.
+%% @doc Whether a tuple of that size that begins with that atom may occur in the body. This costs a search at memory speed and no
+%% second walk over the terms; a large binary in the arguments is an element of its own, and is not searched.
 -spec mentions(body(), {atom(), 0..255}) -> boolean().
 mentions(Body, Shape) -> occurs(Body, pattern(Shape)).
 
-occurs([Part | Rest], Pattern) -> binary:match(Part, Pattern) =/= nomatch orelse occurs(Rest, Pattern);
+occurs([Part | Rest], Pattern) -> binary:match(Part, Pattern) =/= nomatch orelse occurs(without_content(Part, Rest), Pattern);
 occurs([], _Pattern) -> false.
+
+%% What follows a part of terms that ends with the head of a binary of just that size is its content: parts of terms and contents take
+%% turns.
+without_content(Part, [Content | Rest] = Parts) when byte_size(Part) >= 5 ->
+    Size = byte_size(Content),
+    case binary:part(Part, byte_size(Part), -5) of
+        <<?BINARY, Size:32>> -> Rest;
+        _ -> Parts
+    end;
+without_content(_Part, Parts) ->
+    Parts.
 
 %% The longer the pattern, the longer the steps of the search.
 pattern({Atom, Size} = Shape) ->
@@ -263,12 +275,27 @@ answer(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, ?INTEGER, _:32, Tag
         {refused, _} = Refused -> Refused;
         error -> error
     end;
+answer(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, ?INTEGER, _:32, ?BINARY, Size:32, Bytes:Size/binary>> = Frame, _Budget) when
+    Size > ?LARGE_BYTES
+->
+    {ok, alone(Bytes, Frame)};
+answer(<<?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, ?SMALL_INTEGER, _, ?BINARY, Size:32, Bytes:Size/binary>> = Frame, _Budget) when
+    Size > ?LARGE_BYTES
+->
+    {ok, alone(Bytes, Frame)};
 answer(Frame, Budget) ->
     case py_atoms:decode(Frame, Budget) of
         {ok, {r, _Id, Value}} -> {ok, Value};
         {ok, {e, _Id, Error}} -> {error, Error};
         {refused, _} = Refused -> Refused;
         _ -> error
+    end.
+
+%% A large result is not copied where it is nearly all that its frame keeps.
+alone(Bytes, Frame) ->
+    case binary:referenced_byte_size(Frame) - byte_size(Bytes) of
+        Rest when Rest =< ?LARGE_BYTES -> Bytes;
+        _ -> binary:copy(Bytes)
     end.
 
 %% @doc What Python asks of Erlang in a frame that is no answer; `error' when it can't be read, or would make too many atoms.
@@ -291,17 +318,22 @@ frame(Term) -> [<<(iolist_size(Term)):32>> | Term].
 -spec input() -> input().
 input() -> {0, []}.
 
-%% @doc The frames that more bytes complete, as they came, each behind its length: {@link next/1} gives one. The parts of a large
-%% frame are put together once, when the last is there. `{error, Head}' where a frame does not begin as a term does, or is longer
+%% @doc The frames that more bytes complete, as they came, each behind its length: {@link next/1} gives one. `{error, Head}' where a frame does not begin as a term does, or is longer
 %% than this: these bytes were never meant for us.
 -spec split(binary(), input(), MostBytes :: pos_integer() | infinity) ->
     {ok, Frames :: binary(), input()} | {error, Head :: binary()}.
 split(Data, {Missing, Parts}, _Most) when byte_size(Data) < Missing ->
-    {ok, <<>>, {Missing - byte_size(Data), [Data | Parts]}};
+    {ok, <<>>, {Missing - byte_size(Data), more(Data, Parts, Missing)}};
 split(Data, {_, []}, Most) ->
     split_at(0, Data, Most);
-split(Data, {_, Parts}, Most) ->
-    split_at(0, iolist_to_binary(lists:reverse(Parts, [Data])), Most).
+split(Data, {Missing, Parts}, Most) ->
+    [Whole | Earlier] = more(Data, Parts, Missing),
+    split_at(0, case Earlier of [] -> Whole; _ -> iolist_to_binary(lists:reverse(Earlier, [Whole])) end, Most).
+
+%% The parts of a large frame are added to one binary, which grows in place: they are garbage at once, and the next ones take
+%% their memory.
+more(Data, [Part], Missing) when byte_size(Part) + Missing > ?LARGE_FRAME_BYTES -> [<<Part/binary, Data/binary>>];
+more(Data, Parts, _Missing) -> [Data | Parts].
 
 %% One match context for all of them: no garbage is made of a frame.
 split_at(At, Data, Most) -> split_at(Data, At, Data, Most).

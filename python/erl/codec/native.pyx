@@ -23,6 +23,7 @@ include "native_buffer.pxi"
 include "native_write.pxi"
 include "native_text.pxi"
 include "native_values.pxi"
+include "native_heads.pxi"
 include "native_frames.pxi"
 include "native_outlet.pxi"
 

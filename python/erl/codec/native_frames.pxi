@@ -95,6 +95,8 @@ cdef enum:
     LEAST_BUFFER_BYTES = 64
     KEEP_BUFFER_BYTES = 1 << 20
     DROPPED_HEAD_BYTES = 4096
+    LARGE_FRAME_BYTES = 1 << 18
+    MOST_TIMES = 64             # as much as has come of a frame is its room at once
 
 cdef uint64_t NO_LIMIT = 0xFFFFFFFFFFFFFFFFULL
 # In the backlog, by its identity: a call that is not to be begun, whose number is used.
@@ -105,6 +107,7 @@ cdef class FrameBuffer:
     """Collects bytes as they come and cuts them into frames: see `erl.wire.frames.FrameBuffer`."""
 
     cdef bytearray buffer
+    cdef bytes large            # a large frame at the start is read into what it will be; then nothing else has come
     cdef bint reading           # a thread waits for bytes: the buffer is its own
     cdef Py_ssize_t skipped     # bytes still to come of a frame that was dropped
     cdef readonly object backlog
@@ -224,9 +227,10 @@ cdef class FrameBuffer:
         if ms and self.complete() >= 0:
             ms = 0      # another thread has read it and is about to sort it, which it can't while this one waits
         self.make_room()
-        cdef bytearray buffer = self.buffer
+        cdef bytearray buffer = self.buffer     # held, whatever happens meanwhile
+        cdef bytes large = self.large
         to = <void*>self.bytes_at(self.stop)
-        room = len(buffer) - self.stop
+        room = (len(buffer) if large is None else self.packet + len(large)) - self.stop
         if self.skipped:
             room = min(room, self.skipped)
         self.reading = True
@@ -284,6 +288,7 @@ cdef class FrameBuffer:
     def renew(self):
         """Forget who reads, in a child that was forked, and all that has come."""
         self.reading = False
+        self.large = None
         self.start = self.stop = self.skipped = 0
         self.backlog.clear()
         self.backlog_bytes = 0
@@ -309,7 +314,7 @@ cdef class FrameBuffer:
             self.moves += 1
             self.passed(size)
             return True
-        frame = given(PyBytes_FromStringAndSize(<const char*>p, size))
+        frame = self.content(size)
         if answer_id(p, size, &id_) and id_ in self.expected:
             self.answers[id_] = frame
             self.answered.append(id_)
@@ -346,7 +351,13 @@ cdef class FrameBuffer:
 
     cdef int make_room(self) except -1:
         """See to it that there is room for a byte at least."""
-        cdef Py_ssize_t size = len(self.buffer), have = self.stop - self.start, wanted
+        cdef Py_ssize_t size, have, wanted
+        if self.large is not None:
+            if self.complete() < 0:
+                return 0
+            self.move()     # another thread has read it, and would do the same
+        size = len(self.buffer)
+        have = self.stop - self.start
         if have == 0:
             self.start = self.stop = 0
             if size > KEEP_BUFFER_BYTES:
@@ -354,12 +365,28 @@ cdef class FrameBuffer:
         elif self.stop == size:
             if have > size // 2:
                 wanted = self.packet + self.length()
+                if have < wanted <= have * MOST_TIMES and wanted > LARGE_FRAME_BYTES:
+                    self.enlarge(wanted - self.packet, have - self.packet)
+                    return 0
                 size = wanted if size < wanted <= have * 16 else size * 2
             grown = room_for(size)
             memcpy(PyByteArray_AS_STRING(<PyObject*>grown), self.bytes_at(self.start), have)
             self.buffer = grown
             self.start = 0
             self.stop = have
+        return 0
+
+    cdef int enlarge(self, Py_ssize_t size, Py_ssize_t have) except -1:
+        """Go on with the frame at the start, of which so much is here, in bytes of its own."""
+        self.large = <bytes>given(PyBytes_FromStringAndSize(NULL, size))
+        memcpy(PyBytes_AS_STRING(<PyObject*>self.large), PyByteArray_AS_STRING(<PyObject*>self.buffer) + self.start + self.packet, have)
+        self.start = 0
+        self.stop = self.packet + have
+        if len(self.buffer) > KEEP_BUFFER_BYTES:
+            try:
+                self.buffer = room_for(self.first)
+            except MemoryError:
+                return 0
         return 0
 
     def waiting(self):
@@ -373,6 +400,11 @@ cdef class FrameBuffer:
         head = given(PyBytes_FromStringAndSize(
             <const char*>self.bytes_at(body), min(have, <Py_ssize_t>DROPPED_HEAD_BYTES)
         ))
+        if self.large is not None:
+            self.large = None
+            self.start = self.stop = 0
+            self.skipped = size - have
+            return head, size - have
         kept = room_for(max(self.first, rest))
         memcpy(PyByteArray_AS_STRING(<PyObject*>kept), self.bytes_at(body + have), rest)
         self.buffer = kept
@@ -382,11 +414,16 @@ cdef class FrameBuffer:
         return head, size - have
 
     cdef const unsigned char* bytes_at(self, Py_ssize_t position) noexcept:
+        if self.large is not None:
+            return <const unsigned char*>PyBytes_AS_STRING(<PyObject*>self.large) + position - self.packet
         return <const unsigned char*>PyByteArray_AS_STRING(<PyObject*>self.buffer) + position
 
     cdef Py_ssize_t length(self) noexcept:
         """What the next frame says of its own length."""
-        cdef const unsigned char* p = self.bytes_at(self.start)
+        cdef const unsigned char* p
+        if self.large is not None:
+            return PyBytes_GET_SIZE(<PyObject*>self.large)
+        p = self.bytes_at(self.start)
         if self.packet == 4:
             return u32(p)
         return u16(p) if self.packet == 2 else p[0]
@@ -401,12 +438,21 @@ cdef class FrameBuffer:
 
     cdef bytes taken(self, Py_ssize_t size):
         """The next frame, known to be here with this length."""
-        frame = given(PyBytes_FromStringAndSize(<const char*>self.bytes_at(self.start + self.packet), size))
+        frame = self.content(size)
         self.passed(size)
         return frame
 
+    cdef bytes content(self, Py_ssize_t size):
+        if self.large is not None:
+            return self.large
+        return <bytes>given(PyBytes_FromStringAndSize(<const char*>self.bytes_at(self.start + self.packet), size))
+
     cdef int passed(self, Py_ssize_t size) except -1:
         """The next frame, of this length, is no longer here."""
+        if self.large is not None:
+            self.large = None
+            self.start = self.stop = 0
+            return 0
         self.start += self.packet + size
         if self.start == self.stop and len(self.buffer) > KEEP_BUFFER_BYTES:
             # A large frame is not kept twice while its call runs.
@@ -416,63 +462,6 @@ cdef class FrameBuffer:
                 return 0
             self.start = self.stop = 0
         return 0
-
-
-cdef bint answer_id(const unsigned char* p, Py_ssize_t size, long long* id_) noexcept:
-    """Whether a frame is `{r, Id, _}` or `{e, Id, _}`, and its id."""
-    cdef Py_ssize_t i, k, count
-    cdef uint64_t number = 0
-    if size < 9 or p[0] != VERSION or p[1] != SMALL_TUPLE or p[2] != 3:
-        return False
-    if (p[3] == SMALL_ATOM_UTF8 or p[3] == SMALL_ATOM) and p[4] == 1:
-        i = 5
-    elif (p[3] == ATOM or p[3] == ATOM_UTF8) and p[4] == 0 and p[5] == 1:
-        i = 6
-    else:
-        return False
-    if p[i] != c"r" and p[i] != c"e":
-        return False
-    i += 1
-    if p[i] == SMALL_INTEGER:
-        id_[0] = p[i + 1]
-        return True
-    if p[i] == INTEGER and size - i > 5:
-        id_[0] = <int32_t>u32(p + i + 1)
-        return True
-    if p[i] == SMALL_BIG and 0 < p[i + 1] < 8 and size - i > 3 + p[i + 1] and p[i + 2] <= 1:
-        count = p[i + 1]
-        for k in range(count):
-            number |= <uint64_t>p[i + 3 + k] << (8 * k)
-        id_[0] = -<long long>number if p[i + 2] else <long long>number
-        return True
-    return False
-
-
-cdef bint is_unwanted(const unsigned char* p, Py_ssize_t size) noexcept:
-    """Whether a frame is `{X, Id}` as the application writes it."""
-    return size == 12 and memcmp(p, b"\x83h\x02d\x00\x01Xb", 8) == 0
-
-
-cdef bint is_taken(const unsigned char* p, Py_ssize_t size) noexcept:
-    """Whether a frame is `{T, Number}` as the application writes it."""
-    return size == 18 and memcmp(p, b"\x83h\x02d\x00\x01Tn\x08\x00", 10) == 0
-
-
-cdef inline uint64_t little64(const unsigned char* p) noexcept:
-    """An integer as SMALL_BIG_EXT has it, the least byte first."""
-    cdef uint64_t number = 0
-    cdef int i
-    for i in range(8):
-        number |= <uint64_t>p[i] << (8 * i)
-    return number
-
-
-cdef bint is_call(frame) noexcept:
-    """Whether a frame is a call as the application writes it."""
-    return (
-        PyBytes_GET_SIZE(<PyObject*>frame) > 7
-        and memcmp(PyBytes_AS_STRING(<PyObject*>frame), b"\x83h\x05d\x00\x01C", 7) == 0
-    )
 
 
 cdef bytearray room_for(Py_ssize_t size):

@@ -138,7 +138,7 @@ cdef class Lane:
         cdef int flags
         cdef object args = None, value = None, keywords = None, run, term
         cdef bytes frame, answer = None
-        cdef bint large
+        cdef bint large, apart = False
         cdef Known known = self.known_call(&head, &size)
         if known is None or not self.frames.may_begin():
             return False
@@ -180,9 +180,11 @@ cdef class Lane:
                 self.open_calls.append(head.id)
                 self.later(head.id, value, flags)
                 return True
-            answer = answer_of(head.id, value, flags, self.tables)
+            apart = self.goes_apart(value, flags)
+            answer = front_of(head.id, len(<bytes>value), flags) if apart else answer_of(head.id, value, flags, self.tables)
             args = None
-            value = None
+            if not apart:
+                value = None
         except self.closed:
             raise
         except BaseException as error:  # the door around user code, as in `erl.runtime.server`
@@ -197,9 +199,12 @@ cdef class Lane:
             answer = None
         if answer is not None:
             if not (PyList_GET_SIZE(<PyObject*>self.tables.made) or PyList_GET_SIZE(<PyObject*>self.printed)):
-                size = PyBytes_GET_SIZE(<PyObject*>answer)
+                size = PyBytes_GET_SIZE(<PyObject*>answer) + (len(<bytes>value) if apart else 0)
                 if size - 4 < FRAME_BYTES_END:
-                    self.pending.append(answer)
+                    if apart:
+                        self.pending += (answer, value)
+                    else:
+                        self.pending.append(answer)
                     self.pending_bytes += size
                     if size > LARGE_BYTES:
                         self.clock = 0
@@ -211,6 +216,17 @@ cdef class Lane:
         self.answer(head.id, term)
         self.clock = 0
         return True
+
+    cdef bint goes_apart(self, value, int flags) except -1:
+        """Whether a value is bytes that can leave as they are, behind the head of their frame."""
+        return (
+            type(value) is bytes
+            and ROOM_BYTES < PyBytes_GET_SIZE(<PyObject*>value) < <Py_ssize_t>FRAME_BYTES_END - FIRST_BYTES
+            and self.tables.modes[PLAIN_MODE if flags & PLAIN else flags & 3].fast
+            and not PyList_GET_SIZE(<PyObject*>self.tables.top_encoder)
+            and not PyList_GET_SIZE(<PyObject*>self.tables.made)
+            and not PyList_GET_SIZE(<PyObject*>self.printed)
+        )
 
     cdef object own_arguments(self, bytes frame, Py_ssize_t at, int flags):
         """The arguments of a call that brings no flags: the last element of its frame, a whole list."""
@@ -362,6 +378,25 @@ cdef Reader reader_at(bytes frame, Py_ssize_t at, Tables tables):
     return reader
 
 
+cdef bytes front_of(long long id_, Py_ssize_t size, int flags):
+    """The frame `{r, Id, Bytes}` up to the bytes, of which there are so many."""
+    cdef unsigned char first[FIRST_BYTES]
+    cdef Out out
+    begin(&out, first)
+    begin_answer(&out, id_, flags)
+    put_head(&out, BINARY, size)
+    put32(out.p, <uint32_t>(out.n - 4 + size))
+    return whole(&out)
+
+
+cdef inline void begin_answer(Out* out, long long id_, int flags) noexcept:
+    """The frame up to its value, into a buffer that is empty; its length is still to come."""
+    cdef bint plain = flags & PLAIN
+    memcpy(out.p + 4, b"\x83h\x03d\x00\x01r" if plain else b"\x83h\x03w\x01r", 7 if plain else 6)
+    out.n = 11 if plain else 10
+    out.n += spell_int(out.p + out.n, id_)
+
+
 cdef bytes answer_of(long long id_, value, int flags, Tables tables):
     """The frame `{r, Id, Value}` of a result, behind its length. One that can't be encoded holds no references."""
     cdef unsigned char first[FIRST_BYTES]
@@ -375,9 +410,7 @@ cdef bytes answer_of(long long id_, value, int flags, Tables tables):
             term = encoded((_RESULT, id_, value), flags, tables)
             return len(term).to_bytes(8, "big")[4:] + term
         begin(&out, first)
-        memcpy(first + 4, b"\x83h\x03d\x00\x01r" if plain else b"\x83h\x03w\x01r", 7 if plain else 6)
-        out.n = 11 if plain else 10
-        out.n += spell_int(first + out.n, id_)
+        begin_answer(&out, id_, flags)
         write_whole(&out, value, flags, 1, tables)
         put32(out.p, <uint32_t>(out.n - 4))
         return whole(&out)

@@ -77,6 +77,10 @@ a_body_mentions_the_marker_of_a_reference_test_() ->
             {true, [[{a, #{b => Reference}}]]},
             {true, [binary:copy(<<"x">>, 1_000_000), Reference]},
             {true, [Reference, binary:copy(<<"x">>, 1_000_000)]},
+            {true, [binary:copy(<<"x">>, 1_000_000), binary:copy(<<"y">>, 1_000_000), Reference]},
+            {true, [{bytes, binary:copy(<<"x">>, 1_000_000)}, [Reference, binary:copy(<<"y">>, 1_000_000)]]},
+            %% What the bytes of a user say is no reference, and is not searched.
+            {false, [binary:copy(term_to_binary(Reference, [{minor_version, 1}]), 100_000)]},
             {false, []},
             {false, [1, 2, 3]},
             {false, [binary:copy(<<"x">>, 1_000_000)]}
@@ -105,6 +109,32 @@ an_answer_is_its_value_or_its_error_test_() ->
             {error, term_to_binary({x, 7, 42})},
             {error, <<>>}
         ]
+    ].
+
+a_large_result_is_the_value_however_its_frame_came_test_() ->
+    Large = rand:bytes(100_000),
+    Frame = fun(Id) -> term_to_binary({r, Id, Large}) end,
+    Inside = fun(Whole) -> binary:part(<<(binary:copy(<<0>>, 500_000))/binary, Whole/binary>>, 500_000, byte_size(Whole)) end,
+    [
+        ?_assertEqual({ok, Large}, py_wire:answer(Frame(7))),
+        ?_assertEqual({ok, Large}, py_wire:answer(Frame(70_000))),
+        ?_assertEqual({ok, Large}, py_wire:answer(Inside(Frame(70_000)))),
+        ?_assertEqual({error, Large}, py_wire:answer(term_to_binary({e, 7, Large}))),
+        ?_assertEqual({ok, {Large, Large}}, py_wire:answer(term_to_binary({r, 7, {Large, Large}}))),
+        ?_assertEqual(error, py_wire:answer(<<(Frame(7))/binary, 0>>)),
+        ?_assertEqual(error, py_wire:answer(binary:part(Frame(7), 0, 99_000)))
+    ].
+
+a_large_result_keeps_little_more_than_itself_test() ->
+    Large = rand:bytes(100_000),
+    Frame = term_to_binary({r, 70_000, Large}),
+    Whole = binary:part(<<(binary:copy(<<0>>, 500_000))/binary, Frame/binary>>, 500_000, byte_size(Frame)),
+    [
+        begin
+            {ok, Value} = py_wire:answer(Each),
+            ?assert(binary:referenced_byte_size(Value) < 200_000)
+        end
+     || Each <- [Frame, Whole]
     ].
 
 a_request_is_what_python_asks_test_() ->
@@ -158,6 +188,24 @@ any_split_of_the_bytes_gives_the_same_frames_test_() ->
         {lists:concat(["in pieces of ", Size]), ?_assertEqual(Frames, split_by(Size, Stream, py_wire:input()))}
      || Size <- [1, 2, 3, 4, 5, 6, 7, 64, 1000, 4095, 9999, 100_000]
     ].
+
+large_frames_are_the_same_however_their_bytes_are_cut_test_() ->
+    Frames = [term_to_binary(rand:bytes(Size)) || Size <- [10, 300_000, 262_133, 262_139, 70_000, 1_000_000, 10]],
+    Stream = iolist_to_binary([py_wire:frame(Frame) || Frame <- Frames]),
+    [
+        {lists:concat(["in pieces of ", Size]), ?_assertEqual(Frames, split_by(Size, Stream, py_wire:input()))}
+     || Size <- [997, 65_536, 262_144, 300_000, 2_000_000]
+    ].
+
+bytes_that_were_split_once_are_split_the_same_again_test() ->
+    Frame = term_to_binary(rand:bytes(1_000_000)),
+    <<First:400_000/binary, Second:300_000/binary, Third/binary>> = iolist_to_binary(py_wire:frame(Frame)),
+    {ok, <<>>, One} = py_wire:split(First, py_wire:input(), infinity),
+    {ok, <<>>, Two} = py_wire:split(Second, One, infinity),
+    {ok, <<>>, Again} = py_wire:split(Second, One, infinity),
+    {ok, Whole, _} = py_wire:split(Third, Two, infinity),
+    ?assertMatch({_, Frame, <<>>}, py_wire:next(Whole)),
+    ?assertEqual({ok, Whole, py_wire:input()}, py_wire:split(Third, Again, infinity)).
 
 a_long_stream_of_small_frames_is_split_test() ->
     Frames = [term_to_binary({r, N, N * N}) || N <- lists:seq(1, 5_000)],

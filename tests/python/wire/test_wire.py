@@ -90,6 +90,41 @@ def test_a_frame_larger_than_the_buffer_makes_it_grow(kind: Any) -> None:
 
 
 @both
+@pytest.mark.parametrize("size", [65_535, 262_143, 262_144, 262_145, 4_200_000])
+@pytest.mark.parametrize("first_bytes", [64, 65_536])
+def test_a_large_frame_is_the_same_wherever_its_bytes_are_cut(kind: Any, size: int, first_bytes: int) -> None:
+    frames = [b"a", bytes(range(256)) * (size // 256) + b"z" * (size % 256), b"b", b"x" * size, b"y" * size]
+    for cuts in ([65536], [1, 65536], [131_071, 3], [size + 4, 5]):
+        assert split(kind, frames, 4, cuts, first_bytes) == frames
+
+
+@both
+def test_what_is_read_behind_a_large_frame_that_nobody_has_taken_is_the_next(kind: Any) -> None:
+    buffer = kind(4)
+    large = b"x" * 1_000_000
+    with Pipe() as pipe:
+        pipe.fill(buffer, len(large).to_bytes(4, "big") + large)
+        pipe.fill(buffer, b"\0\0\0\1a\0\0\0\2b")
+        assert frames_of(buffer) == [large, b"a"]
+        pipe.fill(buffer, b"c")
+        assert frames_of(buffer) == [b"bc"]
+
+
+@both
+@pytest.mark.parametrize("come", [400_000, 1_000_000])
+def test_a_large_frame_that_is_dropped_says_how_it_began(kind: Any, come: int) -> None:
+    buffer = kind(4)
+    with Pipe() as pipe:
+        pipe.fill(buffer, (1_000_000).to_bytes(4, "big") + b"abc" + bytes(come - 4))
+        os.write(pipe.outward, b"\0")
+        assert buffer.read(pipe.inward, 0) > 0
+        head, missing = buffer.drop()
+        assert (head[:3], len(head), missing) == (b"abc", 4096, 1_000_000 - come)
+        pipe.fill(buffer, bytes(missing) + b"\0\0\0\1x")
+        assert frames_of(buffer) == [b"x"]
+
+
+@both
 @pytest.mark.parametrize("packet", [2, 4])
 def test_a_dropped_frame_says_how_it_began_and_its_rest_is_skipped(kind: Any, packet: int) -> None:
     buffer = kind(packet, 64)
