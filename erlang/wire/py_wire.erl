@@ -318,8 +318,8 @@ frame(Term) -> [<<(iolist_size(Term)):32>> | Term].
 -spec input() -> input().
 input() -> {0, []}.
 
-%% @doc The frames that more bytes complete, as they came, each behind its length: {@link next/1} gives one. `{error, Head}' where a frame does not begin as a term does, or is longer
-%% than this: these bytes were never meant for us.
+%% @doc The frames that more bytes complete, as they came, each behind its length: {@link next/1} gives one. `{error, Head}' where
+%% a frame does not begin as a term does, or is longer than this: these bytes were never meant for us.
 -spec split(binary(), input(), MostBytes :: pos_integer() | infinity) ->
     {ok, Frames :: binary(), input()} | {error, Head :: binary()}.
 split(Data, {Missing, Parts}, _Most) when byte_size(Data) < Missing ->

@@ -182,6 +182,8 @@ def main() -> None:
         faulthandler.enable(all_threads=False)
     if flags.one_heap:
         limits.one_heap()
+    elif flags.py:
+        limits.keep_free()
     pipes = port.Port(in_fd, out_fd, flags.packet, flags.buffer_bytes)
     pipes.watch(awaits_bell=flags.py)
     if flags.py:

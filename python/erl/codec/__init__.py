@@ -8,7 +8,8 @@ The compiled one has more, which is None where it is missing: a `FrameBuffer` an
 `erl.wire.frames`, a `Collector` of what is printed, the `Lane`, in which `erl.runtime.server` has the common calls
 served, the `Promise`, `Sender`, `Intake` and `plain_call`, with which `erl.link` and `erl.futures` have common tasks
 sent and settled, `plain_task`, `plain_result`, `signed` and `verify` for the worker's side of those, and what the C
-library is told of memory: `trim` gives back to the system what is free, `one_heap` has it taken from one heap.
+library is told of memory: `trim` gives back to the system what is free, `one_heap` has it taken from one heap,
+`keep_free` has some of what is free kept.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Outlet: Callable[[], Any] | None
     Promise: type | None
     Sender: Callable[..., Any] | None
+    keep_free: Callable[[], None] | None
     one_heap: Callable[[], None] | None
     plain_call: Callable[[dict[Any, Any], Any, tuple[Any, ...]], bytes | None] | None
     plain_result: Callable[[object], bytes | None] | None
@@ -52,6 +54,7 @@ else:
             encode,
             encode_into,
             implementation,
+            keep_free,
             one_heap,
             plain_call,
             plain_result,
@@ -64,7 +67,7 @@ else:
         from erl.codec.reference import Options, Reader, decode, encode, encode_into, implementation
 
         Collector = FrameBuffer = Intake = Lane = Outlet = Promise = Sender = None
-        one_heap = plain_call = plain_result = plain_task = signed = trim = verify = None
+        keep_free = one_heap = plain_call = plain_result = plain_task = signed = trim = verify = None
 
 __all__ = [
     "Collector",
@@ -80,6 +83,7 @@ __all__ = [
     "encode",
     "encode_into",
     "implementation",
+    "keep_free",
     "one_heap",
     "plain_call",
     "plain_result",

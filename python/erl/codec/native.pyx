@@ -31,7 +31,7 @@ from erl.codec.options import Options
 
 __all__ = [
     "Collector", "FrameBuffer", "Intake", "Lane", "Options", "Outlet", "Promise", "Reader", "Sender", "decode", "encode",
-    "encode_into", "implementation", "one_heap", "plain_call", "plain_result", "plain_task", "signed",
+    "encode_into", "implementation", "keep_free", "one_heap", "plain_call", "plain_result", "plain_task", "signed",
     "trim", "verify",
 ]
 
@@ -183,6 +183,60 @@ cdef class Reader:
 
 cdef extern from *:
     """
+    #include <stdlib.h>
+
+    /* Arenas, from which CPython takes small objects, that are free and kept: to give them back and have others costs a fault
+       for each page. Whoever frees or wants one may be of another interpreter, and have another lock. */
+    #define ERL_ARENA_BYTES ((size_t)1 << 20)
+    #define ERL_KEPT_ARENAS 4
+    #define ERL_HEAP_BYTES ((size_t)2 << 20)
+    static void *erl_kept[ERL_KEPT_ARENAS];
+    static int erl_keeps;
+    static PyObjectArenaAllocator erl_system;
+
+    static void *erl_arena(void *context, size_t size) {
+        int i;
+        void *arena;
+        (void)context;
+        if (size == ERL_ARENA_BYTES)
+            for (i = 0; i < ERL_KEPT_ARENAS; i++)
+                if (__atomic_load_n(&erl_kept[i], __ATOMIC_RELAXED) != NULL
+                    && (arena = __atomic_exchange_n(&erl_kept[i], NULL, __ATOMIC_ACQ_REL)) != NULL)
+                    return arena;
+        return erl_system.alloc(erl_system.ctx, size);
+    }
+
+    static void erl_free_arena(void *context, void *arena, size_t size) {
+        int i;
+        (void)context;
+        if (size == ERL_ARENA_BYTES && erl_keeps)
+            for (i = 0; i < ERL_KEPT_ARENAS; i++) {
+                void *none = NULL;
+                if (__atomic_compare_exchange_n(&erl_kept[i], &none, arena, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return;
+            }
+        erl_system.free(erl_system.ctx, arena, size);
+    }
+
+    static void erl_drop_arenas(void) {
+        int i;
+        for (i = 0; i < ERL_KEPT_ARENAS; i++) {
+            void *arena = __atomic_exchange_n(&erl_kept[i], NULL, __ATOMIC_ACQ_REL);
+            if (arena != NULL) erl_system.free(erl_system.ctx, arena, ERL_ARENA_BYTES);
+        }
+    }
+
+    static void erl_keep_free(void) {
+        PyObjectArenaAllocator ours = {NULL, erl_arena, erl_free_arena};
+        if (erl_keeps) return;
+        PyObject_GetArenaAllocator(&erl_system);
+        PyObject_SetArenaAllocator(&ours);
+        erl_keeps = 1;
+        /* The C library of GNU maps no block alone that is as small as the largest that was freed, and gives back the end of
+           its heap from twice that size on. */
+        void *volatile block = malloc(ERL_HEAP_BYTES);
+        free(block);
+    }
+
     #if defined(__GLIBC__)
     #include <malloc.h>
     #define erl_trim() ((void)malloc_trim(0))
@@ -194,10 +248,13 @@ cdef extern from *:
     """
     void trim_heap "erl_trim" () nogil
     void use_one_heap "erl_one_heap" () nogil
+    void drop_arenas "erl_drop_arenas" () noexcept
+    void use_kept "erl_keep_free" () noexcept
 
 
 def trim():
-    """Give memory back to the system that was freed, where the C library keeps it."""
+    """Give memory back to the system that was freed and is kept."""
+    drop_arenas()
     with nogil:
         trim_heap()
 
@@ -205,6 +262,11 @@ def trim():
 def one_heap():
     """Have the C library take all memory from one heap."""
     use_one_heap()
+
+
+def keep_free():
+    """Keep some memory that is freed, 8 MB at most, for what comes next, which need not ask the system for it then."""
+    use_kept()
 
 
 def decode(data, options):

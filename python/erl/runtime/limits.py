@@ -110,6 +110,15 @@ def one_heap() -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
 
 
+def keep_free() -> None:
+    """Keep some memory that is freed, a few megabytes: to have it anew is much of the time of a large call.
+
+    Not for one whose memory is bound: there what is free counts.
+    """
+    if codec.keep_free is not None:
+        codec.keep_free()
+
+
 def _nothing() -> None:
     return
 

@@ -138,6 +138,50 @@ def test_refused_values_leave_nothing_behind(value: Any, options: Options) -> No
     is_flat(work, ROUNDS // 100)
 
 
+KEEPS = """
+import gc, resource, sys
+from erl.codec import native, Options
+OPTIONS = Options.from_flags(0)
+TERM = native.encode(list(range(10**9, 10**9 + 100_000)), OPTIONS)
+
+def faults():
+    for _ in range(5):
+        native.encode(native.decode(TERM, OPTIONS), OPTIONS)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        native.encode(native.decode(TERM, OPTIONS), OPTIONS)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+plain = faults()
+native.keep_free()
+native.keep_free()
+kept = faults()
+before = resident()
+large = [list(range(10**9, 10**9 + 100_000)) for _ in range(30)]
+full = resident() - before
+del large
+gc.collect()
+native.trim()
+print(plain, kept, full, resident() - before)
+"""
+
+
+@needs_proc
+def test_little_of_what_is_freed_is_kept_and_that_needs_no_new_pages() -> None:
+    """A process that keeps some has few faults where it had many, and no more memory when it has given that back."""
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS], check=True, capture_output=True, text=True, timeout=120
+    )
+    plain, kept, full, left = map(int, done.stdout.split())
+    assert plain < 1000 or kept < plain // 4
+    assert full > 60 << 20
+    assert left < 16 << 20
+
+
 @needs_proc
 def test_atoms_and_keys_without_end_do_not_fill_the_memory() -> None:
     numbers = iter(range(10**9))
