@@ -190,16 +190,16 @@ any_split_of_the_bytes_gives_the_same_frames_test_() ->
     ].
 
 large_frames_are_the_same_however_their_bytes_are_cut_test_() ->
-    Frames = [term_to_binary(rand:bytes(Size)) || Size <- [10, 300_000, 262_133, 262_139, 70_000, 1_000_000, 10]],
+    Frames = [term_to_binary(rand:bytes(Size)) || Size <- [10, 300_000, 8_388_599, 8_388_598, 70_000, 9_000_000, 10]],
     Stream = iolist_to_binary([py_wire:frame(Frame) || Frame <- Frames]),
     [
         {lists:concat(["in pieces of ", Size]), ?_assertEqual(Frames, split_by(Size, Stream, py_wire:input()))}
-     || Size <- [997, 65_536, 262_144, 300_000, 2_000_000]
+     || Size <- [65_536, 300_000, 8_388_609, 9_000_000]
     ].
 
 bytes_that_were_split_once_are_split_the_same_again_test() ->
-    Frame = term_to_binary(rand:bytes(1_000_000)),
-    <<First:400_000/binary, Second:300_000/binary, Third/binary>> = iolist_to_binary(py_wire:frame(Frame)),
+    Frame = term_to_binary(rand:bytes(10_000_000)),
+    <<First:4_000_000/binary, Second:3_000_000/binary, Third/binary>> = iolist_to_binary(py_wire:frame(Frame)),
     {ok, <<>>, One} = py_wire:split(First, py_wire:input(), infinity),
     {ok, <<>>, Two} = py_wire:split(Second, One, infinity),
     {ok, <<>>, Again} = py_wire:split(Second, One, infinity),
