@@ -90,11 +90,17 @@ place({Pid, _}) ->
 senders() ->
     [Pid || Pid <- processes(), {current_stacktrace, Stack} <- [process_info(Pid, current_stacktrace)], lists:keymember(py_transit, 1, Stack)].
 
+fill(Node) ->
+    {nobody, Node} ! binary:copy(<<0>>, 100_000),
+    fill(Node).
+
 a_caller_is_never_suspended_by_a_frozen_node(Config) ->
     Node = ?config(node, Config),
     Large = {bytes, large()},
     py_distribution:while_frozen(Node, fun() ->
-        %% More than the connection takes, in calls of one message each: whoever sends the last of them is suspended.
+        %% More than the connection takes, however much that is: whoever sends from now on is suspended.
+        {Filling, _} = Filler = py_caller:start(fun() -> fill(Node) end),
+        py_eventually:holds(fun() -> process_info(Filling, status) =:= {status, suspended} end),
         Medium = {bytes, binary:part(large(), 0, 200_000)},
         Callers = [
             py_caller:start(fun() -> py:func(builtins, len, [Bytes], #{node => Node, timeout => 600_000}) end)
@@ -112,7 +118,7 @@ a_caller_is_never_suspended_by_a_frozen_node(Config) ->
         Handle = py:async(os, getpid, [], #{node => Node}),
         ?assertEqual(timeout, py:yield(Handle, 0)),
         ok = py:cancel(Handle),
-        lists:foreach(fun py_caller:kill/1, Callers)
+        lists:foreach(fun py_caller:kill/1, [Filler | Callers])
     end),
     ?assertEqual(3, py:func(operator, add, [1, 2], #{node => Node})),
     py_eventually:equals([], fun senders/0).
