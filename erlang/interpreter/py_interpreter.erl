@@ -12,7 +12,7 @@
 
 -export([open/2, settings/1, connect/2, os_pid/1, box_os_pid/1, memory_bytes/1, own_bytes/1, exceeds/2, unread_bytes/1, python/1]).
 -export([write/2, write_all/3, flush/1, is_pending/1, output/5, settle/1, message/2]).
--export([kill/2, interrupt/1, ring/1, look/1, is_doomed/1, is_gone/1, begun/1, paced/1, limit/2, read_us/1, reason/1, close/1]).
+-export([kill/2, interrupt/1, insist/1, raises/2, ring/1, look/1, is_doomed/1, is_gone/1, begun/1, paced/1, limit/2, read_us/1, reason/1, close/1]).
 -export_type([interpreter/0, paced/0]).
 
 -record(interpreter, {
@@ -28,6 +28,8 @@
     %% Of a sandboxed one: its box, and its own number in place of that of the program that made the box.
     box = undefined :: undefined | py_sandbox:box(),
     inner = undefined :: undefined | non_neg_integer(),
+    %% What it is interrupted by, where it has said so.
+    signal = undefined :: undefined | 1..64,
     python :: file:filename_all(),
     page :: file:filename_all(),
     listener = undefined :: undefined | gen_tcp:socket(),
@@ -50,10 +52,8 @@
 -define(KEPT_BYTES, 16_384).
 %% In the page, where every call may begin.
 -define(NO_LIMIT, 16#FFFFFFFFFFFFFFFF).
--define(KEPT_LINES, 20).
 %% How long it may take to ring, where what was rung before is not taken.
 -define(RING_MS, 1).
--define(KEPT_CHARACTERS, 2_000).
 %% What a sandboxed Python may write to its standard error in a second.
 -define(MOST_WRITTEN_BYTES, 262_144).
 %% A frame of a box that may have any memory.
@@ -362,19 +362,39 @@ kill(Reason, #interpreter{doom = undefined, os_pid = OsPid} = Interpreter) ->
 kill(_Reason, Interpreter) ->
     Interpreter.
 
-%% @doc Have its main thread look, between two bytecodes, at what has arrived.
+%% @doc Have its main thread look, between two bytecodes, at what has arrived: by a ring, which Python's second thread hears and raises the
+%% signal for; where there is no bell, by the signal.
 -spec interrupt(interpreter()) -> ok.
-interrupt(#interpreter{box = undefined, os_pid = OsPid}) -> py_launcher:interrupt(OsPid);
-%% What made the box would end of the signal.
-interrupt(#interpreter{inner = undefined}) -> ok;
-interrupt(#interpreter{inner = Inner}) -> py_launcher:interrupt(Inner).
+interrupt(#interpreter{errors = undefined} = Interpreter) -> signal(Interpreter);
+interrupt(Interpreter) -> ring(<<1>>, Interpreter).
+
+%% @doc The same once more, to a Python that has not heeded it: by the signal, too, which C code may look for that keeps the
+%% interpreter's lock.
+-spec insist(interpreter()) -> ok.
+insist(#interpreter{box = Box, inner = undefined} = Interpreter) when Box =/= undefined ->
+    interrupt(Interpreter);
+insist(Interpreter) ->
+    signal(Interpreter),
+    ring(<<2>>, Interpreter).
+
+signal(#interpreter{box = undefined, os_pid = OsPid, signal = Signal}) -> py_launcher:interrupt(OsPid, Signal);
+%% What made the box would end of it.
+signal(#interpreter{inner = undefined}) -> ok;
+signal(#interpreter{inner = Inner, signal = Signal}) -> py_launcher:interrupt(Inner, Signal).
+
+%% @doc User code has taken the signal that it was interrupted by: from now on it is this one. A box may ask for what it likes: the
+%% signal is raised in its Python alone, and only where that catches it.
+-spec raises(Signal :: 1..64, interpreter()) -> interpreter().
+raises(Signal, Interpreter) -> Interpreter#interpreter{signal = Signal}.
 
 %% @doc Ask for the answers that are ready, whatever Python does: by the socket of its standard error, where it reads nothing else.
 -spec ring(interpreter()) -> ok.
-ring(#interpreter{errors = undefined}) ->
+ring(Interpreter) -> ring(<<0>>, Interpreter).
+
+ring(_What, #interpreter{errors = undefined}) ->
     ok;
-ring(#interpreter{errors = Socket}) ->
-    _ = gen_tcp:send(Socket, <<0>>),
+ring(What, #interpreter{errors = Socket}) ->
+    _ = gen_tcp:send(Socket, What),
     ok.
 
 %% @doc See soon whether its process has ended without a word.
@@ -452,28 +472,8 @@ read_us(#interpreter{read_us = ReadUs}) -> ReadUs.
 -spec reason(interpreter()) -> py_error:ending() | term().
 reason(#interpreter{doom = Doom}) when Doom =/= undefined -> Doom;
 reason(#interpreter{status = undefined}) -> closed;
-reason(#interpreter{status = Status, said = Said}) when Status > 128 -> {signal, Status - 128, last_lines(Said)};
-reason(#interpreter{status = Status, said = Said}) -> {exit_status, Status, last_lines(Said)}.
-
-last_lines(Said) ->
-    Text =
-        case unicode:characters_to_list(Said) of
-            List when is_list(List) -> List;
-            _ -> binary_to_list(Said)
-        end,
-    Lines = [Line || Line <- string:split(string:trim(Text), "\n", all), not lists:prefix("Extension modules: ", Line)],
-    string:trim(lists:flatten(lists:join("\n", kept(Lines)))).
-
-%% Where it was when C code broke it comes first, and matters most.
-kept(Lines) ->
-    case lists:dropwhile(fun(Line) -> not lists:prefix("Fatal Python error", Line) end, Lines) of
-        [] -> lists:reverse(within(lists:sublist(lists:reverse(Lines), ?KEPT_LINES), ?KEPT_CHARACTERS));
-        Fatal -> within(lists:sublist(Fatal, ?KEPT_LINES), ?KEPT_CHARACTERS)
-    end.
-
-within([Line | Lines], Left) when length(Line) =< Left -> [Line | within(Lines, Left - length(Line))];
-within([Line | _], Left) when Left > 0 -> [lists:sublist(Line, Left)];
-within(_, _) -> [].
+reason(#interpreter{status = Status, said = Said}) when Status > 128 -> {signal, Status - 128, py_last_words:text(Said)};
+reason(#interpreter{status = Status, said = Said}) -> {exit_status, Status, py_last_words:text(Said)}.
 
 %% @doc Let go of everything that it was held by; what it has forked and left goes, too.
 -spec close(interpreter()) -> ok.

@@ -16,7 +16,7 @@
 %%% @private
 -module(py_launcher).
 
--export([find/1, priv_dir/0, package_dir/0, open/3, open_zygote/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/1]).
+-export([find/1, priv_dir/0, package_dir/0, open/3, open_zygote/3, open_program/4, arguments/1, kill/1, kill_group/1, interrupt/2]).
 -export([interrupt_by_hand/1]).
 -export([identity/1, resident_bytes/1, own_bytes/1, private_bytes/1, end_group/1, diagnose/2, ask/3]).
 -export_type([source/0, reason/0]).
@@ -29,10 +29,11 @@
     | {sandbox, py_sandbox:reason()}
     | {open_port, Path :: string(), file:posix() | badarg | system_limit}.
 
-%% SIGUSR1 of Linux, the only system with this form of /proc.
--define(USR1_BIT, (1 bsl 9)).
-%% SIGINT.
--define(INT_BIT, 2).
+%% The signal of an interruption, the first of `erl.runtime.signals': a real-time one on Linux, where nobody's defaults are about it.
+-define(INTERRUPTION, 50).
+%% Elsewhere, by its name: the number differs.
+-define(INTERRUPTION_ELSEWHERE, "USR1").
+-define(INT, 2).
 %% Lines of a zygote.
 -define(LINE_BYTES, 256).
 %% How long a killed process may take to be gone.
@@ -315,18 +316,39 @@ await_end(OsPid, Until) ->
         false -> ok
     end.
 
-%% @doc Raise SIGUSR1 in an interpreter; returns before it is there. One that has no handler for it any more would end: it is
-%% not raised there.
--spec interrupt(OsPid :: non_neg_integer()) -> ok.
-interrupt(OsPid) ->
-    _ = spawn(fun() -> catches(?USR1_BIT, OsPid) andalso signal("kill -s USR1 $1 2>/dev/null", OsPid) end),
+%% @doc Raise a signal in an interpreter, the one that it has asked for; returns before it is there. One that has no handler for it
+%% any more would end: it is not raised there.
+-spec interrupt(OsPid :: non_neg_integer(), Signal :: 1..64 | undefined) -> ok.
+interrupt(OsPid, Asked) ->
+    Signal =
+        case {Asked, os:type()} of
+            {undefined, {unix, linux}} -> ?INTERRUPTION;
+            _ -> Asked
+        end,
+    _ = spawn(fun() -> is_caught(Signal, OsPid) andalso signal(raising(Signal), OsPid) end),
     ok.
+
+is_caught(undefined, _OsPid) -> true;
+is_caught(Signal, OsPid) -> catches(1 bsl (Signal - 1), OsPid).
+
+%% The shell looks again: user code may have changed it in the milliseconds that a shell takes to start. Half of the mask is a number
+%% that any shell can read.
+raising(undefined) ->
+    "kill -s " ?INTERRUPTION_ELSEWHERE " $1 2>/dev/null";
+raising(Signal) ->
+    Half = if Signal > 32 -> "${mask%????????}"; true -> "${mask#????????}" end,
+    lists:flatten(io_lib:format(
+        "while read -r name mask; do\n"
+        "    if [ \"$name\" = SigCgt: ] && [ $((0x~s >> ~b & 1)) = 1 ]; then kill -s ~b $1; fi\n"
+        "done 2>/dev/null </proc/$1/status",
+        [Half, (Signal - 1) rem 32, Signal]
+    )).
 
 %% @doc The same with SIGINT, as somebody at a terminal would; it is there when this returns.
 -spec interrupt_by_hand(OsPid :: non_neg_integer() | undefined) -> ok.
 interrupt_by_hand(undefined) -> ok;
 interrupt_by_hand(OsPid) ->
-    _ = catches(?INT_BIT, OsPid) andalso signal("kill -s INT $1 2>/dev/null", OsPid),
+    _ = is_caught(?INT, OsPid) andalso signal("kill -s INT $1 2>/dev/null", OsPid),
     ok.
 
 %% proc(5): "SigCgt: 0000000180000200", a bit for each signal that is caught, that of signal 1 the lowest. Where the system does

@@ -121,7 +121,7 @@ judge({message, Worker, {'$py.own', Id, Ids} = Own}, Worker, Guard) when ?IS_ID(
     end;
 judge({message, Worker, {Kind, Id}} = Message, Worker, Guard) when
     Kind =:= '$py.later' orelse Kind =:= '$py.told' orelse Kind =:= '$py.importing' orelse Kind =:= '$py.dropped' orelse
-        Kind =:= '$py.alone' orelse Kind =:= '$py.unbegun' orelse Kind =:= '$py.goes_on',
+        Kind =:= '$py.alone' orelse Kind =:= '$py.signal' orelse Kind =:= '$py.unbegun' orelse Kind =:= '$py.goes_on',
     ?IS_ID(Id)
 ->
     {do, Message, Guard};

@@ -68,7 +68,7 @@ look(Sent, Interpreter, #overdue{threads = Threads} = Overdue) when Threads > 1 
 look(Sent, Interpreter, #overdue{strain = Before} = Overdue) ->
     case {Before, settled(Sent, Interpreter, Overdue)} of
         {{due, Id, _}, #overdue{strain = {due, Id, _}} = Next} -> Next;
-        {_, #overdue{strain = {due, _, _}} = Next} -> interrupted(Sent, Interpreter, Next);
+        {_, #overdue{strain = {due, _, _}} = Next} -> py_interpreter:interrupt(Interpreter), ticking(Sent, Next);
         {none, Next} -> ticking(Sent, Next);
         {_, Next} -> Next
     end.
@@ -88,7 +88,7 @@ ticked(Sent, Interpreter, #overdue{strain = {due, Id, _}} = Overdue) ->
     {ok, Call} = py_inflight:find(Id, Sent),
     case left_ms(Id, Sent, Overdue) of
         0 -> {{kill, is_map_key(importing, Call)}, Overdue#overdue{strain = none}};
-        _ -> {ok, interrupted(Sent, Interpreter, Overdue)}
+        _ -> py_interpreter:insist(Interpreter), {ok, ticking(Sent, Overdue)}
     end;
 ticked(_Sent, _Interpreter, #overdue{strain = none} = Overdue) ->
     {ok, Overdue};
@@ -175,10 +175,6 @@ clocks_ticking(Overdue) ->
     Overdue.
 
 %%% In Python's main thread
-
-interrupted(Sent, Interpreter, Overdue) ->
-    py_interpreter:interrupt(Interpreter),
-    ticking(Sent, Overdue).
 
 ticking(Sent, #overdue{tick = Before, strain = Strain, kill_after = After} = Overdue) ->
     _ = Before =:= undefined orelse erlang:cancel_timer(Before),

@@ -3,7 +3,7 @@
 %%% @private
 -module(py_pipe).
 
--export([kept/1, share/1, is_stuck/1, first/1, ring/1, looks/2, look_soon/1, paced/1, fill/2]).
+-export([kept/1, share/1, is_stuck/1, first/1, ring/1, raises/2, looks/2, look_soon/1, paced/1, fill/2]).
 
 -include("py_calls.hrl").
 
@@ -73,6 +73,11 @@ first(_Calls) -> none.
 -spec ring(calls()) -> ok.
 ring(#calls{interpreter = undefined}) -> ok;
 ring(#calls{interpreter = Interpreter}) -> py_interpreter:ring(Interpreter).
+
+%% @doc What interrupts this Python from now on, as it says.
+-spec raises(Signal :: 1..64, calls()) -> calls().
+raises(_Signal, #calls{interpreter = undefined} = Calls) -> Calls;
+raises(Signal, #calls{interpreter = Interpreter} = Calls) -> Calls#calls{interpreter = py_interpreter:raises(Signal, Interpreter)}.
 
 %% @doc Whether it is time to look again.
 -spec looks(reference(), calls()) -> {boolean(), calls()}.

@@ -18,13 +18,14 @@
 %% that a call answers later (`later'), will not begin (`unbegun'), is in the middle of an import (`importing'), or waits for an answer (`asked', by whom), goes on
 %% behind one (`goes_on'), is not to be
 %% waited for (`told'), lets no call nest in it (`alone'), or does not want it (`dropped'); and of itself, whether it holds what others
-%% rely on (`holds').
+%% rely on (`holds'), and which signal interrupts it (`signal').
 -spec run(py_wire:request() | error, {Worker :: pid(), Incarnation :: pos_integer()}, context()) ->
     {output | uncounted, py_outlet:output()}
     | {output_of, Id :: integer(), py_outlet:output()}
     | {own, Id :: integer(), [term()]}
     | {later | unbegun | importing | alone | told | goes_on | dropped, Id :: term()}
     | {holds, boolean()}
+    | {signal, 1..64}
     | {asked, Id :: term(), Whose :: py_wire:id() | 0 | unknown, running()}
     | error.
 run({print, Text}, _, _) ->
@@ -45,6 +46,8 @@ run({message, Worker, {'$py.importing', Id}}, {Worker, _}, _) ->
     {importing, Id};
 run({message, Worker, {'$py.alone', Id}}, {Worker, _}, _) ->
     {alone, Id};
+run({message, Worker, {'$py.signal', Signal}}, {Worker, _}, _) when Signal >= 1, Signal =< 64, is_integer(Signal) ->
+    {signal, Signal};
 run({message, Worker, {'$py.holds', Holds}}, {Worker, _}, _) when is_boolean(Holds) ->
     {holds, Holds};
 run({message, Worker, {'$py.log', {Level, _, _, _, _} = Record}}, {Worker, _}, _) when is_atom(Level) ->

@@ -152,6 +152,8 @@ asked(Request, Frame, #state{calls = Calls, incarnation = Incarnation, config = 
             State#state{calls = py_calls:told(Id, Calls)};
         {importing, Id} ->
             State#state{calls = py_calls:importing(Id, Calls)};
+        {signal, Signal} ->
+            State#state{calls = py_pipe:raises(Signal, Calls)};
         {alone, Id} ->
             State#state{calls = py_calls:alone(Id, Calls)};
         {holds, Holds} ->

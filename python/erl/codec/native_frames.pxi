@@ -27,17 +27,16 @@ cdef extern from *:
         return count < 0 && (errno == EINTR || errno == EAGAIN) ? -2 : count;
     }
 
-    /* Hold SIGUSR1 back in this thread. */
+    /* Hold signals back in this thread. */
     static void erl_hold(sigset_t *before) {
         sigset_t held;
-        sigemptyset(&held);
-        sigaddset(&held, SIGUSR1);
+        sigfillset(&held);
         pthread_sigmask(SIG_BLOCK, &held, before);
     }
 
     static void erl_let_come(const sigset_t *before) { pthread_sigmask(SIG_SETMASK, before, NULL); }
 
-    /* The same where SIGUSR1 is held back: one that has come since ends the wait at once. Where there is no ppoll(2), it is found
+    /* The same where signals are held back: one that has come since ends the wait at once. Where there is no ppoll(2), it is found
        in a while. */
     static Py_ssize_t erl_read_woken(int fd, void *to, size_t room, int ms, const sigset_t *before) {
         struct pollfd ready = {fd, POLLIN, 0};
@@ -128,7 +127,7 @@ cdef class FrameBuffer:
     cdef uint64_t* page         # begun; if there are more words, limit, and what short calls took: see docs/architecture.md
     cdef Py_buffer counter      # that `page` points into
     cdef readonly bint keeps_limit
-    cdef public bint woken      # other threads end a wait, by `again` and then SIGUSR1
+    cdef public bint woken      # other threads end a wait, by `again` and then a signal
     cdef public bint fenced     # False: begins calls twice, as a test wants to see
 
     def __cinit__(self, packet, Py_ssize_t first_bytes=FIRST_BUFFER_BYTES):

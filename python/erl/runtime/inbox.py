@@ -138,7 +138,7 @@ class Inbox:
         self._frames.again()
 
     def let_wake(self) -> None:
-        """From now on other threads end the main thread's waits, by `again` and then SIGUSR1: none is lost."""
+        """From now on other threads end the main thread's waits, by `again` and then a signal: none is lost."""
         self._frames.woken = True
 
     def sort(self) -> None:

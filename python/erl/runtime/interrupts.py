@@ -1,7 +1,8 @@
 """Calls that Erlang does not want any more: interruptions of the main thread.
 
-An interruption is SIGUSR1, between two bytecodes. It looks ahead at what has arrived and raises `CallCancelled` if that
-names the call that runs. Where it may not enter, it leaves a mark, and one looks when that is over.
+An interruption is a signal, between two bytecodes (see `erl.runtime.signals`). It looks ahead at what has arrived and
+raises `CallCancelled` if that names the call that runs. Where it may not enter, it leaves a mark, and one looks when
+that is over.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from _thread import get_ident
 from erl import errors
 from erl.names import importing
 from erl.runtime.inbox import GLANCE, LOOK
+from erl.runtime.signals import FIRST, Signals
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
@@ -40,17 +42,20 @@ class Interrupts:
         self._serve = serve
         self._outermost = (serve, run)
         self._thread = get_ident()
+        self.signals = Signals(self.interrupted, self._moved)
         self._told_of_import = 0
         self._shielded = 0
         """How many parts of the main thread that no interruption may enter are under way."""
         self._hook: Callable[[Any], object] = sys.unraisablehook
 
     def take_over(self) -> None:
-        """Have what finalizers raise come by here."""
+        """Have signals, Erlang's rings, and what finalizers raise come by here."""
+        self.signals.take()
+        self._out.port.insist = self.signals.insist
         sys.unraisablehook, self._hook = self._swallowed, sys.unraisablehook
 
     def interrupted(self, _signal: int, frame: FrameType | None) -> None:
-        """SIGUSR1, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
+        """A signal, between two bytecodes of the main thread: raises `CallCancelled` if the call that runs is unwanted.
 
         Where none runs, or it writes, or an earlier interruption looks, the port is in use: then one looks when that is
         over. What a call imports while it is made ready or answered is told of, as in `heed`.
@@ -97,6 +102,14 @@ class Interrupts:
                 raise error
             finally:
                 del error  # or it and this frame hold each other, and with them what the call has had in hand
+
+    def tell_of_signal(self) -> None:
+        """Tell the worker process which signal to raise, where that is another one than it knows."""
+        if self.signals.number != FIRST:
+            self._moved(self.signals.number)
+
+    def _moved(self, number: int) -> None:
+        self._out.tell("$py.signal", number)
 
     def _swallowed(self, unraisable: Any) -> None:
         """What a finalizer raises ends there. An interruption that met one is for its call: the next meets it again."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 from _operator import setitem  # `operator` costs more
-from _signal import SIG_DFL, SIGUSR1, pthread_kill, signal  # type: ignore[import-not-found]  # no enum
 from _thread import get_ident
 
 from erl import codec, errors
@@ -68,8 +67,7 @@ class Server:
         self._port = port
         self.hear = port.hear
         self._thread = get_ident()
-        self._references = self.scope.references
-        self._decoders = self.scope.decoders
+        self._references, self._decoders = self.scope.references, self.scope.decoders
         self._state = state = State()
         self._out = Outgoing(port, options, self.scope, compressed)
         self._stdout = self._out.stdout
@@ -83,6 +81,7 @@ class Server:
         self._interrupts = Interrupts(
             state, self._inbox, self._out, Server._serve.__code__, Server._run.__code__
         )
+        self._signals = self._interrupts.signals
         self.flush = self._out.flush = self._interrupts.flush
         self._questions = Questions(state, self._inbox, self._out, self._interrupts, self._serve)
         self.later = Later(self._out, self._answers, self.scope)
@@ -138,6 +137,7 @@ class Server:
     def serve_for(self, worker: object) -> None:
         """Say whose interpreter this is."""
         self._out.worker = worker
+        self._interrupts.tell_of_signal()
 
     @property
     def running(self) -> int:
@@ -163,7 +163,7 @@ class Server:
         from erl.runtime.threads import Threads
 
         self._threads = Threads(
-            most, self._inbox, self._out, self._questions, self.later, self._page, self.scope
+            most, self._inbox, self._out, self._questions, self.later, self._page, self.scope, self._signals
         )
         self._state.lane = None
 
@@ -173,7 +173,6 @@ class Server:
 
     def start(self) -> None:
         """Take over what a process has once, standard output and signals, and serve to the end."""
-        signal(SIGUSR1, self._interrupts.interrupted)
         self._interrupts.take_over()
         sys.stdout = self._stdout
         os.register_at_fork(after_in_child=self._forked)
@@ -239,7 +238,7 @@ class Server:
 
     def _forked(self) -> None:
         """A process that user code forked is no worker: it prints to descriptor 1, and has no Erlang to talk to."""
-        signal(SIGUSR1, SIG_DFL)
+        self._signals.give_back()
         self._out.abandon()
         self.scope.bridge = None
         if sys.stdout is self._stdout:
@@ -289,6 +288,7 @@ class Server:
                 raise errors.AnswerTimeoutError("Erlang has not answered in time")
             if until is None:
                 state.entered = 0  # whatever has torn the end of a call: no interruption enters this read
+            self._signals.renew()
             inbox.wait(deadline, seen)
 
     def _refuse(self, head: bytes, error: MemoryError) -> None:
@@ -474,7 +474,7 @@ class Server:
         if self._threads is not None:
             self._threads.cancel(id_)
         elif not self.later.cancel(id_) and get_ident() != self._thread:
-            pthread_kill(self._thread, SIGUSR1)
+            self._signals.strike()
 
     # What `erl.api` needs
 

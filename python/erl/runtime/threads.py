@@ -18,7 +18,6 @@ import sys
 
 # The thread that imports it first is its main thread, for whose end the process waits before exit handlers run.
 import threading  # noqa: F401
-from _signal import SIGUSR1, pthread_kill  # type: ignore[import-not-found]  # no enum
 from _thread import allocate_lock, get_ident
 from itertools import count
 from operator import setitem
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from erl.runtime.later import Later
     from erl.runtime.outgoing import Outgoing
     from erl.runtime.questions import Questions
+    from erl.runtime.signals import Signals
     from erl.values.scope import Scope
 
 _MOST_BEYOND = 512
@@ -86,8 +86,10 @@ class Threads:
         later: Later,
         page: Any,
         scope: Scope,
+        signals: Signals,
     ) -> None:
         self._inbox = inbox
+        self._signals = signals
         self._out = out
         state = State()
         self._begun = state.open
@@ -175,7 +177,7 @@ class Threads:
     def _tell_main(self) -> None:
         if get_ident() != self._main:
             self._inbox.again()
-            pthread_kill(self._main, SIGUSR1)  # ends its wait, also one that is about to begin
+            self._signals.strike()  # ends its wait, also one that is about to begin
 
     def _interrupt_again(self) -> float | None:
         """Interrupt what goes on for all that; when to do so next."""

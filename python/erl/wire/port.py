@@ -19,6 +19,7 @@ from erl.wire import BUSY, CLOSED
 
 TYPE_CHECKING = False  # as `typing` has it; importing that costs more than the rest of the package
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _FLUSH_BYTES = 1 << 20
@@ -32,6 +33,9 @@ _PAGE_BYTES = 64
 _MOST_MS = 1_000_000_000
 _GRACE_SECONDS = 0.5
 _RINGS = 64
+_INTERRUPTION = b"\1"
+_INSISTENCE = b"\2"
+"""The same where Erlang has raised a signal, too."""
 _AWAIT_MS = 500
 
 
@@ -64,6 +68,8 @@ class Port:
         """A descriptor by which Erlang asks for what is pending; see `hear`."""
         self._watched = _poll()
         self._awaits_bell = False
+        self.insist: Callable[[bool], object] = bool
+        """What that thread does when Erlang rings for an interruption."""
 
     def read(self, timeout: float | None = None, seen: int = -1) -> bool:
         """Read once, and wait for bytes as long as that, in seconds; False where another thread reads.
@@ -151,13 +157,15 @@ class Port:
         return [descriptor for descriptor, _ in self._watched.poll(_AWAIT_MS if self._awaits_bell else None)]
 
     def _rung(self, bell: int) -> bool:
-        """Write what is pending if somebody has rung; False where nobody will again."""
+        """Do what somebody has rung for; False where nobody will again. What is pending is written each time."""
         try:
-            is_rung = bool(os.read(bell, _RINGS))
+            rings = os.read(bell, _RINGS)
+            if (is_raised := _INSISTENCE in rings) or _INTERRUPTION in rings:
+                self.insist(is_raised)
             self.flush()
         except (OSError, PortClosedError):
             return False
-        return is_rung
+        return bool(rings)
 
     @property
     def is_writing(self) -> bool:

@@ -28,6 +28,13 @@
     a_signal_that_is_blocked_kills_nobody/1
 ]).
 -export([
+    user_code_may_take_sigusr1/1,
+    user_code_may_take_the_signal_of_interruptions/1,
+    user_code_may_take_all_signals/1,
+    signals_are_the_same_without_the_compiled_codec/1,
+    a_fork_has_no_signal_of_ours/1
+]).
+-export([
     a_call_inside_one_that_is_not_wanted_is_told/1,
     a_question_that_is_dropped_ends/1,
     questions_end_with_a_call_that_is_killed/1,
@@ -39,7 +46,7 @@
 
 suite() -> [{timetrap, {minutes, 5}}].
 
-all() -> [{group, stubborn}, {group, others}, {group, questions}].
+all() -> [{group, stubborn}, {group, others}, {group, signals}, {group, questions}].
 
 groups() ->
     [
@@ -65,6 +72,13 @@ groups() ->
             a_signal_that_is_not_caught_is_not_raised,
             a_signal_that_is_blocked_kills_nobody
         ]},
+        {signals, [
+            user_code_may_take_sigusr1,
+            user_code_may_take_the_signal_of_interruptions,
+            user_code_may_take_all_signals,
+            signals_are_the_same_without_the_compiled_codec,
+            a_fork_has_no_signal_of_ours
+        ]},
         {questions, [
             a_call_inside_one_that_is_not_wanted_is_told,
             a_question_that_is_dropped_ends,
@@ -74,12 +88,18 @@ groups() ->
         ]}
     ].
 
+init_per_group(signals, Config) ->
+    case os:type() of
+        {unix, linux} -> Config;
+        _ -> {skip, "Linux alone has signals that are nobody's"}
+    end;
 init_per_group(_, Config) -> Config.
 
 end_per_group(_, _Config) -> ok.
 
 init_per_testcase(Case, Config) ->
-    Options = maps:merge(#{size => 1, python_path => [?config(data_dir, Config)]}, options(Case)),
+    Paths = [py_uncompiled:directory(?config(priv_dir, Config)) || Case =:= signals_are_the_same_without_the_compiled_codec] ++ [?config(data_dir, Config)],
+    Options = maps:merge(#{size => 1, python_path => Paths}, options(Case)),
     ok = py_application:start([{default, Options}]),
     %% A short deadline is for what a function does, not for the import of its module.
     [?assertEqual(0.0, call(sleep, [0.0], #{worker => Worker})) || #{worker := Worker} <- py:workers()],
@@ -93,6 +113,11 @@ options(an_interruption_that_meets_a_finalizer_is_not_lost) -> #{kill_after => 3
 options(a_signal_that_is_not_caught_is_not_raised) -> #{kill_after => 20_000};
 options(a_signal_that_is_blocked_kills_nobody) -> #{kill_after => 20_000};
 options(a_wanted_call_inside_an_unwanted_one_is_not_killed) -> #{kill_after => 300};
+options(Case) when
+    Case =:= user_code_may_take_sigusr1; Case =:= user_code_may_take_the_signal_of_interruptions;
+    Case =:= user_code_may_take_all_signals; Case =:= signals_are_the_same_without_the_compiled_codec
+->
+    #{kill_after => 60_000};
 options(_) -> #{kill_after => 200}.
 
 call(Function, Args) -> call(Function, Args, #{}).
@@ -229,6 +254,54 @@ a_signal_that_is_blocked_kills_nobody(_Config) ->
     ?assertError({py, timeout}, call(block_interruptions, [1], #{timeout => 100})),
     ?assertEqual(3, py:add(1, 2)),
     ?assertEqual(Before, os_pid()).
+
+%%% Signals that user code has taken
+
+%% One after another in the same Python, which is not killed, and takes the next call.
+taken(Ways, Which, Waits) ->
+    Before = os_pid(),
+    [
+        begin
+            ?assertEqual({Way, Wait, {error, {py, timeout}}}, {Way, Wait, outcome(fun() -> take_and_wait(Way, Which, Wait) end)}),
+            ?assertEqual(3, py:add(1, 2)),
+            ?assertEqual({Way, Wait, Before}, {Way, Wait, os_pid()})
+        end
+     || Way <- Ways, Wait <- Waits
+    ].
+
+take_and_wait(Way, Which, Wait) -> py:func(py_signals, take_and_wait, [Way, Which, Wait], #{timeout => 200}).
+
+user_code_may_take_sigusr1(_Config) ->
+    taken([<<"default">>], <<"usr1">>, [<<"sleep">>, <<"compute">>]),
+    taken([<<"ignore">>, <<"faulthandler">>, <<"wakeup_fd">>], <<"usr1">>, [<<"sleep">>]),
+    taken([<<"handler">>], <<"usr1">>, [<<"receive">>, <<"acquire">>]),
+    %% That is its own now: it gets the signal that it raises itself, and no other.
+    ?assertEqual([10], py:func(py_signals, seen, [])),
+    taken([<<"block">>], <<"usr1">>, [<<"regex">>]).
+
+%% Then it is SIGUSR1, and from then on another one.
+user_code_may_take_the_signal_of_interruptions(_Config) ->
+    taken([<<"default">>], <<"first">>, [<<"sleep">>, <<"acquire">>]),
+    taken([<<"handler">>], <<"first">>, [<<"receive">>]),
+    taken([<<"reset_in_c">>, <<"faulthandler">>], <<"first">>, [<<"nap">>]).
+
+%% Where nothing is left that ends a system call, one between two bytecodes is; in the next call there is a signal again.
+user_code_may_take_all_signals(_Config) ->
+    taken([<<"default">>], <<"all">>, [<<"compute">>, <<"compute">>]),
+    ?assertEqual(undefined, py:func(py_signals, take, [<<"default">>, <<"all">>])),
+    taken([<<"default">>], <<"usr1">>, [<<"sleep">>]),
+    taken([<<"block">>], <<"all">>, [<<"compute">>]).
+
+signals_are_the_same_without_the_compiled_codec(_Config) ->
+    ?assertEqual("reference", py:const('erl.codec', implementation)),
+    taken([<<"faulthandler">>], <<"usr1">>, [<<"sleep">>]),
+    taken([<<"default">>], <<"all">>, [<<"compute">>]).
+
+%% Nor loses what user code has set.
+a_fork_has_no_signal_of_ours(_Config) ->
+    ?assertEqual([0, 0], py:func(py_signals, in_fork, [])),
+    py:func(py_signals, take, [<<"ignore">>, <<"usr1">>]),
+    ?assertEqual([1, 0], py:func(py_signals, in_fork, [])).
 
 %%% What Python asks
 
