@@ -50,7 +50,7 @@ codec_advice(Workers) ->
         Pools ->
             io_lib:format(
                 "reference is the codec in Python: calls take 2 to 5 times as long. For the compiled one install erl-bridge in the~n"
-                "interpreter of ~ts, or in a clone a C compiler and Python's headers, then make setup: see docs/setup.md.~n",
+                "interpreter of ~ts: py:doctor() says how. In a clone, make setup does, given a C compiler and Python's headers.~n",
                 [lists:join(", ", [atom_to_list(Pool) || Pool <- Pools])]
             )
     end.

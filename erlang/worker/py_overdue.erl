@@ -22,6 +22,8 @@
     threads :: pos_integer(),
     since = #{} :: #{py_wire:id() => SinceMs :: integer() | not_begun},
     given_up = #{} :: #{py_wire:id() => []},
+    %% Whether the call that is due was interrupted again, by no more than a ring.
+    is_rung = false :: boolean(),
     kill_after :: non_neg_integer(),
     import_after :: non_neg_integer()
 }).
@@ -68,7 +70,7 @@ look(Sent, Interpreter, #overdue{threads = Threads} = Overdue) when Threads > 1 
 look(Sent, Interpreter, #overdue{strain = Before} = Overdue) ->
     case {Before, settled(Sent, Interpreter, Overdue)} of
         {{due, Id, _}, #overdue{strain = {due, Id, _}} = Next} -> Next;
-        {_, #overdue{strain = {due, _, _}} = Next} -> py_interpreter:interrupt(Interpreter), ticking(Sent, Next);
+        {_, #overdue{strain = {due, _, _}} = Next} -> py_interpreter:interrupt(Interpreter), ticking(Sent, Next#overdue{is_rung = false});
         {none, Next} -> ticking(Sent, Next);
         {_, Next} -> Next
     end.
@@ -88,7 +90,7 @@ ticked(Sent, Interpreter, #overdue{strain = {due, Id, _}} = Overdue) ->
     {ok, Call} = py_inflight:find(Id, Sent),
     case left_ms(Id, Sent, Overdue) of
         0 -> {{kill, is_map_key(importing, Call)}, Overdue#overdue{strain = none}};
-        _ -> py_interpreter:insist(Interpreter), {ok, ticking(Sent, Overdue)}
+        _ -> {ok, ticking(Sent, interrupted_again(Interpreter, Overdue))}
     end;
 ticked(_Sent, _Interpreter, #overdue{strain = none} = Overdue) ->
     {ok, Overdue};
@@ -175,6 +177,14 @@ clocks_ticking(Overdue) ->
     Overdue.
 
 %%% In Python's main thread
+
+%% It may have looked before the word was there. The next time it is made to.
+interrupted_again(Interpreter, #overdue{is_rung = false} = Overdue) ->
+    py_interpreter:interrupt(Interpreter),
+    Overdue#overdue{is_rung = true};
+interrupted_again(Interpreter, Overdue) ->
+    py_interpreter:insist(Interpreter),
+    Overdue#overdue{is_rung = false}.
 
 ticking(Sent, #overdue{tick = Before, strain = Strain, kill_after = After} = Overdue) ->
     _ = Before =:= undefined orelse erlang:cancel_timer(Before),

@@ -40,10 +40,28 @@ def _codec() -> str:
         return f"! the codec can't be loaded: {type(error).__name__}: {error}"
     if codec.implementation == "native":
         return "codec native, the compiled one"
-    return (
-        "codec reference, the slow one in Python: for the compiled one install a C compiler and Python's headers"
-        " (apt-get install gcc python3-dev), then erl-bridge again"
-    )
+    return f"codec reference, the slow one in Python: for the compiled one {_how_to_compile()}"
+
+
+def _how_to_compile() -> str:
+    """What to type, for this interpreter and the sources that this package is from."""
+    import os
+    import shlex
+    import shutil
+    import sysconfig
+
+    import erl
+
+    # In a dependency and in a clone the sources are around it, in a release they are not.
+    source = os.path.dirname(os.path.dirname(os.path.realpath(erl.__file__ or "")))
+    python = shlex.quote(sys.executable)
+    if not os.path.isfile(os.path.join(source, "setup.py")):
+        return f"install a wheel of erl-bridge, of this version, in {python}: see docs/setup.md"
+    install = f"{python} -m pip install {shlex.quote(source)}"
+    headers = os.path.join(sysconfig.get_path("include"), "Python.h")
+    if shutil.which(os.environ.get("CC", "cc")) and os.path.isfile(headers):
+        return install
+    return f"install a C compiler and Python's headers (apt-get install gcc libc6-dev python3-dev), then {install}"
 
 
 def _is_there(module: str) -> bool:

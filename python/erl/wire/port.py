@@ -156,10 +156,10 @@ class Port:
         """The descriptors where something has happened; none, now and then, as long as one is awaited."""
         return [descriptor for descriptor, _ in self._watched.poll(_AWAIT_MS if self._awaits_bell else None)]
 
-    def _rung(self, bell: int) -> bool:
+    def _rung(self, bell: int, read: Callable[[int, int], bytes] = os.read) -> bool:
         """Do what somebody has rung for; False where nobody will again. What is pending is written each time."""
         try:
-            rings = os.read(bell, _RINGS)
+            rings = read(bell, _RINGS)  # `os` may be gone already, at the end of the process
             if (is_raised := _INSISTENCE in rings) or _INTERRUPTION in rings:
                 self.insist(is_raised)
             self.flush()

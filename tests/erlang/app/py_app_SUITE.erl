@@ -8,6 +8,7 @@
 -export([
     every_name_that_is_registered_is_the_applications/1,
     the_pages_draw_the_processes_that_there_are/1,
+    a_stop_ends_the_children_of_pythons_group/1,
     what_is_public_has_docs_in_its_beam/1,
     a_shell_that_is_no_terminal_answers_h/1
 ]).
@@ -21,6 +22,7 @@ all() ->
     [
         every_name_that_is_registered_is_the_applications,
         the_pages_draw_the_processes_that_there_are,
+        a_stop_ends_the_children_of_pythons_group,
         what_is_public_has_docs_in_its_beam,
         a_shell_that_is_no_terminal_answers_h
     ].
@@ -48,6 +50,30 @@ children_in(Page) ->
     [_, Drawing | _] = re:split(text(Page), "^py_sup +.*$", [multiline, {return, list}]),
     {match, Names} = re:run(hd(string:split(Drawing, "```")), "^[|`]-- ([a-z_]+)", [global, multiline, {capture, all_but_first, list}]),
     lists:append(Names).
+
+%% As docs/servers.md says it.
+a_stop_ends_the_children_of_pythons_group(_Config) ->
+    ok = py_application:start([{default, #{size => 1}}]),
+    Ends = child(["sleep", "300"], []),
+    Stays = [child(["sleep", "300"], [{start_new_session, true}]), child(["setsid", "sleep", "300"], [])],
+    Tied = [
+        child(["setpriv", "--pdeathsig", "KILL", "sleep", "300"], [{start_new_session, true}])
+     || os:find_executable("setpriv") =/= false
+    ],
+    %% None is on its way to what it becomes.
+    [py_eventually:holds(fun() -> {ok, <<"sleep\n">>} =:= file:read_file(comm(Child)) end) || Child <- [Ends | Stays ++ Tied]],
+    ok = py_application:stop(),
+    try
+        [py_eventually:holds(fun() -> not py_os_process:alive(Child) end) || Child <- [Ends | Tied]],
+        ?assertEqual(Stays, [Child || Child <- Stays, py_os_process:alive(Child)])
+    after
+        lists:foreach(fun py_os_process:kill/1, Stays)
+    end.
+
+child(Command, Keywords) ->
+    py:attr(py:func(subprocess, 'Popen', [[list_to_binary(Word) || Word <- Command]], Keywords, #{return => ref}), pid).
+
+comm(OsPid) -> ["/proc/", integer_to_list(OsPid), "/comm"].
 
 %%% What is public
 

@@ -123,9 +123,10 @@ def note(name: str, worker: Any, number: int | None, seconds: float) -> None:
         number = api._bound()._state.current  # type: ignore[attr-defined]
     erl.cast(worker, (erl.Atom(name), number))
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    # Nearly always in the sleep: outside of it an interruption would end the call.
+    while (left := until - time.monotonic()) > 0:
         with contextlib.suppress(BaseException):
-            time.sleep(0.01)
+            time.sleep(left)
 
 
 def drop_question(worker: Any) -> Any:
