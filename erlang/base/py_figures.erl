@@ -65,6 +65,7 @@ waited(Us, Figures) -> atomics:add(Figures, ?WAIT + bucket(Us), 1).
 
 %% @doc So many calls have run so long, each.
 -spec ran(Us :: integer(), Count :: non_neg_integer(), figures()) -> ok.
+ran(_Us, 0, _Figures) -> ok;
 ran(Us, Count, Figures) -> atomics:add(Figures, ?RUN + bucket(Us), Count).
 
 %%% Buckets, from 1

@@ -64,6 +64,8 @@ flags(Options) -> flags(0, Options).
 %% @doc The same where a pool says what a call does not.
 -spec flags(OfPool :: flags(), #{atom() => term()}) -> flags().
 flags(OfPool, Options) when map_size(Options) =:= 0 -> OfPool;
+flags(OfPool, #{pool := _} = Options) when map_size(Options) =:= 1 -> OfPool;
+flags(OfPool, #{timeout := _} = Options) when map_size(Options) =:= 1 -> OfPool;
 flags(OfPool, Options) -> with(maps:to_list(Options), OfPool).
 
 with([{Option, Value} | Rest], Flags) ->

@@ -7,7 +7,7 @@
 -module(py_trace).
 
 -export([headers/0, with/2]).
--export([within/1, carried/3, apply/4, named/3, begun/2, ended/2]).
+-export([is_idle/0, within/1, carried/3, apply/4, named/3, begun/2, ended/2]).
 -export_type([headers/0, span/0]).
 
 -type headers() :: [{Name :: binary(), Value :: binary()}].
@@ -74,6 +74,11 @@ within(Headers) ->
     ok.
 
 %%% What the call path asks
+
+%% @doc Whether this process is in no trace, and its calls have none.
+%% @private
+-spec is_idle() -> boolean().
+is_idle() -> not is_on() andalso get(?HEADERS) =:= undefined.
 
 %% @doc A call as it is sent: with the headers behind its own arguments, where there is a trace. Raw calls of ErlPort's have no room for them, and what
 %% the server in Python serves itself needs none.

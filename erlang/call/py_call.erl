@@ -17,6 +17,13 @@
 
 %% @doc A function of a module, a dotted path or a callable: `[Module, Function | Rest]' or `[Target | Rest]'.
 -spec func(func | init, args()) -> term().
+%% What nearly all calls are: nothing is taken apart and put together again.
+func(Api, [Module, Function, Args, Options] = All) when
+    is_map(Options), is_atom(Module), is_atom(Function), length(Args) >= 0
+->
+    wrapped(call, [Module, Function, Args, []], Options, 4, {Api, All});
+func(Api, [Module, Function, Args] = All) when is_atom(Module), is_atom(Function), length(Args) >= 0 ->
+    wrapped(call, [Module, Function, Args, []], #{}, 3, {Api, All});
 func(Api, All) ->
     {Target, Function, Args, Keywords, Options} = target({Api, All}),
     wrapped(call, [Target, Function, Args, Keywords], Options, length(All), {Api, All}).

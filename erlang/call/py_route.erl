@@ -40,6 +40,13 @@ perform(Entry, Args, #{retry := Policy} = Options, Owner) ->
     Once = maps:remove(retry, Options),
     repeated(Entry, Args, Once, Owner, py_deadline:after_ms(timeout(Once)), {Policy, 0});
 perform(Entry, Args, Options, Owner) ->
+    case py_trace:is_idle() andalso not py_events:is_on() of
+        true -> attempt({terms, Entry, Args}, Options, Owner);
+        false -> seen(Entry, Args, Options, Owner)
+    end.
+
+%% Somebody looks on.
+seen(Entry, Args, Options, Owner) ->
     Span = py_trace:begun(Entry, Args),
     {Carrying, All} = py_trace:carried(Span, Entry, Args),
     Work = {terms, Carrying, All},

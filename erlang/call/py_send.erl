@@ -165,7 +165,7 @@ answered(Frame, {box, Budget}, Worker) ->
     end;
 answered(Frame, trusted, _Worker) ->
     case py_wire:answer(Frame) of
-        {ok, Value} -> {ok, Value};
+        {ok, _} = Result -> Result;
         %% What the bridge itself fails with no Python says.
         {error, {py, _}} -> unreadable;
         {error, Error} -> {error, py_exception:from_python(Error)};

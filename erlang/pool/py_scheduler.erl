@@ -52,6 +52,12 @@ pick(Name, #{load := Load, size := Size, scheduler := {Module, Function}} = Pool
         [] -> pick(Name, Pool#{scheduler := least_busy});
         Candidates -> user_choice(Module, Function, Name, Candidates, Pool)
     end;
+pick(Name, #{scheduler := least_busy, load := Load, size := 1, max_queue := infinity} = Pool) ->
+    %% No choice.
+    case take(Name, Load, 1, atomics:get(Load, 1), infinity) of
+        taken -> pick(Name, Pool);
+        Taken -> Taken
+    end;
 pick(Name, #{load := Load, size := Size, scheduler := least_busy, max_queue := Most, few := Few} = Pool) ->
     {Slot, InHand} = if Few =:= 0 -> least_busy(Load, Size); true -> few(Load, Size, 1, Few, {1, infinity}) end,
     case take(Name, Load, Slot, InHand, Most) of
@@ -91,7 +97,7 @@ take(Name, Load, Slot, Most) ->
     case py_registry:worker(Name, Slot) of
         {ok, Worker} ->
             InHand = py_registry:take(Load, Slot),
-            case InHand - 1 =< Most orelse InHand - 1 - py_registry:beside(Load, Slot) =< Most of
+            case Most =:= infinity orelse InHand - 1 =< Most orelse InHand - 1 - py_registry:beside(Load, Slot) =< Most of
                 true ->
                     {ok, Worker};
                 false ->

@@ -26,7 +26,7 @@
 
 -export([version/0, body/3, kept/1, kept_terms/1, kept_bytes/1, around/4, keeps/2, mentions/2, call/2, framed_call/2, cancel/1, take_back/1, taken/1, message/1, result/2, failure/2, route/1]).
 -export([arguments/1, answer/1, answer/2, request/1, request/2, is_compressed/1, is_result/1, raises/2]).
--export([frame/1, input/0, split/3, next/1, answers/1, names/1, name/1]).
+-export([frame/1, input/0, split/3, next/1, answers/1, next_answer/1, names/1, name/1]).
 -export_type([body/0, kept/0, id/0, request/0, input/0]).
 
 -type body() :: [binary()].
@@ -374,6 +374,17 @@ answers(_, Count, At, Frames) ->
 answers(Rest, Skip, Count, Next, Frames) ->
     <<_:Skip/binary, Behind/binary>> = Rest,
     answers(Behind, Count + 1, Next, Frames).
+
+%% @doc The first of some frames, if it is an answer: its call, whether it is a result and no exception, and the others.
+-spec next_answer(Frames :: binary()) -> {id(), IsResult :: boolean(), Frame :: binary(), Frames :: binary()} | none.
+next_answer(<<Length:32, ?VERSION, ?SMALL_TUPLE, 3, ?SMALL_ATOM_UTF8, 1, $r, ?INTEGER, Id:32, _/binary>> = Frames) when Length >= ?HEAD_BYTES ->
+    <<_:32, Frame:Length/binary, Rest/binary>> = Frames,
+    {Id, true, Frame, Rest};
+next_answer(Frames) ->
+    case next(Frames) of
+        {{answer, Id}, Frame, Rest} -> {Id, is_result(Frame), Frame, Rest};
+        {request, _, _} -> none
+    end.
 
 -define(NAMES_BYTES, 512).
 -define(MOST_NAME_BYTES, 200).

@@ -185,7 +185,7 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
         {#{from := Step}, Left} when is_atom(Step) ->
             {Step, given(1, Calls#calls{sent = Left})};
         {#{from := From} = Call, Left} ->
-            {Answer, Began} = ended(py_timing:apart(Call, Calls), Frame, Calls#calls.began, Calls),
+            {Answer, Began} = py_answers:ended(py_timing:apart(Call, Calls), Frame, Calls#calls.began, Calls),
             reply(From, Answer),
             py_unwanted:unwatch(Call),
             {answered, given(1, Calls#calls{sent = Left, began = Began})};
@@ -198,34 +198,15 @@ answer(Id, Frame, #calls{sent = Sent} = Calls) ->
 %% @doc Give the answers that stand first among these frames to their callers, as far as that is all that there is to do with them:
 %% how many, and the frames that are left.
 -spec answer_all(Frames :: binary(), calls()) -> {Count :: non_neg_integer(), Frames :: binary(), calls()}.
-answer_all(Frames, #calls{overdue = Overdue, sent = Sent, interpreter = Interpreter, began = Began} = Calls) ->
+answer_all(Frames, #calls{overdue = Overdue, sent = Sent, interpreter = Interpreter} = Calls) ->
     case py_overdue:is_none(Overdue) andalso py_inflight:is_plain(Sent) andalso not py_interpreter:is_doomed(Interpreter) of
         true ->
-            case give(Frames, Sent, Began, Calls, 0) of
-                {0, Left, _, _} -> {0, Left, Calls};
-                {Count, Left, Fewer, Next} -> {Count, Left, given(Count, Calls#calls{sent = Fewer, began = Next})}
+            case py_answers:give(Frames, Calls) of
+                {0, Left, _} -> {0, Left, Calls};
+                {Count, Left, Fewer} -> {Count, Left, given(Count, Fewer)}
             end;
         false ->
             {0, Frames, Calls}
-    end.
-
-give(<<>>, Sent, Began, _Calls, Count) ->
-    {Count, <<>>, Sent, Began};
-give(Frames, Sent, Began, Calls, Count) ->
-    case py_wire:next(Frames) of
-        {{answer, Id}, Frame, Rest} ->
-            case py_inflight:answer(Id, Sent) of
-                %% Not those of the worker's own.
-                {#{from := From} = Call, Left} when is_reference(From) ->
-                    {Answer, Next} = ended(Call, Frame, Began, Calls),
-                    reply(From, Answer),
-                    py_unwanted:unwatch(Call),
-                    give(Rest, Left, Next, Calls, Count + 1);
-                _ ->
-                    {Count, Frames, Sent, Began}
-            end;
-        {request, _, _} ->
-            {Count, Frames, Sent, Began}
     end.
 
 %% So many answers have come.
@@ -252,21 +233,6 @@ go_on(Room, #calls{waiting = Waiting} = Calls) ->
     {Some, Left} = py_waiting:out(Room, Waiting),
     Goes = [{py_timing:sent(Call, Calls), Body} || {Call, Body} <- Some],
     send_all(Goes, fun py_window:goes_on/2, Calls#calls{waiting = Left}).
-
-%% The answer for who has asked, and when the next call began.
-ended(Call, Frame, Began, #calls{budget = Budget} = Calls) ->
-    {Times, Next} = py_timing:ended(Call, py_wire:is_result(Frame), Began, Calls),
-    case Times of
-        {Waited, Ran} -> {{timed, frame(Frame, Budget), Waited, Ran}, Next};
-        none -> {frame(Frame, Budget), Next}
-    end.
-
-frame(Frame, node) -> {frame, small(Frame)};
-frame(Frame, Budget) -> {frame, Frame, Budget}.
-
-%% A part of a large binary costs more than a few bytes of one's own.
-small(Frame) when byte_size(Frame) =< 64 -> binary:copy(Frame);
-small(Frame) -> Frame.
 
 -spec reply(reference(), {frame, binary(), py_atoms:budget()} | {frame, binary()} | {error, term()}) -> ok.
 reply(From, Answer) ->

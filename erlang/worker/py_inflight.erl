@@ -12,19 +12,20 @@
 %%% @private
 -module(py_inflight).
 
--export([new/0, size/1, in_line/1, last_bound/1, loose/1, take_above/2, sent/1, add/2, add_all/3, is_plain/1, answer/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
+-export([new/0, size/1, in_line/1, last_bound/1, loose/1, take_above/2, sent/1, add/2, add_all/3, is_plain/1, answer/2, open/1, take/2, left/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
 -export([cancel_of/2, waits/2, begun/3, under_way/2, is_caller/3, speaker/2, asks/3, asking/1, asked_back/4, taken_back/2, first/1]).
--export_type([calls/0, call/0]).
+-export_type([calls/0, call/0, open/0]).
 
 -type call() :: #{
     from := term(), cancelled := boolean(), number := pos_integer(), caller => pid(), monitor => reference(), _ => _
 }.
+-type open() :: #{py_wire:id() => call()}.
 -type calls() :: #{
     next := py_wire:id(),
     oldest := py_wire:id(),
     sent := non_neg_integer(),
-    open := #{py_wire:id() => call()},
+    open := open(),
     later := #{py_wire:id() => call()},
     asks := #{Question :: term() => py_wire:id()},
     stack := [{py_wire:id(), Question :: term(), Before :: non_neg_integer() | infinity}]
@@ -83,8 +84,11 @@ sent(#{sent := Sent}) -> Sent.
 %% @doc Note a call that is being sent, and give it its id.
 -spec add(map(), calls()) -> {py_wire:id(), calls()}.
 add(Call, #{next := Id, open := Open, sent := Sent} = Calls) ->
-    Added = Call#{cancelled => false, number => Sent + 1},
-    {Id, Calls#{next := following(Id), open := Open#{Id => Added}, sent := Sent + 1}}.
+    {Id, Calls#{next := following(Id), open := Open#{Id => numbered(Sent + 1, Call)}, sent := Sent + 1}}.
+
+%% One that has the keys already needs no list of them of its own.
+numbered(Number, #{cancelled := false, number := _} = Call) -> Call#{number := Number};
+numbered(Number, Call) -> Call#{cancelled => false, number => Number}.
 
 %% @doc The same for some, in order: what `Frame' makes of each id and of what belongs to the call, newest first.
 -spec add_all([{map(), What}], fun((py_wire:id(), What) -> Frame), calls()) -> {[Frame], calls()}.
@@ -93,7 +97,7 @@ add_all(Some, Frame, #{next := Id, open := Open, sent := Sent} = Calls) ->
     {Frames, Calls#{next := Next, open := More, sent := Last}}.
 
 add_each([{Call, What} | Rest], Frame, Id, Open, Sent, Frames) ->
-    Added = Call#{cancelled => false, number => Sent + 1},
+    Added = numbered(Sent + 1, Call),
     add_each(Rest, Frame, following(Id), Open#{Id => Added}, Sent + 1, [Frame(Id, What) | Frames]);
 add_each([], _Frame, Id, Open, Sent, Frames) ->
     {Frames, Id, Open, Sent}.
@@ -114,6 +118,16 @@ answer(Id, #{open := Open, later := Later} = Calls) ->
                 error -> error
             end
     end.
+
+%% @doc Those that run one after another, for {@link take/2} where no call waits for Erlang; {@link left/2} puts back what is left of them.
+-spec open(calls()) -> open().
+open(#{open := Open}) -> Open.
+
+-spec take(py_wire:id(), open()) -> {call(), open()} | error.
+take(Id, Open) -> maps:take(Id, Open).
+
+-spec left(open(), calls()) -> calls().
+left(Open, #{oldest := Oldest, next := Next} = Calls) -> Calls#{open := Open, oldest := oldest(Oldest, Next, Open)}.
 
 without(Id, #{open := Open, stack := [], oldest := Oldest, next := Next} = Calls) ->
     Left = maps:remove(Id, Open),

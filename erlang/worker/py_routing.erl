@@ -50,7 +50,10 @@ call_of({Kind, Alias, Caller, Owner, Leader, Body}, Now) ->
         group_leader => Leader,
         free => Kind =:= py_free_call,
         at => Now,
-        head => py_wire:names(Body)
+        head => py_wire:names(Body),
+        %% As `py_inflight' will say.
+        cancelled => false,
+        number => 0
     },
     {Call, Body}.
 

@@ -9,6 +9,8 @@
 
 -export([sent/2, arrived/2, apart/2, begun/2, ended/4, running/1]).
 
+-export_type([began/0]).
+
 -include("py_calls.hrl").
 
 -type began() :: {Us :: integer(), EachUs :: non_neg_integer(), IsOn :: boolean()}.

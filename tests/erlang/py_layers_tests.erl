@@ -14,7 +14,7 @@ layers() ->
 knows_bytes() ->
     [
         py_send, py_erlport, py_erlport_wire, py_worker, py_worker_state, py_routing, py_starting, py_draining, py_incarnations,
-        py_calls, py_request, py_reader, py_channel, py_gateway_wire
+        py_calls, py_answers, py_request, py_reader, py_channel, py_gateway_wire
     ].
 
 every_folder_is_a_layer_test_() ->

@@ -268,11 +268,23 @@ next_ones(Frames) ->
         {request, Frame, Rest} -> [{request, Frame} | next_ones(Rest)]
     end.
 
-answers_that_are_counted_are_the_first_test_() ->
+next_answers(<<>>) ->
+    [];
+next_answers(Frames) ->
+    case py_wire:next_answer(Frames) of
+        {Id, IsResult, Frame, Rest} ->
+            [{Id, IsResult, Frame} | next_answers(Rest)];
+        none ->
+            {request, Frame, Rest} = py_wire:next(Frames),
+            [{request, Frame} | next_answers(Rest)]
+    end.
+
+answers_are_found_as_all_frames_are_test_() ->
     [
         fun() ->
             Frames = iolist_to_binary([py_wire:frame(F) || F <- [First, Second, First]]),
             Each = next_ones(Frames),
+            ?assertEqual(Each, next_answers(Frames)),
             {Count, Rest} = py_wire:answers(Frames),
             ?assertEqual(lists:nthtail(Count, Each), next_ones(Rest)),
             ?assert(lists:all(fun(One) -> tuple_size(One) =:= 3 end, lists:sublist(Each, Count)))
