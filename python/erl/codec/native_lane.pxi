@@ -34,6 +34,7 @@ cdef extern from *:
 cdef enum:
     KNOWN_SLOTS = 1024
     LEAST_CALL_BYTES = 24       # shorter frames are left to the server: so all before the names is known to be there
+    FIRST_IN_A_RUN = 8          # their callers go on while the rest is served
     CALLS_IN_A_RUN = 256
     BYTES_IN_A_RUN = 1 << 18
     LARGE_BYTES = 1024          # of a frame: its own time is not its call's
@@ -68,6 +69,7 @@ cdef class Lane:
     cdef object later
     cdef list slots
     cdef int own_flags
+    cdef int run_calls          # how many the next run serves: twice as many as the one before, where that was full
     cdef bint inside
     cdef long long clock        # when the call before has ended, in nanoseconds; 0: not known
     cdef long long taken        # how long the last call took, with what belongs to it
@@ -102,6 +104,7 @@ cdef class Lane:
         self.closed = closed
         self.spare = spare
         self.later = later
+        self.run_calls = FIRST_IN_A_RUN
         self.use(flags)
 
     def use(self, int flags):
@@ -113,9 +116,10 @@ cdef class Lane:
 
     def run(self):
         """Serve calls. True: there may be more for the lane, once its answers were sent; False: it is the server's turn."""
-        cdef int left = CALLS_IN_A_RUN
+        cdef int most = self.run_calls, left = most
         if self.inside:
             return False
+        self.run_calls = FIRST_IN_A_RUN
         self.inside = True
         self.clock = 0
         if not self.pending:
@@ -129,6 +133,7 @@ cdef class Lane:
         finally:
             self.serving = 0
             self.inside = False
+        self.run_calls = min(2 * most, CALLS_IN_A_RUN)
         return True
 
     cdef bint step(self) except -1:
