@@ -35,7 +35,8 @@ target({_, [Module, Function | Rest]} = Api) when
 ->
     {Args, Keywords, Options} = arguments(Rest, 3, Api),
     {Module, Function, Args, Keywords, Options};
-target({_, [Name | _]} = Api) when is_list(Name) ->
+%% A stream may be one of a list's items.
+target({Of, [Name | _]} = Api) when is_list(Name), Of =/= stream ->
     no_name(1, Api);
 target({_, [Target | Rest]} = Api) ->
     {Args, Keywords, Options} = arguments(Rest, 2, Api),

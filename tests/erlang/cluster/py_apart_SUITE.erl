@@ -124,7 +124,7 @@ array(Node) -> py:func(numpy, ones, [100_000], #{node => Node, arrays => shared}
 
 %% Owners of shared memory that are looked for.
 away() ->
-    {state, _MaxBytes, _Maker, _Next, _Files, Owners, _Makers} = sys:get_state(py_shared_owner),
+    {state, _MaxBytes, _Maker, _Next, _Files, Owners, _Makers, _Look, _Late} = sys:get_state(py_shared_owner),
     [Owner || {Owner, {away, _}} <- maps:to_list(Owners)].
 
 an_array_outlives_a_moment_without_its_owner(Config) ->

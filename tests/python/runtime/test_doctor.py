@@ -7,9 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import erl
-
-SOURCE = Path(erl.__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[3] / "python"
 
 
 def advice(package: Path, cc: str) -> str:
