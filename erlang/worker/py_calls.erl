@@ -138,7 +138,7 @@ room(#calls{sent = Sent, waiting = Waiting, window = Window}) ->
 
 %% Whether another worker may have them, or they count: given up, only these leave at once. What is sent may be what a call waits for.
 keeps_back(#calls{sent = Sent, pool = Pool, max_queue = Most}) ->
-    py_inflight:depth(Sent) =:= 0 andalso (Most =/= infinity orelse py_registry:shares_work(Pool)).
+    not py_inflight:is_waited(Sent) andalso (Most =/= infinity orelse py_registry:shares_work(Pool)).
 
 began(How, #calls{sent = Sent, window = Window} = Calls) ->
     Calls#calls{window = case py_inflight:in_line(Sent) of 0 -> How(now_us(), Window); _ -> Window end}.

@@ -12,7 +12,7 @@
 %%% @private
 -module(py_inflight).
 
--export([new/0, size/1, in_line/1, last_bound/1, loose/1, take_above/2, sent/1, add/2, add_all/3, is_plain/1, answer/2, open/1, take/2, left/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
+-export([new/0, size/1, in_line/1, last_bound/1, loose/1, take_above/2, sent/1, add/2, add_all/3, is_plain/1, goes_on_alone/1, is_waited/1, answer/2, open/1, take/2, left/2, cancel/2, asked/3, goes_on/2, told/2, running/1, all/1, split/2]).
 -export([watch/3, later/2, find/2, is_of/2, unwanted/2, importing/2, depth/1, innermost/1, question/2]).
 -export([cancel_of/2, waits/2, begun/3, under_way/2, is_caller/3, speaker/2, asks/3, asking/1, asked_back/4, taken_back/2, first/1]).
 -export_type([calls/0, call/0, open/0]).
@@ -62,11 +62,11 @@ last_bound(_Id, #{number := Number}, Last) -> max(Number, Last).
 
 %% @doc How many could be taken out of the line, if the first has begun and no other.
 -spec loose(calls()) -> non_neg_integer().
-loose(#{open := Open, oldest := Oldest} = Calls) ->
+loose(#{open := Open} = Calls) ->
     Last =
-        case Open of
-            #{Oldest := #{number := Number}} -> max(Number, last_bound(Calls));
-            #{} -> last_bound(Calls)
+        case running(Calls) of
+            {_, #{number := Number}} -> max(Number, last_bound(Calls));
+            none -> last_bound(Calls)
         end,
     maps:fold(fun(_, #{number := N}, Count) when N > Last -> Count + 1; (_, _, Count) -> Count end, 0, Open).
 
@@ -105,6 +105,17 @@ add_each([], _Frame, Id, Open, Sent, Frames) ->
 %% @doc Whether no call waits for Erlang and none runs beside the others.
 -spec is_plain(calls()) -> boolean().
 is_plain(#{stack := Stack, later := Later}) -> Stack =:= [] andalso map_size(Later) =:= 0.
+
+%% @doc Whether a call waits for Erlang that has no answer yet.
+-spec is_waited(calls()) -> boolean().
+is_waited(#{stack := Stack}) -> lists:keymember(infinity, 3, Stack).
+
+%% @doc Whether none runs beside the others, and each that has waited for Erlang has its answer: the last of them runs on, nothing inside it.
+-spec goes_on_alone(calls()) -> boolean().
+goes_on_alone(#{stack := []} = Calls) ->
+    is_plain(Calls);
+goes_on_alone(#{stack := [{Top, _, _} | _], later := Later} = Calls) ->
+    map_size(Later) =:= 0 andalso not is_waited(Calls) andalso element(1, running(Calls)) =:= Top.
 
 %% @doc Take out the call that was answered; `error' for an id that is not open.
 -spec answer(py_wire:id(), calls()) -> {call(), calls()} | error.

@@ -95,7 +95,7 @@ take_back(#calls{sent = Sent, interpreter = Interpreter} = Calls) ->
             {[], none, Calls}
     end.
 
-%% Not while a call that waits for Erlang has others run inside it.
+%% Not while a call waits for Erlang, or has others run inside it.
 can_take_back(#calls{has_limit = HasLimit, flow = Flow, interpreter = Interpreter, sent = Sent, overdue = Overdue}) ->
-    HasLimit andalso Flow =:= open andalso py_inflight:is_plain(Sent) andalso py_overdue:is_none(Overdue) andalso
+    HasLimit andalso Flow =:= open andalso py_inflight:goes_on_alone(Sent) andalso py_overdue:is_none(Overdue) andalso
         not (py_interpreter:is_doomed(Interpreter) orelse py_interpreter:is_gone(Interpreter)).

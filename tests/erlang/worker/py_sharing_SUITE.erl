@@ -15,6 +15,7 @@
     a_call_that_names_its_worker_stays/1,
     a_call_that_holds_a_reference_stays/1,
     a_call_that_waits_for_erlang_gets_what_waits/1,
+    one_that_has_asked_erlang_and_runs_on_holds_up_none/1,
     tiny_calls_fill_few_workers/1,
     what_fills_a_worker_does_not_wait_for_a_slow_call/1,
     slow_calls_have_a_worker_each/1,
@@ -193,6 +194,21 @@ a_call_that_holds_a_reference_stays(Config) ->
     ?assertEqual({ok, OsPid}, py_caller:result(Long)).
 
 %% It runs inside the call that waits, since it may be what that waits for.
+one_that_has_asked_erlang_and_runs_on_holds_up_none(Config) ->
+    Begun = <<(file(Config))/binary, ".begun">>,
+    Other = <<(file(Config))/binary, ".other">>,
+    Asked = py_caller:start(fun() -> call(ask_until, [Begun, file(Config)]) end),
+    py_eventually:holds(fun() -> filelib:is_file(Begun) end),
+    Beside = py_caller:start(fun() -> call(until, [Other]) end),
+    py_eventually:holds(fun() -> [1 || #{in_flight := 1} <- py:workers()] =:= [1, 1] end),
+    Short = short(20),
+    py_eventually:holds(fun() -> lists:sum([Count || #{in_flight := Count} <- py:workers()]) =:= 22 end),
+    ok = file:write_file(Other, ""),
+    [_] = pids(Short),
+    ?assertMatch({ok, _}, py_caller:result(Beside)),
+    let_end(Config),
+    ?assertMatch({ok, _}, py_caller:result(Asked)).
+
 a_call_that_waits_for_erlang_gets_what_waits(_Config) ->
     ?assertEqual(
         [{ok, 3}, {ok, 3}, {ok, 3}, {ok, 3}],

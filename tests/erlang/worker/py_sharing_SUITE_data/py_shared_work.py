@@ -27,6 +27,14 @@ def begin_until(begun, path):
     return until(path)
 
 
+def ask_until(begun, path):
+    """Has an answer of Erlang's, tells that it has begun, and runs until the other file is there."""
+    import erl
+
+    erl.call("erlang", "abs", [-1])
+    return begin_until(begun, path)
+
+
 def until(path):
     """Run until that file is there."""
     while not os.path.exists(path):
