@@ -3,7 +3,7 @@
 %%% ```
 %%% > {start, 1, Settings}  > {state, State}  > {metrics, Id, Text}  > {ping, Number}
 %%% < {listening, 1, Info}  < {failed, Reason, Text}  < {figures, Figures}  < {metrics, Id}  < {drained, 0}  < {log, Level, Text}
-%%% < {pong, Number}
+%%% < {ready, 0}  < {pong, Number}
 %%% '''
 %%%
 %%% One that does not answer for half a minute (it is stopped, or frozen) would let clients wait for ever: it is killed, and another one
@@ -38,7 +38,7 @@
 -define(MOST_UNANSWERED, 6).
 
 %% @doc Start one for the calling process. That is told `{py_front, Front, What}': `{listening, OsPid}', `{failed, Text}', `{figures, Figures}',
-%% `{metrics, Id}', `drained'.
+%% `{metrics, Id}', `ready' once it answers requests, `drained'.
 -spec start_link(Owner :: pid(), Settings :: map(), py_config:pool()) -> gen_server:start_ret().
 start_link(Owner, Settings, Config) -> gen_server:start_link(?MODULE, {Owner, Settings, Config}, []).
 
@@ -140,6 +140,8 @@ told({figures, Figures}, State) when is_map(Figures) ->
     tells({figures, Figures}, State);
 told({metrics, Id}, State) when is_integer(Id) ->
     tells({metrics, Id}, State);
+told({ready, _}, State) ->
+    tells(ready, State);
 told({drained, _}, State) ->
     tells(drained, State);
 told({log, Level, Text}, State) when Level =:= warning; Level =:= error ->

@@ -15,6 +15,7 @@
 -record(front, {
     os_pid = none :: none | pos_integer(),
     figures = #{} :: py_service_figures:figures(),
+    is_ready = false :: boolean(),
     is_drained = false :: boolean()
 }).
 -record(state, {
@@ -206,7 +207,7 @@ settings(#state{service = #{ip := Ip, port := Port, timeout := Timeout, max_body
 text(Text) -> unicode:characters_to_list(Text).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call(await, _From, #state{phase = ready} = State) ->
+handle_call(await, _From, #state{phase = ready, waiting = []} = State) ->
     {reply, ok, State};
 handle_call(await, _From, #state{failure = {py, _} = Reason} = State) ->
     {reply, {error, Reason}, State};
@@ -301,6 +302,8 @@ of_front({metrics, Id}, Pid, _Front, #state{service = #{metrics := Metrics}} = S
     %% All services are asked, this one too.
     _ = spawn(fun() -> py_front:tell(Pid, {metrics, Id, Metrics()}) end),
     {noreply, State};
+of_front(ready, Pid, Front, #state{fronts = Fronts} = State) ->
+    {noreply, all_ready(State#state{fronts = Fronts#{Pid := Front#front{is_ready = true}}})};
 of_front(drained, Pid, Front, #state{fronts = Fronts} = State) ->
     {noreply, drained(State#state{fronts = Fronts#{Pid := Front#front{is_drained = true}}})}.
 
@@ -316,21 +319,32 @@ front_ended(Front, Reason, #state{fronts = Fronts, retired = Retired, name = Nam
             logger:warning("service ~ts: a front ended: ~tP", [Name, Reason, 12], #{domain => [py]}),
             {_, Delay, Spent} = py_restart:died(erlang:monotonic_time(millisecond), Budget),
             _ = erlang:start_timer(Delay, self(), front),
-            {noreply, Next#state{budget = Spent}}
+            {noreply, all_ready(Next#state{budget = Spent})}
     end.
 
 %% It serves as soon as the replicas do and each front listens.
-looked_at(#state{phase = starting, serves = true, fronts = Fronts, waiting = Waiting, service = #{fronts := Count}} = State) ->
+looked_at(#state{phase = starting, serves = true, fronts = Fronts, service = #{fronts := Count}} = State) ->
     case [Front || #front{os_pid = OsPid} = Front <- maps:values(Fronts), is_integer(OsPid)] of
         Listening when length(Listening) =:= Count ->
             tell({state, ready}, State),
-            _ = [gen_server:reply(From, ok) || From <- Waiting],
-            State#state{phase = ready, waiting = []};
+            State#state{phase = ready};
         _ ->
             State
     end;
 looked_at(State) ->
     State.
+
+%% Who waits for the start may ask each front that there is.
+all_ready(#state{phase = starting} = State) ->
+    State;
+all_ready(#state{fronts = Fronts, waiting = Waiting} = State) ->
+    case lists:all(fun(#front{is_ready = IsReady}) -> IsReady end, maps:values(Fronts)) of
+        true ->
+            _ = [gen_server:reply(From, ok) || From <- Waiting],
+            State#state{waiting = []};
+        false ->
+            State
+    end.
 
 failed(Text, #state{name = Name} = State) -> told_failure({py, {service, Name, Text}}, State).
 

@@ -200,6 +200,8 @@ class _Front:
         if message[0] == "state":
             self._application.state = str(message[1])
             self._is_draining = message[1] == "draining"
+            if message[1] == "ready":
+                self._control.say("ready", 0)
             self._drained()
         elif message[0] == "ping":
             self._control.say("pong", message[1])
