@@ -294,10 +294,10 @@ pool_is_whole(#{size := Size, workers := Workers, directory := Directory}) ->
         py_eventually:equals(Count, fun() -> length(descriptors(OsPid)) end)
      || {OsPid, Count} <- Workers, lists:member(OsPid, os_pids())
     ],
-    %% A page for each worker, and no socket; and of shared memory nothing.
+    %% A page for each worker, and no socket; and of shared memory, and of what maps it, nothing.
     Files = fun(Path) -> {ok, Names} = file:list_dir(Path), length(Names) end,
-    py_eventually:equals(length(os_pids()) + 1, fun() -> Files(Directory) end),
-    ?assertEqual(0, Files(filename:join(Directory, "shm"))).
+    py_eventually:equals(length(os_pids()) + 2, fun() -> Files(Directory) end),
+    ?assertEqual([0, 0], [Files(filename:join(Directory, Name)) || Name <- ["shm", "maps"]]).
 
 stopped(ok, #{descriptors := Descriptors, directory := Directory}) ->
     ?assertNot(filelib:is_file(Directory)),
