@@ -146,7 +146,7 @@ def svg(samples: Samples, units: dict[str, str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 70}" height="{height}" '
         'font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="#ffffff"/>',
-        '<text x="10" y="22" font-size="15" fill="#222">Time of py:func and memory of its Python, in times of a bare Python echo</text>',
+        '<text x="10" y="22" font-size="15" fill="#222">py:func in times of a bare Python echo</text>',
         '<rect x="10" y="34" width="12" height="12" fill="#3b6ea5"/>',
         '<text x="28" y="45" fill="#222">py:func; shorter is better</text>',
         '<line x1="230" y1="40" x2="254" y2="40" stroke="#c0392b" stroke-dasharray="4 3"/>',
