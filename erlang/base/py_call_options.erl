@@ -49,8 +49,15 @@
 check(Options) when map_size(Options) =:= 0 -> {ok, Options};
 %% What calls have most.
 check(#{pool := Pool} = Options) when map_size(Options) =:= 1, is_atom(Pool) -> {ok, Options};
-check(#{timeout := Timeout} = Options) when map_size(Options) =:= 1, is_integer(Timeout), Timeout >= 0, Timeout =< 16#FFFFFFFF -> {ok, Options};
-check(Options) -> py_options:check(Options, [?WHERE, ?TIMES, py_mapping:table(), ?AGAIN]).
+check(#{timeout := Timeout} = Options) when map_size(Options) =:= 1 ->
+    case py_options:is_natural(Timeout) of
+        true -> {ok, Options};
+        false -> checked(Options)
+    end;
+check(Options) ->
+    checked(Options).
+
+checked(Options) -> py_options:check(Options, [?WHERE, ?TIMES, py_mapping:table(), ?AGAIN]).
 
 %% @doc That of calls that may run twice, for {@link py_options:check/2}: of those that stand for themselves.
 -spec again() -> py_options:table().
