@@ -1,7 +1,7 @@
 %%% This node as one of several, and others beside it.
 -module(py_distribution).
 
--export([start/0, stop/1, start_peer/0, start_peer/1, start_py/2, with_code/0, kill/1, while_frozen/2]).
+-export([start/0, stop/1, start_peer/0, start_peer/1, start_pair/2, stop_pair/1, start_py/2, with_code/0, kill/1, while_frozen/2]).
 
 -type peer() :: {pid(), node()}.
 
@@ -58,6 +58,23 @@ end_epmd({ours, OsPid}) ->
     end.
 
 is_epmd_there() -> element(1, erl_epmd:names()) =:= ok.
+
+%% @doc This node with one worker, and another with so many that outlives the calling process, for a suite's configuration: `distribution',
+%% `peer', `node'.
+-spec start_pair(Workers :: pos_integer(), [{atom(), term()}]) -> [{atom(), term()}].
+start_pair(Workers, Config) ->
+    Distribution = start(),
+    ok = py_application:start([{default, #{size => 1}}]),
+    {Peer, Node} = start_peer(),
+    {ok, started} = py_cluster:start(Node, #{pools => [{default, #{size => Workers}}]}),
+    unlink(Peer),
+    [{distribution, Distribution}, {peer, Peer}, {node, Node} | Config].
+
+-spec stop_pair([{atom(), term()}]) -> ok.
+stop_pair(Config) ->
+    peer:stop(proplists:get_value(peer, Config)),
+    ok = py_application:stop(),
+    stop(proplists:get_value(distribution, Config)).
 
 %% @doc Another node, which has the application's code and the tests'; it is not connected yet. It ends with the calling
 %% process.

@@ -28,18 +28,9 @@ all() ->
         what_is_kept_for_a_lost_node_goes
     ].
 
-init_per_suite(Config) ->
-    Distribution = py_distribution:start(),
-    ok = py_application:start([{default, #{size => 1}}]),
-    {Peer, Node} = py_distribution:start_peer(),
-    {ok, started} = py_cluster:start(Node, #{pools => [{default, #{size => 1}}]}),
-    unlink(Peer),
-    [{distribution, Distribution}, {peer, Peer}, {node, Node} | Config].
+init_per_suite(Config) -> py_distribution:start_pair(1, Config).
 
-end_per_suite(Config) ->
-    peer:stop(?config(peer, Config)),
-    ok = py_application:stop(),
-    py_distribution:stop(?config(distribution, Config)).
+end_per_suite(Config) -> py_distribution:stop_pair(Config).
 
 %% Run `Fun' while the node stands still and its connection takes nothing more.
 while_full(Node, Fun) ->

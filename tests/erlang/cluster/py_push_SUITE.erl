@@ -21,20 +21,13 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    Distribution = py_distribution:start(),
-    ok = py_application:start([{default, #{size => 1}}]),
-    {Peer, Node} = py_distribution:start_peer(),
-    {ok, started} = py_cluster:start(Node, #{pools => [{default, #{size => 1}}]}),
-    unlink(Peer),
+    Pair = py_distribution:start_pair(1, Config),
     Directory = filename:join(?config(priv_dir, Config), "modules"),
     ok = file:make_dir(Directory),
     undefined = py:func('erl.calls.pushed', use, [list_to_binary(Directory)]),
-    [{distribution, Distribution}, {peer, Peer}, {node, Node}, {directory, Directory} | Config].
+    [{directory, Directory} | Pair].
 
-end_per_suite(Config) ->
-    peer:stop(?config(peer, Config)),
-    ok = py_application:stop(),
-    py_distribution:stop(?config(distribution, Config)).
+end_per_suite(Config) -> py_distribution:stop_pair(Config).
 
 file(Config, Path, Content) ->
     File = filename:join(?config(directory, Config), Path),

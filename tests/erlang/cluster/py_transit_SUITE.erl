@@ -28,18 +28,9 @@ all() ->
         a_frozen_node_is_left_out_by_others
     ].
 
-init_per_suite(Config) ->
-    Distribution = py_distribution:start(),
-    ok = py_application:start([{default, #{size => 1}}]),
-    {Peer, Node} = py_distribution:start_peer(),
-    {ok, started} = py_cluster:start(Node, #{pools => [{default, #{size => 2}}]}),
-    unlink(Peer),
-    [{distribution, Distribution}, {peer, Peer}, {node, Node} | Config].
+init_per_suite(Config) -> py_distribution:start_pair(2, Config).
 
-end_per_suite(Config) ->
-    peer:stop(?config(peer, Config)),
-    ok = py_application:stop(),
-    py_distribution:stop(?config(distribution, Config)).
+end_per_suite(Config) -> py_distribution:stop_pair(Config).
 
 %% Ten megabytes.
 large() -> binary:copy(<<"0123456789">>, 1_000_000).

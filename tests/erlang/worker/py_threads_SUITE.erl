@@ -94,11 +94,11 @@ groups() ->
         ]}
     ].
 
-init_per_group(reference, Config) ->
+init_per_group(Group, Config) ->
     Data = ?config(data_dir, Config),
-    [{paths, [Data, filename:join(Data, "reference")]} | Config];
-init_per_group(_, Config) ->
-    [{paths, [?config(data_dir, Config)]} | Config].
+    %% What forks is that of the suite of recovery.
+    Forking = filename:join(filename:dirname(filename:absname(Data)), "py_recovery_SUITE_data"),
+    [{paths, [Data, Forking] ++ [filename:join(Data, "reference") || Group =:= reference]} | Config].
 
 end_per_group(_, _Config) -> ok.
 
@@ -305,7 +305,7 @@ a_fork_is_a_fork(_Config) ->
 %% No thread of it waits for calls that never come.
 a_fork_ends_with_its_call(_Config) ->
     Ways = [<<"exit">>, <<"text">>, <<"raise">>, <<"return">>],
-    [?assertEqual([3, 1, 1, 0], [call(Function, [How]) || How <- Ways], Function) || Function <- [end_of_fork, end_of_fork_later]],
+    [?assertEqual([3, 1, 1, 0], [py:func(py_recovery, Function, [How]) || How <- Ways], Function) || Function <- [end_of_fork, end_of_fork_later]],
     ?assertEqual(3, py:add(1, 2)).
 
 %%% Calls that nobody wants

@@ -267,23 +267,5 @@ def fork() -> str:
     return os.read(read, 100).decode()
 
 
-def end_of_fork(how: str) -> int:
-    """The exit status of a child that leaves its call so."""
-    child = os.fork()
-    if not child:
-        if how == "exit":
-            sys.exit(3)
-        if how == "text":
-            sys.exit("a text in the place of a status")
-        if how == "raise":
-            raise ValueError("in a child")
-        return 0
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-async def end_of_fork_later(how: str) -> int:
-    return end_of_fork(how)
-
-
 def threads() -> int:
     return threading.active_count()
